@@ -1,0 +1,49 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+DATA ?= ./var
+
+.PHONY: help run build setup setup-test test check bench sounds clean
+
+help:
+	@echo "make run      build and start an exchange in $(DATA), on 127.0.0.1"
+	@echo "make test     all tests, with real telephones and database servers of their own"
+	@echo "make check    formatting and lints"
+	@echo "make bench    CPU per relayed packet beside a bare relay"
+	@echo "make sounds   speak the prompts anew (espeak-ng, sox)"
+	@echo "make clean    remove what was built; $(DATA) stays"
+
+setup:
+	@tools/setup.sh build
+
+setup-test: setup
+	@tools/setup.sh test
+
+build: setup
+	$(CARGO) build --release
+
+run: build
+	./target/release/strowger --data $(DATA) serve
+
+# The servers run in a temporary folder on private ports and end with the tests, however those end.
+test: setup-test
+	@folder=$$(mktemp -d /tmp/strowger-test.XXXXXX); \
+	trap 'tests/databases.sh stop "$$folder" || true; rm -rf "$$folder"' EXIT INT TERM; \
+	urls=$$(tests/databases.sh start "$$folder"); eval "$$urls"; \
+	$(CARGO) test --workspace $(TEST_ARGS)
+
+check: setup
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+bench: setup
+	$(CARGO) build --release --workspace
+	./target/release/relay_cpu $(BENCH_ARGS)
+
+sounds: setup-test
+	sounds/generate.sh
+
+clean:
+	$(CARGO) clean

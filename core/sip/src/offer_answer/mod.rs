@@ -1,0 +1,106 @@
+//! Offer and answer: RFC 3264, for one audio stream.
+//!
+//! A [`Session`] remembers what was described in one dialog: it makes offers and answers from [`Capabilities`], applies
+//! the other side's, and says what was [`Agreed`]. Streams that we do not speak are refused in their place. Never here:
+//! sockets and ports (the caller passes them), codecs themselves, messages that carry the descriptions.
+
+mod capability;
+mod select;
+mod session;
+
+use std::net::SocketAddr;
+
+pub use capability::{Capabilities, CodecCapability, LocalMedia, Preference};
+pub use session::Session;
+
+use crate::sdp::Direction;
+
+/// A codec that both sides speak.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgreedCodec {
+    /// The encoding name as in our capabilities (`PCMU`).
+    pub name: String,
+    /// RTP clock rate, Hz.
+    pub clock_rate: u32,
+    /// Channels, 1 where not written.
+    pub channels: u8,
+    /// The payload type that we receive.
+    pub our_pt: u8,
+    /// The payload type that we send.
+    pub remote_pt: u8,
+    /// The remote's format parameters (`a=fmtp`), empty where absent.
+    pub remote_fmtp: String,
+}
+
+/// What offer and answer settled, seen from our side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agreed {
+    /// Where to send RTP; `None`: the remote wants nothing (`0.0.0.0`, port 0).
+    pub remote_rtp: Option<SocketAddr>,
+    /// Where to send RTCP: `a=rtcp`, or the port after that of RTP.
+    pub remote_rtcp: Option<SocketAddr>,
+    /// At least one unless the stream is refused; send with the first, be ready to receive all.
+    pub codecs: Vec<AgreedCodec>,
+    /// RFC 4733 payload types: ours (receive) and the remote's (send).
+    pub dtmf: Option<(u8, u8)>,
+    /// What we may do: `SendOnly` means that we send and the remote listens.
+    pub direction: Direction,
+    /// How much audio to put in a packet, ms, 10 to 60.
+    pub ptime_ms: u8,
+    /// The remote does not want to hear us although we would send: it put us on hold.
+    pub on_hold: bool,
+}
+
+/// Why a description cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OfferAnswerError {
+    /// No audio stream over RTP/AVP.
+    #[error("no usable audio stream")]
+    NoAudio,
+    /// An audio stream, but no codec in common.
+    #[error("no common codec: the other side offers {offered}")]
+    NoCommonCodec {
+        /// What it offers, for the log.
+        offered: String,
+    },
+    /// No address, a host name, or of another family than ours.
+    #[error("no usable connection address")]
+    Address,
+    /// The answer has not as many streams as the offer (RFC 3264 §6).
+    #[error("the answer has {answered} streams, the offer had {offered}")]
+    StreamCount {
+        /// In our offer.
+        offered: usize,
+        /// In the answer.
+        answered: usize,
+    },
+    /// An offer came while ours has no answer (RFC 3261 §14.2), or we wanted to make another.
+    #[error("an offer is waiting for its answer")]
+    OfferPending,
+    /// An answer came, but we made no offer.
+    #[error("an answer without an offer")]
+    NoOffer,
+}
+
+impl OfferAnswerError {
+    /// The status for the request that brought the description.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::OfferPending => 491,
+            Self::NoOffer | Self::StreamCount { .. } => 400,
+            Self::NoAudio | Self::NoCommonCodec { .. } | Self::Address => 488,
+        }
+    }
+
+    /// The Warning code that explains a 488 (RFC 3261 §20.43).
+    #[must_use]
+    pub fn warning(&self) -> Option<(u16, &'static str)> {
+        match self {
+            Self::NoAudio => Some((304, "Media type not available")),
+            Self::NoCommonCodec { .. } => Some((305, "Incompatible media format")),
+            Self::Address => Some((301, "Incompatible network address formats")),
+            _ => None,
+        }
+    }
+}

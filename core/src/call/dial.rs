@@ -1,0 +1,444 @@
+//! Dial: several devices at once, the first to answer wins.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use strowger_media::{Command, PlayId, Repeat, Sound};
+
+use super::destination::Destination;
+use crate::channel::{Cause, Channel, Party};
+use crate::dialplan::LocalFuture;
+
+/// Devices one Dial may ring at once.
+pub const DESTINATIONS_MAX: usize = 256;
+
+/// What the caller hears while devices ring.
+#[derive(Clone, Debug, Default)]
+pub enum RingMode {
+    /// Whatever the far end signals: 180 passed on, early media passed on.
+    #[default]
+    Signalled,
+    /// Option `r`: ringing at once and until the answer, early media kept away.
+    Always,
+    /// Option `R`: ringing at once, until early media arrives.
+    UntilMedia,
+    /// Option `m`: these sounds, over and over.
+    Music(Vec<Arc<Sound>>),
+}
+
+/// Something to run on each outgoing channel before it is dialled (option `b`).
+pub type PreDial = Rc<dyn Fn(Channel) -> LocalFuture<()>>;
+
+/// What to dial and how.
+#[derive(Clone, Default)]
+pub struct DialRequest {
+    /// `PJSIP/100`, `SIP/81234567890@trunk`, `PJSIP/100/sip:100@192.0.2.1`; at most [`DESTINATIONS_MAX`].
+    pub destinations: Vec<String>,
+    /// None waits for ever.
+    pub timeout: Option<Duration>,
+    pub ring: RingMode,
+    /// Identity shown to the devices instead of the caller's (option `o`/`f`).
+    pub caller: Option<Party>,
+    /// Digits of the caller for which this says true end the dialling (options `d` and `H`).
+    pub exit_digit: Option<Rc<dyn Fn(char) -> bool>>,
+    /// Option `c`: losers are told "answered elsewhere" whatever the reason.
+    pub answered_elsewhere: bool,
+    pub pre_dial: Option<PreDial>,
+}
+
+/// `DIALSTATUS`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DialStatus {
+    Answer,
+    NoAnswer,
+    Busy,
+    Congestion,
+    ChanUnavail,
+    Cancel,
+}
+
+impl DialStatus {
+    /// The word the dialplan sees.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Answer => "ANSWER",
+            Self::NoAnswer => "NOANSWER",
+            Self::Busy => "BUSY",
+            Self::Congestion => "CONGESTION",
+            Self::ChanUnavail => "CHANUNAVAIL",
+            Self::Cancel => "CANCEL",
+        }
+    }
+}
+
+/// What became of one device.
+#[derive(Clone, Debug)]
+pub struct LegReport {
+    /// Channel name; empty if no channel could be made.
+    pub name: String,
+    /// The destination as written.
+    pub destination: String,
+    pub cause: Cause,
+    /// SIP status that ended it, if one did.
+    pub status: Option<u16>,
+}
+
+/// How dialling ended.
+pub struct DialOutcome {
+    pub status: DialStatus,
+    /// The winner, up and not yet bridged.
+    pub answered: Option<Channel>,
+    /// `DIALEDPEERNUMBER`: the part after the technology of the answered (or only) destination.
+    pub number: String,
+    pub started: Instant,
+    /// From the start to the first ringing / early media / answer.
+    pub ring_time: Option<Duration>,
+    pub progress_time: Option<Duration>,
+    pub answer_time: Option<Duration>,
+    /// The digit that ended it ([`DialRequest::exit_digit`]).
+    pub exit_digit: Option<char>,
+    /// Cause for `HANGUPCAUSE` when nobody answered.
+    pub cause: Cause,
+    pub legs: Vec<LegReport>,
+}
+
+impl DialOutcome {
+    fn new(started: Instant) -> Self {
+        Self {
+            status: DialStatus::ChanUnavail,
+            answered: None,
+            number: String::new(),
+            started,
+            ring_time: None,
+            progress_time: None,
+            answer_time: None,
+            exit_digit: None,
+            cause: Cause::NO_ROUTE_DESTINATION,
+            legs: Vec::new(),
+        }
+    }
+}
+
+struct Leg {
+    channel: Channel,
+    destination: Destination,
+    reported: bool,
+}
+
+/// What the caller is hearing from us.
+#[derive(Default)]
+struct Signalled {
+    ringing: bool,
+    music: Option<PlayId>,
+    early: Option<crate::channel::ChannelId>,
+}
+
+impl Channel {
+    /// Rings the destinations and waits for the first answer. Legs that did not win are ended. The caller is not
+    /// answered, and the winner not bridged, by this.
+    pub async fn dial(&self, request: DialRequest) -> DialOutcome {
+        let started = Instant::now();
+        let mut outcome = DialOutcome::new(started);
+        let mut legs = self.start_legs(&request, &mut outcome).await;
+        if legs.is_empty() {
+            return outcome;
+        }
+        let records: Vec<_> = legs
+            .iter()
+            .map(|leg| (leg.channel.name().to_string(), leg.channel.data().accountcode.clone()))
+            .collect();
+        self.data_mut().cdr.dial_begin(std::time::SystemTime::now(), &records);
+        let mut signalled = Signalled::default();
+        self.signal_start(&request, &mut signalled);
+        let until = request.timeout.map(|timeout| started + timeout);
+        let mut counts = Counts::default();
+        let winner = loop {
+            if let Some(index) = self.look_at_legs(&mut legs, &request, &mut outcome, &mut signalled, &mut counts) {
+                break Some(index);
+            }
+            if legs.iter().all(|leg| leg.reported) {
+                outcome.status = counts.status();
+                break None;
+            }
+            if let Some(exit) = &request.exit_digit {
+                let digit = self.take_digit();
+                if let Some(digit) = digit.filter(|digit| exit(*digit)) {
+                    outcome.exit_digit = Some(digit);
+                    outcome.status = DialStatus::Cancel;
+                    break None;
+                }
+            } else {
+                self.clear_digits();
+            }
+            match self.wait_change(until).await {
+                Err(_) => {
+                    outcome.status = DialStatus::Cancel;
+                    outcome.cause = self.data().cause;
+                    break None;
+                }
+                Ok(false) if until.is_some_and(|at| Instant::now() >= at) => {
+                    outcome.status = DialStatus::NoAnswer;
+                    outcome.cause = Cause::NO_ANSWER;
+                    break None;
+                }
+                Ok(_) => {}
+            }
+        };
+        self.signal_stop(&mut signalled);
+        self.settle(legs, winner, &request, &mut outcome);
+        outcome
+    }
+
+    async fn start_legs(&self, request: &DialRequest, outcome: &mut DialOutcome) -> Vec<Leg> {
+        let snapshot = self.shard().shared().snapshot();
+        let mut legs = Vec::new();
+        for text in request.destinations.iter().take(DESTINATIONS_MAX) {
+            let destination = match Destination::parse(text, &snapshot) {
+                Ok(destination) => destination,
+                Err(error) => {
+                    tracing::warn!(channel = %self.name(), %error, "Dial");
+                    outcome.legs.push(failed_report(text, Cause::NO_ROUTE_DESTINATION));
+                    continue;
+                }
+            };
+            if outcome.number.is_empty() {
+                outcome.number.clone_from(&destination.resource);
+            }
+            match self.create_leg(&destination, request).await {
+                Ok(channel) => {
+                    channel.watched_by(Some(self));
+                    if let Some(pre_dial) = &request.pre_dial {
+                        pre_dial(channel.clone()).await;
+                    }
+                    channel.send_invite();
+                    legs.push(Leg { channel, destination, reported: false });
+                }
+                Err(cause) => {
+                    outcome.cause = cause;
+                    outcome.legs.push(failed_report(text, cause));
+                }
+            }
+        }
+        if legs.len() > 1 {
+            outcome.number.clear();
+        }
+        legs
+    }
+
+    /// Reports legs that ended, passes on what the others signal, and finds the winner.
+    fn look_at_legs(
+        &self,
+        legs: &mut [Leg],
+        request: &DialRequest,
+        outcome: &mut DialOutcome,
+        signalled: &mut Signalled,
+        counts: &mut Counts,
+    ) -> Option<usize> {
+        let mut winner: Option<(usize, Instant)> = None;
+        for (index, leg) in legs.iter_mut().enumerate() {
+            let (progress, ended) = {
+                let data = leg.channel.data();
+                (data.progress, data.ended)
+            };
+            if let Some(at) = progress.ringing {
+                outcome.ring_time.get_or_insert(at.saturating_duration_since(outcome.started));
+            }
+            if let Some(at) = progress.early_media {
+                outcome.progress_time.get_or_insert(at.saturating_duration_since(outcome.started));
+            }
+            if let Some(end) = ended {
+                if !leg.reported {
+                    leg.reported = true;
+                    counts.add(end.cause);
+                    outcome.cause = end.cause;
+                    self.data_mut()
+                        .cdr
+                        .dial_leg_ended(&leg.channel.name(), disposition(end.cause));
+                    if signalled.early == Some(leg.channel.id()) {
+                        signalled.early = None;
+                    }
+                }
+                continue;
+            }
+            if let Some(at) = progress.answered
+                && winner.is_none_or(|(_, first)| at < first)
+            {
+                winner = Some((index, at));
+            }
+            self.pass_on(&leg.channel, progress.early_media.is_some(), progress.ringing.is_some(), request, signalled);
+        }
+        winner.map(|(index, at)| {
+            outcome.answer_time = Some(at.saturating_duration_since(outcome.started));
+            index
+        })
+    }
+
+    fn pass_on(&self, leg: &Channel, early: bool, ringing: bool, request: &DialRequest, signalled: &mut Signalled) {
+        match request.ring {
+            RingMode::Always | RingMode::Music(_) => return,
+            RingMode::Signalled | RingMode::UntilMedia => {}
+        }
+        if early && signalled.early.is_none() {
+            signalled.early = Some(leg.id());
+            if let Some(play) = signalled.music.take() {
+                self.stop_play(play);
+            }
+            if !self.is_up() {
+                self.indicate_progress();
+            }
+            if let (Some(caller), Some(callee)) = (self.leg(), leg.leg()) {
+                self.shard().media_send(Command::Bridge(caller, callee));
+            }
+        } else if ringing && !signalled.ringing && signalled.early.is_none() {
+            signalled.ringing = true;
+            self.ring_caller(signalled);
+        }
+    }
+
+    fn ring_caller(&self, signalled: &mut Signalled) {
+        if self.is_up() {
+            let tone = self.shard().shared().sounds.tone(crate::sounds::Tone::Ring);
+            signalled.music = self.start_play(vec![tone], Repeat::Forever);
+        } else {
+            self.indicate_ringing();
+        }
+    }
+
+    fn signal_start(&self, request: &DialRequest, signalled: &mut Signalled) {
+        match &request.ring {
+            RingMode::Signalled => {}
+            RingMode::Always | RingMode::UntilMedia => {
+                signalled.ringing = true;
+                self.ring_caller(signalled);
+            }
+            RingMode::Music(sounds) => {
+                if !self.is_up() {
+                    self.indicate_progress();
+                }
+                signalled.music = self.start_play(sounds.clone(), Repeat::Forever);
+            }
+        }
+    }
+
+    fn signal_stop(&self, signalled: &mut Signalled) {
+        if let Some(play) = signalled.music.take() {
+            self.stop_play(play);
+        }
+        if signalled.early.take().is_some() {
+            self.echo(false);
+        }
+    }
+
+    /// Ends the legs that did not win and closes the account of this Dial.
+    fn settle(&self, legs: Vec<Leg>, winner: Option<usize>, request: &DialRequest, outcome: &mut DialOutcome) {
+        let now = std::time::SystemTime::now();
+        if let Some(leg) = winner.and_then(|index| legs.get(index)) {
+            outcome.status = DialStatus::Answer;
+            outcome.number.clone_from(&leg.destination.resource);
+            outcome.answered = Some(leg.channel.clone());
+            outcome.cause = Cause(0);
+            leg.channel.set_variable("DIALEDPEERNUMBER", &leg.destination.resource);
+            self.data_mut().cdr.dial_answered(&leg.channel.name(), now);
+        }
+        let elsewhere = winner.is_some() || request.answered_elsewhere;
+        let unanswered = match outcome.status {
+            DialStatus::Cancel => Cause::NORMAL_CLEARING,
+            _ => Cause::NO_ANSWER,
+        };
+        for (index, leg) in legs.into_iter().enumerate() {
+            let end = leg.channel.data().ended;
+            if winner != Some(index) {
+                leg.channel.watched_by(None);
+                if end.is_none() {
+                    leg.channel.hangup(if elsewhere { Cause::ANSWERED_ELSEWHERE } else { unanswered });
+                    self.data_mut()
+                        .cdr
+                        .dial_leg_ended(&leg.channel.name(), crate::cdr::Disposition::NoAnswer);
+                }
+                leg.channel.finish();
+            }
+            outcome.legs.push(LegReport {
+                name: leg.channel.name().to_string(),
+                destination: leg.destination.text,
+                cause: end.map_or(Cause(0), |end| end.cause),
+                status: end.and_then(|end| end.status),
+            });
+        }
+        if winner.is_none() {
+            let party = self.party_a();
+            self.data_mut().cdr.dial_end(now, &party);
+        }
+    }
+}
+
+fn failed_report(text: &str, cause: Cause) -> LegReport {
+    LegReport { name: String::new(), destination: text.to_owned(), cause, status: None }
+}
+
+fn disposition(cause: Cause) -> crate::cdr::Disposition {
+    use crate::cdr::Disposition;
+    match cause {
+        Cause::USER_BUSY => Disposition::Busy,
+        Cause::NO_ANSWER | Cause::NORMAL_CLEARING | Cause::ANSWERED_ELSEWHERE | Cause::NO_USER_RESPONSE => {
+            Disposition::NoAnswer
+        }
+        _ => Disposition::Failed,
+    }
+}
+
+/// How many legs ended for which kind of reason.
+#[derive(Default)]
+struct Counts {
+    busy: usize,
+    congestion: usize,
+    unavailable: usize,
+    no_answer: usize,
+}
+
+impl Counts {
+    fn add(&mut self, cause: Cause) {
+        match cause {
+            Cause::USER_BUSY => self.busy += 1,
+            Cause::NORMAL_CIRCUIT_CONGESTION => self.congestion += 1,
+            Cause::NO_ANSWER | Cause::NORMAL_CLEARING => self.no_answer += 1,
+            _ => self.unavailable += 1,
+        }
+    }
+
+    /// `DIALSTATUS` when no leg is left.
+    fn status(&self) -> DialStatus {
+        if self.no_answer > 0 {
+            DialStatus::NoAnswer
+        } else if self.busy > 0 {
+            DialStatus::Busy
+        } else if self.congestion > 0 {
+            DialStatus::Congestion
+        } else {
+            DialStatus::ChanUnavail
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_of_a_fork_follows_the_documented_order() {
+        for (causes, expected) in [
+            (&[17u8][..], DialStatus::Busy),
+            (&[17, 34], DialStatus::Busy),
+            (&[34, 20], DialStatus::Congestion),
+            (&[3, 20, 21], DialStatus::ChanUnavail),
+            (&[17, 19], DialStatus::NoAnswer),
+            (&[16], DialStatus::NoAnswer),
+        ] {
+            let mut counts = Counts::default();
+            for cause in causes {
+                counts.add(Cause(*cause));
+            }
+            assert_eq!(counts.status(), expected, "{causes:?}");
+        }
+    }
+}

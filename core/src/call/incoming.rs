@@ -1,0 +1,299 @@
+//! The called side: an INVITE becomes a channel that runs the dialplan; ringing, early media, the answer, CANCEL.
+
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use strowger_sip::accepted::AcceptedInvite;
+use strowger_sip::dialog::Dialog;
+use strowger_sip::transaction::ServerId;
+use strowger_sip::{Builder, Flow, HeaderName, Message, NameAddr};
+use strowger_store::Endpoint;
+
+use super::media::{MediaSession, SDP};
+use super::outgoing::{apply_set_var, contact};
+use super::session::{Incoming, Session};
+use crate::channel::{Cause, Channel, Data, LegEnd, Location, Party, Presentation, State};
+use crate::dialplan::Exists;
+use crate::shard::{ALLOW, DialogKey, Shard};
+
+/// A refusal of an INVITE before a channel exists.
+struct Refusal {
+    status: u16,
+    reason: &'static str,
+    headers: Vec<(HeaderName, String)>,
+}
+
+impl Refusal {
+    fn new(status: u16, reason: &'static str) -> Self {
+        Self { status, reason, headers: Vec::new() }
+    }
+
+    fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
+/// Takes the INVITE of an identified and authenticated endpoint.
+pub(crate) fn invite(shard: &Rc<Shard>, id: ServerId, request: &Message, flow: Flow, endpoint: &Arc<Endpoint>) {
+    if let Err(refusal) = take(shard, id, request, flow, endpoint) {
+        let mut response = Builder::response_to(request, refusal.status, refusal.reason)
+            .to_tag(&shard.tag())
+            .header(HeaderName::Server, &shard.shared().config.sip.user_agent);
+        for (name, value) in refusal.headers {
+            response.push(name, value);
+        }
+        shard.respond(id, response.finish());
+    }
+}
+
+fn take(
+    shard: &Rc<Shard>,
+    id: ServerId,
+    request: &Message,
+    flow: Flow,
+    endpoint: &Arc<Endpoint>,
+) -> Result<(), Refusal> {
+    let bad = |what: &str| {
+        Refusal::new(400, "Bad Request").with(HeaderName::Warning, format!("399 strowger \"{what}\""))
+    };
+    let required: Vec<&str> = request.values(&HeaderName::Require).collect();
+    if !required.is_empty() {
+        return Err(Refusal::new(420, "Bad Extension").with(HeaderName::Unsupported, required.join(", ")));
+    }
+    if !request.body().is_empty() && !request.has_content(SDP) {
+        return Err(Refusal::new(415, "Unsupported Media Type").with(HeaderName::Accept, SDP));
+    }
+    let uri = request
+        .uri()
+        .and_then(Result::ok)
+        .ok_or_else(|| bad("the Request-URI cannot be read"))?;
+    let from = request.from().map_err(|_| bad("From cannot be read"))?;
+    let dialled = uri.user_decoded().map(|user| user.into_owned()).unwrap_or_default();
+    let exten = if dialled.is_empty() { "s".to_owned() } else { dialled.clone() };
+    let caller = caller_of(endpoint, request, &from);
+    let context = endpoint.context.as_str();
+    match shard.dialplan().exists(context, &exten, &caller.number) {
+        Exists::Yes => {}
+        Exists::Incomplete if endpoint.allow_overlap => return Err(Refusal::new(484, "Address Incomplete")),
+        Exists::Incomplete | Exists::No => {
+            tracing::info!(endpoint = endpoint.id, exten, context, "number not found in the dialplan");
+            return Err(Refusal::new(404, "Not Found").with(
+                HeaderName::Reason,
+                super::session::reason(Cause::UNALLOCATED),
+            ));
+        }
+    }
+    let tag = shard.tag();
+    let our_contact = contact(shard, &flow, None);
+    let mut dialog = Dialog::uas(request, &tag, &our_contact).map_err(|error| bad(&error.to_string()))?;
+    if endpoint.rewrite_contact {
+        rewrite_target(&mut dialog, &flow);
+    }
+    let shared = shard.shared();
+    let uniqueid = shared.next_uniqueid();
+    let mut data = Data::new(State::Ring, Location::new(context, &exten, 1), uniqueid.clone());
+    data.ani.clone_from(&caller.number);
+    data.caller = caller;
+    data.dnid = dialled;
+    data.accountcode = endpoint.accountcode.clone().unwrap_or_default();
+    data.language = endpoint.language.clone().unwrap_or_else(|| "en".to_owned());
+    data.tonezone = endpoint.tone_zone.clone().unwrap_or_default();
+    data.cdr.begin(SystemTime::now(), crate::shared::next_cdr_sequence);
+    data.variables.set("SIPDOMAIN", &uri.host.to_string());
+    let name = format!("PJSIP/{}-{:08x}", endpoint.id, shared.next_channel_sequence());
+    let channel = Channel::new(shard, name, uniqueid, Some(Arc::clone(endpoint)), data);
+    let refused = |error: super::media::MediaError| {
+        tracing::info!(endpoint = endpoint.id, %error, "INVITE refused");
+        let (status, reason) = error.status();
+        let refusal = Refusal::new(status, reason)
+            .with(HeaderName::Warning, format!("399 strowger \"{}\"", error.to_string().replace(['"', '\\'], "'")));
+        if status == 503 { refusal.with(HeaderName::RetryAfter, "5") } else { refusal }
+    };
+    let mut media = MediaSession::open(shard, channel.id(), endpoint, &flow).map_err(refused)?;
+    channel.set_leg(Some(media.leg()));
+    let answer = if request.body().is_empty() {
+        None
+    } else {
+        match media.answer(shard, request.body()) {
+            Ok((answer, _)) => Some(answer),
+            Err(error) => {
+                shard.media_send(strowger_media::Command::Close(media.leg()));
+                return Err(refused(error));
+            }
+        }
+    };
+    let key = DialogKey { call_id: dialog.id().call_id.to_string(), local_tag: tag.clone() };
+    let mut session = Session::new(flow, our_contact);
+    session.media = Some(media);
+    session.dialog = Some(dialog);
+    session.key = Some(key.clone());
+    session.incoming =
+        Some(Incoming { id, request: request.clone(), tag, answer, ringing: false, early_media: false });
+    *channel.session() = Some(session);
+    apply_set_var(&channel, endpoint.set_var.as_deref());
+    shard.map_dialog(key, channel.id());
+    shard.map_server(id, channel.id());
+    shard.add_channel(&channel, true);
+    shard.counters().calls_incoming.add(1);
+    run(channel);
+    Ok(())
+}
+
+/// Runs the dialplan of a new channel and forgets the channel afterwards. A panic ends this call only.
+fn run(channel: Channel) {
+    let future = channel.shard().dialplan().run(channel.clone());
+    Shard::spawn(async move {
+        let task = tokio::task::spawn_local(future);
+        if let Err(error) = task.await
+            && error.is_panic()
+        {
+            channel.shard().counters().calls_failed_panic.add(1);
+            tracing::error!(channel = %channel.name(), "the call is ended because of a fault in its dialplan's execution");
+        }
+        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| channel.hangup(Cause::NORMAL_TEMPORARY_FAILURE)));
+        log_end(&channel);
+        channel.finish();
+    });
+}
+
+/// One line for each call.
+fn log_end(channel: &Channel) {
+    let data = channel.data();
+    let seconds = data.created_at.elapsed().as_secs_f64();
+    tracing::info!(
+        channel = %channel.name(),
+        uniqueid = %channel.uniqueid(),
+        caller = data.caller.number,
+        dialled = data.dnid,
+        cause = data.cause.0,
+        answered = data.answered.is_some(),
+        seconds = (seconds * 10.0).round() / 10.0,
+        "call ended"
+    );
+}
+
+/// The caller's identity: the endpoint's `callerid`, else P-Asserted-Identity or Remote-Party-ID where it is trusted,
+/// else From.
+fn caller_of(endpoint: &Endpoint, request: &Message, from: &NameAddr) -> Party {
+    let mut party = match endpoint.callerid.as_deref() {
+        Some(text) => Party::parse(text),
+        None => {
+            let asserted = endpoint
+                .trust_id_inbound
+                .then(|| {
+                    ["P-Asserted-Identity", "Remote-Party-ID"].into_iter().find_map(|name| {
+                        let value = request.header(&HeaderName::from(name))?;
+                        NameAddr::parse_list(value).ok()?.into_iter().next()
+                    })
+                })
+                .flatten();
+            let identity = asserted.as_ref().unwrap_or(from);
+            let number = identity.uri.user_decoded().map(|user| user.into_owned()).unwrap_or_default();
+            Party { number, name: identity.display.clone().unwrap_or_default(), ..Party::default() }
+        }
+    };
+    party.tag = endpoint.callerid_tag.clone().unwrap_or_default();
+    let hidden = request.header(&HeaderName::from("Privacy")).is_some_and(|value| {
+        value.split([';', ',']).any(|word| matches!(word.trim(), "id" | "user" | "header"))
+    });
+    if hidden || endpoint.callerid_privacy.starts_with("prohib") {
+        party.presentation = Presentation::Prohibited;
+    } else if endpoint.callerid_privacy == "unavailable" {
+        party.presentation = Presentation::Unavailable;
+    }
+    party
+}
+
+/// `rewrite_contact`: requests in the dialog go to where the INVITE came from.
+fn rewrite_target(dialog: &mut Dialog, flow: &Flow) {
+    let mut target = dialog.remote_target().clone();
+    target.host = flow.remote.ip().into();
+    target.port = Some(flow.remote.port());
+    dialog.set_remote_target(target);
+}
+
+impl Channel {
+    /// A response to our open INVITE, with what every response of the dialog has.
+    fn invite_response(&self, status: u16, reason: &str) -> Option<(ServerId, Builder)> {
+        let guard = self.session();
+        let session = guard.as_ref()?;
+        let incoming = session.incoming.as_ref()?;
+        let builder = Builder::response_to(&incoming.request, status, reason)
+            .to_tag(&incoming.tag)
+            .header(HeaderName::Contact, &session.contact)
+            .header(HeaderName::Allow, ALLOW)
+            .header(HeaderName::Server, &self.shard().shared().config.sip.user_agent);
+        Some((incoming.id, builder))
+    }
+
+    pub(crate) fn send_ringing(&self) {
+        let first = self.session().as_mut().and_then(|session| session.incoming.as_mut()).is_some_and(|incoming| {
+            // After early media a 180 would make some phones cut it off.
+            !incoming.early_media && !std::mem::replace(&mut incoming.ringing, true)
+        });
+        if first && let Some((id, response)) = self.invite_response(180, "Ringing") {
+            self.shard().respond(id, response.finish());
+        }
+    }
+
+    pub(crate) fn send_progress(&self) {
+        let answer = self.session().as_mut().and_then(|session| {
+            let incoming = session.incoming.as_mut()?;
+            if std::mem::replace(&mut incoming.early_media, true) { None } else { incoming.answer.clone() }
+        });
+        // A caller without an offer gets ours in the 200; early media has to wait until then.
+        let Some(answer) = answer else { return };
+        if let Some((id, response)) = self.invite_response(183, "Session Progress") {
+            self.shard().respond(id, response.body(SDP, answer).finish());
+        }
+    }
+
+    /// Answers the open INVITE (200).
+    pub(crate) fn accept(&self) {
+        let Some((id, response)) = self.invite_response(200, "OK") else { return };
+        let description = {
+            let mut guard = self.session();
+            let Some(session) = guard.as_mut() else { return };
+            let Some(incoming) = session.incoming.as_ref() else { return };
+            match (&incoming.answer, session.media.as_mut()) {
+                (Some(answer), _) => Ok(answer.clone()),
+                (None, Some(media)) => {
+                    session.answer_in_ack = true;
+                    media.offer().map_err(|error| error.to_string())
+                }
+                (None, None) => Err("no media".to_owned()),
+            }
+        };
+        let description = match description {
+            Ok(description) => description,
+            Err(error) => {
+                tracing::warn!(channel = %self.name(), error, "cannot answer");
+                return self.hangup(Cause::BEARERCAPABILITY_NOTAVAIL);
+            }
+        };
+        let response = response.body(SDP, description).finish();
+        if let Some(session) = self.session().as_mut() {
+            session.incoming = None;
+            if let Some(dialog) = session.dialog.as_mut() {
+                dialog.responded(&response);
+            }
+            session.accepted =
+                Some(AcceptedInvite::new(Instant::now(), &self.shard().timers(), id, response.clone()));
+        }
+        self.shard().respond(id, response);
+        self.watch_accepted();
+        self.became_up();
+    }
+
+    /// The caller gave up before the answer.
+    pub(crate) fn on_cancel(&self, cancel: &Message) {
+        let cause = super::session::cause_in(cancel).unwrap_or(Cause::NORMAL_CLEARING);
+        if let Some((id, response)) = self.invite_response(487, "Request Terminated") {
+            self.shard().respond(id, response.finish());
+            self.end(LegEnd { cause, status: None, by_peer: true });
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The media half of a SIP session: ports, offer and answer, and what the media thread is told about them.
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use strowger_media::{Codec, Command, Format, LegId, LegSetup, Negotiated};
+use strowger_sip::Flow;
+use strowger_sip::offer_answer::{self, Agreed, Capabilities, CodecCapability, LocalMedia, OfferAnswerError, Preference};
+use strowger_sip::sdp::{SdpError, SessionDescription};
+use strowger_store::Endpoint;
+use strowger_store::DtmfMode;
+
+use crate::channel::ChannelId;
+use crate::shard::Shard;
+
+/// The type of session descriptions.
+pub(crate) const SDP: &str = "application/sdp";
+
+/// Why media cannot be set up or described.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MediaError {
+    #[error("no RTP port is free: {0}")]
+    NoPorts(std::io::Error),
+    #[error("the media thread is overloaded")]
+    Overloaded,
+    #[error("endpoint {0} allows no codec spoken here (ulaw, alaw)")]
+    NoCodecs(String),
+    #[error("session description: {0}")]
+    Description(#[from] SdpError),
+    #[error("{0}")]
+    OfferAnswer(#[from] OfferAnswerError),
+}
+
+impl MediaError {
+    /// The response to a request with this fault.
+    pub(crate) fn status(&self) -> (u16, &'static str) {
+        match self {
+            Self::NoPorts(_) | Self::Overloaded => (503, "Service Unavailable"),
+            Self::NoCodecs(_) => (488, "Not Acceptable Here"),
+            Self::Description(_) => (400, "Bad Session Description"),
+            Self::OfferAnswer(error) => match error.status() {
+                491 => (491, "Request Pending"),
+                500 => (500, "Server Internal Error"),
+                _ => (488, "Not Acceptable Here"),
+            },
+        }
+    }
+}
+
+/// Ports and negotiation of one leg.
+pub(crate) struct MediaSession {
+    leg: LegId,
+    local: LocalMedia,
+    negotiation: offer_answer::Session,
+    capabilities: Capabilities,
+    symmetric: bool,
+    rtp_timeout_ms: u32,
+    rtp_timeout_hold_ms: u32,
+}
+
+impl MediaSession {
+    /// Takes ports and opens a leg in the media thread.
+    pub(crate) fn open(
+        shard: &Rc<Shard>,
+        channel: ChannelId,
+        endpoint: &Endpoint,
+        flow: &Flow,
+    ) -> Result<Self, MediaError> {
+        let capabilities = capabilities(endpoint)?;
+        let reached = shard.advertised(flow).ip();
+        let fixed = endpoint
+            .media_address
+            .as_deref()
+            .and_then(|text| text.parse::<IpAddr>().ok())
+            .or_else(|| shard.shared().config.rtp.fixed_address().ok().flatten());
+        let offered = fixed.unwrap_or(reached);
+        let (rtp, rtcp) = shard.ports().allocate(reached).map_err(|error| {
+            shard.counters().calls_refused_no_ports.add(1);
+            MediaError::NoPorts(error)
+        })?;
+        let port = |socket: &std::net::UdpSocket| socket.local_addr().map(|at| at.port()).map_err(MediaError::NoPorts);
+        let mut local = LocalMedia::new(SocketAddr::new(offered, port(&rtp)?));
+        local.rtcp_port = port(&rtcp)?;
+        let leg = shard.next_leg_id();
+        let random = crate::random_u64();
+        let setup = LegSetup {
+            leg,
+            rtp,
+            rtcp,
+            ssrc: random as u32,
+            sequence: (random >> 32) as u16,
+            timestamp: crate::random_u64() as u32,
+            cname: format!("{:016x}", crate::random_u64()),
+        };
+        if !shard.media_send(Command::Open(Box::new(setup))) {
+            return Err(MediaError::Overloaded);
+        }
+        shard.map_leg(leg, channel);
+        let negotiation = offer_answer::Session::new(&endpoint.sdp_owner, random & 0x7fff_ffff);
+        Ok(Self {
+            leg,
+            local,
+            negotiation,
+            capabilities,
+            symmetric: endpoint.rtp_symmetric,
+            rtp_timeout_ms: endpoint.rtp_timeout.saturating_mul(1000),
+            rtp_timeout_hold_ms: endpoint.rtp_timeout_hold.saturating_mul(1000),
+        })
+    }
+
+    pub(crate) fn leg(&self) -> LegId {
+        self.leg
+    }
+
+    /// An offer of ours.
+    pub(crate) fn offer(&mut self) -> Result<String, MediaError> {
+        Ok(self.negotiation.make_offer(&self.capabilities, &self.local)?.to_string())
+    }
+
+    /// Answers an offer and sets the leg accordingly.
+    pub(crate) fn answer(&mut self, shard: &Shard, offer: &[u8]) -> Result<(String, Agreed), MediaError> {
+        let offer = SessionDescription::parse(offer)?;
+        let (answer, agreed) = self.negotiation.answer(&offer, &self.capabilities, &self.local)?;
+        self.configure(shard, &agreed);
+        Ok((answer.to_string(), agreed))
+    }
+
+    /// Applies the answer to our offer and sets the leg accordingly.
+    pub(crate) fn apply(&mut self, shard: &Shard, answer: &[u8]) -> Result<Agreed, MediaError> {
+        let answer = SessionDescription::parse(answer)?;
+        let agreed = self.negotiation.apply_answer(&answer)?;
+        self.configure(shard, &agreed);
+        Ok(agreed)
+    }
+
+    /// An offer of ours waits for its answer.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.negotiation.is_pending()
+    }
+
+    fn configure(&self, shard: &Shard, agreed: &Agreed) {
+        let known: Vec<_> = agreed
+            .codecs
+            .iter()
+            .filter_map(|agreed| Some((agreed, codec_of(&agreed.name)?)))
+            .collect();
+        let Some((first, codec)) = known.first() else { return };
+        let negotiated = Negotiated {
+            remote_rtp: agreed.remote_rtp,
+            remote_rtcp: agreed.remote_rtcp,
+            formats: known
+                .iter()
+                .map(|(agreed, codec)| Format { payload_type: agreed.our_pt, codec: *codec })
+                .collect(),
+            send: Format { payload_type: first.remote_pt, codec: *codec },
+            ptime_ms: agreed.ptime_ms,
+            dtmf_receive: agreed.dtmf.map(|(ours, _)| ours),
+            dtmf_send: agreed.dtmf.map(|(_, remote)| remote),
+            sending: agreed.direction.sends(),
+            receiving: agreed.direction.receives(),
+            symmetric: self.symmetric,
+            rtp_timeout_ms: if agreed.on_hold { self.rtp_timeout_hold_ms } else { self.rtp_timeout_ms },
+        };
+        shard.media_send(Command::Configure(self.leg, Box::new(negotiated)));
+    }
+}
+
+fn codec_of(name: &str) -> Option<Codec> {
+    match name.to_ascii_uppercase().as_str() {
+        "PCMU" => Some(Codec::Pcmu),
+        "PCMA" => Some(Codec::Pcma),
+        _ => None,
+    }
+}
+
+/// The codecs an endpoint may use, in its order: `disallow` first, then `allow`, where `!x` removes and `all` is every
+/// codec spoken here. With both columns empty A-law and mu-law are allowed.
+fn capabilities(endpoint: &Endpoint) -> Result<Capabilities, MediaError> {
+    let mut codecs: Vec<CodecCapability> = Vec::new();
+    let known = |name: &str| match name.trim().to_ascii_lowercase().as_str() {
+        "ulaw" | "pcmu" | "g711u" => vec![CodecCapability::pcmu()],
+        "alaw" | "pcma" | "g711a" => vec![CodecCapability::pcma()],
+        "all" => vec![CodecCapability::pcma(), CodecCapability::pcmu()],
+        _ => Vec::new(),
+    };
+    let defaults = endpoint.allow.is_empty() && endpoint.disallow.is_empty();
+    let all = ["all".to_owned()];
+    for word in if defaults { &all[..] } else { &endpoint.allow[..] } {
+        if let Some(removed) = word.strip_prefix('!') {
+            let removed = known(removed);
+            codecs.retain(|codec| !removed.contains(codec));
+        } else {
+            for codec in known(word) {
+                if !codecs.contains(&codec) {
+                    codecs.push(codec);
+                }
+            }
+        }
+    }
+    if codecs.is_empty() {
+        return Err(MediaError::NoCodecs(endpoint.id.clone()));
+    }
+    Ok(Capabilities {
+        codecs,
+        dtmf: matches!(endpoint.dtmf_mode, DtmfMode::Rfc4733 | DtmfMode::Auto | DtmfMode::AutoInfo),
+        preference: match endpoint.incoming_call_offer_pref.as_str() {
+            "remote" | "remote_first" => Preference::Remote,
+            _ => Preference::Local,
+        },
+        single_codec: endpoint.preferred_codec_only,
+        ..Capabilities::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed(disallow: &[&str], allow: &[&str]) -> Option<String> {
+        let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect();
+        let endpoint = Endpoint { disallow: words(disallow), allow: words(allow), ..Endpoint::default() };
+        let names: Vec<_> = capabilities(&endpoint).ok()?.codecs.into_iter().map(|codec| codec.name).collect();
+        Some(names.join(","))
+    }
+
+    #[test]
+    fn allow_is_read_in_its_order() {
+        assert_eq!(allowed(&["all"], &["ulaw", "alaw"]).as_deref(), Some("PCMU,PCMA"));
+        assert_eq!(allowed(&["all"], &["opus", "alaw"]).as_deref(), Some("PCMA"));
+        assert_eq!(allowed(&[], &["all", "!alaw"]).as_deref(), Some("PCMU"));
+        assert_eq!(allowed(&[], &[]).as_deref(), Some("PCMA,PCMU"));
+        assert_eq!(allowed(&["all"], &["opus"]), None);
+    }
+}

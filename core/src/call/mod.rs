@@ -1,0 +1,14 @@
+//! What legs do together: dialling with forking, bridging, and the SIP session of each leg. Applications call these
+//! through [`Channel`](crate::channel::Channel); nothing here knows Lua or the dialplan's text.
+
+pub mod bridge;
+pub mod destination;
+pub mod dial;
+pub(crate) mod incoming;
+pub(crate) mod media;
+pub(crate) mod outgoing;
+pub(crate) mod session;
+
+pub use bridge::{BridgeEnd, BridgeOptions, LimitWarning};
+pub use destination::{Destination, DestinationError};
+pub use dial::{DialOutcome, DialRequest, DialStatus, LegReport, PreDial, RingMode};

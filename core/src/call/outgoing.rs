@@ -1,0 +1,494 @@
+//! The calling side: making a leg towards an endpoint, its INVITE, and what comes back.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use strowger_sip::dialog::{Dialog, Fork, Forks};
+use strowger_sip::transaction::ClientId;
+use strowger_sip::{Builder, Flow, HeaderName, Host, Message, Method, NameAddr, Transport, Uri};
+
+use super::destination::Destination;
+use super::dial::DialRequest;
+use super::media::{MediaSession, SDP};
+use super::session::{Outgoing, Session, new_via};
+use crate::channel::{Cause, Channel, Data, LegEnd, Location, Party, Presentation, State};
+use crate::shard::{ALLOW, ClientUser, DialogKey, Shard};
+
+/// How long a host name may take to resolve.
+const RESOLVE: Duration = Duration::from_secs(3);
+/// Challenges answered for one call: one by the endpoint, one by a proxy before it.
+const AUTHENTICATIONS_MAX: u8 = 2;
+
+/// Where an INVITE goes.
+struct Target {
+    uri: Uri,
+    /// Routes to visit, nearest first.
+    routes: Vec<NameAddr>,
+    transport: Transport,
+    remote: SocketAddr,
+}
+
+impl Channel {
+    /// Makes the channel of a destination, ready for [`Self::send_invite`].
+    pub(crate) async fn create_leg(&self, destination: &Destination, request: &DialRequest) -> Result<Self, Cause> {
+        let shard = Rc::clone(self.shard());
+        if shard.call_limit_reached() {
+            shard.counters().calls_refused_overload.add(1);
+            return Err(Cause::NORMAL_CIRCUIT_CONGESTION);
+        }
+        let target = find_target(&shard, destination).await.ok_or(Cause::SUBSCRIBER_ABSENT)?;
+        let flow = shard.flow_to(target.transport, target.remote).ok_or(Cause::NORMAL_CIRCUIT_CONGESTION)?;
+        let endpoint = &destination.endpoint;
+        let shared = shard.shared();
+        let name = format!("PJSIP/{}-{:08x}", endpoint.id, shared.next_channel_sequence());
+        let mut data = Data::new(
+            State::Down,
+            Location::new(&endpoint.context, "", 1),
+            self.data().linkedid.clone(),
+        );
+        {
+            let caller = self.data();
+            data.variables = caller.variables.inherited();
+            // On the callee's channel its own number is the caller id, and the caller is the connected line.
+            data.caller = Party {
+                number: destination.user.clone().unwrap_or_else(|| caller.location.exten.clone()),
+                ..Party::default()
+            };
+            data.connected = request.caller.clone().unwrap_or_else(|| caller.caller.clone());
+            data.language = endpoint.language.clone().unwrap_or_else(|| caller.language.clone());
+        }
+        data.accountcode = endpoint.accountcode.clone().unwrap_or_default();
+        data.music_class = String::new();
+        "AppDial".clone_into(&mut data.application);
+        "(Outgoing Line)".clone_into(&mut data.application_data);
+        let channel = Self::new(&shard, name, shared.next_uniqueid(), Some(endpoint.clone()), data);
+        apply_set_var(&channel, endpoint.set_var.as_deref());
+        let media = MediaSession::open(&shard, channel.id(), endpoint, &flow).map_err(|error| {
+            tracing::warn!(endpoint = endpoint.id, %error, "cannot call");
+            Cause(if matches!(error, super::media::MediaError::NoCodecs(_)) { 58 } else { 34 })
+        })?;
+        channel.set_leg(Some(media.leg()));
+        let contact_user = endpoint.contact_user.clone();
+        let mut session = Session::new(flow, contact(&shard, &flow, contact_user.as_deref()));
+        session.media = Some(media);
+        let invite = build_invite(&shard, &channel, &target, &mut session, &flow).map_err(|error| {
+            tracing::error!(endpoint = endpoint.id, error, "cannot make an offer");
+            Cause::BEARERCAPABILITY_NOTAVAIL
+        });
+        let invite = match invite {
+            Ok(invite) => invite,
+            Err(cause) => {
+                *channel.session() = Some(session);
+                channel.hangup(cause);
+                return Err(cause);
+            }
+        };
+        session.outgoing = Some(Outgoing {
+            client: None,
+            forks: Forks::new(invite.clone()),
+            invite,
+            authentications: 0,
+            settled: false,
+        });
+        *channel.session() = Some(session);
+        shard.add_channel(&channel, false);
+        shard.counters().calls_outgoing.add(1);
+        Ok(channel)
+    }
+
+    /// Sends the INVITE made by [`Self::create_leg`], unless the channel ended meanwhile.
+    pub(crate) fn send_invite(&self) {
+        if self.is_over() {
+            return;
+        }
+        let prepared = self
+            .session()
+            .as_ref()
+            .and_then(|session| Some((session.outgoing.as_ref()?.invite.clone(), session.flow)));
+        let Some((invite, flow)) = prepared else { return };
+        match self.shard().request(invite, flow, ClientUser::Invite(self.id())) {
+            Some(client) => self.with_outgoing(|outgoing| outgoing.client = Some(client)),
+            None => self.fail(Cause::NORMAL_CIRCUIT_CONGESTION, Some(503)),
+        }
+    }
+
+    fn with_outgoing(&self, change: impl FnOnce(&mut Outgoing)) {
+        if let Some(outgoing) = self.session().as_mut().and_then(|session| session.outgoing.as_mut()) {
+            change(outgoing);
+        }
+    }
+
+    fn fail(&self, cause: Cause, status: Option<u16>) {
+        self.with_outgoing(|outgoing| outgoing.settled = true);
+        self.end(LegEnd { cause, status, by_peer: true });
+    }
+
+    /// No answer in time, or the transport failed.
+    pub(crate) fn on_invite_failed(&self, id: ClientId) {
+        if self.is_current(id) {
+            self.fail(Cause::NO_USER_RESPONSE, Some(408));
+        }
+    }
+
+    fn is_current(&self, id: ClientId) -> bool {
+        self.session()
+            .as_ref()
+            .and_then(|session| session.outgoing.as_ref())
+            .is_some_and(|outgoing| outgoing.client == Some(id))
+    }
+
+    /// A response to our INVITE.
+    pub(crate) fn on_invite_response(&self, id: ClientId, response: &Message, flow: Flow) {
+        if !self.is_current(id) {
+            return;
+        }
+        let status = response.status().unwrap_or(0);
+        match status {
+            100 => {}
+            101..=199 => self.on_provisional(status, response),
+            200..=299 => self.on_accepted(response, flow),
+            401 | 407 if self.authenticate(response) => {}
+            300.. => {
+                self.with_outgoing(|outgoing| {
+                    let _ = outgoing.forks.receive(response);
+                });
+                // The peer's own cause says more than its status; a cancelled leg keeps the cause it was ended with.
+                let cause = cause_of_failure(status, response);
+                self.fail(cause, Some(status));
+            }
+            _ => {}
+        }
+    }
+
+    fn on_provisional(&self, status: u16, response: &Message) {
+        let shard = Rc::clone(self.shard());
+        let mut early = false;
+        let mut failed = None;
+        {
+            let mut guard = self.session();
+            let Some(session) = guard.as_mut() else { return };
+            let Some(outgoing) = session.outgoing.as_mut() else { return };
+            if let Err(error) = outgoing.forks.receive(response) {
+                tracing::debug!(channel = %self.name(), %error, "provisional response");
+            }
+            if response.has_content(SDP)
+                && let Some(media) = session.media.as_mut()
+            {
+                match media.apply(&shard, response.body()) {
+                    Ok(_) => early = true,
+                    Err(error) => failed = Some(error.to_string()),
+                }
+            }
+        }
+        if let Some(error) = failed {
+            tracing::info!(channel = %self.name(), error, "early media ignored");
+        }
+        if self.is_over() {
+            return;
+        }
+        let now = Instant::now();
+        {
+            let mut data = self.data_mut();
+            if status == 180 {
+                data.progress.ringing.get_or_insert(now);
+                data.state = State::Ringing;
+            }
+            if early {
+                data.progress.early_media.get_or_insert(now);
+            }
+        }
+        self.touch();
+    }
+
+    fn on_accepted(&self, response: &Message, flow: Flow) {
+        let shard = Rc::clone(self.shard());
+        let over = self.is_over();
+        let mut unwanted = None;
+        let mut media_error = None;
+        let mut won = false;
+        {
+            let mut guard = self.session();
+            let Some(session) = guard.as_mut() else { return };
+            let taken = session.dialog.is_some();
+            let Some(outgoing) = session.outgoing.as_mut() else { return };
+            let accepted = match outgoing.forks.receive(response) {
+                Ok(Fork::Accepted(dialog)) => Some(dialog.id().clone()),
+                Ok(Fork::Repeated(id)) => {
+                    let kept = session
+                        .dialog
+                        .as_ref()
+                        .filter(|dialog| *dialog.id() == id)
+                        .or_else(|| outgoing.forks.dialogs().iter().find(|dialog| *dialog.id() == id))
+                        .and_then(|dialog| dialog.kept_ack(response).cloned());
+                    if let Some(ack) = kept {
+                        let flow = session.flow;
+                        drop(guard);
+                        shard.send_plain(&ack, flow);
+                    }
+                    return;
+                }
+                Ok(_) => None,
+                Err(error) => {
+                    tracing::info!(channel = %self.name(), %error, "unusable answer");
+                    None
+                }
+            };
+            outgoing.settled = true;
+            let Some(mut dialog) = accepted.and_then(|id| outgoing.forks.take(&id)) else {
+                drop(guard);
+                self.fail(Cause::INTERWORKING, Some(500));
+                return;
+            };
+            let via = new_via(&shard, &session.flow);
+            let ack = dialog.ack(&outgoing.invite, &via).finish();
+            dialog.keep_ack(ack.clone());
+            if taken || over {
+                unwanted = Some((dialog, ack));
+            } else {
+                won = true;
+                let key = DialogKey {
+                    call_id: dialog.id().call_id.to_string(),
+                    local_tag: dialog.id().local_tag.to_string(),
+                };
+                shard.map_dialog(key.clone(), self.id());
+                session.key = Some(key);
+                session.dialog = Some(dialog);
+                if let Some(media) = session.media.as_mut() {
+                    let result = match response.has_content(SDP) {
+                        true => media.apply(&shard, response.body()).map(|_| ()).map_err(|error| error.to_string()),
+                        false if media.is_pending() => Err("the answer has no session description".to_owned()),
+                        // The answer came with early media already.
+                        false => Ok(()),
+                    };
+                    media_error = result.err();
+                }
+                let flow = session.flow;
+                drop(guard);
+                shard.send_plain(&ack, flow);
+            }
+        }
+        if let Some((dialog, ack)) = unwanted {
+            end_dialog(&shard, dialog, &ack, flow);
+            return;
+        }
+        if let Some(error) = media_error {
+            tracing::info!(channel = %self.name(), error, "answer unusable: the leg is ended");
+            self.hangup(Cause::BEARERCAPABILITY_NOTAVAIL);
+            return;
+        }
+        if won {
+            self.data_mut().progress.answered = Some(Instant::now());
+            self.became_up();
+        }
+    }
+
+    /// Answers a challenge with the endpoint's `outbound_auth`; false if that is not possible.
+    fn authenticate(&self, response: &Message) -> bool {
+        let Some(endpoint) = self.endpoint().cloned() else { return false };
+        if endpoint.outbound_auth.is_empty() || self.is_over() {
+            return false;
+        }
+        let shard = Rc::clone(self.shard());
+        let retry = {
+            let mut guard = self.session();
+            let Some(session) = guard.as_mut() else { return false };
+            let flow = session.flow;
+            let Some(outgoing) = session.outgoing.as_mut() else { return false };
+            if outgoing.authentications >= AUTHENTICATIONS_MAX {
+                return false;
+            }
+            let via = new_via(&shard, &flow).to_string();
+            let Some(invite) = crate::endpoint::answer_challenge(
+                &shard.shared().snapshot(),
+                &endpoint.outbound_auth,
+                &outgoing.invite,
+                response,
+                &via,
+            ) else {
+                return false;
+            };
+            outgoing.authentications += 1;
+            outgoing.forks = Forks::new(invite.clone());
+            outgoing.invite = invite.clone();
+            outgoing.client = None;
+            (invite, flow)
+        };
+        let (invite, flow) = retry;
+        match shard.request(invite, flow, ClientUser::Invite(self.id())) {
+            Some(client) => {
+                self.with_outgoing(|outgoing| outgoing.client = Some(client));
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+fn cause_of_failure(status: u16, response: &Message) -> Cause {
+    super::session::cause_in(response)
+        .filter(|cause| cause.0 != 0)
+        .unwrap_or_else(|| Cause::from_status(status))
+}
+
+/// ACK and BYE for an answer nobody wants any more (a fork that lost, a call given up).
+fn end_dialog(shard: &Rc<Shard>, mut dialog: Dialog, ack: &Message, flow: Flow) {
+    shard.send_plain(ack, flow);
+    let via = new_via(shard, &flow);
+    let bye = dialog.request(Method::Bye, &via).finish();
+    shard.request(bye, flow, ClientUser::InDialog);
+}
+
+/// Our Contact on this flow, `<sip:user@address>`.
+pub(crate) fn contact(shard: &Shard, flow: &Flow, user: Option<&str>) -> String {
+    let at = shard.advertised(flow);
+    let mut uri = Uri::sip(user.filter(|user| !user.is_empty()), Host::from(at.ip()), Some(at.port()));
+    if flow.transport != Transport::Udp {
+        uri.params.set("transport", Some(flow.transport.uri_param()));
+    }
+    format!("<{uri}>")
+}
+
+/// `NAME=value` pairs of `set_var`, separated by commas or semicolons.
+pub(crate) fn apply_set_var(channel: &Channel, text: Option<&str>) {
+    for pair in text.unwrap_or_default().split([',', ';']) {
+        if let Some((name, value)) = pair.split_once('=') {
+            channel.set_variable(name.trim(), value.trim());
+        }
+    }
+}
+
+async fn find_target(shard: &Rc<Shard>, destination: &Destination) -> Option<Target> {
+    let shared = shard.shared();
+    let endpoint = &destination.endpoint;
+    let mut path = Vec::new();
+    let mut uri = match &destination.uri {
+        Some(text) => Uri::parse(text).ok()?,
+        None => {
+            let (uri, stored) = endpoint.aors.iter().find_map(|aor| shared.contacts.first(&shared.snapshot(), aor))?;
+            path = stored;
+            Uri::parse(&uri).ok()?
+        }
+    };
+    if let Some(user) = &destination.user {
+        uri.user = Some(strowger_sip::uri::escape_user(user).into_owned());
+    }
+    uri.headers.clear();
+    let mut routes: Vec<NameAddr> = Vec::new();
+    if let Some(proxy) = &endpoint.outbound_proxy {
+        routes.extend(NameAddr::parse_list(&loose(proxy)).ok()?);
+    }
+    for value in path {
+        routes.extend(NameAddr::parse_list(&value).ok()?);
+    }
+    let hop = routes.first().map_or(&uri, |route| &route.uri);
+    let transport = match hop.transport() {
+        None => Transport::Udp,
+        Some(Some(transport)) => transport,
+        Some(None) => {
+            tracing::warn!(%hop, "transport not spoken here");
+            return None;
+        }
+    };
+    let remote = match hop.socket_addr(transport) {
+        Some(remote) => remote,
+        None => resolve(shard, hop, transport).await?,
+    };
+    Some(Target { routes, transport, remote, uri })
+}
+
+/// An `outbound_proxy` is a URI, with or without angle brackets.
+fn loose(proxy: &str) -> String {
+    if proxy.contains('<') { proxy.to_owned() } else { format!("<{proxy}>") }
+}
+
+async fn resolve(shard: &Shard, hop: &Uri, transport: Transport) -> Option<SocketAddr> {
+    let Host::Name(name) = &hop.host else { return None };
+    let question = (name.clone(), hop.port.unwrap_or(transport.default_port()));
+    let lookup = shard.shared().control.spawn(async move {
+        let mut found = tokio::net::lookup_host(question).await.ok()?;
+        found.next()
+    });
+    let answer = tokio::time::timeout(RESOLVE, lookup).await.ok()?.ok()?;
+    if answer.is_none() {
+        tracing::warn!(host = %hop.host, "host name not found");
+    }
+    answer
+}
+
+/// An address with a display name, unless that is empty.
+fn named(name: &str, uri: Uri) -> NameAddr {
+    let mut address = NameAddr::new(uri);
+    address.display = (!name.is_empty()).then(|| name.to_owned());
+    address
+}
+
+fn build_invite(
+    shard: &Rc<Shard>,
+    channel: &Channel,
+    target: &Target,
+    session: &mut Session,
+    flow: &Flow,
+) -> Result<Message, String> {
+    let media = session.media.as_mut().ok_or("no media")?;
+    let offer = media.offer().map_err(|error| error.to_string())?;
+    let endpoint = channel.endpoint().cloned().ok_or("no endpoint")?;
+    let config = &shard.shared().config;
+    let at = shard.advertised(flow);
+    let shown = channel.data().connected.clone();
+    let private = shown.presentation != Presentation::Allowed;
+    let anonymous = private && !endpoint.trust_id_outbound;
+    let domain = endpoint.from_domain.clone().unwrap_or_else(|| Host::from(at.ip()).to_string());
+    let user = endpoint
+        .from_user
+        .clone()
+        .or_else(|| (!shown.number.is_empty() && !anonymous).then(|| shown.number.clone()))
+        .unwrap_or_else(|| if anonymous { "anonymous" } else { "asterisk" }.to_owned());
+    let mut from_uri = Uri::sip(Some(&strowger_sip::uri::escape_user(&user)), Host::Name(domain.clone()), None);
+    if endpoint.from_domain.is_none() && at.port() != flow.transport.default_port() {
+        from_uri.port = Some(at.port());
+    }
+    let name = if anonymous { "Anonymous".to_owned() } else { shown.name.clone() };
+    let from = named(&name, from_uri).with_tag(&shard.tag());
+    let mut to_uri = target.uri.clone();
+    to_uri.params = strowger_sip::uri::Params::default();
+    let mut invite = Builder::request(Method::Invite, &target.uri)
+        .header(HeaderName::Via, new_via(shard, flow).to_string());
+    for route in &target.routes {
+        invite.push(HeaderName::Route, route.to_string());
+    }
+    invite = invite
+        .header(HeaderName::MaxForwards, "70")
+        .header(HeaderName::From, from.to_string())
+        .header(HeaderName::To, format!("<{to_uri}>"))
+        .header(HeaderName::CallId, shard.call_id())
+        .header(HeaderName::CSeq, "1 INVITE")
+        .header(HeaderName::Contact, &session.contact)
+        .header(HeaderName::Allow, ALLOW)
+        .header(HeaderName::UserAgent, &config.sip.user_agent);
+    if !shown.number.is_empty() && !anonymous {
+        let identity = Uri::sip(
+            Some(&strowger_sip::uri::escape_user(&shown.number)),
+            Host::Name(domain),
+            None,
+        );
+        let party = named(&shown.name, identity);
+        if endpoint.send_pai {
+            invite.push(HeaderName::from("P-Asserted-Identity"), party.to_string());
+        }
+        if endpoint.send_rpid {
+            let privacy = if private { "full" } else { "off" };
+            invite.push(
+                HeaderName::from("Remote-Party-ID"),
+                format!("{party};party=calling;privacy={privacy};screen=no"),
+            );
+        }
+        if private {
+            invite.push(HeaderName::from("Privacy"), "id");
+        }
+    }
+    for (name, value) in channel.data().request_headers.iter() {
+        invite.push(HeaderName::from(name.as_str()), value);
+    }
+    Ok(invite.body(SDP, offer).finish())
+}

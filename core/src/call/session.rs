@@ -1,0 +1,537 @@
+//! The SIP session of a channel: its dialog, what is open in it, and how it ends. Both directions share this; what
+//! only the called or only the calling side does is in `incoming` and `outgoing`.
+
+use std::rc::Rc;
+use std::time::{Instant, SystemTime};
+
+use strowger_media::Command;
+use strowger_sip::accepted::{Accepted, AcceptedInvite};
+use strowger_sip::dialog::{Dialog, Forks};
+use strowger_sip::headers::{Reason, Via};
+use strowger_sip::transaction::{ClientId, ServerId};
+use strowger_sip::{Builder, Flow, HeaderName, Message, Method};
+
+use super::media::{MediaSession, SDP};
+use crate::cdr::PartyA;
+use crate::channel::{Cause, Channel, LegEnd, State};
+use crate::shard::{ClientUser, DialogKey, Shard};
+
+/// What SIP keeps of a channel.
+pub(crate) struct Session {
+    pub(crate) flow: Flow,
+    /// Our Contact, `<sip:...>`.
+    pub(crate) contact: String,
+    pub(crate) dialog: Option<Dialog>,
+    pub(crate) key: Option<DialogKey>,
+    pub(crate) media: Option<MediaSession>,
+    pub(crate) incoming: Option<Incoming>,
+    pub(crate) outgoing: Option<Outgoing>,
+    /// A 2xx of ours that waits for its ACK.
+    pub(crate) accepted: Option<AcceptedInvite>,
+    /// We made an offer in a 2xx: its answer comes in the ACK (RFC 3264 §4, RFC 3261 §13.2.1).
+    pub(crate) answer_in_ack: bool,
+    /// The call ended before the ACK came: the BYE waits for it (RFC 3261 §15).
+    pub(crate) bye_after_ack: bool,
+}
+
+/// An INVITE we received and have not given a final response.
+pub(crate) struct Incoming {
+    pub(crate) id: ServerId,
+    pub(crate) request: Message,
+    pub(crate) tag: String,
+    /// Our answer to its offer, once made; the same in every response.
+    pub(crate) answer: Option<String>,
+    pub(crate) ringing: bool,
+    pub(crate) early_media: bool,
+}
+
+/// An INVITE we sent.
+pub(crate) struct Outgoing {
+    pub(crate) client: Option<ClientId>,
+    pub(crate) forks: Forks,
+    pub(crate) invite: Message,
+    pub(crate) authentications: u8,
+    /// The final response is here, or there will be none.
+    pub(crate) settled: bool,
+}
+
+impl Session {
+    pub(crate) fn new(flow: Flow, contact: String) -> Self {
+        Self {
+            flow,
+            contact,
+            dialog: None,
+            key: None,
+            media: None,
+            incoming: None,
+            outgoing: None,
+            accepted: None,
+            answer_in_ack: false,
+            bye_after_ack: false,
+        }
+    }
+}
+
+/// The Via of a new request on `flow`.
+pub(crate) fn new_via(shard: &Shard, flow: &Flow) -> Via {
+    let mut via = Via::new(flow.transport, shard.advertised(flow), &shard.branch());
+    // RFC 3581 §3: the response comes back the way the request went.
+    via.params.set("rport", None);
+    via
+}
+
+/// A Reason header for a Q.850 cause (RFC 3326).
+pub(crate) fn reason(cause: Cause) -> String {
+    Reason::q850(u16::from(cause.0), cause.text()).to_string()
+}
+
+/// The cause in a message's Reason header, if it has one.
+pub(crate) fn cause_in(message: &Message) -> Option<Cause> {
+    message.headers(&HeaderName::Reason).flat_map(Reason::parse_list).find_map(|reason| {
+        let number = reason.cause?;
+        if reason.is_q850() {
+            u8::try_from(number).ok().filter(|cause| *cause <= 127).map(Cause)
+        } else if number == 200 {
+            Some(Cause::ANSWERED_ELSEWHERE)
+        } else {
+            None
+        }
+    })
+}
+
+impl Channel {
+    /// Party A of the call records as it stands now.
+    pub(crate) fn party_a(&self) -> PartyA {
+        let data = self.data();
+        PartyA {
+            channel: self.name().to_string(),
+            uniqueid: self.uniqueid().to_string(),
+            linkedid: data.linkedid.clone(),
+            src: data.caller.number.clone(),
+            clid: data.caller.all(),
+            dst: data.location.exten.clone(),
+            dcontext: data.location.context.clone(),
+            accountcode: data.accountcode.clone(),
+            amaflags: data.amaflags.clone(),
+        }
+    }
+
+    /// `CDR(name)`; `raw` gives times as epoch seconds, `float` lengths with fractions.
+    pub fn cdr_field(&self, name: &str, raw: bool, float: bool) -> Option<String> {
+        let party = self.party_a();
+        self.data().cdr.field(name, &party, raw, float)
+    }
+
+    /// `Set(CDR(name)=value)`.
+    pub fn set_cdr_field(&self, name: &str, value: &str) -> Result<(), String> {
+        let mut data = self.data_mut();
+        match name.to_ascii_lowercase().as_str() {
+            "accountcode" => value.clone_into(&mut data.accountcode),
+            "amaflags" => value.clone_into(&mut data.amaflags),
+            _ => return data.cdr.set_field(name, value),
+        }
+        Ok(())
+    }
+
+    /// Runs a future on the channel's shard.
+    pub fn spawn(&self, future: impl Future<Output = ()> + 'static) {
+        Shard::spawn(future);
+    }
+
+    /// The call is over for this channel: SIP is told, media closes, the records are complete. The first call wins.
+    pub(crate) fn end(&self, end: LegEnd) {
+        {
+            let mut data = self.data_mut();
+            if data.ended.is_some() {
+                return;
+            }
+            data.ended = Some(end);
+            data.cause = end.cause;
+            if end.by_peer {
+                data.hangup_source = self.name().to_string();
+            }
+        }
+        self.end_signalling(&end);
+        self.close_media();
+        let party = self.party_a();
+        let records = self.data_mut().cdr.close(SystemTime::now(), &party);
+        for record in records {
+            self.shard().shared().cdr.push(record);
+        }
+        tracing::debug!(channel = %self.name(), cause = end.cause.0, by_peer = end.by_peer, "channel ended");
+        self.touch();
+    }
+
+    fn close_media(&self) {
+        let Some(leg) = self.leg() else { return };
+        // Recorders end with the leg; their owners hear of it when the files are closed.
+        if !self.shard().media_send(Command::Close(leg)) {
+            let shard = Rc::clone(self.shard());
+            Shard::spawn(async move {
+                // A full queue empties within milliseconds; the leg must not stay.
+                while !shard.media_send(Command::Close(leg)) {
+                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                }
+            });
+        }
+        self.set_leg(None);
+    }
+
+    fn end_signalling(&self, end: &LegEnd) {
+        let shard = Rc::clone(self.shard());
+        let mut guard = self.session();
+        let Some(session) = guard.as_mut() else { return };
+        if let Some(incoming) = session.incoming.take() {
+            drop(guard);
+            if !end.by_peer {
+                let (status, text) = end.cause.to_status();
+                let response = Builder::response_to(&incoming.request, status, text)
+                    .to_tag(&incoming.tag)
+                    .header(HeaderName::Reason, reason(end.cause))
+                    .header(HeaderName::Server, &shard.shared().config.sip.user_agent)
+                    .finish();
+                shard.respond(incoming.id, response);
+            }
+            return;
+        }
+        let pending = session
+            .outgoing
+            .as_ref()
+            .filter(|outgoing| !outgoing.settled)
+            .and_then(|outgoing| outgoing.client);
+        if let Some(client) = pending {
+            drop(guard);
+            let text = (end.cause == Cause::ANSWERED_ELSEWHERE)
+                .then(|| Reason::sip(200, "Call completed elsewhere").to_string());
+            shard.cancel(client, text.as_deref());
+            return;
+        }
+        if end.by_peer {
+            if let Some(accepted) = session.accepted.as_mut() {
+                accepted.stop();
+            }
+            let key = session.key.take();
+            drop(guard);
+            if let Some(key) = key {
+                shard.unmap_dialog(&key);
+            }
+            return;
+        }
+        if session.accepted.as_ref().is_some_and(|accepted| !accepted.is_over()) {
+            session.bye_after_ack = true;
+            return;
+        }
+        drop(guard);
+        self.send_bye(end.cause);
+    }
+
+    fn send_bye(&self, cause: Cause) {
+        let shard = Rc::clone(self.shard());
+        let mut guard = self.session();
+        let Some(session) = guard.as_mut() else { return };
+        let flow = session.flow;
+        let via = new_via(&shard, &flow);
+        let bye = session.dialog.as_mut().map(|dialog| {
+            dialog
+                .request(Method::Bye, &via)
+                .header(HeaderName::Reason, reason(cause))
+                .header(HeaderName::UserAgent, &shard.shared().config.sip.user_agent)
+                .finish()
+        });
+        let key = session.key.take();
+        drop(guard);
+        if let Some(key) = key {
+            shard.unmap_dialog(&key);
+        }
+        if let Some(bye) = bye {
+            shard.request(bye, flow, ClientUser::InDialog);
+        }
+    }
+
+    /// Repeats our 2xx until its ACK comes.
+    pub(crate) fn watch_accepted(&self) {
+        let channel = self.clone();
+        Shard::spawn(async move {
+            loop {
+                let next = channel.session().as_ref().and_then(|session| session.accepted.as_ref()?.next_timeout());
+                let Some(at) = next else { break };
+                // An ACK, or the end, wakes us earlier.
+                let changed = Rc::clone(channel.changed());
+                let _ = tokio::time::timeout_at(at.into(), changed.notified()).await;
+                let due = {
+                    let mut guard = channel.session();
+                    let accepted = guard.as_mut().and_then(|session| session.accepted.as_mut());
+                    accepted.and_then(|accepted| Some((accepted.id(), accepted.handle_timeout(Instant::now())?)))
+                };
+                match due {
+                    None => {}
+                    Some((id, Accepted::Repeat(response))) => {
+                        channel.shard().respond(id, response);
+                    }
+                    Some((_, Accepted::GiveUp)) => {
+                        tracing::info!(channel = %channel.name(), "no ACK: the call is ended");
+                        channel.after_ack();
+                        channel.hangup(Cause::RECOVERY_ON_TIMER_EXPIRE);
+                        break;
+                    }
+                }
+            }
+            if channel.is_over() && !channel.has_open_transactions() {
+                channel.shard().forget_lingering(channel.id());
+            }
+        });
+    }
+
+    fn after_ack(&self) {
+        let bye = self.session().as_mut().is_some_and(|session| std::mem::take(&mut session.bye_after_ack));
+        if bye {
+            let cause = self.data().cause;
+            self.send_bye(cause);
+        }
+    }
+
+    /// SIP may still bring something for this channel although it is over: a 2xx to acknowledge, an ACK.
+    pub(crate) fn has_open_transactions(&self) -> bool {
+        self.session().as_ref().is_some_and(|session| {
+            let client = session.outgoing.as_ref().and_then(|outgoing| outgoing.client);
+            client.is_some_and(|client| self.shard().is_client_open(client))
+                || session.accepted.as_ref().is_some_and(|accepted| !accepted.is_over())
+        })
+    }
+
+    /// An ACK in our dialog.
+    pub(crate) fn on_ack(&self, ack: &Message) {
+        let shard = Rc::clone(self.shard());
+        let mut failed = None;
+        {
+            let mut guard = self.session();
+            let Some(session) = guard.as_mut() else { return };
+            let Some(accepted) = session.accepted.as_mut() else { return };
+            if !accepted.acknowledge(ack) {
+                return;
+            }
+            if std::mem::take(&mut session.answer_in_ack)
+                && let Some(media) = session.media.as_mut()
+            {
+                failed = match ack.has_content(SDP) {
+                    true => media.apply(&shard, ack.body()).err().map(|error| error.to_string()),
+                    false => Some("the ACK has no answer to our offer".to_owned()),
+                };
+            }
+        }
+        self.after_ack();
+        if let Some(error) = failed {
+            tracing::info!(channel = %self.name(), error, "the call is ended");
+            self.hangup(Cause::BEARERCAPABILITY_NOTAVAIL);
+        }
+        self.touch();
+    }
+
+    /// Responds within the dialog.
+    fn answer_request(&self, id: ServerId, response: Message) {
+        if let Some(session) = self.session().as_mut()
+            && let Some(dialog) = session.dialog.as_mut()
+        {
+            dialog.responded(&response);
+        }
+        self.shard().respond(id, response);
+    }
+
+    /// A request in our dialog (not ACK, not CANCEL).
+    pub(crate) fn on_dialog_request(&self, id: ServerId, request: &Message) {
+        let checked = match self.session().as_mut().and_then(|session| session.dialog.as_mut()) {
+            None => return self.answer_request(id, Builder::response_to(request, 481, "").finish()),
+            Some(dialog) => dialog.receive_request(request),
+        };
+        if let Err(rejection) = checked {
+            let mut response = Builder::response_to(request, rejection.status(), "");
+            if let Some(seconds) = rejection.retry_after_s() {
+                response.push(HeaderName::RetryAfter, seconds.to_string());
+            }
+            return self.answer_request(id, response.finish());
+        }
+        let ok = || Builder::response_to(request, 200, "OK").finish();
+        match request.method() {
+            Some(Method::Bye) => {
+                self.answer_request(id, ok());
+                let cause = cause_in(request).unwrap_or(Cause::NORMAL_CLEARING);
+                self.end(LegEnd { cause, status: None, by_peer: true });
+            }
+            Some(Method::Invite) => self.on_reinvite(id, request),
+            Some(Method::Update) => self.on_update(id, request),
+            Some(Method::Info) => self.on_info(id, request),
+            Some(Method::Options) => self.answer_request(id, ok()),
+            _ => {
+                let response = Builder::response_to(request, 405, "Method Not Allowed")
+                    .header(HeaderName::Allow, crate::shard::ALLOW)
+                    .finish();
+                self.answer_request(id, response);
+            }
+        }
+    }
+
+    fn describe(&self, offer: Option<&[u8]>) -> Result<(String, bool), (u16, String)> {
+        let shard = Rc::clone(self.shard());
+        let mut guard = self.session();
+        let media = guard
+            .as_mut()
+            .and_then(|session| session.media.as_mut())
+            .ok_or_else(|| (500, "no media".to_owned()))?;
+        let refused = |error: super::media::MediaError| (error.status().0, error.to_string());
+        match offer {
+            Some(offer) => {
+                let (answer, agreed) = media.answer(&shard, offer).map_err(refused)?;
+                Ok((answer, agreed.on_hold))
+            }
+            None => Ok((media.offer().map_err(refused)?, self.data().held)),
+        }
+    }
+
+    fn on_reinvite(&self, id: ServerId, request: &Message) {
+        let offer = request.has_content(SDP).then(|| request.body());
+        match self.describe(offer) {
+            Err((status, error)) => self.refuse(id, request, status, &error),
+            Ok((description, on_hold)) => {
+                let contact = self.session().as_ref().map(|session| session.contact.clone()).unwrap_or_default();
+                let response = Builder::response_to(request, 200, "OK")
+                    .header(HeaderName::Contact, contact)
+                    .header(HeaderName::Allow, crate::shard::ALLOW)
+                    .header(HeaderName::Server, &self.shard().shared().config.sip.user_agent)
+                    .body(SDP, description)
+                    .finish();
+                self.answer_request(id, response.clone());
+                if let Some(session) = self.session().as_mut() {
+                    session.answer_in_ack = offer.is_none();
+                    session.accepted =
+                        Some(AcceptedInvite::new(Instant::now(), &self.shard().timers(), id, response));
+                }
+                self.watch_accepted();
+                self.set_held(on_hold);
+            }
+        }
+    }
+
+    fn on_update(&self, id: ServerId, request: &Message) {
+        let contact = self.session().as_ref().map(|session| session.contact.clone()).unwrap_or_default();
+        let mut response = Builder::response_to(request, 200, "OK").header(HeaderName::Contact, contact);
+        if request.has_content(SDP) {
+            match self.describe(Some(request.body())) {
+                Err((status, error)) => return self.refuse(id, request, status, &error),
+                Ok((answer, on_hold)) => {
+                    response = response.body(SDP, answer);
+                    self.set_held(on_hold);
+                }
+            }
+        }
+        self.answer_request(id, response.finish());
+    }
+
+    fn refuse(&self, id: ServerId, request: &Message, status: u16, error: &str) {
+        let mut response = Builder::response_to(request, status, "");
+        if status == 488 {
+            response.push(HeaderName::Warning, format!("399 strowger \"{}\"", error.replace(['"', '\\'], "'")));
+        }
+        self.answer_request(id, response.finish());
+    }
+
+    /// DTMF by INFO: `application/dtmf-relay` (`Signal=5`) or `application/dtmf` (`5`).
+    fn on_info(&self, id: ServerId, request: &Message) {
+        let body = String::from_utf8_lossy(request.body()).into_owned();
+        let digit = if request.has_content("application/dtmf-relay") {
+            body.lines()
+                .filter_map(|line| line.split_once('='))
+                .find(|(name, _)| name.trim().eq_ignore_ascii_case("signal"))
+                .and_then(|(_, value)| digit_of(value))
+        } else if request.has_content("application/dtmf") {
+            digit_of(&body)
+        } else if request.body().is_empty() {
+            return self.answer_request(id, Builder::response_to(request, 200, "OK").finish());
+        } else {
+            let response = Builder::response_to(request, 415, "Unsupported Media Type")
+                .header(HeaderName::Accept, "application/dtmf-relay, application/dtmf")
+                .finish();
+            return self.answer_request(id, response);
+        };
+        let Some(digit) = digit else {
+            let response = Builder::response_to(request, 400, "Bad DTMF Signal")
+                .header(HeaderName::Warning, "399 strowger \"Signal must be one of 0-9 * # A-D or 10 to 15\"")
+                .finish();
+            return self.answer_request(id, response);
+        };
+        self.answer_request(id, Builder::response_to(request, 200, "OK").finish());
+        self.push_digit(digit);
+        let peer = self.data().bridged.and_then(|peer| self.shard().channel(peer));
+        if let Some(peer) = peer {
+            peer.send_digit(digit, 160);
+        }
+    }
+
+    /// The far end put us on hold, or took us back.
+    pub(crate) fn set_held(&self, held: bool) {
+        if std::mem::replace(&mut self.data_mut().held, held) == held {
+            return;
+        }
+        let peer = self.data().bridged.and_then(|peer| self.shard().channel(peer));
+        if let Some(peer) = peer {
+            if held {
+                self.hold_music(&peer);
+            } else {
+                peer.stop_hold_music();
+            }
+        }
+        self.touch();
+    }
+
+    /// The connection of our open INVITE is gone: nobody can be answered.
+    pub(crate) fn on_connection_lost(&self) {
+        self.end(LegEnd { cause: Cause::NETWORK_OUT_OF_ORDER, status: None, by_peer: true });
+    }
+
+    /// A channel is up: state, records, counters.
+    pub(crate) fn became_up(&self) {
+        let now = SystemTime::now();
+        {
+            let mut data = self.data_mut();
+            data.answered.get_or_insert(now);
+            data.cdr.set_answered(now);
+        }
+        self.shard().counters().calls_answered.add(1);
+        self.set_state(State::Up);
+    }
+
+    /// The dialplan of this channel is done, or it was a leg that is over: forget it when SIP has too.
+    pub(crate) fn finish(&self) {
+        self.shard().remove_channel(self);
+    }
+}
+
+/// The digit named by an INFO body.
+fn digit_of(text: &str) -> Option<char> {
+    let text = text.trim();
+    match text {
+        "10" => return Some('*'),
+        "11" => return Some('#'),
+        "12" => return Some('A'),
+        "13" => return Some('B'),
+        "14" => return Some('C'),
+        "15" => return Some('D'),
+        _ => {}
+    }
+    let mut characters = text.chars();
+    let digit = characters.next()?.to_ascii_uppercase();
+    (characters.next().is_none() && matches!(digit, '0'..='9' | '*' | '#' | 'A'..='D')).then_some(digit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn info_digits_are_read_in_every_form() {
+        for (text, digit) in
+            [("5", Some('5')), (" #\r\n", Some('#')), ("10", Some('*')), ("11", Some('#')), ("a", Some('A')), ("16", None), ("55", None), ("", None)]
+        {
+            assert_eq!(digit_of(text), digit, "{text:?}");
+        }
+    }
+}

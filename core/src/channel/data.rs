@@ -1,0 +1,172 @@
+//! What a channel knows, apart from SIP and media.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::{Cause, ChannelId, Party, Variables};
+use crate::cdr::CallRecords;
+
+/// Digits a channel keeps that nobody has read yet.
+pub(crate) const DIGITS_MAX: usize = 64;
+
+/// The states of a channel, numbered as the Manager prints them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    Down = 0,
+    Dialing = 3,
+    /// An incoming call that is not answered yet.
+    Ring = 4,
+    /// An outgoing call that rings at the far end.
+    Ringing = 5,
+    Up = 6,
+    Busy = 7,
+}
+
+/// A place in the dialplan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Location {
+    pub context: String,
+    pub exten: String,
+    pub priority: i32,
+}
+
+impl Location {
+    pub fn new(context: &str, exten: &str, priority: i32) -> Self {
+        Self {
+            context: context.to_owned(),
+            exten: exten.to_owned(),
+            priority,
+        }
+    }
+}
+
+/// `TIMEOUT(...)`: how long to wait for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// Between two digits. Default 5 s.
+    pub digit: Duration,
+    /// For the first digit. Default 10 s.
+    pub response: Duration,
+    /// When the call is ended, if limited.
+    pub absolute: Option<Instant>,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            digit: Duration::from_secs(5),
+            response: Duration::from_secs(10),
+            absolute: None,
+        }
+    }
+}
+
+/// How an outgoing leg stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DialProgress {
+    /// First 180 (or other sign of ringing).
+    pub ringing: Option<Instant>,
+    /// First early media.
+    pub early_media: Option<Instant>,
+    pub answered: Option<Instant>,
+}
+
+/// Why a leg is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LegEnd {
+    pub cause: Cause,
+    /// The SIP status that ended an outgoing leg, if one did.
+    pub status: Option<u16>,
+    /// The far end hung up (false: we did).
+    pub by_peer: bool,
+}
+
+/// Everything about a channel that applications and functions read and write.
+#[derive(Debug)]
+pub struct Data {
+    pub state: State,
+    pub location: Location,
+    /// Application being executed and its substituted data.
+    pub application: String,
+    pub application_data: String,
+    pub variables: Variables,
+    pub linkedid: String,
+    /// `CALLERID(...)`: the party that placed the call as seen on this channel.
+    pub caller: Party,
+    /// `CALLERID(ANI)`.
+    pub ani: String,
+    /// `CONNECTEDLINE(...)`: the party at the other end.
+    pub connected: Party,
+    /// Dialled number.
+    pub dnid: String,
+    /// Redirecting number.
+    pub rdnis: String,
+    pub language: String,
+    pub accountcode: String,
+    pub amaflags: String,
+    pub music_class: String,
+    pub tonezone: String,
+    pub hangup_source: String,
+    pub timeouts: Timeouts,
+    /// Cause of the last failure or hang-up (`HANGUPCAUSE`).
+    pub cause: Cause,
+    /// Set once: the channel is over.
+    pub ended: Option<LegEnd>,
+    /// Received digits nobody has read yet.
+    pub digits: VecDeque<char>,
+    /// Progress of an outgoing leg.
+    pub progress: DialProgress,
+    /// The channel this one is bridged with.
+    pub bridged: Option<ChannelId>,
+    /// The far end put us on hold.
+    pub held: bool,
+    /// The music this channel hears because its peer holds it.
+    pub hold_music: Option<strowger_media::PlayId>,
+    /// The channel ends when its current step returns, without an error (Redirect and the like move it instead).
+    pub redirect: Option<Location>,
+    /// Headers the dialplan added for the INVITE of this (outgoing) channel.
+    pub request_headers: Vec<(String, String)>,
+    pub created: SystemTime,
+    pub created_at: Instant,
+    pub answered: Option<SystemTime>,
+    pub cdr: CallRecords,
+}
+
+impl Data {
+    pub(crate) fn new(state: State, location: Location, linkedid: String) -> Self {
+        Self {
+            state,
+            location,
+            application: String::new(),
+            application_data: String::new(),
+            variables: Variables::default(),
+            linkedid,
+            caller: Party::default(),
+            ani: String::new(),
+            connected: Party::default(),
+            dnid: String::new(),
+            rdnis: String::new(),
+            language: "en".to_owned(),
+            accountcode: String::new(),
+            amaflags: "DOCUMENTATION".to_owned(),
+            music_class: String::new(),
+            tonezone: String::new(),
+            hangup_source: String::new(),
+            timeouts: Timeouts::default(),
+            cause: Cause(0),
+            ended: None,
+            digits: VecDeque::new(),
+            progress: DialProgress::default(),
+            bridged: None,
+            held: false,
+            hold_music: None,
+            redirect: None,
+            request_headers: Vec::new(),
+            created: SystemTime::now(),
+            created_at: Instant::now(),
+            answered: None,
+            cdr: CallRecords::default(),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! One leg of a call: its state, place in the dialplan, variables and identities, and the primitives that applications
+//! are made of (answer, wait, digits, play, record, dial, bridge). Everything here belongs to one shard and one
+//! thread; nothing outside the shard holds a [`Channel`], only its name or id. SIP lives in `call::session`, packets
+//! in the media engine.
+
+mod cause;
+mod data;
+mod party;
+mod primitives;
+mod variables;
+
+use std::cell::{Cell, Ref, RefCell, RefMut};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use strowger_media::LegId;
+use strowger_store::Endpoint;
+use tokio::sync::Notify;
+
+pub use cause::Cause;
+pub use data::{Data, DialProgress, LegEnd, Location, State, Timeouts};
+pub use party::{Party, Presentation};
+pub use primitives::{Interrupt, Played, RecordError, RecorderResult, RecorderSpec};
+pub use variables::{GlobalVariables, Inheritance, VALUE_BYTES_MAX, VARIABLES_MAX, Variables};
+
+use crate::call::session::Session;
+use crate::shard::Shard;
+
+/// Identifies a channel within its shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChannelId(pub u64);
+
+/// A handle to a channel. Cheap to clone; lives on its shard's thread.
+#[derive(Clone)]
+pub struct Channel(Rc<Inner>);
+
+struct Inner {
+    id: ChannelId,
+    shard: Rc<Shard>,
+    name: Rc<str>,
+    uniqueid: Rc<str>,
+    endpoint: Option<Arc<Endpoint>>,
+    leg: Cell<Option<LegId>>,
+    data: RefCell<Data>,
+    session: RefCell<Option<Session>>,
+    changed: Rc<Notify>,
+    watcher: RefCell<Option<Rc<Notify>>>,
+}
+
+impl Channel {
+    pub(crate) fn new(
+        shard: &Rc<Shard>,
+        name: String,
+        uniqueid: String,
+        endpoint: Option<Arc<Endpoint>>,
+        data: Data,
+    ) -> Self {
+        Self(Rc::new(Inner {
+            id: shard.next_channel_id(),
+            shard: Rc::clone(shard),
+            name: name.into(),
+            uniqueid: uniqueid.into(),
+            endpoint,
+            leg: Cell::new(None),
+            data: RefCell::new(data),
+            session: RefCell::new(None),
+            changed: Rc::new(Notify::new()),
+            watcher: RefCell::new(None),
+        }))
+    }
+
+    /// The shard-local id.
+    pub fn id(&self) -> ChannelId {
+        self.0.id
+    }
+
+    /// The shard that owns this channel.
+    pub fn shard(&self) -> &Rc<Shard> {
+        &self.0.shard
+    }
+
+    /// `PJSIP/<endpoint>-%08x`.
+    pub fn name(&self) -> Rc<str> {
+        Rc::clone(&self.0.name)
+    }
+
+    /// `<epoch seconds>.<counter>`.
+    pub fn uniqueid(&self) -> Rc<str> {
+        Rc::clone(&self.0.uniqueid)
+    }
+
+    /// The endpoint behind this channel.
+    pub fn endpoint(&self) -> Option<&Arc<Endpoint>> {
+        self.0.endpoint.as_ref()
+    }
+
+    /// Reads the channel's data. Never hold the guard across an await.
+    pub fn data(&self) -> Ref<'_, Data> {
+        self.0.data.borrow()
+    }
+
+    /// Changes the channel's data. Never hold the guard across an await.
+    pub fn data_mut(&self) -> RefMut<'_, Data> {
+        self.0.data.borrow_mut()
+    }
+
+    /// The media leg, while there is one.
+    pub fn leg(&self) -> Option<LegId> {
+        self.0.leg.get()
+    }
+
+    pub(crate) fn set_leg(&self, leg: Option<LegId>) {
+        self.0.leg.set(leg);
+    }
+
+    pub(crate) fn session(&self) -> RefMut<'_, Option<Session>> {
+        self.0.session.borrow_mut()
+    }
+
+    /// The channel's state.
+    pub fn state(&self) -> State {
+        self.data().state
+    }
+
+    /// True once answered.
+    pub fn is_up(&self) -> bool {
+        self.state() == State::Up
+    }
+
+    /// Where in the dialplan the channel is.
+    pub fn location(&self) -> Location {
+        self.data().location.clone()
+    }
+
+    /// Moves the channel in the dialplan; the run loop reads it after each step.
+    pub fn set_location(&self, location: Location) {
+        self.data_mut().location = location;
+    }
+
+    /// Notes the application about to run and its substituted data (CDR `lastapp`/`lastdata`, status displays).
+    pub fn set_application(&self, application: &str, data: &str) {
+        let mut this = self.data_mut();
+        application.clone_into(&mut this.application);
+        data.clone_into(&mut this.application_data);
+        if !this.cdr.is_closed() {
+            this.cdr.set_last(application, data);
+        }
+    }
+
+    /// A channel variable (not a global one).
+    pub fn variable(&self, name: &str) -> Option<String> {
+        self.data().variables.get(name).map(str::to_owned)
+    }
+
+    /// Sets a channel variable; `_NAME` and `__NAME` make it inherited.
+    pub fn set_variable(&self, name: &str, value: &str) {
+        if !self.data_mut().variables.set(name, value) {
+            self.0.shard.counters().variables_refused.add(1);
+            tracing::warn!(channel = %self.0.name, name, "variable refused: the channel has {VARIABLES_MAX} already");
+        }
+    }
+
+    /// Wakes whoever waits for a change of this channel.
+    pub(crate) fn touch(&self) {
+        self.0.changed.notify_waiters();
+        if let Some(watcher) = &*self.0.watcher.borrow() {
+            watcher.notify_waiters();
+        }
+    }
+
+    /// Lets changes of this channel wake `other`'s waiters too (a caller watching the legs it dialled).
+    pub(crate) fn watched_by(&self, other: Option<&Self>) {
+        *self.0.watcher.borrow_mut() = other.map(|channel| Rc::clone(&channel.0.changed));
+    }
+
+    pub(crate) fn changed(&self) -> &Rc<Notify> {
+        &self.0.changed
+    }
+}
+
+impl std::fmt::Debug for Channel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Channel").field(&self.0.name).finish()
+    }
+}

@@ -1,0 +1,319 @@
+//! The verbs applications are made of. Every verb that waits ends early with an [`Interrupt`] when the call ends, when
+//! its absolute time is over, or when somebody moved the channel elsewhere.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use strowger_media::{Command, FileFormat, PlayId, RecorderId, RecorderSetup, Repeat, Route, Sound, TapMode};
+
+use super::{Cause, Channel, LegEnd, State};
+
+/// Why a verb ended before it was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interrupt {
+    /// The call is over: no more media, extension `h` follows.
+    Hangup,
+    /// `TIMEOUT(absolute)` is reached: extension `T` follows.
+    Timeout,
+    /// The channel was moved (`Data::redirect`).
+    Redirect,
+}
+
+/// How playing ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Played {
+    Complete,
+    /// Interrupted by this digit (which is consumed).
+    Digit(char),
+}
+
+/// What to record and where.
+#[derive(Clone, Debug)]
+pub struct RecorderSpec {
+    /// Absolute path; its directory is created.
+    pub path: PathBuf,
+    pub format: FileFormat,
+    pub mode: TapMode,
+    /// Continue an existing file.
+    pub append: bool,
+    /// Only while bridged.
+    pub only_bridged: bool,
+    /// Report silence after so many ms without received speech; 0 is never.
+    pub silence_ms: u32,
+    /// Gain -4..=4 for each direction.
+    pub volume_receive: i8,
+    pub volume_transmit: i8,
+}
+
+/// A finished recording.
+#[derive(Clone, Debug)]
+pub struct RecorderResult {
+    pub path: PathBuf,
+    /// Samples written (8000 Hz).
+    pub samples: u64,
+    /// Samples that could not be written and stand as a gap.
+    pub lost_samples: u64,
+    pub error: Option<String>,
+}
+
+/// Why a recording could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    #[error("the channel has no media (it is over)")]
+    NoMedia,
+    #[error("the media thread is overloaded: its command queue is full")]
+    Overloaded,
+}
+
+impl Channel {
+    /// Ok while the call goes on.
+    pub fn check(&self) -> Result<(), Interrupt> {
+        let data = self.data();
+        if data.ended.is_some() {
+            Err(Interrupt::Hangup)
+        } else if data.redirect.is_some() {
+            Err(Interrupt::Redirect)
+        } else if data.timeouts.absolute.is_some_and(|at| Instant::now() >= at) {
+            Err(Interrupt::Timeout)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// True when the call is over.
+    pub fn is_over(&self) -> bool {
+        self.data().ended.is_some()
+    }
+
+    /// Waits until something about the channel changes, `until` is reached (None: no limit) or the call ends.
+    /// Returns Ok(true) for a change, Ok(false) when the time is over.
+    pub async fn wait_change(&self, until: Option<Instant>) -> Result<bool, Interrupt> {
+        self.check()?;
+        let changed = Rc::clone(self.changed());
+        let notified = changed.notified();
+        let absolute = self.data().timeouts.absolute;
+        let limit = match (until, absolute) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        let woken = match limit {
+            None => {
+                notified.await;
+                true
+            }
+            Some(at) => tokio::time::timeout_at(at.into(), notified).await.is_ok(),
+        };
+        self.check()?;
+        Ok(woken)
+    }
+
+    /// Waits for `duration`, dropping digits as `Wait` does.
+    pub async fn wait(&self, duration: Duration) -> Result<(), Interrupt> {
+        let until = Instant::now() + duration;
+        while self.wait_change(Some(until)).await? || Instant::now() < until {
+            self.data_mut().digits.clear();
+        }
+        Ok(())
+    }
+
+    /// Waits until the call is over (or moved).
+    pub async fn wait_for_end(&self) -> Interrupt {
+        loop {
+            if let Err(interrupt) = self.wait_change(None).await {
+                return interrupt;
+            }
+            self.data_mut().digits.clear();
+        }
+    }
+
+    /// The next received digit, waiting at most `timeout`; None when the time is over.
+    pub async fn wait_digit(&self, timeout: Duration) -> Result<Option<char>, Interrupt> {
+        let until = Instant::now() + timeout;
+        loop {
+            self.check()?;
+            if let Some(digit) = self.take_digit() {
+                return Ok(Some(digit));
+            }
+            if !self.wait_change(Some(until)).await? && Instant::now() >= until {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// A received digit that nobody has read yet.
+    pub fn take_digit(&self) -> Option<char> {
+        self.data_mut().digits.pop_front()
+    }
+
+    /// Forgets received digits.
+    pub fn clear_digits(&self) {
+        self.data_mut().digits.clear();
+    }
+
+    pub(crate) fn push_digit(&self, digit: char) {
+        {
+            let mut data = self.data_mut();
+            if data.digits.len() >= super::data::DIGITS_MAX {
+                self.shard().counters().digits_dropped.add(1);
+                return;
+            }
+            data.digits.push_back(digit);
+        }
+        self.touch();
+    }
+
+    /// Sends a media command for this channel's leg; false if there is no leg or the queue is full (counted).
+    pub(crate) fn media(&self, make: impl FnOnce(strowger_media::LegId) -> Command) -> bool {
+        let Some(leg) = self.leg() else { return false };
+        self.shard().media_send(make(leg))
+    }
+
+    /// Starts playing to this channel without waiting; what was played before ends. None when there is no media.
+    pub fn start_play(&self, sounds: Vec<Arc<Sound>>, repeat: Repeat) -> Option<PlayId> {
+        let play = self.shard().next_play_id();
+        self.media(|leg| Command::Play { leg, play, sounds, repeat }).then_some(play)
+    }
+
+    /// Stops a play started with [`Self::start_play`].
+    pub fn stop_play(&self, play: PlayId) {
+        self.media(|leg| Command::StopPlay { leg, play });
+    }
+
+    /// Plays sounds one after the other. Digits for which `stop` says true end it (and are consumed); others are
+    /// kept if `keep` is set, dropped otherwise.
+    pub async fn play(
+        &self,
+        sounds: Vec<Arc<Sound>>,
+        keep: bool,
+        stop: &dyn Fn(char) -> bool,
+    ) -> Result<Played, Interrupt> {
+        self.check()?;
+        let length: u64 = sounds.iter().map(|sound| u64::from(sound.duration_ms())).sum();
+        let Some(play) = self.start_play(sounds, Repeat::Once) else {
+            return Err(Interrupt::Hangup);
+        };
+        self.shard().expect_play(play);
+        // The media thread says when it is done; the limit only guards against a lost event.
+        let until = Instant::now() + Duration::from_millis(length + 2000);
+        let result = loop {
+            {
+                let mut data = self.data_mut();
+                if keep {
+                    if let Some(at) = data.digits.iter().position(|digit| stop(*digit)) {
+                        let digit = data.digits.remove(at);
+                        if let Some(digit) = digit {
+                            break Ok(Played::Digit(digit));
+                        }
+                    }
+                } else {
+                    while let Some(digit) = data.digits.pop_front() {
+                        if stop(digit) {
+                            drop(data);
+                            self.stop_play(play);
+                            self.shard().forget_play(play);
+                            return Ok(Played::Digit(digit));
+                        }
+                    }
+                }
+            }
+            if self.shard().play_ended(play) {
+                return Ok(Played::Complete);
+            }
+            match self.wait_change(Some(until)).await {
+                Err(interrupt) => break Err(interrupt),
+                Ok(false) if Instant::now() >= until => break Ok(Played::Complete),
+                Ok(_) => {}
+            }
+        };
+        self.stop_play(play);
+        self.shard().forget_play(play);
+        result
+    }
+
+    /// Sends what is received back (true) or stops doing so.
+    pub fn echo(&self, on: bool) {
+        self.media(|leg| Command::Route(leg, if on { Route::Echo } else { Route::Silence }));
+    }
+
+    /// Sends a digit to the far end (RFC 4733) without waiting.
+    pub fn send_digit(&self, digit: char, duration_ms: u16) -> bool {
+        self.media(|leg| Command::SendDtmf { leg, digit, duration_ms })
+    }
+
+    /// Starts a recording of this channel. `closed` runs on the shard when the file is complete on disk, also after
+    /// the channel is gone.
+    pub fn record(
+        &self,
+        spec: RecorderSpec,
+        closed: impl FnOnce(RecorderResult) + 'static,
+    ) -> Result<RecorderId, RecordError> {
+        let leg = self.leg().ok_or(RecordError::NoMedia)?;
+        let recorder = self.shard().next_recorder_id();
+        let setup = RecorderSetup {
+            recorder,
+            leg,
+            path: spec.path,
+            format: spec.format,
+            mode: spec.mode,
+            append: spec.append,
+            only_bridged: spec.only_bridged,
+            silence_ms: spec.silence_ms,
+            volume_receive: spec.volume_receive,
+            volume_transmit: spec.volume_transmit,
+        };
+        self.shard().expect_recorder(recorder, Box::new(closed));
+        if self.shard().media_send(Command::StartRecorder(Box::new(setup.prepare()))) {
+            Ok(recorder)
+        } else {
+            self.shard().forget_recorder(recorder);
+            Err(RecordError::Overloaded)
+        }
+    }
+
+    /// Stops a recording, leaving out its last `drop_last_ms` milliseconds.
+    pub fn stop_record(&self, recorder: RecorderId, drop_last_ms: u32) {
+        self.media(|leg| Command::StopRecorder { recorder, leg, drop_last_ms });
+    }
+
+    /// True once silence was reported for this recorder (see [`RecorderSpec::silence_ms`]).
+    pub fn recorder_silent(&self, recorder: RecorderId) -> bool {
+        self.shard().recorder_silent(recorder)
+    }
+
+    /// Answers an incoming call if it is not up yet, and waits at most `media` for the first packet.
+    pub async fn answer(&self, media: Duration) -> Result<(), Interrupt> {
+        self.check()?;
+        if !self.is_up() {
+            self.accept();
+            let until = Instant::now() + media;
+            while !self.shard().has_media(self) && Instant::now() < until {
+                self.wait_change(Some(until)).await?;
+            }
+        }
+        self.check()
+    }
+
+    /// Tells the caller that it rings (180).
+    pub fn indicate_ringing(&self) {
+        self.send_ringing();
+    }
+
+    /// Opens early media towards the caller (183 with SDP).
+    pub fn indicate_progress(&self) {
+        self.send_progress();
+    }
+
+    /// Ends the call from our side: BYE, CANCEL or a failure response as its state asks, CDR fixed, media closed.
+    /// Variables stay readable. Does nothing the second time.
+    pub fn hangup(&self, cause: Cause) {
+        self.end(LegEnd { cause, status: None, by_peer: false });
+    }
+
+    /// Sets the state, waking those who wait.
+    pub(crate) fn set_state(&self, state: State) {
+        self.data_mut().state = state;
+        self.touch();
+    }
+}

@@ -1,0 +1,430 @@
+//! `strowger.toml`: every key, its default, and how the environment overrides it. Unknown keys are errors, so that a
+//! misspelt setting is found at start and not in a call.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// Sections whose keys may come from `STROWGER_SECTION_KEY`.
+const SECTIONS: &[&str] = &[
+    "database", "shards", "sip", "rtp", "http", "manager", "dialplan", "recording", "limits", "log",
+];
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("configuration file {path}: {source}")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("configuration {origin}: {message}")]
+    Parse { origin: String, message: String },
+    #[error("configuration key {key}: {message}")]
+    Value { key: &'static str, message: String },
+}
+
+/// The whole configuration.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Folder of everything the exchange keeps. Default `./var`.
+    pub data: DataDir,
+    pub database: Database,
+    pub shards: Shards,
+    pub sip: Sip,
+    pub rtp: Rtp,
+    pub http: Http,
+    pub manager: Manager,
+    pub dialplan: DialplanConfig,
+    pub recording: Recording,
+    pub limits: Limits,
+    pub log: Log,
+}
+
+/// The data directory with its default.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(transparent)]
+pub struct DataDir(pub PathBuf);
+
+impl Default for DataDir {
+    fn default() -> Self {
+        Self(PathBuf::from("./var"))
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Database {
+    /// `sqlite://file` (relative to the data directory), `mysql://user:password@host/db`, `postgres://...`.
+    pub url: String,
+    /// How often changed rows are looked for, in ms (100 to 60000).
+    pub refresh_ms: u64,
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self { url: "sqlite://strowger.db".to_owned(), refresh_ms: 1000 }
+    }
+}
+
+/// Which cores carry shards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cores {
+    All,
+    List(Vec<usize>),
+}
+
+impl<'de> Deserialize<'de> for Cores {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Word(String),
+            List(Vec<usize>),
+        }
+        match Form::deserialize(deserializer)? {
+            Form::Word(word) if word == "all" => Ok(Self::All),
+            Form::Word(word) => Err(serde::de::Error::custom(format!(
+                "\"{word}\" is not known: \"all\" or a list of core numbers such as [0, 2]"
+            ))),
+            Form::List(list) if list.is_empty() => {
+                Err(serde::de::Error::custom("the list of cores is empty: name at least one, or \"all\""))
+            }
+            Form::List(list) => Ok(Self::List(list)),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shards {
+    /// `"all"` or a list of core numbers; one media and one signalling thread for each.
+    pub cores: Cores,
+    /// SCHED_FIFO for media threads where permitted.
+    pub realtime: bool,
+}
+
+impl Default for Shards {
+    fn default() -> Self {
+        Self { cores: Cores::All, realtime: true }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sip {
+    /// Addresses to listen on.
+    pub udp: Vec<SocketAddr>,
+    pub tcp: Vec<SocketAddr>,
+    /// The User-Agent and Server headers.
+    pub user_agent: String,
+    /// RFC 3261 timer T1 in ms (50 to 5000).
+    pub timer_t1_ms: u64,
+    /// Timers B and F in ms: how long a request may stay unanswered (1000 to 300000).
+    pub timer_b_ms: u64,
+}
+
+impl Default for Sip {
+    fn default() -> Self {
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 5060));
+        Self {
+            udp: vec![loopback],
+            tcp: vec![loopback],
+            user_agent: "Strowger".to_owned(),
+            timer_t1_ms: 500,
+            timer_b_ms: 32_000,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rtp {
+    /// UDP ports for media, `first-last`; shared out evenly between shards.
+    pub ports: String,
+    /// Address offered for media; empty: the address the peer reaches us on.
+    pub address: String,
+}
+
+impl Default for Rtp {
+    fn default() -> Self {
+        Self { ports: "10000-20000".to_owned(), address: String::new() }
+    }
+}
+
+impl Rtp {
+    /// First and last port.
+    pub fn range(&self) -> Result<(u16, u16), ConfigError> {
+        let wrong = |message: &str| ConfigError::Value {
+            key: "rtp.ports",
+            message: format!("\"{}\" {message}; right is for example \"10000-20000\"", self.ports),
+        };
+        let (first, last) = self.ports.split_once('-').ok_or_else(|| wrong("is not a range"))?;
+        let first: u16 = first.trim().parse().map_err(|_| wrong("does not begin with a port (1 to 65535)"))?;
+        let last: u16 = last.trim().parse().map_err(|_| wrong("does not end with a port (1 to 65535)"))?;
+        if first == 0 || last < first.saturating_add(3) {
+            return Err(wrong("holds fewer than two port pairs"));
+        }
+        Ok((first, last))
+    }
+
+    /// The fixed media address, if one is configured.
+    pub fn fixed_address(&self) -> Result<Option<IpAddr>, ConfigError> {
+        if self.address.is_empty() {
+            return Ok(None);
+        }
+        self.address.parse().map(Some).map_err(|_| ConfigError::Value {
+            key: "rtp.address",
+            message: format!("\"{}\" is not an IP address", self.address),
+        })
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    pub bind: SocketAddr,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { bind: SocketAddr::from(([127, 0, 0, 1], 8088)) }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Manager {
+    pub bind: SocketAddr,
+}
+
+impl Default for Manager {
+    fn default() -> Self {
+        Self { bind: SocketAddr::from(([127, 0, 0, 1], 5038)) }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DialplanConfig {
+    /// Folder of `*.lua`, relative to the data directory.
+    pub lua: PathBuf,
+    /// Lua memory of one shard in MiB (16 to 65536).
+    pub memory_mib: usize,
+}
+
+impl Default for DialplanConfig {
+    fn default() -> Self {
+        Self { lua: PathBuf::from("dialplan"), memory_mib: 256 }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Recording {
+    /// Relative to the data directory.
+    pub directory: PathBuf,
+}
+
+impl Default for Recording {
+    fn default() -> Self {
+        Self { directory: PathBuf::from("monitor") }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Channels at once, both legs of a call counted; 0: what descriptors and ports allow.
+    pub calls: usize,
+    /// Incoming calls accepted in a second; 0: no limit.
+    pub calls_per_second: u32,
+    /// How long a drain waits for the last call, in seconds.
+    pub drain_s: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { calls: 0, calls_per_second: 0, drain_s: 600 }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,strowger_sip=debug`.
+    pub level: String,
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+impl Config {
+    /// Reads `path` (None: defaults only) and the environment, and checks every value.
+    pub fn load(
+        path: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let (text, origin) = match path {
+            None => (String::new(), "defaults".to_owned()),
+            Some(path) => (
+                std::fs::read_to_string(path)
+                    .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?,
+                path.display().to_string(),
+            ),
+        };
+        Self::parse(&text, &origin, environment)
+    }
+
+    /// Reads a configuration from text.
+    pub fn parse(
+        text: &str,
+        origin: &str,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let parse_error = |error: toml::de::Error| ConfigError::Parse {
+            origin: origin.to_owned(),
+            message: error.to_string().trim().to_owned(),
+        };
+        // A first reading of the file alone keeps line numbers in its errors.
+        let _: Self = toml::from_str(text).map_err(parse_error)?;
+        let mut table: toml::Table = toml::from_str(text).map_err(parse_error)?;
+        for (name, value) in environment {
+            apply_variable(&mut table, &name, &value);
+        }
+        let config: Self = table.try_into().map_err(|error: toml::de::Error| ConfigError::Parse {
+            origin: format!("{origin} with the STROWGER_* environment"),
+            message: error.to_string().trim().to_owned(),
+        })?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.rtp.range()?;
+        self.rtp.fixed_address()?;
+        within("database.refresh_ms", self.database.refresh_ms, 100, 60_000)?;
+        within("sip.timer_t1_ms", self.sip.timer_t1_ms, 50, 5000)?;
+        within("sip.timer_b_ms", self.sip.timer_b_ms, 1000, 300_000)?;
+        within("dialplan.memory_mib", self.dialplan.memory_mib as u64, 16, 65_536)?;
+        if self.sip.udp.is_empty() && self.sip.tcp.is_empty() {
+            return Err(ConfigError::Value {
+                key: "sip.udp",
+                message: "neither sip.udp nor sip.tcp names an address to listen on".to_owned(),
+            });
+        }
+        Ok(())
+    }
+}
+
+fn within(key: &'static str, value: u64, least: u64, most: u64) -> Result<(), ConfigError> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(ConfigError::Value { key, message: format!("{value} is outside {least} to {most}") })
+}
+
+fn apply_variable(table: &mut toml::Table, name: &str, value: &str) {
+    let Some(rest) = name.strip_prefix("STROWGER_") else { return };
+    let rest = rest.to_ascii_lowercase();
+    let parsed = format!("v = {value}")
+        .parse::<toml::Table>()
+        .ok()
+        .and_then(|mut one| one.remove("v"));
+    let text = toml::Value::String(value.to_owned());
+    if rest == "data" {
+        table.insert(rest, text);
+        return;
+    }
+    let Some((section, key)) = rest.split_once('_') else { return };
+    if !SECTIONS.contains(&section) || key.is_empty() {
+        return;
+    }
+    // Lists may be written as words with commas.
+    let value = match (section, key) {
+        ("sip", "udp" | "tcp") if parsed.is_none() => toml::Value::Array(
+            value
+                .split(',')
+                .map(str::trim)
+                .filter(|word| !word.is_empty())
+                .map(|word| toml::Value::String(word.to_owned()))
+                .collect(),
+        ),
+        _ => parsed.unwrap_or(text),
+    };
+    let entry = table
+        .entry(section)
+        .or_insert_with(|| toml::Value::Table(toml::Table::new()));
+    if let toml::Value::Table(section) = entry {
+        section.insert(key.to_owned(), value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::parse(
+            text,
+            "test",
+            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        )
+    }
+
+    #[test]
+    fn an_empty_file_gives_the_documented_defaults_on_loopback() {
+        let config = parse("", &[]).unwrap();
+        assert_eq!(config.sip.udp, ["127.0.0.1:5060".parse().unwrap()]);
+        assert_eq!(config.http.bind, "127.0.0.1:8088".parse().unwrap());
+        assert_eq!(config.rtp.range().unwrap(), (10_000, 20_000));
+        assert_eq!(config.database.url, "sqlite://strowger.db");
+        assert_eq!(config.data.0, PathBuf::from("./var"));
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file() {
+        let config = parse(
+            "[rtp]\nports = \"30000-30100\"",
+            &[
+                ("STROWGER_RTP_PORTS", "40000-40100"),
+                ("STROWGER_SIP_UDP", "127.0.0.2:5070,127.0.0.3:5070"),
+                ("STROWGER_DATABASE_REFRESH_MS", "500"),
+                ("STROWGER_SHARDS_CORES", "[0]"),
+                ("STROWGER_TEST_MYSQL_URL", "ignored"),
+            ],
+        )
+        .unwrap();
+        assert_eq!(config.rtp.ports, "40000-40100");
+        assert_eq!(config.sip.udp.len(), 2);
+        assert_eq!(config.database.refresh_ms, 500);
+        assert_eq!(config.shards.cores, Cores::List(vec![0]));
+    }
+
+    #[test]
+    fn wrong_settings_are_named() {
+        for (text, expected) in [
+            ("[sip]\nupd = []", "upd"),
+            ("[rtp]\nports = \"20000\"", "rtp.ports"),
+            ("[rtp]\nports = \"20000-20001\"", "rtp.ports"),
+            ("[rtp]\naddress = \"here\"", "rtp.address"),
+            ("[database]\nrefresh_ms = 1", "database.refresh_ms"),
+            ("[shards]\ncores = \"some\"", "some"),
+            ("nonsense", "line 1"),
+        ] {
+            let message = parse(text, &[]).unwrap_err().to_string();
+            assert!(message.contains(expected), "{text}: {message}");
+        }
+    }
+}

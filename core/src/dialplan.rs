@@ -1,0 +1,50 @@
+//! The seam between calls and whatever decides about them: the scripting layer implements [`Dialplan`] once for each
+//! shard, the shard starts it for every new channel.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::channel::{Channel, Location};
+use crate::shard::Shard;
+
+/// A future that stays on its shard's thread.
+pub type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
+
+/// Whether a number exists in a context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exists {
+    /// Priority 1 of a matching extension exists.
+    Yes,
+    /// Not yet, but more digits could make it exist.
+    Incomplete,
+    No,
+}
+
+/// How a subroutine (`Gosub`) on a channel ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SubroutineEnd {
+    /// `Return(value)`.
+    Returned(String),
+    /// The place to go does not exist.
+    Missing,
+    /// The channel hung up, or the dialplan ended it.
+    Ended,
+}
+
+/// Runs channels through the dialplan.
+pub trait Dialplan {
+    /// Whether `exten` can be reached in `context` by a caller with this number.
+    fn exists(&self, context: &str, exten: &str, caller: &str) -> Exists;
+
+    /// Runs the channel from its location until its dialplan ends, extension `h` included. The implementation calls
+    /// [`Channel::hangup`] before `h`; the shard destroys the channel when the future is done.
+    fn run(&self, channel: Channel) -> LocalFuture<()>;
+
+    /// Runs `Gosub(location(arguments))` on a channel that is not in the dialplan, and comes back.
+    fn subroutine(&self, channel: Channel, location: Location, arguments: Vec<String>) -> LocalFuture<SubroutineEnd>;
+}
+
+/// Makes the dialplan of one shard, on that shard's thread.
+pub type DialplanFactory = Arc<dyn Fn(&Rc<Shard>) -> Result<Rc<dyn Dialplan>, String> + Send + Sync>;

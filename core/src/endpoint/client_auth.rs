@@ -1,0 +1,244 @@
+//! Answering challenges to our own requests with the endpoint's `outbound_auth` (RFC 3261 §22.2).
+
+use strowger_sip::auth::{Algorithm, Answer, Challenge, Credentials, Secret, choose, respond};
+use strowger_sip::headers::CSeq;
+use strowger_sip::{Builder, HeaderName, Message};
+use strowger_store::{Auth, Snapshot};
+
+/// What proves this auth with this algorithm, password before hashes.
+fn secret(auth: &Auth, algorithm: Algorithm) -> Option<Secret<'_>> {
+    if let Some(password) = auth.password.as_deref() {
+        return Some(Secret::Password(password));
+    }
+    let digest = auth.password_digest.iter().find_map(|entry| {
+        let (name, hash) = entry.split_once(':')?;
+        let made_with = Algorithm::parse(name)?;
+        (made_with.base() == algorithm.base()).then_some(Secret::Ha1(made_with, hash.trim()))
+    });
+    digest.or_else(|| {
+        let hash = auth
+            .md5_cred
+            .as_deref()
+            .filter(|_| algorithm.base() == Algorithm::Md5)?;
+        Some(Secret::Ha1(Algorithm::Md5, hash))
+    })
+}
+
+/// The same request once more with credentials for every realm that challenged and that one of the auths answers: CSeq
+/// one higher, `via` as its only Via. `None` when no challenge can be answered, or the server has refused these
+/// credentials already (a realm we answered challenges again without `stale`).
+#[must_use]
+pub fn answer_challenge(
+    snapshot: &Snapshot,
+    auth_ids: &[String],
+    request: &Message,
+    response: &Message,
+    via: &str,
+) -> Option<Message> {
+    answer_with(
+        snapshot,
+        auth_ids,
+        request,
+        response,
+        via,
+        &format!("{:016x}", crate::random_u64()),
+    )
+}
+
+fn answer_with(
+    snapshot: &Snapshot,
+    auth_ids: &[String],
+    request: &Message,
+    response: &Message,
+    via: &str,
+    cnonce: &str,
+) -> Option<Message> {
+    let auths: Vec<&Auth> = auth_ids
+        .iter()
+        .filter_map(|id| snapshot.auths.get(id.trim()))
+        .map(|auth| &**auth)
+        .collect();
+    let mut builder = Builder::from_message(request);
+    let mut answered = 0;
+    for (asks, answers) in [
+        (HeaderName::WwwAuthenticate, HeaderName::Authorization),
+        (
+            HeaderName::ProxyAuthenticate,
+            HeaderName::ProxyAuthorization,
+        ),
+    ] {
+        let challenges: Vec<Challenge> = response
+            .headers(&asks)
+            .filter_map(|line| Challenge::parse(line).ok())
+            .collect();
+        let before: Vec<Credentials> = request
+            .headers(&answers)
+            .filter_map(|line| Credentials::parse(line).ok())
+            .collect();
+        let mut realms: Vec<&str> = challenges.iter().map(|c| c.realm.as_str()).collect();
+        realms.dedup();
+        if realms.is_empty() {
+            continue;
+        }
+        builder = builder.remove(answers.clone());
+        // Credentials for other realms stay: every proxy on the way wants its own.
+        for kept in before
+            .iter()
+            .filter(|c| !realms.contains(&c.realm.as_str()))
+        {
+            builder.push(answers.clone(), kept.to_string());
+        }
+        for realm in realms {
+            let of_realm: Vec<Challenge> = challenges
+                .iter()
+                .filter(|c| c.realm == realm)
+                .cloned()
+                .collect();
+            if before.iter().any(|c| c.realm == realm) && !of_realm.iter().any(|c| c.stale) {
+                return None;
+            }
+            let credentials = auths
+                .iter()
+                .filter(|auth| {
+                    auth.realm
+                        .as_deref()
+                        .is_none_or(|r| r.is_empty() || r == realm)
+                })
+                .find_map(|auth| {
+                    let allowed: Vec<Algorithm> = auth
+                        .supported_algorithms_uac
+                        .iter()
+                        .filter_map(|name| Algorithm::parse(name))
+                        .filter(|a| secret(auth, *a).is_some())
+                        .collect();
+                    let challenge = choose(&of_realm, &allowed)?;
+                    let answer = Answer {
+                        method: request.method_str(),
+                        uri: request.request_uri()?,
+                        username: auth.username.as_deref().unwrap_or(&auth.id),
+                        secret: secret(auth, challenge.algorithm)?,
+                        nc: 1,
+                        cnonce,
+                    };
+                    respond(challenge, &answer)
+                });
+            if let Some(credentials) = credentials {
+                builder.push(answers.clone(), credentials.to_string());
+                answered += 1;
+            }
+        }
+    }
+    if answered == 0 {
+        return None;
+    }
+    let cseq = request.cseq().ok()?;
+    let cseq = CSeq {
+        number: cseq.number.checked_add(1)?,
+        method: cseq.method,
+    };
+    Some(
+        builder
+            .set(HeaderName::CSeq, cseq.to_string())
+            .set(HeaderName::Via, via)
+            .finish(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use strowger_sip::auth::verify;
+
+    use super::super::test_support::{request, snapshot};
+    use super::*;
+
+    const VIA: &str = "SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKnew";
+
+    fn challenged(request: &Message, status: u16, challenges: &[(HeaderName, &str)]) -> Message {
+        challenges
+            .iter()
+            .fold(
+                Builder::response_to(request, status, ""),
+                |b, (name, value)| b.header(name.clone(), value),
+            )
+            .finish()
+    }
+
+    #[test]
+    fn every_realm_that_asks_is_answered_once() {
+        let mut s = snapshot(&["trunk", "proxy"]);
+        let table = Arc::make_mut(&mut s.auths);
+        Arc::make_mut(table.get_mut("proxy").unwrap()).realm = Some("p".into());
+        Arc::make_mut(table.get_mut("trunk").unwrap()).supported_algorithms_uac =
+            vec!["MD5".into(), "SHA-256".into()];
+        let ids = ["missing".to_owned(), "proxy".to_owned(), "trunk".to_owned()];
+        let invite = request("INVITE", "u", "c", 7, "");
+        let asks = challenged(
+            &invite,
+            407,
+            &[
+                (
+                    HeaderName::ProxyAuthenticate,
+                    "Digest realm=\"p\", nonce=\"1\", qop=\"auth\"",
+                ),
+                (
+                    HeaderName::WwwAuthenticate,
+                    "Digest realm=\"w\", nonce=\"2\", algorithm=SHA-256, qop=\"auth\"",
+                ),
+                (
+                    HeaderName::WwwAuthenticate,
+                    "Digest realm=\"w\", nonce=\"3\"",
+                ),
+            ],
+        );
+        let again = answer_with(&s, &ids, &invite, &asks, VIA, "cn").unwrap();
+        assert_eq!(again.cseq().unwrap().number, 8);
+        assert_eq!(again.headers(&HeaderName::Via).collect::<Vec<_>>(), [VIA]);
+        let read = |name| Credentials::parse(again.header(&name).unwrap()).unwrap();
+        let proxy = read(HeaderName::ProxyAuthorization);
+        assert!(verify(&proxy, "INVITE", b"", &Secret::Password("pw-proxy")));
+        let server = read(HeaderName::Authorization);
+        assert_eq!(server.algorithm, Algorithm::Sha256);
+        assert!(verify(
+            &server,
+            "INVITE",
+            b"",
+            &Secret::Password("pw-trunk")
+        ));
+        // The same question again means no; a stale nonce does not.
+        assert!(answer_with(&s, &ids, &again, &asks, VIA, "cn").is_none());
+        let stale = challenged(
+            &again,
+            401,
+            &[(
+                HeaderName::WwwAuthenticate,
+                "Digest realm=\"w\", nonce=\"4\", stale=true",
+            )],
+        );
+        let third = answer_with(&s, &ids, &again, &stale, VIA, "cn").unwrap();
+        assert_eq!(third.headers(&HeaderName::Authorization).count(), 1);
+        assert_eq!(third.headers(&HeaderName::ProxyAuthorization).count(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_answered_is_not() {
+        let s = snapshot(&["trunk"]);
+        let ids = ["trunk".to_owned()];
+        let invite = request("INVITE", "u", "c", 7, "");
+        for ask in [
+            "Basic realm=\"w\"",
+            "Digest realm=\"w\", nonce=\"1\", algorithm=SHA-256",
+            "Digest realm=\"w\", nonce=\"1\", qop=\"auth-int\"",
+        ] {
+            let asks = challenged(&invite, 401, &[(HeaderName::WwwAuthenticate, ask)]);
+            assert!(
+                answer_with(&s, &ids, &invite, &asks, VIA, "cn").is_none(),
+                "{ask}"
+            );
+        }
+        assert!(
+            answer_with(&s, &ids, &invite, &challenged(&invite, 401, &[]), VIA, "cn").is_none()
+        );
+    }
+}

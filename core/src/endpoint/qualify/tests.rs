@@ -1,0 +1,157 @@
+use std::sync::Arc;
+
+use strowger_sip::Uri;
+use strowger_store::{Aor, Contact as Row};
+
+use super::super::contacts::{Change, ContactWriter, contact_id};
+use super::super::test_support::snapshot;
+use super::*;
+
+struct Nowhere;
+
+impl ContactWriter for Nowhere {
+    fn upsert(&self, _: Row) {}
+    fn delete(&self, _: &str, _: &str) {}
+}
+
+struct Bench {
+    snapshot: Snapshot,
+    contacts: Contacts,
+    qualifier: Qualifier,
+    start: Instant,
+}
+
+impl Bench {
+    fn new(change: impl Fn(&mut Aor)) -> Self {
+        let mut snapshot = snapshot(&["100"]);
+        let aor = Arc::make_mut(Arc::make_mut(&mut snapshot.aors).get_mut("100").unwrap());
+        aor.qualify_frequency = 10;
+        change(aor);
+        let contacts = Contacts::new("", Box::new(Nowhere));
+        let bench = Self {
+            snapshot,
+            contacts,
+            qualifier: Qualifier::new(0, 1),
+            start: Instant::now(),
+        };
+        bench.add("sip:a@h");
+        bench
+    }
+
+    fn add(&self, uri: &str) {
+        let row = Row {
+            id: contact_id("100", uri),
+            uri: uri.into(),
+            qualify_frequency: 10,
+            expiration_time: i64::MAX,
+            ..Row::default()
+        };
+        let contact = Contact::new("100", Uri::parse(uri).unwrap(), row);
+        self.contacts
+            .update("100", |_| (vec![Change::Set(Box::new(contact))], ()));
+    }
+
+    fn at(&self, ms: u64) -> Instant {
+        self.start + Duration::from_millis(ms)
+    }
+
+    /// Asks every 100 ms from `from` to `to`; when the first probe came out, if one did.
+    fn run(&mut self, from: u64, to: u64) -> Option<(u64, Probe)> {
+        (from..to).step_by(100).find_map(|ms| {
+            let now = self.at(ms);
+            self.qualifier
+                .due(&self.snapshot, &self.contacts, now)
+                .pop()
+                .map(|probe| (ms, probe))
+        })
+    }
+
+    fn status(&self) -> Status {
+        self.contacts.of("100")[0].status().0
+    }
+}
+
+#[test]
+fn a_contact_is_asked_soon_and_then_at_its_frequency() {
+    let mut b = Bench::new(|_| ());
+    assert_eq!(b.status(), Status::Unknown);
+    let (first, probe) = b.run(0, 2200).expect("asked within two seconds");
+    let now = b.at(first + 40);
+    b.qualifier.answered(&probe.key, 404, now);
+    assert_eq!(
+        b.contacts.of("100")[0].status(),
+        (Status::Reachable, Some(40_000))
+    );
+    let changes = b.qualifier.take_changes();
+    assert_eq!(
+        (changes.len(), changes[0].from, changes[0].to),
+        (1, Status::Unknown, Status::Reachable)
+    );
+    let (second, probe) = b.run(first + 100, first + 20_000).unwrap();
+    assert_eq!(second, first + 10_000);
+    let now = b.at(second + 10);
+    b.qualifier.answered(&probe.key, 200, now);
+    assert!(b.qualifier.take_changes().is_empty());
+}
+
+#[test]
+fn silence_makes_it_unreachable_and_a_late_answer_changes_nothing() {
+    let mut b = Bench::new(|aor| aor.qualify_timeout = 3.0);
+    let (first, probe) = b.run(0, 2200).unwrap();
+    assert!(b.run(first + 100, first + 3000).is_none());
+    assert_eq!(b.status(), Status::Unknown);
+    assert!(b.run(first + 3000, first + 3100).is_none());
+    assert_eq!(b.status(), Status::Unreachable);
+    let now = b.at(first + 3200);
+    b.qualifier.answered(&probe.key, 200, now);
+    b.qualifier.answered("nobody", 200, now);
+    assert_eq!(b.status(), Status::Unreachable);
+    let (second, probe) = b.run(first + 3200, first + 20_000).unwrap();
+    assert_eq!(second, first + 10_000);
+    let now = b.at(second + 1);
+    b.qualifier.failed(&probe.key, now);
+    assert_eq!(b.qualifier.take_changes().len(), 1);
+}
+
+#[test]
+fn only_2xx_counts_where_the_row_says_so() {
+    let mut b = Bench::new(|aor| aor.qualify_2xx_only = true);
+    let (first, probe) = b.run(0, 2200).unwrap();
+    let now = b.at(first + 5);
+    b.qualifier.answered(&probe.key, 486, now);
+    assert_eq!(b.status(), Status::Unreachable);
+}
+
+#[test]
+fn contacts_that_go_and_rows_that_change_are_followed() {
+    let mut b = Bench::new(|_| ());
+    b.run(0, 600);
+    b.add("sip:b@h");
+    b.run(600, 1300);
+    assert_eq!(b.qualifier.len(), 2);
+    b.contacts.update("100", |current| {
+        (vec![Change::Remove(current[0].row.id.clone())], ())
+    });
+    b.run(1300, 2000);
+    assert_eq!(b.qualifier.len(), 1);
+    let aor = Arc::make_mut(Arc::make_mut(&mut b.snapshot.aors).get_mut("100").unwrap());
+    aor.qualify_frequency = 0;
+    b.snapshot.versions[Table::Aors as usize] += 1;
+    b.run(2000, 2700);
+    assert!(b.qualifier.is_empty());
+    assert_eq!(b.qualifier.next_timeout(), None);
+    assert_eq!(b.status(), Status::NonQualified);
+}
+
+#[test]
+fn every_address_of_record_has_one_shard() {
+    let shards: Vec<_> = (0..4).map(|i| Qualifier::new(i, 4)).collect();
+    let mut load = [0; 4];
+    for i in 0..1000 {
+        let aor = i.to_string();
+        let owners: Vec<usize> = (0..4).filter(|n| shards[*n].owns(&aor)).collect();
+        assert_eq!(owners.len(), 1);
+        load[owners[0]] += 1;
+    }
+    assert!(load.iter().all(|n| *n > 150), "{load:?}");
+}

@@ -1,0 +1,274 @@
+//! From bytes to whoever they concern: the owner shard, the transaction layer, the channel of a dialog.
+
+use std::hash::Hasher;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use strowger_media::Event as MediaEvent;
+use strowger_sip::message::peek;
+use strowger_sip::transaction::Event;
+use strowger_sip::{Flow, Message, Method};
+
+use super::inbox::ShardMessage;
+use super::{ClientUser, DialogKey, Shard};
+use crate::channel::{Cause, Channel, RecorderResult};
+
+impl Shard {
+    /// Takes a whole message from a transport: ours is worked on, another shard's goes to its inbox.
+    pub(crate) fn receive(self: &Rc<Self>, flow: Flow, bytes: Bytes) {
+        self.counters.sip_received.add(1);
+        let Some(peeked) = peek(&bytes) else {
+            self.counters.sip_malformed.add(1);
+            return;
+        };
+        let owner = owner_of(peeked.call_id, self.count);
+        if owner == self.index {
+            self.receive_own(flow, bytes);
+            return;
+        }
+        self.counters.sip_forwarded.add(1);
+        let full = self
+            .shared
+            .inboxes()
+            .get(owner)
+            .is_none_or(|inbox| inbox.send(ShardMessage::Sip { flow, bytes }).is_err());
+        if full {
+            self.counters.sip_forward_full.add(1);
+        }
+    }
+
+    pub(super) fn receive_own(self: &Rc<Self>, flow: Flow, bytes: Bytes) {
+        match Message::parse(bytes) {
+            Ok(message) => {
+                self.layer.borrow_mut().receive(Instant::now(), message, flow);
+                self.pump();
+            }
+            Err(error) => {
+                self.counters.sip_malformed.add(1);
+                tracing::debug!(remote = %flow.remote, %error, "unreadable SIP message");
+            }
+        }
+    }
+
+    /// Sends what the transactions want sent and tells their users what happened, until nothing is left.
+    pub(crate) fn pump(self: &Rc<Self>) {
+        if self.pumping.replace(true) {
+            return;
+        }
+        loop {
+            let transmit = self.layer.borrow_mut().poll_transmit();
+            if let Some(transmit) = transmit {
+                self.transmit(transmit.flow, &transmit.bytes);
+                continue;
+            }
+            let event = self.layer.borrow_mut().poll_event();
+            let Some(event) = event else { break };
+            self.dispatch_guarded(event);
+        }
+        self.pumping.set(false);
+        self.rearm_timer();
+        if !self.batching.get() {
+            self.flush();
+        }
+    }
+
+    /// A panic while one message is worked on ends that call, not the exchange.
+    fn dispatch_guarded(self: &Rc<Self>, event: Event) {
+        let channel = self.channel_of(&event);
+        if catch_unwind(AssertUnwindSafe(|| self.dispatch(event))).is_err() {
+            self.counters.calls_failed_panic.add(1);
+            if let Some(channel) = channel {
+                tracing::error!(channel = %channel.name(), "the call is ended because of a fault in the exchange");
+                let _ = catch_unwind(AssertUnwindSafe(|| channel.hangup(Cause::NORMAL_TEMPORARY_FAILURE)));
+            }
+        }
+    }
+
+    fn channel_of(&self, event: &Event) -> Option<Channel> {
+        let id = match event {
+            Event::Request { message, .. } | Event::Ack { message, .. } => {
+                *self.dialogs.borrow().get(&dialog_key(message)?)?
+            }
+            Event::Cancel { invite, .. } => *self.servers.borrow().get(invite)?,
+            Event::Response { id, .. } | Event::Timeout { id } | Event::TransportError { id } => {
+                match self.clients.borrow().get(id)? {
+                    ClientUser::Invite(channel) => *channel,
+                    ClientUser::InDialog | ClientUser::Qualify => return None,
+                }
+            }
+            _ => return None,
+        };
+        self.channel(id)
+    }
+
+    fn dispatch(self: &Rc<Self>, event: Event) {
+        let channel = self.channel_of(&event);
+        match event {
+            Event::Request { id, message, flow } => self.on_request(id, message, flow, channel),
+            Event::Ack { message, .. } => {
+                if let Some(channel) = channel {
+                    channel.on_ack(&message);
+                }
+            }
+            Event::Cancel { message, .. } => {
+                if let Some(channel) = channel {
+                    channel.on_cancel(&message);
+                }
+            }
+            Event::Response { id, message, flow } => {
+                let user = self.clients.borrow().get(&id).copied();
+                match (user, channel) {
+                    (Some(ClientUser::Invite(_)), Some(channel)) => channel.on_invite_response(id, &message, flow),
+                    (Some(ClientUser::Qualify), _) => self.qualify_response(id, &message, flow),
+                    _ => {}
+                }
+            }
+            Event::Timeout { id } | Event::TransportError { id } => {
+                let user = self.clients.borrow().get(&id).copied();
+                match (user, channel) {
+                    (Some(ClientUser::Invite(_)), Some(channel)) => channel.on_invite_failed(id),
+                    (Some(ClientUser::Qualify), _) => self.qualify_failed(id),
+                    _ => {}
+                }
+            }
+            Event::ClientTerminated { id } => {
+                let user = self.clients.borrow_mut().remove(&id);
+                if let Some(ClientUser::Invite(channel)) = user {
+                    self.forget_lingering(channel);
+                }
+            }
+            Event::ServerTerminated { id } => {
+                self.servers.borrow_mut().remove(&id);
+            }
+            Event::ResponseFailed { id } => {
+                let waiting = self.servers.borrow().get(&id).copied().and_then(|id| self.channel(id));
+                if let Some(channel) = waiting {
+                    channel.on_connection_lost();
+                }
+            }
+            Event::NoAck { .. } | Event::Abandoned { .. } => {}
+        }
+    }
+
+    pub(super) fn on_media(self: &Rc<Self>, event: MediaEvent) {
+        let channel_for = |leg| {
+            let id = self.legs.borrow().get(&leg).copied()?;
+            self.channel(id)
+        };
+        match event {
+            MediaEvent::DtmfBegin { .. } | MediaEvent::RtpResumed { .. } | MediaEvent::Stats { .. } => {}
+            MediaEvent::DtmfEnd { leg, digit, .. } => {
+                if let Some(channel) = channel_for(leg) {
+                    channel.push_digit(digit);
+                }
+            }
+            MediaEvent::PlayEnded { leg, play, .. } => {
+                if let Some(ended) = self.ended_plays.borrow_mut().get_mut(&play) {
+                    *ended = true;
+                }
+                if let Some(channel) = channel_for(leg) {
+                    channel.touch();
+                }
+            }
+            MediaEvent::FirstRtp { leg, .. } => {
+                self.with_media.borrow_mut().insert(leg);
+                if let Some(channel) = channel_for(leg) {
+                    channel.touch();
+                }
+            }
+            MediaEvent::RtpTimeout { leg, silent_ms } => {
+                if let Some(channel) = channel_for(leg) {
+                    self.counters.rtp_timeouts.add(1);
+                    tracing::info!(channel = %channel.name(), silent_ms, "no RTP: the call is ended");
+                    channel.hangup(Cause::REQUESTED_CHAN_UNAVAIL);
+                }
+            }
+            MediaEvent::RecorderSilence { leg, recorder } => {
+                if let Some(state) = self.recorders.borrow_mut().get_mut(&recorder) {
+                    state.silent = true;
+                }
+                if let Some(channel) = channel_for(leg) {
+                    channel.touch();
+                }
+            }
+            MediaEvent::RecorderClosed { recorder, leg, path, samples, lost_samples, error } => {
+                let state = self.recorders.borrow_mut().remove(&recorder);
+                if let Some(error) = &error {
+                    tracing::error!(path = %path.display(), lost_samples, error, "recording");
+                } else if lost_samples > 0 {
+                    tracing::warn!(path = %path.display(), lost_samples, "recording has gaps");
+                }
+                if let Some(state) = state {
+                    (state.closed)(RecorderResult { path, samples, lost_samples, error });
+                }
+                if let Some(channel) = channel_for(leg) {
+                    channel.touch();
+                }
+            }
+            MediaEvent::Closed { leg, stats } => {
+                self.media_closed(leg, &stats);
+            }
+        }
+    }
+}
+
+/// The dialog a request belongs to, from its Call-ID and To tag.
+pub(super) fn dialog_key(request: &Message) -> Option<DialogKey> {
+    Some(DialogKey {
+        call_id: request.call_id().ok()?.to_owned(),
+        local_tag: request.to().ok()?.tag()?.to_owned(),
+    })
+}
+
+/// Which of `count` shards owns a call: the number we put in Call-IDs we made, else a hash.
+pub(super) fn owner_of(call_id: &[u8], count: usize) -> usize {
+    if let Some(rest) = call_id.strip_prefix(b"s")
+        && let Some(dot) = rest.iter().take(5).position(|byte| *byte == b'.')
+        && let Some(number) = rest.get(..dot)
+        && let Some(index) = std::str::from_utf8(number).ok().and_then(|text| text.parse::<usize>().ok())
+        && index < count
+    {
+        return index;
+    }
+    let mut hasher = rustc_hash::FxHasher::default();
+    hasher.write(call_id);
+    (hasher.finish() >> 16) as usize % count.max(1)
+}
+
+/// Methods we take in and outside dialogs, for Allow (RFC 3261 §20.5).
+pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE";
+
+/// True for the methods of [`ALLOW`].
+pub(super) fn is_known(method: &Method) -> bool {
+    matches!(
+        method,
+        Method::Invite
+            | Method::Ack
+            | Method::Cancel
+            | Method::Bye
+            | Method::Options
+            | Method::Register
+            | Method::Info
+            | Method::Update
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_call_ids_name_their_shard_and_others_are_spread() {
+        assert_eq!(owner_of(b"s1.abcdef", 2), 1);
+        assert_eq!(owner_of(b"s0.abcdef", 2), 0);
+        // A number no shard has is hashed like any other.
+        assert!(owner_of(b"s7.abcdef", 2) < 2);
+        let mut seen = [0usize; 4];
+        for number in 0..4000 {
+            seen[owner_of(format!("{number}@example.com").as_bytes(), 4)] += 1;
+        }
+        assert!(seen.iter().all(|count| (800..1200).contains(count)), "{seen:?}");
+    }
+}

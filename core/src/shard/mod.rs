@@ -1,0 +1,463 @@
+//! The per-core runtime of signalling: one thread, one single-threaded async runtime, and everything the calls of this
+//! core need: SIP transactions, channels, the media thread's queues, port allocation. All state here is touched by this
+//! thread only; other threads come in through the [`inbox`].
+
+mod dispatch;
+pub mod inbox;
+mod qualify;
+mod requests;
+mod run;
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rustc_hash::{FxHashMap, FxHashSet};
+use strowger_media::ports::PortRange;
+use strowger_media::worker::MediaHandle;
+use strowger_media::{Command, LegId, LegStats, PlayId, RecorderId};
+use strowger_sip::transaction::{Branches, ClientId, Layer, ServerId};
+use strowger_sip::{Flow, Message, Transport};
+use tokio::sync::Notify;
+
+use crate::channel::{Channel, ChannelId, RecorderResult};
+use crate::counters::ShardCounters;
+use crate::dialplan::Dialplan;
+use crate::shared::Shared;
+use crate::transport::{tcp, udp::Udp};
+use inbox::{Inbox, ShardMessage};
+
+pub(crate) use dispatch::ALLOW;
+pub use run::{RunningShard, ShardSetup, start};
+
+/// Whose request a client transaction is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ClientUser {
+    /// The INVITE (or re-INVITE) of a channel.
+    Invite(ChannelId),
+    /// Another request in a channel's dialog, whose outcome does not matter (BYE, INFO).
+    InDialog,
+    /// OPTIONS to a contact.
+    Qualify,
+}
+
+type RecorderClosed = Box<dyn FnOnce(RecorderResult)>;
+
+struct RecorderState {
+    closed: RecorderClosed,
+    silent: bool,
+}
+
+/// A core's signalling half.
+pub struct Shard {
+    index: usize,
+    count: usize,
+    shared: Arc<Shared>,
+    counters: Arc<ShardCounters>,
+    inbox: Arc<Inbox>,
+    layer: RefCell<Layer>,
+    branches: RefCell<Branches>,
+    pumping: Cell<bool>,
+    /// While set, sends wait for one common flush.
+    batching: Cell<bool>,
+    timer: Notify,
+    timer_at: Cell<Option<Instant>>,
+    udp: RefCell<Option<Udp>>,
+    connections: tcp::Connections,
+    tcp_locals: Vec<SocketAddr>,
+    media: RefCell<MediaHandle>,
+    ports: RefCell<PortRange>,
+    channels: RefCell<FxHashMap<ChannelId, Channel>>,
+    names: RefCell<FxHashMap<Rc<str>, ChannelId>>,
+    /// Channels that are over, kept while SIP may still have a word for them (RFC 6026: repeated 2xx).
+    lingering: RefCell<FxHashMap<ChannelId, Channel>>,
+    legs: RefCell<FxHashMap<LegId, ChannelId>>,
+    with_media: RefCell<FxHashSet<LegId>>,
+    dialogs: RefCell<FxHashMap<DialogKey, ChannelId>>,
+    clients: RefCell<FxHashMap<ClientId, ClientUser>>,
+    servers: RefCell<FxHashMap<ServerId, ChannelId>>,
+    ended_plays: RefCell<FxHashMap<PlayId, bool>>,
+    recorders: RefCell<FxHashMap<RecorderId, RecorderState>>,
+    qualification: RefCell<qualify::Qualification>,
+    next_id: Cell<u64>,
+    accept_tokens: Cell<(Instant, f64)>,
+    dialplan: OnceCell<Rc<dyn Dialplan>>,
+}
+
+/// What tells the dialog of a request: Call-ID and our tag (RFC 3261 §12; the peer's tag is checked by the dialog).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct DialogKey {
+    pub(crate) call_id: String,
+    pub(crate) local_tag: String,
+}
+
+impl Shard {
+    /// This shard's number.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// What all shards share.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// This shard's counters.
+    pub fn counters(&self) -> &ShardCounters {
+        &self.counters
+    }
+
+    /// The dialplan of this shard.
+    ///
+    /// # Panics
+    /// Before the shard runs: the dialplan is set before its first message.
+    pub fn dialplan(&self) -> Rc<dyn Dialplan> {
+        Rc::clone(self.dialplan.get().expect("the dialplan is made before the shard takes messages"))
+    }
+
+    /// The channel of this shard with that name.
+    pub fn channel_by_name(&self, name: &str) -> Option<Channel> {
+        let id = *self.names.borrow().get(name)?;
+        self.channel(id)
+    }
+
+    /// All channels of this shard.
+    pub fn channels(&self) -> Vec<Channel> {
+        self.channels.borrow().values().cloned().collect()
+    }
+
+    /// A channel by its id; one that is over but still answers SIP is found too.
+    pub(crate) fn channel(&self, id: ChannelId) -> Option<Channel> {
+        let live = self.channels.borrow().get(&id).cloned();
+        live.or_else(|| self.lingering.borrow().get(&id).cloned())
+    }
+
+    fn next(&self) -> u64 {
+        let id = self.next_id.get() + 1;
+        self.next_id.set(id);
+        id
+    }
+
+    pub(crate) fn next_channel_id(&self) -> ChannelId {
+        ChannelId(self.next())
+    }
+
+    pub(crate) fn next_play_id(&self) -> PlayId {
+        PlayId(self.next())
+    }
+
+    pub(crate) fn next_recorder_id(&self) -> RecorderId {
+        RecorderId(self.next())
+    }
+
+    pub(crate) fn next_leg_id(&self) -> LegId {
+        LegId(self.next())
+    }
+
+    pub(crate) fn tag(&self) -> String {
+        self.branches.borrow_mut().tag()
+    }
+
+    pub(crate) fn branch(&self) -> String {
+        self.branches.borrow_mut().branch()
+    }
+
+    /// A Call-ID that leads every shard to this one.
+    pub(crate) fn call_id(&self) -> String {
+        format!("s{}.{}", self.index, self.branches.borrow_mut().call_id())
+    }
+
+    pub(crate) fn connections(&self) -> &tcp::Connections {
+        &self.connections
+    }
+
+    pub(crate) fn ports(&self) -> std::cell::RefMut<'_, PortRange> {
+        self.ports.borrow_mut()
+    }
+
+    pub(crate) fn add_channel(&self, channel: &Channel, incoming: bool) {
+        self.channels.borrow_mut().insert(channel.id(), channel.clone());
+        self.names.borrow_mut().insert(channel.name(), channel.id());
+        self.shared.channel_created(incoming);
+    }
+
+    /// Forgets a channel that is over and whose dialplan has ended.
+    pub(crate) fn remove_channel(&self, channel: &Channel) {
+        if self.channels.borrow_mut().remove(&channel.id()).is_none() {
+            return;
+        }
+        self.names.borrow_mut().remove(&channel.name());
+        self.shared.channel_destroyed();
+        self.counters.calls_ended.add(1);
+        if channel.has_open_transactions() {
+            self.lingering.borrow_mut().insert(channel.id(), channel.clone());
+        }
+    }
+
+    /// SIP has nothing more to say to this channel.
+    pub(crate) fn forget_lingering(&self, id: ChannelId) {
+        let gone = self.lingering.borrow_mut().remove(&id);
+        if let Some(key) = gone.and_then(|channel| channel.session().as_mut()?.key.take()) {
+            self.unmap_dialog(&key);
+        }
+    }
+
+    pub(crate) fn is_client_open(&self, id: ClientId) -> bool {
+        self.clients.borrow().contains_key(&id)
+    }
+
+    /// Channels that are over but still answer SIP.
+    pub fn lingering(&self) -> usize {
+        self.lingering.borrow().len()
+    }
+
+    fn media_closed(&self, leg: LegId, stats: &LegStats) {
+        self.unmap_leg(leg);
+        self.counters.rtp_packets_received.add(stats.packets_received);
+        self.counters.rtp_packets_sent.add(stats.packets_sent);
+        self.counters.rtp_packets_lost.add(stats.lost);
+    }
+
+    // Media.
+
+    /// Sends a command to the media thread; false (and counted) if its queue is full.
+    pub(crate) fn media_send(&self, command: Command) -> bool {
+        let sent = self.media.borrow_mut().send(command).is_ok();
+        if !sent {
+            self.counters.media_commands_full.add(1);
+        }
+        sent
+    }
+
+    pub(crate) fn map_leg(&self, leg: LegId, channel: ChannelId) {
+        self.legs.borrow_mut().insert(leg, channel);
+    }
+
+    pub(crate) fn unmap_leg(&self, leg: LegId) {
+        self.legs.borrow_mut().remove(&leg);
+        self.with_media.borrow_mut().remove(&leg);
+    }
+
+    /// True once a packet arrived from the channel's far end.
+    pub(crate) fn has_media(&self, channel: &Channel) -> bool {
+        channel.leg().is_some_and(|leg| self.with_media.borrow().contains(&leg))
+    }
+
+    pub(crate) fn expect_play(&self, play: PlayId) {
+        self.ended_plays.borrow_mut().insert(play, false);
+    }
+
+    pub(crate) fn play_ended(&self, play: PlayId) -> bool {
+        self.ended_plays.borrow().get(&play).copied().unwrap_or(true)
+    }
+
+    pub(crate) fn forget_play(&self, play: PlayId) {
+        self.ended_plays.borrow_mut().remove(&play);
+    }
+
+    pub(crate) fn expect_recorder(&self, recorder: RecorderId, closed: RecorderClosed) {
+        self.recorders.borrow_mut().insert(recorder, RecorderState { closed, silent: false });
+    }
+
+    pub(crate) fn forget_recorder(&self, recorder: RecorderId) {
+        self.recorders.borrow_mut().remove(&recorder);
+    }
+
+    pub(crate) fn recorder_silent(&self, recorder: RecorderId) -> bool {
+        self.recorders.borrow().get(&recorder).is_some_and(|state| state.silent)
+    }
+
+    // Dialogs and transactions.
+
+    pub(crate) fn map_dialog(&self, key: DialogKey, channel: ChannelId) {
+        self.dialogs.borrow_mut().insert(key, channel);
+    }
+
+    pub(crate) fn unmap_dialog(&self, key: &DialogKey) {
+        self.dialogs.borrow_mut().remove(key);
+    }
+
+    pub(crate) fn map_server(&self, id: ServerId, channel: ChannelId) {
+        self.servers.borrow_mut().insert(id, channel);
+    }
+
+    /// Sends a request in a transaction.
+    pub(crate) fn request(self: &Rc<Self>, message: Message, flow: Flow, user: ClientUser) -> Option<ClientId> {
+        let result = self.layer.borrow_mut().request(Instant::now(), message, flow);
+        match result {
+            Ok(id) => {
+                self.clients.borrow_mut().insert(id, user);
+                self.pump();
+                Some(id)
+            }
+            Err(error) => {
+                tracing::warn!(%error, remote = %flow.remote, "request not sent");
+                None
+            }
+        }
+    }
+
+    /// Gives up an INVITE of ours; false if there is nothing to cancel any more.
+    pub(crate) fn cancel(self: &Rc<Self>, id: ClientId, reason: Option<&str>) -> bool {
+        let cancelled = self.layer.borrow_mut().cancel(Instant::now(), id, reason);
+        self.pump();
+        cancelled
+    }
+
+    /// Sends a response.
+    pub(crate) fn respond(self: &Rc<Self>, id: ServerId, response: Message) -> bool {
+        let sent = self.layer.borrow_mut().respond(Instant::now(), id, response);
+        self.pump();
+        sent
+    }
+
+    /// Sends a message outside transactions (the ACK of a 2xx).
+    pub(crate) fn send_plain(self: &Rc<Self>, message: &Message, flow: Flow) {
+        self.layer.borrow_mut().send(message, flow);
+        self.pump();
+    }
+
+    pub(crate) fn reply_to_source(&self, id: ServerId) {
+        self.layer.borrow_mut().reply_to_source(id);
+    }
+
+    /// A connection ended.
+    pub(crate) fn stream_closed(self: &Rc<Self>, flow: Flow) {
+        for (index, inbox) in self.shared.inboxes().iter().enumerate() {
+            if index != self.index {
+                // A full inbox only means that the other shard learns it from its timers.
+                let _ = inbox.send(ShardMessage::StreamClosed { flow });
+            }
+        }
+        self.transport_failed(flow);
+    }
+
+    fn transport_failed(self: &Rc<Self>, flow: Flow) {
+        self.layer.borrow_mut().transport_failed(Instant::now(), &flow);
+        self.pump();
+    }
+
+    fn transmit(&self, flow: Flow, bytes: &Bytes) {
+        self.counters.sip_sent.add(1);
+        let sent = match flow.transport {
+            Transport::Udp => self
+                .udp
+                .borrow_mut()
+                .as_mut()
+                .is_some_and(|udp| udp.send(flow.local, flow.remote, bytes).is_ok()),
+            Transport::Tcp | Transport::Tls => {
+                let owner = tcp::owner(flow.connection);
+                if owner == self.index {
+                    self.connections.send(flow.connection, bytes.clone())
+                } else {
+                    self.shared.inboxes().get(owner).is_some_and(|inbox| {
+                        inbox
+                            .send(ShardMessage::Stream { connection: flow.connection, bytes: bytes.clone() })
+                            .is_ok()
+                    })
+                }
+            }
+        };
+        if !sent {
+            self.counters.sip_send_failed.add(1);
+        }
+    }
+
+    /// The flow that leads to `remote`.
+    pub(crate) fn flow_to(self: &Rc<Self>, transport: Transport, remote: SocketAddr) -> Option<Flow> {
+        match transport {
+            Transport::Udp => {
+                let local = self.udp.borrow().as_ref()?.default_local(remote)?;
+                Some(Flow { transport, local, remote, connection: 0 })
+            }
+            Transport::Tcp => {
+                let local = self
+                    .tcp_locals
+                    .iter()
+                    .copied()
+                    .find(|known| known.is_ipv4() == remote.is_ipv4())
+                    .or_else(|| Some(SocketAddr::new(crate::transport::source_address(remote)?, 5060)))?;
+                tcp::open(self, local, remote)
+            }
+            Transport::Tls => None,
+        }
+    }
+
+    /// The address of ours that a peer on this flow can reach: for Via, Contact and SDP.
+    pub(crate) fn advertised(&self, flow: &Flow) -> SocketAddr {
+        if flow.local.ip().is_unspecified() {
+            let ip = crate::transport::source_address(flow.remote).unwrap_or(flow.local.ip());
+            SocketAddr::new(ip, flow.local.port())
+        } else {
+            flow.local
+        }
+    }
+
+    /// One incoming call more: false if the configured rate is used up.
+    fn take_call_token(&self) -> bool {
+        let rate = f64::from(self.shared.config.limits.calls_per_second);
+        if rate == 0.0 {
+            return true;
+        }
+        let rate = (rate / self.count as f64).max(1.0);
+        let (at, tokens) = self.accept_tokens.get();
+        let now = Instant::now();
+        let tokens = (tokens + now.duration_since(at).as_secs_f64() * rate).min(rate);
+        let enough = tokens >= 1.0;
+        self.accept_tokens.set((now, if enough { tokens - 1.0 } else { tokens }));
+        enough
+    }
+
+    /// T1-based settings of the transactions.
+    pub(crate) fn timers(&self) -> strowger_sip::transaction::Timers {
+        run::timers(&self.shared.config)
+    }
+
+    /// Runs `future` on this shard's thread.
+    pub(crate) fn spawn(future: impl Future<Output = ()> + 'static) {
+        tokio::task::spawn_local(future);
+    }
+
+    /// Waits for the next time the transactions need attention, for ever.
+    async fn run_timers(self: Rc<Self>) {
+        loop {
+            let at = self.layer.borrow().next_timeout();
+            self.timer_at.set(at);
+            match at {
+                None => self.timer.notified().await,
+                Some(at) => {
+                    if tokio::time::timeout_at(at.into(), self.timer.notified()).await.is_ok() {
+                        continue;
+                    }
+                    self.layer.borrow_mut().handle_timeout(Instant::now());
+                    self.pump();
+                    self.flush();
+                }
+            }
+        }
+    }
+
+    fn rearm_timer(&self) {
+        let next = self.layer.borrow().next_timeout();
+        let earlier = match (next, self.timer_at.get()) {
+            (Some(next), Some(set)) => next + Duration::from_millis(1) < set,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        if earlier {
+            self.timer_at.set(next);
+            self.timer.notify_one();
+        }
+    }
+
+    pub(crate) fn flush(&self) {
+        if let Some(udp) = self.udp.borrow_mut().as_mut()
+            && udp.flush().is_err()
+        {
+            self.counters.sip_send_failed.add(1);
+        }
+    }
+}

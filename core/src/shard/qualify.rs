@@ -1,0 +1,151 @@
+//! Probing contacts: sends the OPTIONS that `endpoint::qualify` says are due, and tells it what came back. The sweep of
+//! expired contacts is done here too, by the first shard.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustc_hash::FxHashMap;
+use strowger_sip::transaction::ClientId;
+use strowger_sip::{Builder, HeaderName, Host, Message, Method, NameAddr, Transport, Uri};
+
+use super::{ClientUser, Shard};
+use crate::call::session::new_via;
+use crate::endpoint::contacts::epoch_now;
+use crate::endpoint::qualify::{Probe, Qualifier};
+
+/// The schedule is looked at at least so often, to notice new contacts.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A probe under way.
+struct Sent {
+    key: Arc<str>,
+    /// Credentials may be asked for once (`authenticate_qualify`).
+    retry: Option<(Message, Vec<String>)>,
+}
+
+/// The schedule of this shard and its probes under way.
+pub(super) struct Qualification {
+    schedule: Qualifier,
+    waiting: FxHashMap<ClientId, Sent>,
+}
+
+impl Qualification {
+    pub(super) fn new(index: usize, count: usize) -> Self {
+        Self { schedule: Qualifier::new(index, count), waiting: FxHashMap::default() }
+    }
+}
+
+impl Shard {
+    pub(super) async fn run_qualify(self: Rc<Self>) {
+        loop {
+            let now = Instant::now();
+            let snapshot = self.shared.snapshot();
+            let due = self.qualification.borrow_mut().schedule.due(&snapshot, &self.shared.contacts, now);
+            for probe in due {
+                self.probe(&probe);
+            }
+            self.report_changes();
+            if self.index == 0 {
+                for contact in self.shared.contacts.sweep(epoch_now()) {
+                    tracing::info!(aor = contact.aor, uri = %contact.uri, "registration expired");
+                }
+            }
+            self.flush();
+            let next = self.qualification.borrow().schedule.next_timeout();
+            let at = next.map_or(now + LOOK, |at| at.min(now + LOOK)).max(now + Duration::from_millis(20));
+            tokio::time::sleep_until(at.into()).await;
+        }
+    }
+
+    fn probe(self: &Rc<Self>, probe: &Probe) {
+        let sent = self.send_probe(probe);
+        if sent.is_none() {
+            self.qualification.borrow_mut().schedule.failed(&probe.key, Instant::now());
+        }
+    }
+
+    fn send_probe(self: &Rc<Self>, probe: &Probe) -> Option<()> {
+        let contact = &probe.contact;
+        let mut routes: Vec<NameAddr> = Vec::new();
+        if let Some(proxy) = &probe.outbound_proxy {
+            let value = if proxy.contains('<') { proxy.clone() } else { format!("<{proxy}>") };
+            routes.extend(NameAddr::parse_list(&value).ok()?);
+        }
+        for value in &contact.path {
+            routes.extend(NameAddr::parse_list(value).ok()?);
+        }
+        let hop = routes.first().map_or(&contact.uri, |route| &route.uri);
+        let transport = hop.transport().unwrap_or(Some(Transport::Udp))?;
+        let flow = self.flow_to(transport, hop.socket_addr(transport)?)?;
+        let at = self.advertised(&flow);
+        let ours = Uri::sip(Some("asterisk"), Host::from(at.ip()), Some(at.port()));
+        let mut options = Builder::request(Method::Options, &contact.uri)
+            .header(HeaderName::Via, new_via(self, &flow).to_string());
+        for route in &routes {
+            options.push(HeaderName::Route, route.to_string());
+        }
+        let options = options
+            .header(HeaderName::MaxForwards, "70")
+            .header(HeaderName::From, NameAddr::new(ours.clone()).with_tag(&self.tag()).to_string())
+            .header(HeaderName::To, format!("<{}>", contact.uri))
+            .header(HeaderName::CallId, self.call_id())
+            .header(HeaderName::CSeq, "1 OPTIONS")
+            .header(HeaderName::Contact, format!("<{ours}>"))
+            .header(HeaderName::UserAgent, &self.shared.config.sip.user_agent)
+            .finish();
+        let credentials = probe.endpoint.as_ref().filter(|_| probe.authenticate).and_then(|name| {
+            let endpoint = self.shared.snapshot().endpoints.get(name).cloned()?;
+            (!endpoint.outbound_auth.is_empty()).then(|| (options.clone(), endpoint.outbound_auth.clone()))
+        });
+        let id = self.request(options, flow, ClientUser::Qualify)?;
+        self.counters.qualify_sent.add(1);
+        self.qualification
+            .borrow_mut()
+            .waiting
+            .insert(id, Sent { key: Arc::clone(&probe.key), retry: credentials });
+        Some(())
+    }
+
+    pub(super) fn qualify_response(self: &Rc<Self>, id: ClientId, response: &Message, flow: strowger_sip::Flow) {
+        let status = response.status().unwrap_or(0);
+        if status < 200 {
+            return;
+        }
+        let Some(sent) = self.qualification.borrow_mut().waiting.remove(&id) else { return };
+        if matches!(status, 401 | 407)
+            && let Some((options, auths)) = sent.retry
+        {
+            let via = new_via(self, &flow).to_string();
+            let again =
+                crate::endpoint::answer_challenge(&self.shared.snapshot(), &auths, &options, response, &via);
+            if let Some(id) = again.and_then(|again| self.request(again, flow, ClientUser::Qualify)) {
+                self.qualification.borrow_mut().waiting.insert(id, Sent { key: sent.key, retry: None });
+                return;
+            }
+        }
+        self.qualification.borrow_mut().schedule.answered(&sent.key, status, Instant::now());
+        self.report_changes();
+    }
+
+    pub(super) fn qualify_failed(self: &Rc<Self>, id: ClientId) {
+        let Some(sent) = self.qualification.borrow_mut().waiting.remove(&id) else { return };
+        self.counters.qualify_failed.add(1);
+        self.qualification.borrow_mut().schedule.failed(&sent.key, Instant::now());
+        self.report_changes();
+    }
+
+    fn report_changes(&self) {
+        let changes = self.qualification.borrow_mut().schedule.take_changes();
+        for change in changes {
+            tracing::info!(
+                aor = change.contact.aor,
+                uri = %change.contact.uri,
+                from = ?change.from,
+                to = ?change.to,
+                round_trip_us = change.round_trip.map(|time| time.as_micros() as u64),
+                "contact status"
+            );
+        }
+    }
+}

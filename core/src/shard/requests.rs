@@ -1,0 +1,162 @@
+//! New requests outside dialogs: who is asking, and which part of the exchange answers.
+
+use std::rc::Rc;
+
+use strowger_sip::transaction::ServerId;
+use strowger_sip::{Builder, Flow, HeaderName, Message, Method};
+
+use super::Shard;
+use super::dispatch::{ALLOW, is_known};
+use crate::channel::Channel;
+use crate::endpoint::{self, Admission};
+
+impl Shard {
+    pub(super) fn on_request(self: &Rc<Self>, id: ServerId, message: Message, flow: Flow, channel: Option<Channel>) {
+        if let Some(channel) = channel {
+            if channel.endpoint().is_some_and(|endpoint| endpoint.force_rport) {
+                self.reply_to_source(id);
+            }
+            channel.on_dialog_request(id, &message);
+            return;
+        }
+        if message.to().is_ok_and(|to| to.tag().is_some()) {
+            self.counters.requests_other.add(1);
+            self.reply(id, &message, 481, "Call/Transaction Does Not Exist", &[]);
+            return;
+        }
+        if let Err(error) = message.check() {
+            self.counters.sip_malformed.add(1);
+            match error.response() {
+                Some(response) => {
+                    self.respond(id, response);
+                }
+                None => {
+                    self.reply(id, &message, 400, "Bad Request", &[]);
+                }
+            }
+            return;
+        }
+        match message.method() {
+            Some(Method::Options) => {
+                self.counters.requests_options.add(1);
+                self.reply(
+                    id,
+                    &message,
+                    200,
+                    "OK",
+                    &[(HeaderName::Allow, ALLOW), (HeaderName::Accept, "application/sdp"), (HeaderName::AcceptLanguage, "en, ru")],
+                );
+            }
+            Some(Method::Register) => {
+                self.counters.requests_register.add(1);
+                self.register(id, &message, flow);
+            }
+            Some(Method::Invite) => {
+                self.counters.requests_invite.add(1);
+                self.new_invite(id, &message, flow);
+            }
+            Some(method) if is_known(&method) => {
+                // BYE, INFO and UPDATE live in dialogs only (RFC 3261 §15.1.2).
+                self.counters.requests_other.add(1);
+                self.reply(id, &message, 481, "Call/Transaction Does Not Exist", &[]);
+            }
+            Some(Method::Other(_)) => {
+                self.counters.requests_other.add(1);
+                self.reply(id, &message, 501, "Not Implemented", &[(HeaderName::Allow, ALLOW)]);
+            }
+            _ => {
+                self.counters.requests_other.add(1);
+                self.reply(id, &message, 405, "Method Not Allowed", &[(HeaderName::Allow, ALLOW)]);
+            }
+        }
+    }
+
+    fn reply(
+        self: &Rc<Self>,
+        id: ServerId,
+        request: &Message,
+        status: u16,
+        reason: &str,
+        headers: &[(HeaderName, &str)],
+    ) {
+        let mut response = Builder::response_to(request, status, reason)
+            .to_tag(&self.tag())
+            .header(HeaderName::Server, &self.shared.config.sip.user_agent);
+        for (name, value) in headers {
+            response.push(name.clone(), value);
+        }
+        self.respond(id, response.finish());
+    }
+
+    /// Identifies and authenticates; None when the request has been answered.
+    fn admit(
+        self: &Rc<Self>,
+        id: ServerId,
+        message: &Message,
+        flow: Flow,
+    ) -> Option<std::sync::Arc<strowger_store::Endpoint>> {
+        let snapshot = self.shared.snapshot();
+        let admission = endpoint::admit(&self.shared.gatekeeper, &snapshot, message, &flow);
+        match admission {
+            Admission::Admitted(endpoint) => {
+                if endpoint.force_rport {
+                    self.reply_to_source(id);
+                }
+                Some(endpoint)
+            }
+            Admission::Challenge(response) => {
+                self.counters.challenges_sent.add(1);
+                self.respond(id, response);
+                None
+            }
+            Admission::Refused(response, why) => {
+                match why {
+                    endpoint::Refused::Credentials => self.counters.authentication_failures.add(1),
+                    endpoint::Refused::Unknown => self.counters.unknown_endpoints.add(1),
+                    endpoint::Refused::Acl => self.counters.acl_denied.add(1),
+                }
+                self.respond(id, response);
+                None
+            }
+        }
+    }
+
+    fn register(self: &Rc<Self>, id: ServerId, message: &Message, flow: Flow) {
+        let Some(endpoint) = self.admit(id, message, flow) else { return };
+        let snapshot = self.shared.snapshot();
+        let outcome = endpoint::registrar::register(&snapshot, &self.shared.contacts, &endpoint, message, &flow);
+        self.counters.registrations.add(outcome.registered);
+        self.counters.unregistrations.add(outcome.removed);
+        if outcome.refused {
+            self.counters.registrations_refused.add(1);
+        }
+        self.respond(id, outcome.response);
+    }
+
+    fn new_invite(self: &Rc<Self>, id: ServerId, message: &Message, flow: Flow) {
+        // Before anything is looked up: an overloaded exchange says so cheaply.
+        if self.shared.draining() {
+            self.counters.calls_refused_draining.add(1);
+            self.reply(id, message, 503, "Service Unavailable", &[(HeaderName::RetryAfter, "30")]);
+            return;
+        }
+        if self.call_limit_reached() {
+            self.counters.calls_refused_overload.add(1);
+            self.reply(id, message, 503, "Service Unavailable", &[(HeaderName::RetryAfter, "5")]);
+            return;
+        }
+        let Some(endpoint) = self.admit(id, message, flow) else { return };
+        if !self.take_call_token() {
+            self.counters.calls_refused_overload.add(1);
+            self.reply(id, message, 503, "Service Unavailable", &[(HeaderName::RetryAfter, "1")]);
+            return;
+        }
+        crate::call::incoming::invite(self, id, message, flow, &endpoint);
+    }
+
+    /// True when `limits.calls` channels exist.
+    pub(crate) fn call_limit_reached(&self) -> bool {
+        let limit = self.shared.config.limits.calls;
+        limit > 0 && self.shared.channels() >= limit
+    }
+}

@@ -1,0 +1,259 @@
+//! The signalling thread: its runtime and the loops that feed the shard.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use strowger_media::ports::PortRange;
+use strowger_media::uring::readiness::Readiness;
+use strowger_media::worker::MediaHandle;
+use strowger_sip::transaction::{Branches, Layer, Limits, Timers};
+use tokio::sync::Notify;
+
+use super::inbox::{Inbox, ShardMessage};
+use super::qualify::Qualification;
+use super::{Shard, tcp};
+use crate::config::Config;
+use crate::counters::ShardCounters;
+use crate::dialplan::DialplanFactory;
+use crate::shared::Shared;
+use crate::transport::udp::Udp;
+
+/// Everything a shard is made of; see [`start`].
+pub struct ShardSetup {
+    pub index: usize,
+    pub count: usize,
+    /// The core its thread is pinned to; None leaves it to the kernel.
+    pub core: Option<usize>,
+    pub udp: Vec<UdpSocket>,
+    pub tcp: Vec<TcpListener>,
+    pub media: MediaHandle,
+    pub ports: PortRange,
+    pub shared: Arc<Shared>,
+    pub inbox: Arc<Inbox>,
+    pub counters: Arc<ShardCounters>,
+    pub dialplan: DialplanFactory,
+}
+
+/// A shard's thread.
+pub struct RunningShard {
+    pub inbox: Arc<Inbox>,
+    pub counters: Arc<ShardCounters>,
+    thread: JoinHandle<()>,
+}
+
+impl RunningShard {
+    /// Ends the thread; its calls end without ceremony.
+    pub fn stop(self) {
+        let mut message = ShardMessage::Stop;
+        while let Err(back) = self.inbox.send(message) {
+            message = back;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let _ = self.thread.join();
+    }
+}
+
+pub(super) fn timers(config: &Config) -> Timers {
+    let t1 = Duration::from_millis(config.sip.timer_t1_ms);
+    Timers::from_t1(t1, Duration::from_millis(config.sip.timer_b_ms))
+}
+
+/// Starts a shard's signalling thread and waits until its dialplan is loaded.
+pub fn start(setup: ShardSetup) -> io::Result<RunningShard> {
+    let (ready, started) = std::sync::mpsc::channel();
+    let inbox = Arc::clone(&setup.inbox);
+    let counters = Arc::clone(&setup.counters);
+    let thread = std::thread::Builder::new()
+        .name(format!("sip-{}", setup.index))
+        .spawn(move || {
+            if let Some(core) = setup.core {
+                // Not being pinned costs speed, nothing else.
+                if let Err(error) = strowger_media::uring::schedule::pin_to_core(core) {
+                    tracing::warn!(core, %error, "signalling thread not pinned");
+                }
+            }
+            tokio_uring::start(run(setup, ready));
+        })?;
+    match started.recv() {
+        Ok(Ok(())) => Ok(RunningShard { inbox, counters, thread }),
+        Ok(Err(message)) => Err(io::Error::other(message)),
+        Err(_) => Err(io::Error::other("the signalling thread ended while it started")),
+    }
+}
+
+async fn run(setup: ShardSetup, ready: std::sync::mpsc::Sender<Result<(), String>>) {
+    let tcp_locals: Vec<SocketAddr> = setup.tcp.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    // The ring must be made on this thread.
+    let udp = match (!setup.udp.is_empty()).then(|| Udp::new(setup.udp)).transpose() {
+        Ok(udp) => udp,
+        Err(error) => {
+            let _ = ready.send(Err(format!("cannot set up the ring for SIP over UDP: {error}")));
+            return;
+        }
+    };
+    let shard = Rc::new(Shard {
+        index: setup.index,
+        count: setup.count,
+        layer: RefCell::new(Layer::new(timers(&setup.shared.config), Limits::default())),
+        shared: setup.shared,
+        counters: setup.counters,
+        inbox: setup.inbox,
+        branches: RefCell::new(Branches::new()),
+        pumping: Cell::new(false),
+        batching: Cell::new(false),
+        timer: Notify::new(),
+        timer_at: Cell::new(None),
+        udp: RefCell::new(udp),
+        connections: tcp::Connections::default(),
+        tcp_locals,
+        media: RefCell::new(setup.media),
+        ports: RefCell::new(setup.ports),
+        channels: RefCell::default(),
+        names: RefCell::default(),
+        lingering: RefCell::default(),
+        legs: RefCell::default(),
+        with_media: RefCell::default(),
+        dialogs: RefCell::default(),
+        clients: RefCell::default(),
+        servers: RefCell::default(),
+        ended_plays: RefCell::default(),
+        recorders: RefCell::default(),
+        qualification: RefCell::new(Qualification::new(setup.index, setup.count)),
+        next_id: Cell::new(0),
+        accept_tokens: Cell::new((Instant::now(), 1.0)),
+        dialplan: OnceCell::new(),
+    });
+    match (setup.dialplan)(&shard) {
+        Ok(dialplan) => {
+            let _ = shard.dialplan.set(dialplan);
+        }
+        Err(message) => {
+            let _ = ready.send(Err(message));
+            return;
+        }
+    }
+    let _ = ready.send(Ok(()));
+    for listener in setup.tcp {
+        tokio::task::spawn_local(tcp::accept(Rc::clone(&shard), listener));
+    }
+    if shard.udp.borrow().is_some() {
+        tokio::task::spawn_local(read_udp(Rc::clone(&shard)));
+    }
+    tokio::task::spawn_local(read_media(Rc::clone(&shard)));
+    tokio::task::spawn_local(Rc::clone(&shard).run_timers());
+    tokio::task::spawn_local(Rc::clone(&shard).run_qualify());
+    read_inbox(&shard).await;
+    shard.flush();
+}
+
+/// Messages worked on before other tasks get their turn.
+const BATCH: usize = 256;
+
+async fn read_udp(shard: Rc<Shard>) {
+    let source = shard.udp.borrow().as_ref().map(Udp::event_source);
+    let Some(source) = source else { return };
+    let readiness = match source.and_then(Readiness::new) {
+        Ok(readiness) => readiness,
+        Err(error) => {
+            tracing::error!(%error, "cannot wait for SIP datagrams");
+            return;
+        }
+    };
+    let mut received = Vec::new();
+    loop {
+        let Ok(mut guard) = readiness.readable().await else { return };
+        // Cleared first: what arrives while we work makes the descriptor ready again.
+        guard.clear_ready();
+        loop {
+            let more = match shard.udp.borrow_mut().as_mut() {
+                None => return,
+                Some(udp) => udp.harvest(|flow, bytes| received.push((flow, Bytes::copy_from_slice(bytes)))),
+            };
+            shard.batching.set(true);
+            for (count, (flow, bytes)) in received.drain(..).enumerate() {
+                shard.receive(flow, bytes);
+                if count % BATCH == BATCH - 1 {
+                    shard.flush();
+                }
+            }
+            shard.batching.set(false);
+            let failures = shard.udp.borrow_mut().as_mut().map(Udp::failures).unwrap_or_default();
+            for flow in failures {
+                shard.counters.sip_send_failed.add(1);
+                shard.transport_failed(flow);
+            }
+            shard.flush();
+            match more {
+                Ok(true) => tokio::task::yield_now().await,
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::error!(%error, "SIP receive ring");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    break;
+                }
+            }
+        }
+    }
+}
+
+async fn read_media(shard: Rc<Shard>) {
+    let source = shard.media.borrow().event_source();
+    let readiness = match source.and_then(Readiness::new) {
+        Ok(readiness) => readiness,
+        Err(error) => {
+            tracing::error!(%error, "cannot wait for the media thread");
+            return;
+        }
+    };
+    loop {
+        let Ok(mut guard) = readiness.readable().await else { return };
+        shard.media.borrow_mut().ack_events();
+        guard.clear_ready();
+        let mut count = 0;
+        loop {
+            let event = shard.media.borrow_mut().poll_event();
+            let Some(event) = event else { break };
+            shard.on_media(event);
+            count += 1;
+            if count % BATCH == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+async fn read_inbox(shard: &Rc<Shard>) {
+    loop {
+        shard.inbox.wait().await;
+        let mut count = 0;
+        shard.batching.set(true);
+        while let Some(message) = shard.inbox.take() {
+            match message {
+                ShardMessage::Sip { flow, bytes } => shard.receive_own(flow, bytes),
+                ShardMessage::Stream { connection, bytes } => {
+                    if !shard.connections.send(connection, bytes) {
+                        shard.counters.tcp_write_full.add(1);
+                    }
+                }
+                ShardMessage::StreamClosed { flow } => shard.transport_failed(flow),
+                ShardMessage::Errand(errand) => errand(shard),
+                ShardMessage::Stop => return,
+            }
+            count += 1;
+            if count % BATCH == 0 {
+                shard.batching.set(false);
+                shard.flush();
+                tokio::task::yield_now().await;
+                shard.batching.set(true);
+            }
+        }
+        shard.batching.set(false);
+        shard.flush();
+    }
+}

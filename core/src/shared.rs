@@ -1,0 +1,221 @@
+//! What all shards share: configuration, snapshots of the database, contacts, sounds, and the process-wide counters that
+//! number channels and records. Everything here is read without waiting or written by one owner.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Instant, SystemTime};
+
+use parking_lot::RwLock;
+use rustc_hash::FxHashMap;
+use strowger_store::{AstDb, CdrSpool, Realtime, Snapshot};
+use tokio::runtime::Handle;
+
+use crate::channel::GlobalVariables;
+use crate::config::Config;
+use crate::endpoint::Gatekeeper;
+use crate::endpoint::contacts::Contacts;
+use crate::shard::inbox::Inbox;
+use crate::sounds::SoundStore;
+
+/// Where the exchange keeps its files.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    pub data: PathBuf,
+    /// Recordings of MixMonitor.
+    pub monitor: PathBuf,
+    pub sounds: PathBuf,
+    pub spool: PathBuf,
+}
+
+impl Paths {
+    /// Paths under the configured data directory, made absolute.
+    pub fn new(config: &Config) -> std::io::Result<Self> {
+        std::fs::create_dir_all(&config.data.0)?;
+        let data = config.data.0.canonicalize()?;
+        Ok(Self {
+            monitor: data.join(&config.recording.directory),
+            sounds: data.join("sounds"),
+            spool: data.join("spool"),
+            data,
+        })
+    }
+}
+
+/// Process-wide numbers of call detail records.
+static CDR_SEQUENCE: AtomicU64 = AtomicU64::new(0);
+
+/// The next CDR sequence number.
+pub(crate) fn next_cdr_sequence() -> u64 {
+    CDR_SEQUENCE.fetch_add(1, Ordering::Relaxed)
+}
+
+/// State shared by all shards.
+pub struct Shared {
+    pub config: Arc<Config>,
+    pub paths: Paths,
+    pub realtime: Realtime,
+    pub astdb: AstDb,
+    pub globals: GlobalVariables,
+    pub sounds: Arc<SoundStore>,
+    pub contacts: Arc<Contacts>,
+    pub gatekeeper: Gatekeeper,
+    pub cdr: CdrSpool,
+    /// The control runtime: SQL, files, child processes.
+    pub control: Handle,
+    pub started: SystemTime,
+    pub started_at: Instant,
+    inboxes: OnceLock<Vec<Arc<Inbox>>>,
+    connections: RwLock<FxHashMap<SocketAddr, u64>>,
+    uniqueid: AtomicU64,
+    channel_sequence: AtomicU64,
+    channels: AtomicUsize,
+    calls_processed: AtomicU64,
+    draining: AtomicBool,
+}
+
+/// Signs the nonces of this process.
+fn secret() -> [u8; 32] {
+    let mut bytes = [0u8; 32];
+    for chunk in bytes.chunks_exact_mut(8) {
+        chunk.copy_from_slice(&crate::random_u64().to_ne_bytes());
+    }
+    bytes
+}
+
+impl Shared {
+    /// Puts the shared parts together.
+    #[expect(clippy::too_many_arguments, reason = "called once, at start, with one value of each kind")]
+    pub fn new(
+        config: Arc<Config>,
+        paths: Paths,
+        realtime: Realtime,
+        astdb: AstDb,
+        sounds: Arc<SoundStore>,
+        contacts: Arc<Contacts>,
+        cdr: CdrSpool,
+        control: Handle,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            config,
+            paths,
+            realtime,
+            astdb,
+            globals: GlobalVariables::default(),
+            sounds,
+            contacts,
+            gatekeeper: Gatekeeper::new(secret(), Instant::now()),
+            cdr,
+            control,
+            started: SystemTime::now(),
+            started_at: Instant::now(),
+            inboxes: OnceLock::new(),
+            connections: RwLock::default(),
+            uniqueid: AtomicU64::new(0),
+            channel_sequence: AtomicU64::new(0),
+            channels: AtomicUsize::new(0),
+            calls_processed: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+        })
+    }
+
+    /// The database as last read.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.realtime.current()
+    }
+
+    /// `<epoch seconds>.<counter>`.
+    pub fn next_uniqueid(&self) -> String {
+        let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        format!("{seconds}.{}", self.uniqueid.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The number in the next `PJSIP/<endpoint>-%08x`.
+    pub(crate) fn next_channel_sequence(&self) -> u64 {
+        self.channel_sequence.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Channels alive on all shards.
+    pub fn channels(&self) -> usize {
+        self.channels.load(Ordering::Relaxed)
+    }
+
+    /// Incoming calls taken since start.
+    pub fn calls_processed(&self) -> u64 {
+        self.calls_processed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn channel_created(&self, incoming: bool) {
+        self.channels.fetch_add(1, Ordering::Relaxed);
+        if incoming {
+            self.calls_processed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn channel_destroyed(&self) {
+        self.channels.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Stops taking new calls; those in progress go on.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// True once [`Self::drain`] was called.
+    pub fn draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Tells the shards of each other; once, before the first starts.
+    pub fn set_inboxes(&self, inboxes: Vec<Arc<Inbox>>) {
+        let _ = self.inboxes.set(inboxes);
+    }
+
+    /// The queues into the shards, by shard number.
+    pub fn inboxes(&self) -> &[Arc<Inbox>] {
+        self.inboxes.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// The TCP connection that leads to `remote`, if one is open.
+    pub(crate) fn connection_to(&self, remote: SocketAddr) -> Option<u64> {
+        self.connections.read().get(&remote).copied()
+    }
+
+    pub(crate) fn connection_opened(&self, remote: SocketAddr, connection: u64) {
+        self.connections.write().insert(remote, connection);
+    }
+
+    pub(crate) fn connection_closed(&self, remote: SocketAddr, connection: u64) {
+        let mut table = self.connections.write();
+        if table.get(&remote) == Some(&connection) {
+            table.remove(&remote);
+        }
+    }
+
+    /// Runs `/bin/sh -c command` on the control runtime and waits for its end.
+    pub async fn shell(&self, command: String) -> std::io::Result<ExitStatus> {
+        self.control
+            .spawn(async move {
+                tokio::process::Command::new("/bin/sh")
+                    .arg("-c")
+                    .arg(command)
+                    .stdin(std::process::Stdio::null())
+                    .status()
+                    .await
+            })
+            .await
+            .unwrap_or_else(|error| Err(std::io::Error::other(error)))
+    }
+
+    /// Where things are kept.
+    pub fn paths(&self) -> &Paths {
+        &self.paths
+    }
+
+    /// The folder that relative recording names belong to.
+    pub fn monitor(&self) -> &Path {
+        &self.paths.monitor
+    }
+}

@@ -1,0 +1,37 @@
+//! SQL for the exchange: the tables of an Asterisk realtime database on SQLite, MariaDB/MySQL and PostgreSQL, kept in
+//! memory as one snapshot that follows the database; contacts, call detail records and the key-value database written
+//! behind, so that no call ever waits for a disk or a server. No SIP and no call logic here.
+
+mod astdb;
+mod cdr;
+mod changes;
+mod contacts;
+mod error;
+mod load;
+mod migrate;
+mod pool;
+mod realtime;
+mod rows;
+mod schema;
+mod seed;
+mod snapshot;
+mod store;
+mod url;
+
+pub use astdb::AstDb;
+pub use cdr::{Cdr, CdrSpool};
+pub use contacts::ContactWriter;
+pub use error::{Problem, Severity, StoreError};
+pub use pool::Kind;
+pub use realtime::Realtime;
+pub use rows::{
+    Aor, Auth, AuthType, Contact, DirectMediaMethod, DomainAlias, DtmfMode, Endpoint, ExtensionRow,
+    Globals, Identify, MediaEncryption, Registration, Rel100, SessionTimers, StaticRow, System,
+    Transport, TransportProtocol,
+};
+pub use seed::{add_subscriber, seed_demo};
+pub use snapshot::{Snapshot, Table};
+pub use store::Store;
+
+#[cfg(test)]
+mod tests;

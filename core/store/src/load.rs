@@ -1,0 +1,388 @@
+//! Tables to rows: columns that exist are read, the rest takes its default, and what a person should know about it
+//! becomes a [`Problem`].
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::error::{Problem, Severity, StoreError};
+use crate::pool::{Pool, Statement};
+use crate::rows::{BadCell, Cells, Contact, DomainAlias, ExtensionRow, Row, StaticRow};
+use crate::schema::Columns;
+use crate::snapshot::{Snapshot, Table};
+
+/// Problems reported of one table, besides their number.
+const PROBLEMS_MAX: usize = 20;
+
+/// The static tables make one list, which [`table`] reads whole when asked for the first of them.
+pub(crate) fn is_loaded_with_another(table: Table) -> bool {
+    matches!(table, Table::StaticPjsip | Table::StaticSorcery)
+}
+
+/// The table whose load includes this one.
+pub(crate) fn loaded_as(table: Table) -> Table {
+    if is_loaded_with_another(table) {
+        Table::StaticExtensions
+    } else {
+        table
+    }
+}
+
+/// Reads one table into the snapshot. Tells whether anything is different from before.
+pub(crate) async fn table(
+    pool: &Pool,
+    table: Table,
+    snapshot: &mut Snapshot,
+) -> Result<(bool, Vec<Problem>), StoreError> {
+    let mut load = Load {
+        pool,
+        problems: Vec::new(),
+        more: 0,
+    };
+    let changed = match table {
+        Table::Endpoints => replace(&mut snapshot.endpoints, load.by_id(table).await?),
+        Table::Aors => replace(&mut snapshot.aors, load.by_id(table).await?),
+        Table::Auths => replace(&mut snapshot.auths, load.by_id(table).await?),
+        Table::Identifies => replace(&mut snapshot.identifies, load.sorted(table).await?),
+        Table::Transports => replace(&mut snapshot.transports, load.sorted(table).await?),
+        Table::Registrations => replace(&mut snapshot.registrations, load.sorted(table).await?),
+        Table::DomainAliases => {
+            let rows: Vec<DomainAlias> = load.sorted(table).await?;
+            replace(
+                &mut snapshot.domain_aliases,
+                rows.into_iter().map(|row| (row.id.clone(), row)).collect(),
+            )
+        }
+        Table::Globals => {
+            let row = load.sorted(table).await?.into_iter().next();
+            replace(&mut snapshot.globals, row.unwrap_or_default())
+        }
+        Table::Systems => {
+            let row = load.sorted(table).await?.into_iter().next();
+            replace(&mut snapshot.system, row.unwrap_or_default())
+        }
+        Table::Extensions => replace(&mut snapshot.extensions, load.extensions().await?),
+        Table::StaticExtensions | Table::StaticPjsip | Table::StaticSorcery => {
+            let mut rows = Vec::new();
+            for table in [
+                Table::StaticExtensions,
+                Table::StaticPjsip,
+                Table::StaticSorcery,
+            ] {
+                load.statics(table, &mut rows).await?;
+            }
+            StaticRow::sort(&mut rows);
+            replace(&mut snapshot.statics, rows)
+        }
+    };
+    if load.more > 0 {
+        load.problems.push(Problem {
+            severity: Severity::Warning,
+            table: table.name().into(),
+            row: None,
+            what: format!("{} more such values", load.more),
+        });
+    }
+    Ok((changed, load.problems))
+}
+
+/// Puts the new value in place if it differs.
+fn replace<T: PartialEq>(place: &mut Arc<T>, new: T) -> bool {
+    let changed = **place != new;
+    if changed {
+        *place = Arc::new(new);
+    }
+    changed
+}
+
+/// Contacts that have neither expired nor died with the connection they came by.
+pub(crate) async fn contacts(
+    pool: &Pool,
+    now_s: i64,
+) -> Result<(Vec<Contact>, Vec<Problem>), StoreError> {
+    let mut load = Load {
+        pool,
+        problems: Vec::new(),
+        more: 0,
+    };
+    let mut rows: Vec<Contact> = load.rows("ps_contacts", false).await?;
+    rows.retain(|contact| {
+        contact.expiration_time > now_s && !contact.prune_on_boot && !contact.uri.is_empty()
+    });
+    rows.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok((rows, load.problems))
+}
+
+/// Deletes contacts that [`contacts`] would not give, except those another server looks after.
+pub(crate) async fn prune_contacts(
+    pool: &Pool,
+    now_s: i64,
+    reg_server: &str,
+) -> Result<u64, StoreError> {
+    let mut load = Load {
+        pool,
+        problems: Vec::new(),
+        more: 0,
+    };
+    let rows: Vec<Contact> = load.rows("ps_contacts", false).await?;
+    let dead: Vec<_> = rows
+        .into_iter()
+        .filter(|row| {
+            row.expiration_time <= now_s
+                || (row.prune_on_boot
+                    && (row.reg_server == reg_server || row.reg_server.is_empty()))
+        })
+        .collect();
+    let count = dead.len() as u64;
+    for group in dead.chunks(200) {
+        let marks: Vec<_> = (1..=group.len())
+            .map(|n| pool.kind().parameter(n))
+            .collect();
+        let sql = format!("DELETE FROM ps_contacts WHERE id IN ({})", marks.join(", "));
+        let ids = group.iter().map(|row| Some(row.id.clone())).collect();
+        pool.execute(Statement::with(sql, ids))
+            .await
+            .map_err(StoreError::sql("deleting dead contacts"))?;
+    }
+    Ok(count)
+}
+
+/// One load, and what it found wrong.
+struct Load<'a> {
+    pool: &'a Pool,
+    problems: Vec<Problem>,
+    more: usize,
+}
+
+impl Load<'_> {
+    fn problem(&mut self, severity: Severity, table: &str, row: Option<String>, what: String) {
+        if self.problems.len() >= PROBLEMS_MAX {
+            self.more += 1;
+        } else {
+            self.problems.push(Problem {
+                severity,
+                table: table.into(),
+                row,
+                what,
+            });
+        }
+    }
+
+    /// The columns of a table; `None` if it does not exist and may be missing.
+    async fn columns(
+        &mut self,
+        table: &str,
+        required: bool,
+    ) -> Result<Option<Columns>, StoreError> {
+        let found = Columns::find(self.pool, table).await?;
+        if found.is_none() {
+            if required {
+                return Err(StoreError::Schema {
+                    table: table.into(),
+                    why: "does not exist; `strowger db migrate` makes it".into(),
+                });
+            }
+            self.problem(
+                Severity::Warning,
+                table,
+                None,
+                "does not exist: nothing is read from it".into(),
+            );
+        }
+        Ok(found)
+    }
+
+    /// Refuses a table without its essential columns, and names other missing ones once.
+    fn check(
+        &mut self,
+        table: &str,
+        columns: &Columns,
+        wanted: &[&str],
+        essential: &[&str],
+    ) -> Result<(), StoreError> {
+        let missing: Vec<_> = wanted
+            .iter()
+            .filter(|name| !columns.has(name))
+            .copied()
+            .collect();
+        let fatal: Vec<_> = missing
+            .iter()
+            .filter(|name| essential.contains(*name))
+            .copied()
+            .collect();
+        if !fatal.is_empty() {
+            return Err(StoreError::Schema {
+                table: table.into(),
+                why: format!(
+                    "has no column {}, without which its rows mean nothing",
+                    fatal.join(", ")
+                ),
+            });
+        }
+        if !missing.is_empty() {
+            let what = format!("has no column {}: the default is used", missing.join(", "));
+            self.problem(Severity::Warning, table, None, what);
+        }
+        Ok(())
+    }
+
+    /// All rows of a table that is described by its struct.
+    async fn rows<R: Row + Send>(
+        &mut self,
+        table: &str,
+        required: bool,
+    ) -> Result<Vec<R>, StoreError> {
+        let Some(columns) = self.columns(table, required).await? else {
+            return Ok(Vec::new());
+        };
+        self.check(table, &columns, R::COLUMNS, &["id"])?;
+        let (sql, places) = columns.select(self.pool.kind(), table, R::COLUMNS);
+        let id_place = R::COLUMNS
+            .iter()
+            .position(|name| *name == "id")
+            .and_then(|at| places.get(at).copied().flatten());
+        let mut rows = Vec::new();
+        let mut bad_rows: Vec<(String, BadCell)> = Vec::new();
+        let mut bad = Vec::new();
+        let mut nameless = 0_usize;
+        self.pool
+            .each_row(Statement::new(sql), |get| {
+                let id = id_place.and_then(get).unwrap_or_default();
+                if id.is_empty() {
+                    nameless += 1;
+                    return;
+                }
+                rows.push(R::read(Cells::new(get, &places, R::COLUMNS, &mut bad)));
+                bad_rows.extend(bad.drain(..).map(|cell| (id.to_owned(), cell)));
+            })
+            .await
+            .map_err(StoreError::sql(format!("reading table {table}")))?;
+        for (id, cell) in bad_rows {
+            let what = format!(
+                "column {} says `{}`, which it cannot: the default is used",
+                cell.column, cell.text
+            );
+            self.problem(Severity::Warning, table, Some(id), what);
+        }
+        if nameless > 0 {
+            self.problem(
+                Severity::Error,
+                table,
+                None,
+                format!("{nameless} rows without id are ignored"),
+            );
+        }
+        Ok(rows)
+    }
+
+    async fn by_id<R: Row + Send>(
+        &mut self,
+        table: Table,
+    ) -> Result<FxHashMap<String, Arc<R>>, StoreError> {
+        let rows = self.rows(table.name(), table.required()).await?;
+        Ok(rows
+            .into_iter()
+            .map(|row: R| (row.id().clone(), Arc::new(row)))
+            .collect())
+    }
+
+    async fn sorted<R: Row + Send>(&mut self, table: Table) -> Result<Vec<R>, StoreError> {
+        let mut rows = self.rows(table.name(), table.required()).await?;
+        rows.sort_by(|a: &R, b: &R| a.id().cmp(b.id()));
+        Ok(rows)
+    }
+
+    async fn extensions(&mut self) -> Result<Vec<ExtensionRow>, StoreError> {
+        const WANTED: [&str; 6] = ["id", "context", "exten", "priority", "app", "appdata"];
+        let table = Table::Extensions.name();
+        let Some(columns) = self.columns(table, true).await? else {
+            return Ok(Vec::new());
+        };
+        self.check(
+            table,
+            &columns,
+            &WANTED,
+            &["context", "exten", "priority", "app"],
+        )?;
+        let (sql, places) = columns.select(self.pool.kind(), table, &WANTED);
+        let mut rows = Vec::new();
+        let mut bad = Vec::new();
+        self.pool
+            .each_of_many_rows(
+                Statement::new(sql),
+                places.iter().flatten().count(),
+                |get| {
+                    let cell = |at: usize| places[at].and_then(get).unwrap_or_default();
+                    let id = cell(0).parse().unwrap_or(0);
+                    let priority = cell(3).trim();
+                    let Ok(priority) = priority.parse() else {
+                        bad.push((
+                            id,
+                            format!("priority `{priority}` is no number: the row is ignored"),
+                        ));
+                        return;
+                    };
+                    rows.push(ExtensionRow {
+                        id,
+                        context: cell(1).to_owned(),
+                        exten: cell(2).to_owned(),
+                        priority,
+                        app: cell(4).to_owned(),
+                        appdata: cell(5).to_owned(),
+                    });
+                },
+            )
+            .await
+            .map_err(StoreError::sql(format!("reading table {table}")))?;
+        for (id, what) in bad {
+            self.problem(Severity::Error, table, Some(id.to_string()), what);
+        }
+        rows.sort_unstable_by(|a, b| {
+            (&a.context, &a.exten, a.priority, a.id).cmp(&(&b.context, &b.exten, b.priority, b.id))
+        });
+        Ok(rows)
+    }
+
+    async fn statics(&mut self, table: Table, rows: &mut Vec<StaticRow>) -> Result<(), StoreError> {
+        const WANTED: [&str; 8] = [
+            "id",
+            "cat_metric",
+            "var_metric",
+            "commented",
+            "filename",
+            "category",
+            "var_name",
+            "var_val",
+        ];
+        let table = table.name();
+        let Some(columns) = self.columns(table, false).await? else {
+            return Ok(());
+        };
+        self.check(
+            table,
+            &columns,
+            &WANTED,
+            &["filename", "category", "var_name", "var_val"],
+        )?;
+        let (sql, places) = columns.select(self.pool.kind(), table, &WANTED);
+        self.pool
+            .each_row(Statement::new(sql), |get| {
+                let cell = |at: usize| places[at].and_then(get).unwrap_or_default();
+                if !matches!(cell(3).trim(), "" | "0" | "false") {
+                    return;
+                }
+                rows.push(StaticRow {
+                    id: cell(0).parse().unwrap_or(0),
+                    cat_metric: cell(1).trim().parse().unwrap_or(0),
+                    var_metric: cell(2).trim().parse().unwrap_or(0),
+                    filename: cell(4).to_owned(),
+                    category: cell(5).to_owned(),
+                    var_name: cell(6).to_owned(),
+                    var_val: cell(7).to_owned(),
+                });
+            })
+            .await
+            .map_err(StoreError::sql(format!("reading table {table}")))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,127 @@
+//! Everything the realtime tables say, as one immutable value.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::rows::{
+    Aor, Auth, Contact, DomainAlias, Endpoint, ExtensionRow, Globals, Identify, Registration,
+    StaticRow, System, Transport,
+};
+
+/// A table that is loaded and watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Table {
+    /// `ps_endpoints`
+    Endpoints,
+    /// `ps_aors`
+    Aors,
+    /// `ps_auths`
+    Auths,
+    /// `ps_endpoint_id_ips`
+    Identifies,
+    /// `ps_domain_aliases`
+    DomainAliases,
+    /// `ps_globals`
+    Globals,
+    /// `ps_systems`
+    Systems,
+    /// `ps_transports`
+    Transports,
+    /// `ps_registrations`
+    Registrations,
+    /// `realtime_extensions`
+    Extensions,
+    /// `static_extensions`
+    StaticExtensions,
+    /// `static_pjsip`
+    StaticPjsip,
+    /// `static_sorcery`
+    StaticSorcery,
+}
+
+impl Table {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::Endpoints,
+        Self::Aors,
+        Self::Auths,
+        Self::Identifies,
+        Self::DomainAliases,
+        Self::Globals,
+        Self::Systems,
+        Self::Transports,
+        Self::Registrations,
+        Self::Extensions,
+        Self::StaticExtensions,
+        Self::StaticPjsip,
+        Self::StaticSorcery,
+    ];
+
+    /// Name in the database.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Endpoints => "ps_endpoints",
+            Self::Aors => "ps_aors",
+            Self::Auths => "ps_auths",
+            Self::Identifies => "ps_endpoint_id_ips",
+            Self::DomainAliases => "ps_domain_aliases",
+            Self::Globals => "ps_globals",
+            Self::Systems => "ps_systems",
+            Self::Transports => "ps_transports",
+            Self::Registrations => "ps_registrations",
+            Self::Extensions => "realtime_extensions",
+            Self::StaticExtensions => "static_extensions",
+            Self::StaticPjsip => "static_pjsip",
+            Self::StaticSorcery => "static_sorcery",
+        }
+    }
+
+    /// Whether calls are impossible without it.
+    pub(crate) fn required(self) -> bool {
+        matches!(
+            self,
+            Self::Endpoints | Self::Aors | Self::Auths | Self::Extensions
+        )
+    }
+}
+
+/// The realtime tables at one moment. Cheap to clone: tables are shared.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// `ps_endpoints` by id.
+    pub endpoints: Arc<FxHashMap<String, Arc<Endpoint>>>,
+    /// `ps_aors` by id.
+    pub aors: Arc<FxHashMap<String, Arc<Aor>>>,
+    /// `ps_auths` by id.
+    pub auths: Arc<FxHashMap<String, Arc<Auth>>>,
+    /// `ps_endpoint_id_ips`, in the order of their ids.
+    pub identifies: Arc<Vec<Identify>>,
+    /// `ps_domain_aliases`: alias to domain.
+    pub domain_aliases: Arc<FxHashMap<String, DomainAlias>>,
+    /// `ps_globals`, or its defaults.
+    pub globals: Arc<Globals>,
+    /// `ps_systems`, or its defaults.
+    pub system: Arc<System>,
+    /// `ps_transports`, in the order of their ids.
+    pub transports: Arc<Vec<Transport>>,
+    /// `ps_registrations`, in the order of their ids.
+    pub registrations: Arc<Vec<Registration>>,
+    /// `realtime_extensions`, by context, extension, priority.
+    pub extensions: Arc<Vec<ExtensionRow>>,
+    /// All static tables, without rows that are commented out, in the order of [`StaticRow::sort`].
+    pub statics: Arc<Vec<StaticRow>>,
+    /// Contacts of this moment: filled by the first load only, without those that have expired or are to be pruned.
+    pub contacts: Arc<Vec<Contact>>,
+    /// How often each table changed since the start, in the order of [`Table::ALL`].
+    pub versions: [u64; Table::ALL.len()],
+    /// Grows with every change.
+    pub version: u64,
+}
+
+impl Snapshot {
+    /// How often this table changed since the start; compare with a former value to see whether it is another.
+    pub fn version_of(&self, table: Table) -> u64 {
+        self.versions[table as usize]
+    }
+}

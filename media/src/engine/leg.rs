@@ -1,0 +1,323 @@
+//! A leg: one remote, its two streams, what is played to it and recorded of it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use crate::codec::Codec;
+use crate::counters::Counters;
+use crate::dsp::Dual;
+use crate::rtp::dtmf::{Keypad, Listener};
+use crate::rtp::receive::Receiver;
+use crate::rtp::send::{Sender, SourceKey};
+use crate::sound::SAMPLE_RATE;
+use crate::stats::{Drops, LegStats};
+use crate::types::{Format, LegId, LegStart, Negotiated};
+
+use super::player::Player;
+use super::recorder::Recorder;
+use super::{Slot, report};
+
+/// Comfort noise (RFC 3389).
+const COMFORT_NOISE: usize = 13;
+/// After a change of the remote's address, packets of the old source still on the way are not taken for the new one.
+const OLD_SOURCE: Duration = Duration::from_millis(500);
+/// Recorders of one leg that start or stop within this time start or stop together.
+const TOGETHER: Duration = Duration::from_millis(50);
+/// What a payload type means on a leg.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub(super) enum Kind {
+    Unknown,
+    Audio(Codec),
+    Dtmf,
+    ComfortNoise,
+}
+
+/// Where received packets go.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub(super) enum Target {
+    Silence,
+    Echo,
+    Relay(Slot),
+}
+
+/// Why a packet went no further.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub(super) enum Drop {
+    Invalid,
+    Unconfigured,
+    WrongSource,
+    UnknownPayload,
+    Duplicate,
+    Late,
+    NotReceiving,
+    ComfortNoise,
+    Empty,
+    NotSending,
+    Replaced,
+    DtmfUnwanted,
+}
+
+/// What was negotiated.
+#[derive(Clone, Debug)]
+pub(super) struct Config {
+    pub(super) remote_rtp: Option<SocketAddr>,
+    pub(super) remote_rtcp: Option<SocketAddr>,
+    pub(super) send: Format,
+    pub(super) ptime: usize,
+    pub(super) dtmf_send: Option<u8>,
+    pub(super) sending: bool,
+    pub(super) receiving: bool,
+    pub(super) symmetric: bool,
+    pub(super) timeout: Option<Duration>,
+}
+
+pub(super) struct Leg {
+    pub(super) id: LegId,
+    pub(super) slot: Slot,
+    pub(super) config: Option<Config>,
+    pub(super) kinds: [Kind; 128],
+    /// Where RTP goes: the source that was latched onto, or what was negotiated.
+    pub(super) destination: Option<SocketAddr>,
+    pub(super) latched: Option<SocketAddr>,
+    /// The socket was given a connection.
+    pub(super) connected: bool,
+    old_source: Option<(SocketAddr, Instant)>,
+    pub(super) receiver: Receiver,
+    pub(super) key: SourceKey,
+    pub(super) sender: Sender,
+    pub(super) target: Target,
+    /// Legs that relay to this one.
+    pub(super) inbound: Vec<Slot>,
+    pub(super) mute_receive: bool,
+    pub(super) mute_transmit: bool,
+    pub(super) listener: Listener,
+    pub(super) keypad: Keypad,
+    pub(super) keypad_key: SourceKey,
+    /// The digit that is sent in-band.
+    pub(super) tone: Option<Dual>,
+    pub(super) player: Option<Box<Player>>,
+    pub(super) recorders: Vec<Recorder>,
+    last_start: Option<Instant>,
+    last_stop: Option<Instant>,
+    /// When a packet was last accepted, or the leg configured.
+    pub(super) heard: Instant,
+    pub(super) timed_out: bool,
+    pub(super) in_fast: bool,
+    pub(super) in_slow: bool,
+    pub(super) reports: report::Reports,
+    packets: u64,
+    bytes: u64,
+    pub(super) dtmf_received: u64,
+    pub(super) drops: Drops,
+}
+
+impl Leg {
+    pub(super) fn new(
+        now: Instant,
+        slot: Slot,
+        start: LegStart,
+        keys: [SourceKey; 2],
+        max_recorders: usize,
+    ) -> Self {
+        let [key, keypad_key] = keys;
+        Self {
+            id: start.leg,
+            slot,
+            config: None,
+            kinds: [Kind::Unknown; 128],
+            destination: None,
+            latched: None,
+            connected: false,
+            old_source: None,
+            receiver: Receiver::new(now),
+            key,
+            sender: Sender::new(start.ssrc, start.sequence, start.timestamp, SAMPLE_RATE),
+            target: Target::Silence,
+            inbound: Vec::new(),
+            mute_receive: false,
+            mute_transmit: false,
+            listener: Listener::default(),
+            keypad: Keypad::default(),
+            keypad_key,
+            tone: None,
+            player: None,
+            recorders: Vec::with_capacity(max_recorders),
+            last_start: None,
+            last_stop: None,
+            heard: now,
+            timed_out: false,
+            in_fast: false,
+            in_slow: false,
+            reports: report::Reports::new(start.cname),
+            packets: 0,
+            bytes: 0,
+            dtmf_received: 0,
+            drops: Drops::default(),
+        }
+    }
+
+    /// Takes what was negotiated. True when the socket has to be unconnected.
+    pub(super) fn configure(&mut self, now: Instant, negotiated: Negotiated) -> bool {
+        self.kinds = [Kind::Unknown; 128];
+        self.kinds[COMFORT_NOISE] = Kind::ComfortNoise;
+        for format in &negotiated.formats {
+            if let Some(kind) = self.kinds.get_mut(usize::from(format.payload_type)) {
+                *kind = Kind::Audio(format.codec);
+            }
+        }
+        if let Some(payload_type) = negotiated.dtmf_receive
+            && let Some(kind) = self.kinds.get_mut(usize::from(payload_type))
+        {
+            *kind = Kind::Dtmf;
+        }
+        let moved = self.config.as_ref().is_none_or(|old| {
+            old.remote_rtp != negotiated.remote_rtp || old.symmetric != negotiated.symmetric
+        });
+        let ptime_ms = usize::from(negotiated.ptime_ms.clamp(10, 60));
+        self.config = Some(Config {
+            remote_rtp: negotiated.remote_rtp,
+            remote_rtcp: negotiated.remote_rtcp.or_else(|| {
+                let rtp = negotiated.remote_rtp?;
+                Some(SocketAddr::new(rtp.ip(), rtp.port().checked_add(1)?))
+            }),
+            send: negotiated.send,
+            ptime: ptime_ms * SAMPLE_RATE as usize / 1000,
+            dtmf_send: negotiated.dtmf_send.filter(|&pt| pt < 128),
+            sending: negotiated.sending,
+            receiving: negotiated.receiving,
+            symmetric: negotiated.symmetric,
+            timeout: (negotiated.rtp_timeout_ms > 0)
+                .then(|| Duration::from_millis(u64::from(negotiated.rtp_timeout_ms))),
+        });
+        self.heard = now;
+        self.timed_out = false;
+        if !moved {
+            return false;
+        }
+        if let Some(old) = self.latched.take() {
+            self.old_source = Some((old, now + OLD_SOURCE));
+        }
+        self.destination = negotiated.remote_rtp;
+        self.reports.forget_source();
+        std::mem::take(&mut self.connected)
+    }
+
+    /// May this source send to the leg? `None`: the kernel has checked already; but what a socket still holds from a
+    /// connection that was given up is not wanted.
+    #[inline]
+    pub(super) fn admits(&self, now: Instant, config: &Config, source: Option<SocketAddr>) -> bool {
+        let Some(source) = source else {
+            return self.connected;
+        };
+        match (config.symmetric, self.latched) {
+            (true, Some(latched)) => source == latched,
+            (true, None) => match self.old_source {
+                Some((old, until)) if old == source && now < until => {
+                    config.remote_rtp == Some(source)
+                }
+                _ => true,
+            },
+            (false, _) => config.remote_rtp.map(|r| r.ip()) == Some(source.ip()),
+        }
+    }
+
+    /// May this address send control packets to the leg?
+    pub(super) fn admits_control(&self, source: SocketAddr) -> bool {
+        let known: [Option<IpAddr>; 3] = [
+            self.latched.map(|a| a.ip()),
+            self.config
+                .as_ref()
+                .and_then(|c| c.remote_rtcp)
+                .map(|a| a.ip()),
+            self.config
+                .as_ref()
+                .and_then(|c| c.remote_rtp)
+                .map(|a| a.ip()),
+        ];
+        known.contains(&Some(source.ip()))
+    }
+
+    /// Is anything to be done every 20 ms?
+    pub(super) fn is_generating(&self) -> bool {
+        self.player.is_some() || self.keypad.is_busy() || !self.recorders.is_empty()
+    }
+
+    pub(super) fn is_bridged(&self) -> bool {
+        matches!(self.target, Target::Relay(_))
+    }
+
+    /// The common start of recorders that start together.
+    pub(super) fn recorder_start(&mut self, now: Instant) -> Instant {
+        together(&mut self.last_start, now)
+    }
+
+    /// The common end of recorders that stop together.
+    pub(super) fn recorder_stop(&mut self, now: Instant) -> Instant {
+        together(&mut self.last_stop, now)
+    }
+
+    #[inline]
+    pub(super) fn count_received(&mut self, payload_bytes: usize) {
+        self.packets += 1;
+        self.bytes += payload_bytes as u64;
+    }
+
+    /// Has anything been sent or received?
+    pub(super) fn was_used(&self) -> bool {
+        self.packets > 0 || self.sender.packets() > 0
+    }
+
+    #[inline]
+    pub(super) fn drop_packet(&mut self, counters: &Counters, why: Drop) {
+        let (own, all) = match why {
+            Drop::Invalid => (&mut self.drops.invalid, &counters.drop_invalid),
+            Drop::Unconfigured => (&mut self.drops.unconfigured, &counters.drop_unconfigured),
+            Drop::WrongSource => (&mut self.drops.wrong_source, &counters.drop_wrong_source),
+            Drop::UnknownPayload => (
+                &mut self.drops.unknown_payload,
+                &counters.drop_unknown_payload,
+            ),
+            Drop::Duplicate => (&mut self.drops.duplicate, &counters.drop_duplicate),
+            Drop::Late => (&mut self.drops.late, &counters.drop_late),
+            Drop::NotReceiving => (&mut self.drops.not_receiving, &counters.drop_not_receiving),
+            Drop::ComfortNoise => (&mut self.drops.comfort_noise, &counters.drop_comfort_noise),
+            Drop::Empty => (&mut self.drops.empty, &counters.drop_empty),
+            Drop::NotSending => (&mut self.drops.not_sending, &counters.drop_not_sending),
+            Drop::Replaced => (&mut self.drops.replaced, &counters.drop_replaced),
+            Drop::DtmfUnwanted => (&mut self.drops.dtmf_unwanted, &counters.drop_dtmf_unwanted),
+        };
+        *own += 1;
+        all.add(1);
+    }
+
+    pub(super) fn stats(&self) -> LegStats {
+        let us = |units: u32| (u64::from(units) * 1_000_000 / u64::from(SAMPLE_RATE)) as u32;
+        LegStats {
+            packets_received: self.packets,
+            bytes_received: self.bytes,
+            packets_sent: self.sender.packets(),
+            bytes_sent: self.sender.bytes(),
+            lost: self.receiver.lost(),
+            duplicates: self.receiver.duplicates(),
+            reordered: self.receiver.reordered(),
+            late: self.receiver.late(),
+            source_changes: self.receiver.source_changes(),
+            jitter_us: us(self.receiver.jitter_units()),
+            jitter_us_max: us(self.receiver.jitter_units_max()),
+            round_trip_us: self.reports.round_trip_us,
+            remote_lost: self.reports.remote_lost,
+            remote_jitter_us: self.reports.remote_jitter.map(us),
+            dtmf_received: self.dtmf_received,
+            rtcp_received: self.reports.received,
+            rtcp_sent: self.reports.sent,
+            drops: self.drops.clone(),
+        }
+    }
+}
+
+fn together(last: &mut Option<Instant>, now: Instant) -> Instant {
+    match *last {
+        Some(at) if now.saturating_duration_since(at) < TOGETHER => at,
+        _ => *last.insert(now),
+    }
+}

@@ -1,0 +1,349 @@
+//! The packet path: a received RTP packet is checked, listened to, and passed on in its own buffer.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::leg::{Drop, Kind, Leg, Target};
+use super::{Effect, Engine, Events, Forward, Slot, leg_mut, next_key};
+use crate::codec::Codec;
+use crate::counters::Counters;
+use crate::recording::Order;
+use crate::rtp::dtmf::{Payload, Press};
+use crate::rtp::packet::{self, HEADER_LEN, Header};
+use crate::rtp::receive::Arrival;
+use crate::rtp::send::SourceKey;
+use crate::types::Event;
+
+/// Longest payload that is decoded, in samples: more than fits into a datagram of an Ethernet.
+pub(super) const SAMPLES_MAX: usize = 1500;
+
+/// What the packet path uses beside the legs.
+struct Context<'a> {
+    now: Instant,
+    counters: &'a Counters,
+    events: &'a mut Events,
+    effects: &'a mut VecDeque<Effect>,
+    orders: &'a mut VecDeque<Order>,
+    keys: &'a mut u64,
+    samples: &'a mut [i16; SAMPLES_MAX],
+}
+
+/// What is in a packet.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+enum What {
+    Audio(Codec),
+    Dtmf,
+    Noise,
+}
+
+/// A packet that was accepted.
+struct Accepted {
+    header: Header,
+    what: What,
+    source: SourceKey,
+    /// Samples that were decoded already.
+    decoded: Option<usize>,
+}
+
+impl Engine {
+    /// Takes a datagram that came to the RTP socket of a leg. `source` is `None` when the socket is connected, so that
+    /// the kernel checks it. The packet is rewritten in place; the answer says what to send of it, if anything.
+    #[inline]
+    pub fn rtp(
+        &mut self,
+        now: Instant,
+        slot: Slot,
+        source: Option<SocketAddr>,
+        packet: &mut [u8],
+    ) -> Option<Forward> {
+        if packet::is_rtcp(packet) {
+            self.rtcp(now, slot, source, packet);
+            return None;
+        }
+        self.counters.packets_in.add(1);
+        let mut context = Context {
+            now,
+            counters: &self.counters,
+            events: &mut self.events,
+            effects: &mut self.effects,
+            orders: &mut self.orders,
+            keys: &mut self.keys,
+            samples: &mut self.samples,
+        };
+        let Some(from) = leg_mut(&mut self.legs, slot) else {
+            self.counters.drop_no_leg.add(1);
+            return None;
+        };
+        let accepted = match from.accept(&mut context, source, packet) {
+            Ok(accepted) => accepted,
+            Err(why) => {
+                from.drop_packet(context.counters, why);
+                return None;
+            }
+        };
+        let to = match from.target {
+            Target::Silence => return None,
+            Target::Echo => from,
+            Target::Relay(peer) => leg_mut(&mut self.legs, peer)?,
+        };
+        match to.pass_on(&mut context, &accepted, packet) {
+            Ok(forward) => {
+                self.counters.relayed.add(1);
+                self.counters.packets_out.add(1);
+                Some(forward)
+            }
+            Err(why) => {
+                to.sender_left(why, &accepted);
+                to.drop_packet(&self.counters, why);
+                None
+            }
+        }
+    }
+}
+
+impl Leg {
+    /// Checks and counts a received packet, and lets those listen who want to.
+    #[inline]
+    fn accept(
+        &mut self,
+        context: &mut Context<'_>,
+        source: Option<SocketAddr>,
+        packet: &mut [u8],
+    ) -> Result<Accepted, Drop> {
+        let now = context.now;
+        let header = Header::parse(packet).map_err(|_| Drop::Invalid)?;
+        let config = self.config.as_ref().ok_or(Drop::Unconfigured)?;
+        if !self.admits(now, config, source) {
+            return Err(Drop::WrongSource);
+        }
+        let kind = self.kinds[usize::from(header.payload_type & 0x7F)];
+        if kind == Kind::Unknown {
+            return Err(Drop::UnknownPayload);
+        }
+        let receiving = config.receiving;
+        if self.latched.is_none()
+            && let Some(source) = source
+        {
+            self.latch(context, source);
+        }
+        self.heard = now;
+        if self.timed_out {
+            self.timed_out = false;
+            context.events.tell(Event::RtpResumed { leg: self.id });
+        }
+        self.count_received(header.payload.len());
+        let clock_rate = match kind {
+            Kind::Audio(codec) => Some(codec.clock_rate()),
+            _ => None,
+        };
+        let arrival = self.receiver.packet(now, &header, clock_rate);
+        match arrival {
+            Arrival::InOrder | Arrival::Reordered => {}
+            // Another stream: listeners get its numbers shifted anew.
+            Arrival::NewSource => self.key = next_key(context.keys),
+            Arrival::Duplicate => return Err(Drop::Duplicate),
+            Arrival::Late | Arrival::Unconfirmed => return Err(Drop::Late),
+        }
+        if !receiving {
+            return Err(Drop::NotReceiving);
+        }
+        if header.payload.is_empty() {
+            return Err(Drop::Empty);
+        }
+        if let Some(press) = self.listener.expire(now) {
+            self.tell_press(context.events, press);
+        }
+        let mut accepted = Accepted {
+            header,
+            what: What::Dtmf,
+            source: self.key,
+            decoded: None,
+        };
+        match kind {
+            Kind::Audio(codec) => {
+                accepted.what = What::Audio(codec);
+                self.listen(context, &mut accepted, codec, packet, arrival);
+            }
+            Kind::Dtmf => {
+                let payload = packet
+                    .get(accepted.header.payload.clone())
+                    .and_then(Payload::parse)
+                    .ok_or(Drop::Invalid)?;
+                let mut listener = self.listener;
+                listener.packet(now, accepted.header.timestamp, payload, |press| {
+                    self.tell_press(context.events, press);
+                });
+                self.listener = listener;
+            }
+            Kind::ComfortNoise | Kind::Unknown => accepted.what = What::Noise,
+        }
+        Ok(accepted)
+    }
+
+    /// Settles on the source of the first packet.
+    #[cold]
+    fn latch(&mut self, context: &mut Context<'_>, source: SocketAddr) {
+        self.latched = Some(source);
+        let config = self.config.as_ref();
+        let symmetric = config.is_some_and(|c| c.symmetric);
+        if symmetric {
+            self.destination = Some(source);
+        }
+        // Without symmetry the remote may send from other ports too, unless this is the very one it named.
+        if symmetric || config.and_then(|c| c.remote_rtp) == Some(source) {
+            self.connected = true;
+            context.effects.push_back(Effect::Connect {
+                slot: self.slot,
+                remote: Some(source),
+            });
+        }
+        context.events.tell(Event::FirstRtp {
+            leg: self.id,
+            source,
+        });
+    }
+
+    pub(super) fn tell_press(&mut self, events: &mut Events, press: Press) {
+        let leg = self.id;
+        match press {
+            Press::Begin(digit) => {
+                self.dtmf_received += 1;
+                events.tell_of_remote(Event::DtmfBegin { leg, digit });
+            }
+            Press::End(digit, duration_ms) => events.tell_of_remote(Event::DtmfEnd {
+                leg,
+                digit,
+                duration_ms,
+            }),
+        }
+    }
+
+    /// Muting and recorders of the receiving side.
+    #[inline]
+    fn listen(
+        &mut self,
+        context: &mut Context<'_>,
+        accepted: &mut Accepted,
+        codec: Codec,
+        packet: &mut [u8],
+        arrival: Arrival,
+    ) {
+        if self.mute_receive
+            && let Some(payload) = packet.get_mut(accepted.header.payload.clone())
+        {
+            payload.fill(codec.silence());
+        }
+        if self.recorders.is_empty() {
+            return;
+        }
+        let Some(payload) = packet.get(accepted.header.payload.clone()) else {
+            return;
+        };
+        let count = codec.decode(payload, context.samples);
+        accepted.decoded = Some(count);
+        let restart = accepted.header.marker || arrival == Arrival::NewSource;
+        for recorder in &mut self.recorders {
+            recorder.received(
+                context.now,
+                accepted.header.timestamp,
+                restart,
+                &context.samples[..count],
+                context.orders,
+            );
+        }
+    }
+
+    /// Rewrites a packet for this leg and lets those listen who want to.
+    #[inline]
+    fn pass_on(
+        &mut self,
+        context: &mut Context<'_>,
+        accepted: &Accepted,
+        packet: &mut [u8],
+    ) -> Result<Forward, Drop> {
+        let config = self.config.as_ref().ok_or(Drop::NotSending)?;
+        let dest = self.destination.ok_or(Drop::NotSending)?;
+        if !config.sending {
+            return Err(Drop::NotSending);
+        }
+        if self.player.is_some() || self.keypad.is_busy() {
+            return Err(Drop::Replaced);
+        }
+        let range = accepted.header.payload.clone();
+        let payload = packet.get_mut(range.clone()).ok_or(Drop::Invalid)?;
+        let send = config.send;
+        let (payload_type, samples) = match accepted.what {
+            What::Audio(codec) => {
+                codec.transcode(send.codec, payload);
+                if self.mute_transmit {
+                    payload.fill(send.codec.silence());
+                }
+                (send.payload_type, send.codec.samples_in(payload.len()))
+            }
+            What::Noise => return Err(Drop::ComfortNoise),
+            What::Dtmf => {
+                let payload_type = config.dtmf_send.ok_or(Drop::DtmfUnwanted)?;
+                let duration = Payload::parse(payload).map_or(0, |p| u32::from(p.duration));
+                (payload_type, duration)
+            }
+        };
+        let header = &accepted.header;
+        let numbers = self
+            .sender
+            .relay(
+                context.now,
+                accepted.source,
+                header.sequence,
+                header.timestamp,
+                header.marker,
+                samples,
+            )
+            .ok_or(Drop::Late)?;
+        if accepted.what != What::Dtmf && !self.recorders.is_empty() {
+            let count = match accepted.decoded {
+                Some(count) if !self.mute_transmit => count,
+                _ => send.codec.decode(payload, context.samples),
+            };
+            for recorder in &mut self.recorders {
+                recorder.transmitted(
+                    context.now,
+                    numbers.timestamp,
+                    numbers.marker,
+                    &context.samples[..count],
+                    context.orders,
+                );
+            }
+        }
+        self.sender.count(range.len());
+        let rewritten = Header {
+            marker: numbers.marker,
+            payload_type,
+            sequence: numbers.sequence,
+            timestamp: numbers.timestamp,
+            ssrc: self.sender.ssrc(),
+            payload: range.clone(),
+        };
+        let start = rewritten
+            .write_before_payload(packet)
+            .ok_or(Drop::Invalid)?;
+        Ok(Forward {
+            slot: self.slot,
+            dest,
+            start: start as u16,
+            len: (HEADER_LEN + range.len()) as u16,
+        })
+    }
+
+    /// A packet for this leg was left out: what follows must not look as if it had been lost.
+    #[cold]
+    fn sender_left(&mut self, why: Drop, accepted: &Accepted) {
+        match why {
+            Drop::DtmfUnwanted | Drop::ComfortNoise => {
+                self.sender.skip(accepted.source, accepted.header.sequence)
+            }
+            Drop::NotSending | Drop::Replaced => self.sender.leave(accepted.source),
+            _ => {}
+        }
+    }
+}

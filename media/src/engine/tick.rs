@@ -1,0 +1,256 @@
+//! What legs do by the clock: prompts, digits and recordings every 20 ms, reports and timeouts every 200 ms.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::control::play_ended;
+use super::leg::{Drop, Leg};
+use super::player::{PTIME_MAX, Player};
+use super::wheel::Turn;
+use super::{Engine, Out, Slot, Transmit, leg_mut};
+use crate::counters::Counters;
+use crate::dsp::dtmf_tone;
+use crate::recording::Order;
+use crate::rtp::dtmf::{Key, digit_of};
+use crate::rtp::packet::{HEADER_LEN, Header};
+use crate::rtp::send::{Numbers, SourceKey};
+use crate::types::Event;
+
+/// Samples of a turn.
+const FRAME: usize = 160;
+
+/// What generated packets need beside the leg.
+struct Context<'a, 'b> {
+    now: Instant,
+    counters: &'a Counters,
+    orders: &'a mut VecDeque<Order>,
+    out: &'a mut (dyn FnMut(Transmit, &[u8]) + 'b),
+}
+
+impl Engine {
+    /// Does what is due. Call it in every loop, and at [`Engine::next_deadline`] at the latest; turns that were missed are
+    /// made up for in order, up to 100 ms of them.
+    pub fn tick(&mut self, now: Instant, out: Out<'_>) {
+        let due = self.wheel.begin(now);
+        self.counters
+            .wheel_late_us_max
+            .max(due.late.as_micros() as u64);
+        if due.skipped > 0 {
+            self.counters.wheel_slots_skipped.add(due.skipped);
+            self.after_stall();
+        }
+        while let Some(number) = self.wheel.next_slot(now) {
+            let mut index = 0;
+            while let Some(slot) = self.wheel.leg(number, Turn::Fast, index) {
+                if self.fast_turn(now, slot, out) {
+                    index += 1;
+                } else {
+                    self.wheel.remove(Turn::Fast, slot);
+                }
+            }
+            let mut index = 0;
+            while let Some(slot) = self.wheel.leg(number, Turn::Slow, index) {
+                self.slow_turn(now, slot);
+                self.report(now, slot, out);
+                index += 1;
+            }
+        }
+    }
+
+    /// Time was skipped: what is generated goes on with timestamps of the clock.
+    fn after_stall(&mut self) {
+        for slot in self.wheel.fast_legs() {
+            if let Some(leg) = leg_mut(&mut self.legs, slot)
+                && let Some(player) = &leg.player
+            {
+                leg.sender.leave(player.key);
+            }
+        }
+    }
+
+    /// False: the leg needs no more turns.
+    fn fast_turn(&mut self, now: Instant, slot: Slot, out: Out<'_>) -> bool {
+        let Some(leg) = leg_mut(&mut self.legs, slot) else {
+            return false;
+        };
+        let mut context = Context {
+            now,
+            counters: &self.counters,
+            orders: &mut self.orders,
+            out,
+        };
+        if leg.keypad.is_busy() {
+            leg.send_key(&mut context);
+        } else if let Some(player) = leg.send_frame(&mut context) {
+            play_ended(&mut self.events, leg.id, &player, true);
+        }
+        for recorder in &mut leg.recorders {
+            if recorder.advance(now, context.orders) {
+                self.events.tell_of_remote(Event::RecorderSilence {
+                    leg: leg.id,
+                    recorder: recorder.id(),
+                });
+            }
+        }
+        leg.in_fast = leg.is_generating();
+        leg.in_fast
+    }
+
+    fn slow_turn(&mut self, now: Instant, slot: Slot) {
+        let Some(leg) = leg_mut(&mut self.legs, slot) else {
+            return;
+        };
+        if let Some(press) = leg.listener.expire(now) {
+            leg.tell_press(&mut self.events, press);
+        }
+        let silent = now.saturating_duration_since(leg.heard);
+        let timeout = leg.config.as_ref().and_then(|config| config.timeout);
+        if !leg.timed_out && timeout.is_some_and(|timeout| silent >= timeout) {
+            leg.timed_out = true;
+            self.events.tell_of_remote(Event::RtpTimeout {
+                leg: leg.id,
+                silent_ms: u32::try_from(silent.as_millis()).unwrap_or(u32::MAX),
+            });
+        }
+    }
+}
+
+impl Leg {
+    /// 20 ms of what is played. Packets go out when there is enough for one. Gives the player back when it has ended.
+    fn send_frame(&mut self, context: &mut Context<'_, '_>) -> Option<Box<Player>> {
+        let ptime = self.config.as_ref().map_or(FRAME, |config| config.ptime);
+        let mut player = self.player.take()?;
+        let key = player.key;
+        player.turn(ptime, |samples| self.send_audio(context, key, samples));
+        if player.is_done() {
+            self.sender.leave(key);
+            return Some(player);
+        }
+        self.player = Some(player);
+        None
+    }
+
+    /// 20 ms of a digit.
+    fn send_key(&mut self, context: &mut Context<'_, '_>) {
+        let key = self.keypad_key;
+        let step = self.keypad.step();
+        let payload_type = self.config.as_ref().and_then(|config| config.dtmf_send);
+        match (step, payload_type) {
+            (Key::Event { payload, first }, Some(payload_type)) => {
+                let Some(dest) = self.may_send(context.counters, key) else {
+                    return;
+                };
+                let duration = u32::from(payload.duration);
+                if first {
+                    // Each digit begins at the time of the clock, behind whatever was before.
+                    self.sender.leave(key);
+                }
+                let numbers = if self.sender.is_source(key) {
+                    self.sender.same_moment(context.now, duration)
+                } else {
+                    let numbers = self.sender.own(context.now, key, duration);
+                    Numbers {
+                        marker: first,
+                        ..numbers
+                    }
+                };
+                self.send(context, dest, payload_type, numbers, &payload.bytes());
+            }
+            (Key::Event { payload, first }, None) => {
+                if first {
+                    self.tone = digit_of(payload.event).and_then(dtmf_tone);
+                }
+                let mut samples = [0; FRAME];
+                if let Some(tone) = &mut self.tone {
+                    tone.fill(&mut samples);
+                }
+                if payload.end {
+                    self.tone = None;
+                }
+                self.send_audio(context, key, &mut samples);
+            }
+            (Key::Pause, None) => self.send_audio(context, key, &mut [0; FRAME]),
+            (Key::Pause | Key::Idle, _) => {}
+        }
+        if !self.keypad.is_busy() {
+            self.sender.leave(key);
+        }
+    }
+
+    /// Sends samples of our own and lets recorders hear them.
+    fn send_audio(&mut self, context: &mut Context<'_, '_>, key: SourceKey, samples: &mut [i16]) {
+        let Some(dest) = self.may_send(context.counters, key) else {
+            return;
+        };
+        let Some(format) = self.config.as_ref().map(|config| config.send) else {
+            return;
+        };
+        if self.mute_transmit {
+            samples.fill(0);
+        }
+        let mut payload = [0; PTIME_MAX];
+        let length = format.codec.encode(samples, &mut payload);
+        let numbers = self.sender.own(context.now, key, samples.len() as u32);
+        for recorder in &mut self.recorders {
+            recorder.transmitted(
+                context.now,
+                numbers.timestamp,
+                numbers.marker,
+                samples,
+                context.orders,
+            );
+        }
+        self.send(
+            context,
+            dest,
+            format.payload_type,
+            numbers,
+            &payload[..length],
+        );
+    }
+
+    fn may_send(&mut self, counters: &Counters, key: SourceKey) -> Option<SocketAddr> {
+        let sending = self.config.as_ref().is_some_and(|config| config.sending);
+        let dest = self.destination.filter(|_| sending);
+        if dest.is_none() {
+            self.sender.leave(key);
+            self.drop_packet(counters, Drop::NotSending);
+        }
+        dest
+    }
+
+    fn send(
+        &mut self,
+        context: &mut Context<'_, '_>,
+        dest: SocketAddr,
+        payload_type: u8,
+        numbers: Numbers,
+        payload: &[u8],
+    ) {
+        let header = Header {
+            marker: numbers.marker,
+            payload_type,
+            sequence: numbers.sequence,
+            timestamp: numbers.timestamp,
+            ssrc: self.sender.ssrc(),
+            payload: HEADER_LEN..HEADER_LEN + payload.len(),
+        };
+        let mut packet = [0; HEADER_LEN + PTIME_MAX];
+        let Some(packet) = packet.get_mut(..header.payload.end) else {
+            return;
+        };
+        let (head, body) = packet.split_at_mut(HEADER_LEN);
+        head.copy_from_slice(&header.bytes());
+        body.copy_from_slice(payload);
+        self.sender.count(payload.len());
+        context.counters.generated.add(1);
+        context.counters.packets_out.add(1);
+        let transmit = Transmit {
+            slot: self.slot,
+            rtcp: false,
+            dest,
+        };
+        (context.out)(transmit, packet);
+    }
+}

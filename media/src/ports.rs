@@ -1,0 +1,165 @@
+//! RTP ports: an even port for RTP and the odd one after it for RTCP, bound and ready to be handed to a media thread.
+
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+/// Receive buffer of a leg's socket in bytes: more than a second of audio at 50 packets a second.
+const RECEIVE_BUFFER: usize = 64 * 1024;
+/// DSCP 46 (expedited forwarding, RFC 3246) in the place IP_TOS has it.
+const TOS_EXPEDITED: u32 = 46 << 2;
+
+/// A range of UDP ports from which pairs are taken, in turn, so that a port just given up rests as long as possible.
+#[derive(Clone, Debug)]
+pub struct PortRange {
+    first: u16,
+    pairs: u16,
+    next: u16,
+}
+
+impl PortRange {
+    /// Ports from `first` to `last`, both included. Only whole pairs that begin with an even port count.
+    pub fn new(first: u16, last: u16) -> Self {
+        let even = u32::from(first).next_multiple_of(2);
+        let pairs = (u32::from(last) + 1).saturating_sub(even) / 2;
+        Self {
+            first: even.min(u32::from(u16::MAX)) as u16,
+            pairs: pairs as u16,
+            next: 0,
+        }
+    }
+
+    /// How many pairs the range has.
+    pub fn pairs(&self) -> usize {
+        usize::from(self.pairs)
+    }
+
+    /// Divides the range into `count` ranges without a common port, for shards.
+    pub fn split(&self, count: usize) -> Vec<Self> {
+        let count = count.clamp(1, usize::from(u16::MAX)) as u32;
+        let pairs = u32::from(self.pairs);
+        (0..count)
+            .map(|i| {
+                let from = pairs * i / count;
+                let to = pairs * (i + 1) / count;
+                Self {
+                    first: self.first + (from * 2) as u16,
+                    pairs: (to - from) as u16,
+                    next: 0,
+                }
+            })
+            .collect()
+    }
+
+    /// Binds the next free pair on `ip`: RTP on the even port, RTCP on the one after it; non-blocking, receive buffers
+    /// of 64 KiB, marked for expedited forwarding where the system allows it.
+    ///
+    /// # Errors
+    /// `AddrInUse` when every pair is taken; any other error of `bind` (an address that is not ours) at once.
+    pub fn allocate(&mut self, ip: IpAddr) -> io::Result<(UdpSocket, UdpSocket)> {
+        for _ in 0..self.pairs {
+            let port = self.first + self.next * 2;
+            self.next = (self.next + 1) % self.pairs;
+            match bind_pair(ip, port) {
+                Ok(pair) => return Ok(pair),
+                Err(e) if e.kind() == io::ErrorKind::AddrInUse => {}
+                // A port below 1024 or kept by the system: not ours to take, the next may be.
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            format!("no free RTP port pair among {} on {ip}", self.pairs),
+        ))
+    }
+}
+
+fn bind_pair(ip: IpAddr, port: u16) -> io::Result<(UdpSocket, UdpSocket)> {
+    let rtp = bind(SocketAddr::new(ip, port))?;
+    let rtcp = bind(SocketAddr::new(ip, port + 1))?;
+    Ok((rtp, rtcp))
+}
+
+fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM.nonblocking().cloexec(),
+        Some(Protocol::UDP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+        // Marking is a courtesy to routers; a system that refuses it carries the call all the same.
+        let _ = socket.set_tclass_v6(TOS_EXPEDITED);
+    } else {
+        let _ = socket.set_tos_v4(TOS_EXPEDITED);
+    }
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    fn port(socket: &UdpSocket) -> u16 {
+        socket.local_addr().expect("a bound socket").port()
+    }
+
+    #[test]
+    fn pairs_are_even_then_odd_and_taken_in_turn() {
+        let mut range = PortRange::new(39001, 39007);
+        assert_eq!(range.pairs(), 3);
+        let (rtp, rtcp) = range.allocate(LOOPBACK).expect("a free pair");
+        assert_eq!(port(&rtp) % 2, 0);
+        assert_eq!(port(&rtcp), port(&rtp) + 1);
+        let first = port(&rtp);
+        drop((rtp, rtcp));
+        let (next, _rtcp) = range.allocate(LOOPBACK).expect("a free pair");
+        assert_ne!(port(&next), first, "the port just given up rests");
+    }
+
+    #[test]
+    fn a_full_range_says_so_and_recovers() {
+        let mut range = PortRange::new(39010, 39013);
+        let held: Vec<_> = (0..2)
+            .map(|_| range.allocate(LOOPBACK).expect("a free pair"))
+            .collect();
+        let error = range.allocate(LOOPBACK).expect_err("all pairs are taken");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        drop(held);
+        range.allocate(LOOPBACK).expect("free again");
+    }
+
+    #[test]
+    fn a_pair_whose_rtcp_port_is_taken_is_skipped() {
+        let _taken = UdpSocket::bind((LOOPBACK, 39021)).expect("bind");
+        let mut range = PortRange::new(39020, 39023);
+        let (rtp, _rtcp) = range.allocate(LOOPBACK).expect("a free pair");
+        assert_eq!(port(&rtp), 39022);
+    }
+
+    #[test]
+    fn an_address_that_is_not_ours_is_an_error_at_once() {
+        let mut range = PortRange::new(39030, 39999);
+        let error = range
+            .allocate(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)))
+            .expect_err("not a local address");
+        assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
+    }
+
+    #[test]
+    fn shards_get_ranges_of_their_own() {
+        let parts = PortRange::new(10000, 20000).split(3);
+        assert_eq!(parts.iter().map(PortRange::pairs).sum::<usize>(), 5000);
+        for pair in parts.windows(2) {
+            assert_eq!(pair[0].first + pair[0].pairs * 2, pair[1].first);
+        }
+        assert_eq!(PortRange::new(9, 9).pairs(), 0);
+        assert_eq!(PortRange::new(65534, 65535).pairs(), 1);
+    }
+}

@@ -1,0 +1,8 @@
+//! The Real-time Transport Protocol (RFC 3550, 3551, 4733): packets, what is known about a received stream, the one
+//! stream we send, control packets, digits. Bytes and numbers only: no sockets, no codecs' samples, no routes.
+
+pub mod dtmf;
+pub mod packet;
+pub mod receive;
+pub mod rtcp;
+pub mod send;

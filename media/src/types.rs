@@ -1,0 +1,213 @@
+//! The words between signalling and media: ids, what a leg is, commands one way, events the other.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::codec::Codec;
+use crate::engine::Recorder;
+use crate::sound::Sound;
+use crate::stats::LegStats;
+
+/// Names a leg. Chosen by signalling, unique within a shard for the life of the process.
+#[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Hash, Debug)]
+pub struct LegId(pub u64);
+
+/// Names a recorder. Chosen by signalling, unique within a shard for the life of the process.
+#[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Hash, Debug)]
+pub struct RecorderId(pub u64);
+
+/// Names one [`Command::Play`], so that its end can be told from the end of another.
+#[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Hash, Debug)]
+pub struct PlayId(pub u64);
+
+/// A codec under the payload type it has on one side of one leg.
+#[derive(Copy, Clone, Eq, PartialEq, Hash, Debug)]
+pub struct Format {
+    /// RTP payload type, 0..=127.
+    pub payload_type: u8,
+    pub codec: Codec,
+}
+
+/// What offer and answer (RFC 3264) settled about a leg, as far as media needs it.
+#[derive(Clone, Debug)]
+pub struct Negotiated {
+    /// Where RTP goes. `None`: nowhere, nothing is sent (until a symmetric leg has latched onto a source).
+    pub remote_rtp: Option<SocketAddr>,
+    /// Where RTCP goes. `None`: the port above `remote_rtp` (RFC 3550 §11).
+    pub remote_rtcp: Option<SocketAddr>,
+    /// What may be received, under our payload types; the first is preferred.
+    pub formats: Vec<Format>,
+    /// What is sent, under the payload type the remote chose.
+    pub send: Format,
+    /// Milliseconds of audio in a packet that we generate, 10..=60; others are brought into that range.
+    pub ptime_ms: u8,
+    /// Payload type under which telephone-events (RFC 4733) arrive.
+    pub dtmf_receive: Option<u8>,
+    /// Payload type under which telephone-events are sent; `None`: the remote does not want them.
+    pub dtmf_send: Option<u8>,
+    /// May we send? When not, packets towards this leg are dropped and counted.
+    pub sending: bool,
+    /// May the remote send? When not, what it sends is dropped and counted.
+    pub receiving: bool,
+    /// True: send to and accept only the source of the first valid packet, wherever it comes from (as behind NAT).
+    /// False: accept only the address of `remote_rtp`, send only to `remote_rtp`.
+    pub symmetric: bool,
+    /// After so many milliseconds without received RTP: [`Event::RtpTimeout`], once. 0: never.
+    pub rtp_timeout_ms: u32,
+}
+
+/// A leg as the media engine starts it: everything of [`LegSetup`] but the sockets.
+#[derive(Clone, Debug)]
+pub struct LegStart {
+    pub leg: LegId,
+    /// SSRC of everything sent on this leg; random (RFC 3550 §8.1).
+    pub ssrc: u32,
+    /// First sequence number sent; random.
+    pub sequence: u16,
+    /// First timestamp sent; random.
+    pub timestamp: u32,
+    /// Canonical name in RTCP SDES, at most 255 bytes (longer is cut).
+    pub cname: String,
+}
+
+/// A new leg with its sockets (bound, non-blocking; see `ports::PortRange::allocate`).
+#[derive(Debug)]
+pub struct LegSetup {
+    pub leg: LegId,
+    pub rtp: UdpSocket,
+    pub rtcp: UdpSocket,
+    /// SSRC of everything sent on this leg; random (RFC 3550 §8.1).
+    pub ssrc: u32,
+    /// First sequence number sent; random.
+    pub sequence: u16,
+    /// First timestamp sent; random.
+    pub timestamp: u32,
+    /// Canonical name in RTCP SDES, at most 255 bytes (longer is cut).
+    pub cname: String,
+}
+
+impl LegSetup {
+    /// Parts the sockets (for the ring) from the rest (for the engine).
+    pub fn split(self) -> (LegStart, UdpSocket, UdpSocket) {
+        let start = LegStart {
+            leg: self.leg,
+            ssrc: self.ssrc,
+            sequence: self.sequence,
+            timestamp: self.timestamp,
+            cname: self.cname,
+        };
+        (start, self.rtp, self.rtcp)
+    }
+}
+
+/// Where the packets received on a leg go.
+#[derive(Copy, Clone, Eq, PartialEq, Debug, Default)]
+pub enum Route {
+    /// Nowhere. DTMF, statistics and recorders still work.
+    #[default]
+    Silence,
+    /// Out of another leg of the same shard. Ends by itself when that leg is closed.
+    Relay(LegId),
+    /// Back to their sender.
+    Echo,
+}
+
+/// How often the sounds of a [`Command::Play`] are played.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub enum Repeat {
+    Once,
+    /// From the first again after the last, until stopped.
+    Forever,
+}
+
+/// From signalling to the media thread. A command for a leg that does not exist is ignored and counted.
+#[derive(Debug)]
+pub enum Command {
+    Open(Box<LegSetup>),
+    Configure(LegId, Box<Negotiated>),
+    /// Ends what plays and records on the leg (their end events come first), sends RTCP BYE, then [`Event::Closed`].
+    Close(LegId),
+    Route(LegId, Route),
+    /// Relay both ways.
+    Bridge(LegId, LegId),
+    /// Plays to the leg. Relayed packets towards it are dropped meanwhile; a newer Play replaces an older one, which
+    /// ends with `completed: false`.
+    Play {
+        leg: LegId,
+        play: PlayId,
+        sounds: Vec<Arc<Sound>>,
+        repeat: Repeat,
+    },
+    /// Ends a Play, if it is the one that plays now.
+    StopPlay {
+        leg: LegId,
+        play: PlayId,
+    },
+    /// Sends a digit (0-9, *, #, A-D) to the leg: as a telephone-event, in-band where the remote takes none. Digits queue
+    /// behind each other. The duration is brought into 40..=8000 ms (one RFC 4733 event can last 8.1 s).
+    SendDtmf {
+        leg: LegId,
+        digit: char,
+        duration_ms: u16,
+    },
+    /// Starts what `RecorderSetup::prepare` made.
+    StartRecorder(Box<Recorder>),
+    /// Stops a recorder and cuts the last `drop_last_ms` off its file. [`Event::RecorderClosed`] follows.
+    StopRecorder {
+        recorder: RecorderId,
+        leg: LegId,
+        drop_last_ms: u32,
+    },
+    /// Replaces audio by silence: `receive` what comes from the leg, `transmit` what goes to it.
+    Mute {
+        leg: LegId,
+        receive: bool,
+        transmit: bool,
+    },
+    /// Asks for [`Event::Stats`].
+    Snapshot(LegId),
+}
+
+/// From the media thread to signalling.
+#[derive(Debug)]
+pub enum Event {
+    /// A digit was pressed (RFC 4733); each press is told once.
+    DtmfBegin { leg: LegId, digit: char },
+    /// It was released, or its end was lost and it is over by time.
+    DtmfEnd {
+        leg: LegId,
+        digit: char,
+        duration_ms: u32,
+    },
+    /// A Play is over: all sounds played (`completed`), stopped, replaced, or the leg closed. `samples` were played (8000
+    /// a second, over all repetitions).
+    PlayEnded {
+        leg: LegId,
+        play: PlayId,
+        completed: bool,
+        samples: u64,
+    },
+    /// The first accepted RTP packet since the remote address was (re)negotiated.
+    FirstRtp { leg: LegId, source: SocketAddr },
+    /// Nothing was received for as long as `Negotiated::rtp_timeout_ms` says. Told once, until packets come again.
+    RtpTimeout { leg: LegId, silent_ms: u32 },
+    /// Packets come again after an [`Event::RtpTimeout`].
+    RtpResumed { leg: LegId },
+    /// The leg was silent for as long as `RecorderSetup::silence_ms` says. Told once per silence.
+    RecorderSilence { leg: LegId, recorder: RecorderId },
+    /// The file is closed on disk. `samples` is its new length without what it had before (append).
+    RecorderClosed {
+        recorder: RecorderId,
+        leg: LegId,
+        path: PathBuf,
+        samples: u64,
+        /// Samples that the disk was too slow for; silence stands in their place.
+        lost_samples: u64,
+        error: Option<String>,
+    },
+    /// The answer to [`Command::Snapshot`].
+    Stats { leg: LegId, stats: Box<LegStats> },
+    /// The leg is gone; its last statistics.
+    Closed { leg: LegId, stats: Box<LegStats> },
+}

@@ -1,0 +1,206 @@
+//! The packet path of the media engine works without the allocator: proved by one that counts.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use strowger_media::engine::{Clock, Engine, Limits, Slot};
+use strowger_media::rtp::packet::Header;
+use strowger_media::{
+    Codec, Command, Counters, FileFormat, Format, LegId, LegStart, Negotiated, Order, PlayId,
+    RecorderId, RecorderSetup, Repeat, Reply, Sound, TapMode,
+};
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    // During the end of a thread the cell is gone; nothing is measured then.
+    let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
+}
+
+// SAFETY: every call is passed to the system's allocator as it is.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count();
+        // SAFETY: the caller keeps the contract of `dealloc`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps the contract of `realloc`.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations(work: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.with(Cell::get);
+    work();
+    ALLOCATIONS.with(Cell::get) - before
+}
+
+fn remote(leg: u64) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, leg as u8], 4000))
+}
+
+fn configure(leg: u64, send: Format) -> Command {
+    Command::Configure(
+        LegId(leg),
+        Box::new(Negotiated {
+            remote_rtp: Some(remote(leg)),
+            remote_rtcp: None,
+            formats: vec![Format {
+                payload_type: 0,
+                codec: Codec::Pcmu,
+            }],
+            send,
+            ptime_ms: 20,
+            dtmf_receive: Some(101),
+            dtmf_send: Some(101),
+            sending: true,
+            receiving: true,
+            symmetric: true,
+            rtp_timeout_ms: 30_000,
+        }),
+    )
+}
+
+fn rig() -> (Engine, Instant, Slot, Slot) {
+    let clock = Clock::read();
+    let now = clock.now;
+    let mut engine = Engine::new(Limits::default(), clock, Arc::new(Counters::default()));
+    let mut slots = [Slot(0); 2];
+    for (leg, payload_type, codec) in [(1, 0, Codec::Pcmu), (2, 8, Codec::Pcma)] {
+        let start = LegStart {
+            leg: LegId(leg),
+            ssrc: leg as u32,
+            sequence: 65_000,
+            timestamp: u32::MAX - 5000,
+            cname: "test".to_owned(),
+        };
+        slots[leg as usize - 1] = engine.open(now, start).expect("there is room");
+        let send = Format {
+            payload_type,
+            codec,
+        };
+        engine.command(now, configure(leg, send), &mut |_, _| ());
+    }
+    engine.command(now, Command::Bridge(LegId(1), LegId(2)), &mut |_, _| ());
+    (engine, now, slots[0], slots[1])
+}
+
+fn write(packet: &mut [u8; 172], n: u32, ssrc: u32, payload_type: u8) {
+    let header = Header {
+        marker: false,
+        payload_type,
+        sequence: n as u16,
+        timestamp: n.wrapping_mul(160),
+        ssrc,
+        payload: 12..172,
+    };
+    packet[..12].copy_from_slice(&header.bytes());
+    packet[12..].fill(n as u8);
+}
+
+#[test]
+fn relaying_transcoding_latching_losses_and_digits_do_not_allocate() {
+    let (mut engine, start, a, b) = rig();
+    let mut relayed = 0u32;
+    let count = allocations(|| {
+        let mut packet = [0u8; 172];
+        for n in 0..20_000u32 {
+            let now = start + Duration::from_millis(u64::from(n) * 10);
+            let slot = if n % 2 == 0 { a } else { b };
+            let leg = if n % 2 == 0 { 1 } else { 2 };
+            if n % 101 == 0 {
+                continue;
+            }
+            // A new stream now and then, a digit now and then, and something that nobody wants.
+            let payload_type = match n % 1000 {
+                500..510 => 101,
+                600 => 77,
+                _ => 0,
+            };
+            write(&mut packet, n / 2, n / 5000, payload_type);
+            if payload_type == 101 {
+                packet[12..16].copy_from_slice(&[5, 0x80, 3, 0x20]);
+            }
+            let source = if n % 3 == 0 { None } else { Some(remote(leg)) };
+            relayed += u32::from(engine.rtp(now, slot, source, &mut packet).is_some());
+            engine.tick(now, &mut |_, _| ());
+            while engine.poll_event().is_some() {}
+            while engine.poll_effect().is_some() {}
+        }
+    });
+    assert!(relayed > 19_000, "{relayed}");
+    assert_eq!(count, 0);
+}
+
+#[test]
+fn prompts_and_recordings_in_progress_do_not_allocate() {
+    let (mut engine, start, a, b) = rig();
+    for id in 0..3 {
+        let setup = RecorderSetup {
+            recorder: RecorderId(id),
+            leg: LegId(1 + id % 2),
+            path: "a.wav".into(),
+            format: FileFormat::Wav,
+            mode: TapMode::Mix,
+            append: false,
+            only_bridged: false,
+            silence_ms: 100,
+            volume_receive: 1,
+            volume_transmit: -1,
+        };
+        let command = Command::StartRecorder(Box::new(setup.prepare()));
+        engine.command(start, command, &mut |_, _| ());
+    }
+    while engine.poll_file().is_some() {}
+    let play = Command::Play {
+        leg: LegId(2),
+        play: PlayId(1),
+        sounds: vec![Arc::new(Sound::from_samples(vec![1000; 300]))],
+        repeat: Repeat::Forever,
+    };
+    engine.command(start, play, &mut |_, _| ());
+    let (mut blocks, mut sent) = (0, 0);
+    let count = allocations(|| {
+        let mut packet = [0u8; 172];
+        for n in 0..2000u32 {
+            let now = start + Duration::from_millis(u64::from(n) * 20);
+            for (slot, ssrc) in [(a, 7), (b, 8)] {
+                write(&mut packet, n, ssrc, 0);
+                engine.rtp(now, slot, Some(remote(u64::from(ssrc - 6))), &mut packet);
+            }
+            engine.tick(now, &mut |_, _| sent += 1);
+            while let Some(order) = engine.poll_file() {
+                if let Order::Samples {
+                    recorder, samples, ..
+                } = order
+                {
+                    blocks += 1;
+                    engine.file_reply(Reply::Buffer { recorder, samples });
+                }
+            }
+            while engine.poll_event().is_some() {}
+        }
+    });
+    assert!(blocks >= 3 * 38, "{blocks}");
+    assert!(sent > 1900, "{sent}");
+    assert_eq!(count, 0);
+}

@@ -1,0 +1,536 @@
+//! A compiled dialplan and the search in it.
+//!
+//! A plan is immutable: calls hold it by reference count while a new one is compiled beside it. Contexts whose rows did not change
+//! are shared between plans.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use rustc_hash::FxHashMap;
+
+use crate::lint::Problem;
+use crate::matcher::{Matcher, Verdict};
+use crate::pattern::{Mode, Pattern};
+use crate::statics::General;
+use crate::subst::Template;
+use crate::timespec::TimeSpec;
+use crate::vars::Vars;
+
+/// The priority of a hint.
+pub const HINT: i32 = -1;
+
+/// Contexts entered in one search, includes and switches together.
+const SEARCH_LIMIT: usize = 128;
+
+/// The row a step was made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Origin {
+    /// Row of `realtime_extensions`, by id.
+    Realtime(i64),
+    /// Row of the static table of `extensions.conf`, by id.
+    Static(i64),
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Realtime(id) => write!(out, "realtime row {id}"),
+            Self::Static(id) => write!(out, "static row {id}"),
+        }
+    }
+}
+
+/// One priority of one extension.
+#[derive(Debug)]
+pub struct Step {
+    /// Where it is written.
+    pub origin: Origin,
+    /// Extension name or pattern as written, without the caller's part.
+    pub exten: Arc<str>,
+    /// Caller's number it is meant for, when it is meant for one.
+    pub caller: Option<Arc<str>>,
+    /// Priority, from 1; [`HINT`] for a hint.
+    pub priority: i32,
+    /// Label of the priority.
+    pub label: Option<Arc<str>>,
+    /// Canonical name of the application, or as written when it is unknown; the device for a hint.
+    pub app: Arc<str>,
+    /// Is the application known to the registry?
+    pub known: bool,
+    /// Data as written, before substitution.
+    pub appdata: Arc<str>,
+    /// Data parsed, constants folded.
+    pub template: Template,
+}
+
+/// An extension: all priorities of one name (or pattern) and caller.
+#[derive(Debug)]
+pub(crate) struct Extension {
+    pub(crate) name: Arc<str>,
+    pub(crate) caller: Option<Pattern>,
+    /// Priorities in ascending order, each with its step.
+    pub(crate) steps: Vec<(i32, u32)>,
+}
+
+impl Extension {
+    fn is_for(&self, caller: Option<&str>) -> bool {
+        match (&self.caller, caller.filter(|caller| !caller.is_empty())) {
+            (None, _) => true,
+            // An empty caller pattern is for calls without a number.
+            (Some(Pattern::Name(name)), None) => name.is_empty(),
+            (Some(_), None) => false,
+            (Some(pattern), Some(caller)) => pattern.matches(caller),
+        }
+    }
+
+    pub(crate) fn step(&self, wanted: Wanted<'_>, all: &[Step]) -> Option<u32> {
+        match wanted {
+            Wanted::Priority(priority) => {
+                let place = self
+                    .steps
+                    .binary_search_by_key(&priority, |(priority, _)| *priority)
+                    .ok()?;
+                Some(self.steps[place].1)
+            }
+            Wanted::Label(label) => self
+                .steps
+                .iter()
+                .map(|(_, step)| *step)
+                .find(|step| all[*step as usize].label.as_deref() == Some(label)),
+        }
+    }
+}
+
+/// Extensions of one source with their index.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    pub(crate) matcher: Matcher,
+    pub(crate) extensions: Vec<Extension>,
+}
+
+impl Table {
+    fn judge(&self, place: usize, query: &Query<'_>, all: &[Step]) -> Verdict {
+        let extension = &self.extensions[place];
+        if !extension.is_for(query.caller) {
+            Verdict::NotForCaller
+        } else if extension.step(query.wanted, all).is_some() {
+            Verdict::Take
+        } else {
+            Verdict::NoPriority
+        }
+    }
+
+    fn find(&self, query: &Query<'_>, all: &[Step], patterns: bool) -> Option<u32> {
+        let place = self.matcher.find(query.exten, |place| {
+            if !patterns && self.extensions[place].name.starts_with('_') {
+                return Verdict::NotForCaller;
+            }
+            self.judge(place, query, all)
+        })?;
+        self.extensions[place].step(query.wanted, all)
+    }
+
+    fn could(&self, query: &Query<'_>, all: &[Step], patterns: bool, mode: Mode) -> bool {
+        self.matcher.could(query.exten, mode, |place| {
+            if !patterns && self.extensions[place].name.starts_with('_') {
+                return Verdict::NotForCaller;
+            }
+            self.judge(place, query, all)
+        })
+    }
+}
+
+/// An include of another context.
+#[derive(Debug)]
+pub struct Include {
+    /// Where it is written.
+    pub origin: Origin,
+    /// Context included.
+    pub context: Arc<str>,
+    /// When it holds; `None`: always.
+    pub condition: Option<TimeSpec>,
+    /// The condition could not be read, so the include never holds.
+    pub broken: bool,
+}
+
+/// Data of a switch to realtime rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RealtimeSwitch {
+    /// Context of the rows; `None`: the context searched.
+    pub context: Option<String>,
+    /// Are patterns looked at? (Not with option `p`.)
+    pub patterns: bool,
+    /// Is the family one that is the extensions table?
+    pub known_family: bool,
+}
+
+impl RealtimeSwitch {
+    /// Reads `[[context@]family][/options]`.
+    #[must_use]
+    pub fn parse(data: &str) -> Self {
+        let (place, options) = data.split_once('/').unwrap_or((data, ""));
+        let (context, family) = place
+            .split_once('@')
+            .map_or((None, place), |(context, family)| (Some(context), family));
+        Self {
+            context: context
+                .map(str::trim)
+                .filter(|context| !context.is_empty())
+                .map(str::to_owned),
+            patterns: !options.contains('p'),
+            known_family: matches!(family.trim(), "" | "extensions" | "realtime_extensions"),
+        }
+    }
+}
+
+/// Another place where extensions are looked for.
+#[derive(Debug)]
+pub enum SwitchKind {
+    /// Rows of the realtime table.
+    Realtime(RealtimeSwitch),
+    /// The same with data that is substituted for each call.
+    Evaluated(Template),
+    /// A switch that does not exist here, by name.
+    Unknown(String),
+}
+
+/// A `switch`, `lswitch` or `eswitch`.
+#[derive(Debug)]
+pub struct Switch {
+    /// Where it is written.
+    pub origin: Origin,
+    /// What it reaches.
+    pub kind: SwitchKind,
+}
+
+/// A compiled context.
+#[derive(Debug)]
+pub struct Context {
+    /// Name.
+    pub name: Arc<str>,
+    /// Changes with the rows (and the registry and globals they were compiled with).
+    pub fingerprint: u64,
+    /// All steps; step `i` is function `i + 1` of the Lua chunk.
+    pub steps: Vec<Step>,
+    /// Source of the chunk: `chunk(rt)` returns the array of step functions.
+    pub lua: String,
+    /// Contexts searched after this one.
+    pub includes: Vec<Include>,
+    /// Switches searched before the includes.
+    pub switches: Vec<Switch>,
+    /// Patterns after which dial tone goes on.
+    pub ignore_patterns: Vec<Pattern>,
+    /// Has it a section of `extensions.conf`?
+    pub has_section: bool,
+    pub(crate) fixed: Table,
+    pub(crate) realtime: Table,
+    /// Problems of its rows by themselves.
+    pub(crate) problems: Vec<Problem>,
+    /// Places its steps jump to, when these are constant.
+    pub(crate) jumps: Vec<crate::lint::Jump>,
+}
+
+impl Context {
+    /// Has it rows of the realtime table?
+    #[must_use]
+    pub fn has_realtime(&self) -> bool {
+        !self.realtime.extensions.is_empty()
+    }
+}
+
+/// What is looked for in an extension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted<'q> {
+    /// A priority.
+    Priority(i32),
+    /// A label.
+    Label(&'q str),
+}
+
+/// A search for a step.
+#[derive(Clone, Copy)]
+pub struct Query<'q> {
+    /// Context to begin in.
+    pub context: &'q str,
+    /// Extension: a name or dialled digits.
+    pub exten: &'q str,
+    /// Priority or label.
+    pub wanted: Wanted<'q>,
+    /// Caller's number, for extensions that are meant for certain callers.
+    pub caller: Option<&'q str>,
+    /// Time for conditional includes.
+    pub now: DateTime<Utc>,
+    /// Variables for switches that are evaluated per call.
+    pub vars: Option<&'q dyn Vars>,
+}
+
+impl<'q> Query<'q> {
+    /// Looks for a priority of an extension, without a caller, at the present time.
+    #[must_use]
+    pub fn new(context: &'q str, exten: &'q str, priority: i32) -> Self {
+        Self {
+            context,
+            exten,
+            wanted: Wanted::Priority(priority),
+            caller: None,
+            now: Utc::now(),
+            vars: None,
+        }
+    }
+
+    /// Looks for a label of an extension.
+    #[must_use]
+    pub fn label(context: &'q str, exten: &'q str, label: &'q str) -> Self {
+        Self {
+            wanted: Wanted::Label(label),
+            ..Self::new(context, exten, 1)
+        }
+    }
+
+    /// The same for this caller's number.
+    #[must_use]
+    pub fn caller(self, caller: Option<&'q str>) -> Self {
+        Self { caller, ..self }
+    }
+
+    /// The same at this time.
+    #[must_use]
+    pub fn at(self, now: DateTime<Utc>) -> Self {
+        Self { now, ..self }
+    }
+
+    /// The same with variables of a channel.
+    #[must_use]
+    pub fn vars(self, vars: &'q dyn Vars) -> Self {
+        Self {
+            vars: Some(vars),
+            ..self
+        }
+    }
+}
+
+/// A step that was found.
+#[derive(Debug, Clone)]
+pub struct Found<'p> {
+    /// The context that holds the row; the channel's context stays the one searched from.
+    pub context: &'p Arc<Context>,
+    /// Index into [`Context::steps`], from 0.
+    pub index: usize,
+}
+
+impl<'p> Found<'p> {
+    /// The step.
+    #[must_use]
+    pub fn step(&self) -> &'p Step {
+        &self.context.steps[self.index]
+    }
+}
+
+/// A compiled dialplan.
+#[derive(Debug, Default)]
+pub struct Plan {
+    pub(crate) contexts: FxHashMap<Arc<str>, Arc<Context>>,
+    /// Global variables as substituted at load, in order.
+    pub globals: Vec<(String, String)>,
+    /// The `[general]` section.
+    pub general: General,
+    /// Everything that is wrong, errors first.
+    pub problems: Vec<Problem>,
+    pub(crate) override_switch: Option<Switch>,
+}
+
+impl Plan {
+    /// A context by name.
+    #[must_use]
+    pub fn context(&self, name: &str) -> Option<&Arc<Context>> {
+        self.contexts.get(name)
+    }
+
+    /// All contexts, in no order.
+    pub fn contexts(&self) -> impl Iterator<Item = &Arc<Context>> {
+        self.contexts.values()
+    }
+
+    /// A global variable as loaded.
+    #[must_use]
+    pub fn global(&self, name: &str) -> Option<&str> {
+        self.globals
+            .iter()
+            .rev()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The first step in search order that answers `query`.
+    #[must_use]
+    pub fn find(&self, query: &Query<'_>) -> Option<Found<'_>> {
+        let mut found = None;
+        self.search(query, &mut |context, table, patterns| {
+            found = table
+                .find(query, &context.steps, patterns)
+                .map(|index| Found {
+                    context,
+                    index: index as usize,
+                });
+            found.is_some()
+        });
+        found
+    }
+
+    /// Is there a step that answers `query`?
+    #[must_use]
+    pub fn exists(&self, query: &Query<'_>) -> bool {
+        self.find(query).is_some()
+    }
+
+    /// The priority with a label, from the query made by [`Query::label`].
+    #[must_use]
+    pub fn find_label(&self, query: &Query<'_>) -> Option<i32> {
+        self.find(query).map(|found| found.step().priority)
+    }
+
+    /// While digits are collected: do they match already, or could they with more digits?
+    #[must_use]
+    pub fn can_match(&self, query: &Query<'_>) -> bool {
+        self.search(query, &mut |context, table, patterns| {
+            table.could(query, &context.steps, patterns, Mode::CanMatch)
+        })
+    }
+
+    /// While digits are collected: could a longer number match? When not, and the digits match, collection ends.
+    #[must_use]
+    pub fn match_more(&self, query: &Query<'_>) -> bool {
+        self.search(query, &mut |context, table, patterns| {
+            table.could(query, &context.steps, patterns, Mode::MatchMore)
+        })
+    }
+
+    /// Does dial tone go on after these digits?
+    #[must_use]
+    pub fn ignores(&self, context: &str, digits: &str) -> bool {
+        self.contexts.get(context).is_some_and(|context| {
+            context
+                .ignore_patterns
+                .iter()
+                .any(|pattern| pattern.matches(digits))
+        })
+    }
+
+    /// All hints: context, extension, devices.
+    pub fn hints(&self) -> impl Iterator<Item = (&str, &str, &str)> {
+        self.contexts.values().flat_map(|context| {
+            let steps = context.steps.iter().filter(|step| step.priority == HINT);
+            steps.map(|step| (&*context.name, &*step.exten, &*step.app))
+        })
+    }
+
+    /// Offers each table in search order to `look` until it says that is enough; tells whether it did.
+    fn search<'p>(
+        &'p self,
+        query: &Query<'_>,
+        look: &mut dyn FnMut(&'p Arc<Context>, &'p Table, bool) -> bool,
+    ) -> bool {
+        if let Some(switch) = &self.override_switch
+            && self.follow(switch, query.context, query, look)
+        {
+            return true;
+        }
+        self.enter(query.context, query, &mut Vec::new(), look)
+    }
+
+    fn enter<'p>(
+        &'p self,
+        name: &str,
+        query: &Query<'_>,
+        entered: &mut Vec<&'p str>,
+        look: &mut dyn FnMut(&'p Arc<Context>, &'p Table, bool) -> bool,
+    ) -> bool {
+        let Some(context) = self.contexts.get(name) else {
+            return false;
+        };
+        if entered.len() >= SEARCH_LIMIT || entered.contains(&&*context.name) {
+            return false;
+        }
+        entered.push(&context.name);
+        if !context.has_section {
+            return look(context, &context.realtime, true);
+        }
+        look(context, &context.fixed, true)
+            || context
+                .switches
+                .iter()
+                .any(|switch| self.follow(switch, name, query, look))
+            || context.includes.iter().any(|include| {
+                let holds = !include.broken
+                    && include
+                        .condition
+                        .as_ref()
+                        .is_none_or(|condition| condition.holds(query.now));
+                holds && self.enter(&include.context, query, entered, look)
+            })
+    }
+
+    /// Looks where a switch found in context `here` leads.
+    fn follow<'p>(
+        &'p self,
+        switch: &Switch,
+        here: &str,
+        query: &Query<'_>,
+        look: &mut dyn FnMut(&'p Arc<Context>, &'p Table, bool) -> bool,
+    ) -> bool {
+        let evaluated;
+        let realtime = match &switch.kind {
+            SwitchKind::Realtime(realtime) => realtime,
+            SwitchKind::Evaluated(template) => {
+                let text = template.evaluate(query.vars.unwrap_or(&crate::vars::NoVars));
+                evaluated = RealtimeSwitch::parse(&text);
+                &evaluated
+            }
+            SwitchKind::Unknown(_) => return false,
+        };
+        if !realtime.known_family {
+            return false;
+        }
+        match self
+            .contexts
+            .get(realtime.context.as_deref().unwrap_or(here))
+        {
+            // Realtime rows have neither labels nor hints.
+            Some(context) => look(context, &context.realtime, realtime.patterns),
+            None => false,
+        }
+    }
+
+    /// For each context, the contexts whose search can reach its steps (itself included).
+    pub(crate) fn reachable_from(&self) -> HashMap<&str, Vec<&str>> {
+        let mut reached: HashMap<&str, Vec<&str>> = HashMap::new();
+        for start in self.contexts.keys() {
+            let mut seen: Vec<&str> = vec![start];
+            let mut at = 0;
+            while at < seen.len() && seen.len() < SEARCH_LIMIT {
+                if let Some(context) = self.contexts.get(seen[at]) {
+                    let switched =
+                        context
+                            .switches
+                            .iter()
+                            .filter_map(|switch| match &switch.kind {
+                                SwitchKind::Realtime(realtime) => realtime.context.as_deref(),
+                                _ => None,
+                            });
+                    let included = context.includes.iter().map(|include| &*include.context);
+                    for next in included.chain(switched) {
+                        if !seen.contains(&next) {
+                            seen.push(next);
+                        }
+                    }
+                }
+                at += 1;
+            }
+            for name in seen {
+                reached.entry(name).or_default().push(start);
+            }
+        }
+        reached
+    }
+}

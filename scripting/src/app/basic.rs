@@ -1,0 +1,256 @@
+//! The smallest applications: log, answer, hang up, wait, set.
+
+use std::time::{Duration, Instant};
+
+use strowger_core::channel::{Cause, Interrupt};
+use strowger_core::sounds::Tone;
+use strowger_dialplan::args;
+use strowger_media::Repeat;
+
+use super::{ANSWER_MEDIA_WAIT, App, AppResult, Call, Next, Stop, app, seconds};
+
+pub(super) const APPS: &[App] = &[
+    app!("NoOp", "NoOp([text])", "does nothing", no_op),
+    app!(
+        "Verbose",
+        "Verbose([level,]text)",
+        "writes a text to the log",
+        verbose
+    ),
+    app!(
+        "Log",
+        "Log(level,text)",
+        "writes a text to the log at a level",
+        log
+    ),
+    app!(
+        "Answer",
+        "Answer([delay_ms[,i]])",
+        "answers the call",
+        answer
+    ),
+    app!("Hangup", "Hangup([cause])", "ends the call", hang_up),
+    app!("Wait", "Wait(seconds)", "waits", wait),
+    app!(
+        "Ringing",
+        "Ringing()",
+        "tells the caller that it rings",
+        ringing
+    ),
+    app!(
+        "Progress",
+        "Progress()",
+        "opens early media towards the caller",
+        progress
+    ),
+    app!(
+        "Proceeding",
+        "Proceeding()",
+        "tells the caller that the call proceeds",
+        no_op
+    ),
+    app!(
+        "Busy",
+        "Busy([seconds])",
+        "tells the caller that the number is busy, and ends the call",
+        busy
+    ),
+    app!(
+        "Congestion",
+        "Congestion([seconds])",
+        "tells the caller that there is congestion, and ends the call",
+        congestion
+    ),
+    app!("Echo", "Echo()", "sends back what it hears, until #", echo),
+    app!(
+        "Set",
+        "Set(name=value)",
+        "sets a variable or writes a function",
+        set
+    ),
+    app!(
+        "MSet",
+        "MSet(name1=value1,name2=value2...)",
+        "sets several variables",
+        set_several
+    ),
+];
+
+async fn no_op(_: Call) -> AppResult {
+    Ok(Next::Continue)
+}
+
+async fn verbose(call: Call) -> AppResult {
+    let text = match call.data.split_once(',') {
+        Some((level, text)) if level.trim().parse::<u8>().is_ok() => text,
+        _ => &call.data,
+    };
+    tracing::info!(channel = %call.channel().name(), "{text}");
+    Ok(Next::Continue)
+}
+
+async fn log(call: Call) -> AppResult {
+    let (level, text) = call.data.split_once(',').unwrap_or(("NOTICE", &call.data));
+    let location = call.channel().location();
+    let channel = call.channel().name();
+    macro_rules! write {
+        ($level:ident) => {
+            tracing::$level!(%channel, context = location.context, exten = location.exten, "{text}")
+        };
+    }
+    match level.trim().to_ascii_uppercase().as_str() {
+        "ERROR" => write!(error),
+        "WARNING" => write!(warn),
+        "NOTICE" | "VERBOSE" | "DTMF" => write!(info),
+        "DEBUG" => write!(debug),
+        other => {
+            call.warn(&format!("Log: level \"{other}\" is not known; known are ERROR, WARNING, NOTICE, DEBUG, VERBOSE, DTMF"));
+        }
+    }
+    Ok(Next::Continue)
+}
+
+async fn answer(call: Call) -> AppResult {
+    let media = if call.arg(1).contains('i') {
+        Duration::ZERO
+    } else {
+        ANSWER_MEDIA_WAIT
+    };
+    call.channel().answer(media).await?;
+    if let Ok(delay) = call.arg(0).parse::<u64>()
+        && delay > 0
+    {
+        call.channel()
+            .wait(Duration::from_millis(delay.min(3_600_000)))
+            .await?;
+    }
+    Ok(Next::Continue)
+}
+
+async fn hang_up(call: Call) -> AppResult {
+    let text = call.data.trim();
+    if !text.is_empty() {
+        match Cause::parse(text) {
+            Some(cause) => call.channel().data_mut().cause = cause,
+            None => {
+                call.warn(&format!("Hangup: \"{text}\" is no cause; write a number from 0 to 127 or a name such as USER_BUSY"));
+            }
+        }
+    }
+    Ok(Next::End)
+}
+
+async fn wait(call: Call) -> AppResult {
+    match seconds(&call.data) {
+        Some(length) if !length.is_zero() => call.channel().wait(length).await?,
+        Some(_) => {}
+        None => call.warn(&format!("Wait: \"{}\" is no number of seconds", call.data)),
+    }
+    Ok(Next::Continue)
+}
+
+async fn ringing(call: Call) -> AppResult {
+    if !call.channel().is_up() && !call.channel().is_over() {
+        call.channel().indicate_ringing();
+    }
+    Ok(Next::Continue)
+}
+
+async fn progress(call: Call) -> AppResult {
+    if !call.channel().is_up() && !call.channel().is_over() {
+        call.channel().indicate_progress();
+    }
+    Ok(Next::Continue)
+}
+
+async fn busy(call: Call) -> AppResult {
+    let limit = seconds(&call.data).filter(|limit| !limit.is_zero());
+    refuse(&call, Cause::USER_BUSY, Tone::Busy, limit).await
+}
+
+async fn congestion(call: Call) -> AppResult {
+    let limit = seconds(&call.data).filter(|limit| !limit.is_zero());
+    refuse(
+        &call,
+        Cause::NORMAL_CIRCUIT_CONGESTION,
+        Tone::Congestion,
+        limit,
+    )
+    .await
+}
+
+async fn refuse(call: &Call, cause: Cause, tone: Tone, limit: Option<Duration>) -> AppResult {
+    refuse_channel(call.channel(), cause, tone, limit).await?;
+    Ok(Next::End)
+}
+
+/// Refuses an unanswered call with `cause`; plays a tone to an answered one, for ever or for `limit`.
+pub(crate) async fn refuse_channel(
+    channel: &strowger_core::channel::Channel,
+    cause: Cause,
+    tone: Tone,
+    limit: Option<Duration>,
+) -> Result<(), Stop> {
+    channel.check()?;
+    channel.data_mut().cause = cause;
+    if !channel.is_up() {
+        channel.hangup(cause);
+        return Err(Interrupt::Hangup.into());
+    }
+    let sound = channel.shard().shared().sounds.tone(tone);
+    let play = channel.start_play(vec![sound], Repeat::Forever);
+    let until = limit.map(|limit| Instant::now() + limit);
+    let result = loop {
+        match channel.wait_change(until).await {
+            Err(interrupt) => break Err(interrupt.into()),
+            Ok(_) if until.is_some_and(|until| Instant::now() >= until) => break Ok(()),
+            Ok(_) => channel.clear_digits(),
+        }
+    };
+    if let Some(play) = play {
+        channel.stop_play(play);
+    }
+    result
+}
+
+async fn echo(call: Call) -> AppResult {
+    let channel = call.channel();
+    channel.check()?;
+    channel.echo(true);
+    let result = loop {
+        match channel.wait_digit(Duration::from_secs(86400)).await {
+            Err(interrupt) => break Err(interrupt.into()),
+            Ok(Some('#')) => break Ok(Next::Continue),
+            Ok(_) => {}
+        }
+    };
+    channel.echo(false);
+    result
+}
+
+async fn set(call: Call) -> AppResult {
+    match args::parse_set(&call.data) {
+        Some((name, value)) => assign(&call, name, value),
+        None => call.warn(&format!(
+            "Set({}): there is no \"=\"; write Set(name=value)",
+            call.data
+        )),
+    }
+    Ok(Next::Continue)
+}
+
+async fn set_several(call: Call) -> AppResult {
+    for pair in args::split_raw(&call.data, ',') {
+        match args::parse_set(pair) {
+            Some((name, value)) => assign(&call, name, &args::unquote(value)),
+            None => call.warn(&format!("MSet: \"{pair}\" has no \"=\"")),
+        }
+    }
+    Ok(Next::Continue)
+}
+
+fn assign(call: &Call, name: &str, value: &str) {
+    if let Err(error) = call.task.assign(name, value) {
+        call.warn(&format!("Set({name}={value}): {error}"));
+    }
+}

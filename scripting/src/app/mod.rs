@@ -1,0 +1,267 @@
+//! Applications: the verbs of the dialplan. One file per family, each with its table. An application does its work
+//! through the primitives of the channel and says how the dialplan goes on; where a call is in the dialplan is the
+//! runner's business.
+
+mod basic;
+mod dial;
+mod dial_options;
+mod jump;
+mod loops;
+mod play;
+mod read;
+mod record;
+pub(crate) mod recording;
+mod shell;
+mod tones;
+
+use std::rc::Rc;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+use strowger_core::Shared;
+use strowger_core::channel::{Channel, Interrupt, Location};
+use strowger_core::dialplan::LocalFuture;
+use strowger_dialplan::args;
+use strowger_dialplan::registry::{ArgumentStyle, nearest, standard_style};
+
+use crate::task::Task;
+
+pub(crate) use basic::refuse_channel;
+
+/// How long an answer waits for the first packet, so that the beginning of a prompt is heard.
+pub(crate) const ANSWER_MEDIA_WAIT: Duration = Duration::from_millis(500);
+
+/// How the dialplan goes on after an application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// With the next priority.
+    Continue,
+    /// There.
+    Jump(Location),
+    /// A digit was dialled: collect the rest of the number.
+    Digit(char),
+    /// The number is not complete: collect more digits.
+    Incomplete,
+    /// The subroutine that another part of the exchange asked for is over.
+    Returned(String),
+    /// The call ends.
+    End,
+}
+
+/// Why an application could not go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    Interrupted(Interrupt),
+    /// Something is wrong with the dialplan or the exchange: logged with its place, and the call ends.
+    Failed(String),
+}
+
+impl From<Interrupt> for Stop {
+    fn from(interrupt: Interrupt) -> Self {
+        Self::Interrupted(interrupt)
+    }
+}
+
+pub(crate) type AppResult = Result<Next, Stop>;
+
+/// One execution of an application.
+pub(crate) struct Call {
+    pub(crate) task: Rc<Task>,
+    /// Data after substitution.
+    pub(crate) data: String,
+    /// Data split as the application wants it; empty for those that parse it themselves.
+    pub(crate) args: Vec<String>,
+}
+
+impl Call {
+    fn channel(&self) -> &Channel {
+        &self.task.channel
+    }
+
+    fn shared(&self) -> &Shared {
+        self.task.shared()
+    }
+
+    /// An argument, trimmed; empty when it is missing.
+    fn arg(&self, index: usize) -> &str {
+        self.args
+            .get(index)
+            .map(|argument| argument.trim())
+            .unwrap_or_default()
+    }
+
+    /// Sets a channel variable.
+    fn set(&self, name: &str, value: &str) {
+        self.task.channel.set_variable(name, value);
+    }
+
+    /// Logs something the call goes on after.
+    fn warn(&self, what: &str) {
+        use strowger_dialplan::Vars;
+        self.task.warn(what);
+    }
+
+    /// A length of time in seconds at `index`; None when it is missing, empty or no number.
+    fn seconds(&self, index: usize) -> Option<Duration> {
+        seconds(self.arg(index))
+    }
+
+    /// Logs option letters that mean nothing to the application.
+    fn warn_unknown(&self, application: &str, options: &args::Options, known: &str) {
+        let unknown = options.unknown(known);
+        if !unknown.is_empty() {
+            self.warn(&format!(
+                "{application}: options \"{unknown}\" are not known and ignored; known are {known}"
+            ));
+        }
+    }
+
+    /// Reads option letters; what cannot be read is logged.
+    fn options(&self, application: &str, index: usize) -> args::Options {
+        match args::Options::parse(self.arg(index)) {
+            Ok(options) => options,
+            Err((letter, options)) => {
+                self.warn(&format!(
+                    "{application}: the argument of option {letter} has no closing parenthesis"
+                ));
+                options
+            }
+        }
+    }
+}
+
+/// Reads seconds, with a fraction; negative is zero, at most a year.
+pub(crate) fn seconds(text: &str) -> Option<Duration> {
+    let value = crate::func::text::leading_number(text)?;
+    Some(Duration::from_secs_f64(value.clamp(0.0, 365.0 * 86400.0)))
+}
+
+/// An application.
+pub(crate) struct App {
+    pub(crate) name: &'static str,
+    pub(crate) syntax: &'static str,
+    pub(crate) synopsis: &'static str,
+    run: fn(Call) -> LocalFuture<AppResult>,
+}
+
+macro_rules! app {
+    ($name:literal, $syntax:literal, $synopsis:literal, $run:path) => {
+        $crate::app::App {
+            name: $name,
+            syntax: $syntax,
+            synopsis: $synopsis,
+            run: |call| Box::pin($run(call)),
+        }
+    };
+}
+use app;
+
+static LIST: &[&[App]] = &[
+    basic::APPS,
+    jump::APPS,
+    loops::APPS,
+    play::APPS,
+    read::APPS,
+    shell::APPS,
+    dial::APPS,
+    record::APPS,
+    recording::APPS,
+];
+
+static TABLE: LazyLock<FxHashMap<String, &'static App>> = LazyLock::new(|| {
+    LIST.iter()
+        .copied()
+        .flatten()
+        .map(|app| (app.name.to_ascii_lowercase(), app))
+        .collect()
+});
+
+/// The application of this name, in any case.
+pub(crate) fn find(name: &str) -> Option<&'static App> {
+    match TABLE.get(name) {
+        Some(app) => Some(app),
+        None => TABLE.get(&name.trim().to_ascii_lowercase()).copied(),
+    }
+}
+
+/// All applications, by name.
+pub(crate) fn all() -> Vec<&'static App> {
+    let mut list: Vec<_> = TABLE.values().copied().collect();
+    list.sort_by_key(|app| app.name);
+    list
+}
+
+/// Runs an application with substituted data. `args`: the data split at compile time, if it was constant.
+pub(crate) async fn execute(
+    task: &Rc<Task>,
+    name: &str,
+    data: String,
+    args: Option<Vec<String>>,
+) -> AppResult {
+    let Some(app) = find(name) else {
+        return Err(Stop::Failed(unknown(name)));
+    };
+    task.channel.set_application(app.name, &data);
+    tracing::debug!(channel = %task.channel.name(), app = app.name, data, "execute");
+    let args = args.unwrap_or_else(|| match standard_style(app.name) {
+        ArgumentStyle::Raw => Vec::new(),
+        ArgumentStyle::Split => args::split(&data),
+        ArgumentStyle::AtMost(count) => args::split_at_most(&data, count),
+    });
+    (app.run)(Call {
+        task: Rc::clone(task),
+        data,
+        args,
+    })
+    .await
+}
+
+/// What is wrong with an application that does not exist.
+pub(crate) fn unknown(name: &str) -> String {
+    let names: Vec<&str> = all().iter().map(|app| app.name).collect();
+    match nearest(name, &names) {
+        Some(meant) => format!("there is no application {name} (is {meant} meant?)"),
+        None => format!("there is no application {name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_application_is_listed_once_with_its_syntax() {
+        let mut count = 0;
+        for app in LIST.iter().copied().flatten() {
+            count += 1;
+            assert!(app.syntax.starts_with(app.name), "{}", app.name);
+            assert!(!app.synopsis.is_empty(), "{}", app.name);
+        }
+        assert_eq!(count, all().len(), "a name is listed twice");
+    }
+
+    #[test]
+    fn applications_are_found_in_any_case() {
+        for name in [
+            "NoOp",
+            "noop",
+            "NOOP",
+            "Background",
+            "BackGround",
+            "gotoiftime",
+        ] {
+            assert!(find(name).is_some(), "{name}");
+        }
+        assert!(find("Frobnicate").is_none());
+        assert!(unknown("Dail").contains("Dial"));
+    }
+
+    #[test]
+    fn seconds_may_have_a_fraction_and_are_never_negative() {
+        assert_eq!(seconds("1.5"), Some(Duration::from_millis(1500)));
+        assert_eq!(seconds("-3"), Some(Duration::ZERO));
+        assert_eq!(seconds("soon"), None);
+        assert!(seconds("1e400").is_some());
+    }
+}

@@ -1,0 +1,265 @@
+//! `Record`: what the caller says, into a file.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use strowger_core::channel::{Interrupt, RecorderResult, RecorderSpec};
+use strowger_core::sounds::Tone;
+use strowger_dialplan::args::Options;
+use strowger_media::TapMode;
+use tokio::sync::oneshot;
+
+use super::recording::{FORMATS, format_of};
+use super::{ANSWER_MEDIA_WAIT, App, AppResult, Call, Next, Stop, app};
+
+pub(super) const APPS: &[App] = &[app!(
+    "Record",
+    "Record(file.format[,silence[,max[,anoqstuxky]]])",
+    "records what the caller says into a file",
+    record
+)];
+
+/// Numbers tried for `%d`.
+const NUMBERS_MAX: u32 = 100_000;
+/// What the digit that ends a recording leaves of itself in it.
+const DTMF_MS: u32 = 250;
+/// Silence kept at the end of a recording that silence ended.
+const SILENCE_KEPT_MS: u32 = 1000;
+/// How long to wait for the file to be complete.
+const CLOSE_WAIT: Duration = Duration::from_secs(10);
+
+/// The name of a recording without its format, and the format.
+fn split_format(name: &str) -> Option<(&str, &str)> {
+    let at = name.rfind(['.', ':'])?;
+    let (stem, format) = (name.get(..at)?, name.get(at + 1..)?);
+    (!stem.is_empty() && !format.is_empty() && !format.contains('/')).then_some((stem, format))
+}
+
+/// Which digit ends the recording, and with which status.
+fn ends(options: &Options, digit: char) -> Option<&'static str> {
+    if options.has('o') && digit == '0' {
+        return Some("OPERATOR");
+    }
+    if options.has('x') {
+        return None;
+    }
+    let terminator = if options.has('t') { '*' } else { '#' };
+    (options.has('y') || digit == terminator).then_some("DTMF")
+}
+
+async fn record(call: Call) -> AppResult {
+    let Some((stem, format)) = split_format(call.arg(0)) else {
+        call.set("RECORD_STATUS", "ERROR");
+        return Err(Stop::Failed(format!(
+            "Record: \"{}\" says no format; write for example /tmp/${{UNIQUEID}}.wav",
+            call.arg(0)
+        )));
+    };
+    let silence = call.seconds(1).unwrap_or_default();
+    let max = call.seconds(2).filter(|max| !max.is_zero());
+    let options = call.options("Record", 3);
+    call.warn_unknown("Record", &options, "anoqstuxky");
+    let folder = call.shared().paths().sounds.clone();
+    let (stem, extension) = (stem.to_owned(), format.to_owned());
+    let stem = if stem.contains("%d") {
+        let (folder, extension) = (folder.clone(), extension.clone());
+        let numbered = call
+            .shared()
+            .control
+            .spawn_blocking(move || number(&stem, &folder, &extension));
+        match numbered.await {
+            Ok(Some(stem)) => stem,
+            _ => {
+                call.set("RECORD_STATUS", "ERROR");
+                call.warn(&format!(
+                    "Record: {NUMBERS_MAX} recordings of this name exist already"
+                ));
+                return Ok(Next::Continue);
+            }
+        }
+    } else {
+        stem
+    };
+    call.set("RECORDED_FILE", &stem);
+    let Some(format) = format_of(&extension) else {
+        call.set("RECORD_STATUS", "ERROR");
+        call.warn(&format!(
+            "Record: recordings in format {extension} are not available; known are {FORMATS}"
+        ));
+        return Ok(Next::Continue);
+    };
+    let channel = call.channel();
+    if !channel.is_up() {
+        if options.has('s') {
+            call.set("RECORD_STATUS", "SKIP");
+            return Ok(Next::Continue);
+        }
+        if !options.has('n')
+            && let Err(interrupt) = channel.answer(ANSWER_MEDIA_WAIT).await
+        {
+            call.set("RECORD_STATUS", "HANGUP");
+            return Err(interrupt.into());
+        }
+    }
+    if !options.has('q') {
+        let beep = call.shared().sounds.tone(Tone::Beep);
+        if let Err(interrupt) = channel.play(vec![beep], false, &|_| false).await {
+            call.set("RECORD_STATUS", "HANGUP");
+            return Err(interrupt.into());
+        }
+    }
+    let silence_ms = u32::try_from(silence.as_millis()).unwrap_or(u32::MAX);
+    let path = with_extension(&folder.join(&stem), &extension);
+    let spec = RecorderSpec {
+        path: path.clone(),
+        format,
+        mode: TapMode::Receive,
+        append: options.has('a'),
+        only_bridged: false,
+        silence_ms,
+        volume_receive: 0,
+        volume_transmit: 0,
+    };
+    let (closed, closing) = oneshot::channel::<RecorderResult>();
+    let closed = Rc::new(RefCell::new(Some(closed)));
+    let recorder = match channel.record(spec, move |result| {
+        if let Some(closed) = closed.borrow_mut().take() {
+            // The application may be gone already.
+            let _ = closed.send(result);
+        }
+    }) {
+        Ok(recorder) => recorder,
+        Err(error) => {
+            call.set("RECORD_STATUS", "ERROR");
+            call.warn(&format!(
+                "Record: {} cannot be recorded: {error}",
+                path.display()
+            ));
+            return Ok(Next::Continue);
+        }
+    };
+    let until = max.map(|max| Instant::now() + max);
+    let result: Result<(&str, u32), Interrupt> = loop {
+        if let Some(digit) = channel.take_digit() {
+            match ends(&options, digit) {
+                Some(status) => break Ok((status, DTMF_MS)),
+                None => continue,
+            }
+        }
+        if silence_ms > 0 && channel.recorder_silent(recorder) {
+            let drop = if options.has('u') {
+                0
+            } else {
+                silence_ms.saturating_sub(SILENCE_KEPT_MS)
+            };
+            break Ok(("SILENCE", drop));
+        }
+        if until.is_some_and(|until| Instant::now() >= until) {
+            break Ok(("TIMEOUT", 0));
+        }
+        if let Err(interrupt) = channel.wait_change(until).await {
+            break Err(interrupt);
+        }
+    };
+    channel.stop_record(recorder, result.map_or(0, |(_, drop)| drop));
+    let written = tokio::time::timeout(CLOSE_WAIT, closing).await;
+    let mut status = result.map_or("HANGUP", |(status, _)| status);
+    match written {
+        Ok(Ok(result)) => {
+            if let Some(error) = result.error {
+                call.warn(&format!("Record: {}: {error}", result.path.display()));
+                status = "ERROR";
+            }
+        }
+        _ => call.warn(&format!(
+            "Record: {} is not complete yet: the disk is slow",
+            path.display()
+        )),
+    }
+    call.set("RECORD_STATUS", status);
+    match result {
+        Ok(_) => Ok(Next::Continue),
+        Err(interrupt) => {
+            if interrupt == Interrupt::Hangup && !options.has('k') {
+                call.shared().control.spawn(async move {
+                    if let Err(error) = tokio::fs::remove_file(&path).await {
+                        tracing::warn!(file = %path.display(), %error, "recording not deleted");
+                    }
+                });
+            }
+            Err(interrupt.into())
+        }
+    }
+}
+
+/// The first number whose file does not exist in place of `%d`.
+fn number(stem: &str, folder: &Path, extension: &str) -> Option<String> {
+    (0..NUMBERS_MAX)
+        .map(|number| stem.replacen("%d", &number.to_string(), 1))
+        .find(|stem| !with_extension(&folder.join(stem), extension).exists())
+}
+
+/// Adds an extension (a name may have dots of its own, as unique ids have).
+fn with_extension(path: &Path, extension: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(extension);
+    PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_format_follows_the_last_dot_or_colon() {
+        for (name, wanted) in [
+            ("/tmp/1700000000.1.wav", Some(("/tmp/1700000000.1", "wav"))),
+            ("greeting:ulaw", Some(("greeting", "ulaw"))),
+            ("a.b/c", None),
+            ("greeting", None),
+            (".wav", None),
+            ("x.", None),
+            ("", None),
+        ] {
+            assert_eq!(split_format(name), wanted, "{name}");
+        }
+    }
+
+    #[test]
+    fn digits_end_a_recording_as_the_options_say() {
+        for (options, digit, wanted) in [
+            ("", '#', Some("DTMF")),
+            ("", '*', None),
+            ("", '1', None),
+            ("t", '*', Some("DTMF")),
+            ("t", '#', None),
+            ("x", '#', None),
+            ("y", '5', Some("DTMF")),
+            ("o", '0', Some("OPERATOR")),
+            ("ok", '#', Some("DTMF")),
+            ("", '0', None),
+        ] {
+            let parsed = Options::parse(options).unwrap();
+            assert_eq!(ends(&parsed, digit), wanted, "{options} {digit}");
+        }
+    }
+
+    #[test]
+    fn numbered_recordings_take_the_first_free_number() {
+        let folder = tempfile::tempdir().unwrap();
+        for taken in ["msg0.wav", "msg1.wav", "msg3.wav"] {
+            std::fs::write(folder.path().join(taken), b"").unwrap();
+        }
+        assert_eq!(
+            number("msg%d", folder.path(), "wav").as_deref(),
+            Some("msg2")
+        );
+        assert_eq!(
+            number("other%d", folder.path(), "wav").as_deref(),
+            Some("other0")
+        );
+    }
+}

@@ -1,0 +1,52 @@
+//! Commands of the operating system.
+
+use super::{App, AppResult, Call, Next, Stop, app};
+
+pub(super) const APPS: &[App] = &[
+    app!(
+        "System",
+        "System(command)",
+        "runs a command; the call ends if it cannot be run",
+        system
+    ),
+    app!(
+        "TrySystem",
+        "TrySystem(command)",
+        "runs a command; the call goes on in any case",
+        try_system
+    ),
+];
+
+/// The status by which the shell says that it could not run the command.
+const NOT_RUN: i32 = 127;
+
+async fn system(call: Call) -> AppResult {
+    if run(&call).await {
+        Ok(Next::Continue)
+    } else {
+        Err(Stop::Failed(format!(
+            "System: the command cannot be run: {}",
+            call.data
+        )))
+    }
+}
+
+async fn try_system(call: Call) -> AppResult {
+    run(&call).await;
+    Ok(Next::Continue)
+}
+
+/// Runs the command and sets `SYSTEMSTATUS`; false if it could not be run.
+async fn run(call: &Call) -> bool {
+    let (status, ran) = match call.task.shared().shell(call.data.clone()).await {
+        Err(error) => {
+            call.warn(&format!("/bin/sh: {error}"));
+            ("FAILURE", false)
+        }
+        Ok(status) if status.success() => ("SUCCESS", true),
+        Ok(status) if status.code() == Some(NOT_RUN) => ("FAILURE", false),
+        Ok(_) => ("APPERROR", true),
+    };
+    call.set("SYSTEMSTATUS", status);
+    ran
+}

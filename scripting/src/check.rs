@@ -1,0 +1,169 @@
+//! What `strowger check` says about a dialplan before a call finds out: problems of the rows, and sounds that are not
+//! there.
+
+use std::borrow::Cow;
+
+use strowger_core::sounds::SoundStore;
+use strowger_dialplan::{Context, Plan, Problem, Severity, Step, args};
+use strowger_store::Snapshot;
+
+use crate::plans;
+
+/// Everything wrong with the dialplan of a snapshot. A sound is there if a call in the language of any endpoint, or in
+/// English, would find it. Reads sound folders, so not for a shard's thread.
+pub fn check(snapshot: &Snapshot, sounds: &SoundStore) -> Vec<Problem> {
+    let plan = plans::compile(snapshot, None);
+    let mut languages: Vec<&str> = snapshot
+        .endpoints
+        .values()
+        .filter_map(|endpoint| endpoint.language.as_deref())
+        .collect();
+    languages.push("en");
+    languages.sort_unstable();
+    languages.dedup();
+    let mut problems = plan.problems.clone();
+    problems.extend(missing_sounds(&plan, |name| {
+        languages
+            .iter()
+            .any(|language| sounds.exists(name, language))
+    }));
+    problems
+}
+
+/// Sounds named by constant data that `exists` does not know.
+fn missing_sounds(plan: &Plan, exists: impl Fn(&str) -> bool) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut contexts: Vec<_> = plan.contexts().collect();
+    contexts.sort_by_key(|context| context.name.clone());
+    for context in contexts {
+        for step in &context.steps {
+            for name in sounds_of(step) {
+                if !exists(&name) {
+                    problems.push(missing(context, step, &name));
+                }
+            }
+        }
+    }
+    problems
+}
+
+fn missing(context: &Context, step: &Step, name: &str) -> Problem {
+    Problem {
+        severity: Severity::Error,
+        context: context.name.to_string(),
+        exten: Some(step.exten.to_string()),
+        priority: Some(step.priority),
+        origin: Some(step.origin),
+        what: format!(
+            "{} plays the sound \"{name}\", which does not exist",
+            step.app
+        ),
+        hint: Cow::Borrowed(
+            "put NAME.wav (8000 Hz, 16 bit, mono) into the sounds folder of the data directory",
+        ),
+    }
+}
+
+/// The sounds a step names, when its data is constant.
+fn sounds_of(step: &Step) -> Vec<String> {
+    let place = match &*step.app {
+        "Playback" | "BackGround" => 0,
+        "Read" => 1,
+        _ => return Vec::new(),
+    };
+    let Some(data) = step.template.constant() else {
+        return Vec::new();
+    };
+    let arguments = args::split(data);
+    // Option i of Read plays tones.
+    if place == 1
+        && arguments
+            .get(3)
+            .is_some_and(|options| options.contains('i'))
+    {
+        return Vec::new();
+    }
+    arguments
+        .get(place)
+        .map(|files| {
+            files
+                .split('&')
+                .map(str::trim)
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned)
+                .collect()
+        })
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use strowger_dialplan::Row;
+
+    use super::*;
+    use crate::registry::Applications;
+
+    #[test]
+    fn sounds_that_do_not_exist_are_told_with_their_row() {
+        let rows: Vec<Row<'_>> = [
+            ("Playback", "demo-hello&demo-missing"),
+            ("BackGround", "menu-missing,,ru"),
+            ("Read", "X,read-missing,4"),
+            ("Playback", "${VARIABLE}"),
+            ("NoOp", "nothing-missing"),
+            ("Playback", "demo-hello,noanswer"),
+        ]
+        .into_iter()
+        .zip(1..)
+        .map(|((app, appdata), priority)| Row {
+            id: i64::from(priority) + 100,
+            context: "c",
+            exten: "100",
+            priority,
+            app,
+            appdata,
+        })
+        .collect();
+        let plan = strowger_dialplan::compile(&rows, &[], &Applications, None);
+        let problems = missing_sounds(&plan, |name| name == "demo-hello");
+        let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert!(
+            told[0].contains("demo-missing") && told[0].contains("101"),
+            "{told:?}"
+        );
+        assert!(
+            told[1].contains("menu-missing") && told[2].contains("read-missing"),
+            "{told:?}"
+        );
+    }
+
+    #[test]
+    fn unknown_applications_and_functions_are_told() {
+        let rows = [
+            Row {
+                id: 1,
+                context: "c",
+                exten: "1",
+                priority: 1,
+                app: "Dail",
+                appdata: "PJSIP/100",
+            },
+            Row {
+                id: 2,
+                context: "c",
+                exten: "1",
+                priority: 2,
+                app: "NoOp",
+                appdata: "${CALLERDI(num)}",
+            },
+        ];
+        let plan = strowger_dialplan::compile(&rows, &[], &Applications, None);
+        let told: Vec<String> = plan.problems.iter().map(ToString::to_string).collect();
+        assert!(told.iter().any(|text| text.contains("Dail")), "{told:?}");
+        assert!(
+            told.iter().any(|text| text.contains("CALLERDI")),
+            "{told:?}"
+        );
+    }
+}

@@ -1,0 +1,182 @@
+//! Dialplan functions: what `${NAME(arguments)}` reads and `Set(NAME(arguments)=value)` writes. One file per family, each
+//! with its table; pure work (cutting text, formatting times) in files without a channel. Functions return at once: what
+//! has to wait for something is an application.
+
+mod channel;
+mod clock;
+mod database;
+mod dialplan;
+mod logic;
+mod math;
+pub(crate) mod party;
+mod string;
+pub(crate) mod text;
+mod variable;
+
+use std::sync::LazyLock;
+
+use rustc_hash::FxHashMap;
+use strowger_dialplan::args;
+
+use crate::task::Task;
+
+type Read = fn(&Task, &str) -> Result<String, String>;
+type Write = fn(&Task, &str, &str) -> Result<(), String>;
+
+/// A dialplan function. Arguments arrive substituted and not split.
+pub(crate) struct Function {
+    pub(crate) name: &'static str,
+    pub(crate) syntax: &'static str,
+    pub(crate) synopsis: &'static str,
+    read: Option<Read>,
+    write: Option<Write>,
+}
+
+impl Function {
+    const fn read(
+        name: &'static str,
+        syntax: &'static str,
+        synopsis: &'static str,
+        read: Read,
+    ) -> Self {
+        Self {
+            name,
+            syntax,
+            synopsis,
+            read: Some(read),
+            write: None,
+        }
+    }
+
+    const fn write(
+        name: &'static str,
+        syntax: &'static str,
+        synopsis: &'static str,
+        write: Write,
+    ) -> Self {
+        Self {
+            name,
+            syntax,
+            synopsis,
+            read: None,
+            write: Some(write),
+        }
+    }
+
+    const fn read_write(
+        name: &'static str,
+        syntax: &'static str,
+        synopsis: &'static str,
+        read: Read,
+        write: Write,
+    ) -> Self {
+        Self {
+            name,
+            syntax,
+            synopsis,
+            read: Some(read),
+            write: Some(write),
+        }
+    }
+}
+
+static TABLE: LazyLock<FxHashMap<&'static str, &'static Function>> = LazyLock::new(|| {
+    [
+        string::FUNCTIONS,
+        logic::FUNCTIONS,
+        party::FUNCTIONS,
+        channel::FUNCTIONS,
+        database::FUNCTIONS,
+        variable::FUNCTIONS,
+        dialplan::FUNCTIONS,
+    ]
+    .into_iter()
+    .flatten()
+    .map(|function| (function.name, function))
+    .collect()
+});
+
+/// The function of this name (names are upper case and compare exactly).
+pub(crate) fn find(name: &str) -> Option<&'static Function> {
+    TABLE.get(name).copied()
+}
+
+/// All functions, by name.
+pub(crate) fn all() -> Vec<&'static Function> {
+    let mut list: Vec<_> = TABLE.values().copied().collect();
+    list.sort_by_key(|function| function.name);
+    list
+}
+
+/// Reads `${name(args)}`. None when there is no such function.
+pub(crate) fn call(task: &Task, name: &str, args: &str) -> Option<Result<String, String>> {
+    let function = find(name)?;
+    Some(match function.read {
+        Some(read) => read(task, args).map(text::limit),
+        None => Err(format!(
+            "{} can only be written: Set({}=value)",
+            function.name, function.syntax
+        )),
+    })
+}
+
+/// Writes `Set(name(args)=value)`.
+pub(crate) fn assign(task: &Task, name: &str, args: &str, value: &str) -> Result<(), String> {
+    let Some(function) = find(name) else {
+        return Err(format!("there is no function {name}"));
+    };
+    match function.write {
+        Some(write) => write(task, args, value),
+        None => Err(format!(
+            "{} can only be read: ${{{}}}",
+            function.name, function.syntax
+        )),
+    }
+}
+
+/// The argument at `index` of standard splitting, trimmed; empty when it is missing.
+fn argument(args: &str, index: usize) -> String {
+    args::split(args)
+        .get(index)
+        .map(|argument| argument.trim().to_owned())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_function_is_listed_once_with_its_syntax() {
+        let listed = [
+            string::FUNCTIONS,
+            logic::FUNCTIONS,
+            party::FUNCTIONS,
+            channel::FUNCTIONS,
+            database::FUNCTIONS,
+            variable::FUNCTIONS,
+            dialplan::FUNCTIONS,
+        ]
+        .into_iter()
+        .flatten();
+        let mut count = 0;
+        for function in listed {
+            count += 1;
+            assert!(
+                function.syntax.starts_with(function.name),
+                "{}",
+                function.name
+            );
+            assert!(!function.synopsis.is_empty(), "{}", function.name);
+            assert!(
+                function.read.is_some() || function.write.is_some(),
+                "{}",
+                function.name
+            );
+            assert_eq!(function.name, function.name.to_uppercase());
+        }
+        assert_eq!(count, all().len(), "a name is listed twice");
+        assert!(find("CALLERID").is_some());
+        assert!(find("callerid").is_none());
+    }
+}

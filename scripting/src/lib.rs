@@ -1,0 +1,87 @@
+//! The dialplan at work: a sandboxed Luau machine on each shard, the steps compiled from rows, and the applications and
+//! functions they call.
+//!
+//! | Module | Subject |
+//! |---|---|
+//! | `vm` | the machine: sandbox, memory limit, time budget |
+//! | `plans` | the current plan, compiled anew when rows change |
+//! | `host` | a shard's machine with the chunks loaded into it |
+//! | `task` | one channel's run: frames, variables, plan version |
+//! | `runner`, `decide` | which step comes next |
+//! | `app`, `func` | applications and functions |
+//! | `registry`, `check` | what exists, and what is wrong with a dialplan |
+//!
+//! What never lives here: SIP, packets, SQL. Applications are made of the verbs of a channel, which the core has.
+
+mod app;
+mod check;
+mod decide;
+mod func;
+mod host;
+mod plans;
+mod registry;
+mod runner;
+mod task;
+mod vm;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use strowger_core::channel::{Channel, Location};
+use strowger_core::dialplan::{Dialplan, DialplanFactory, Exists, LocalFuture, SubroutineEnd};
+use strowger_core::shard::Shard;
+use strowger_dialplan::Query;
+
+pub use check::check;
+pub use plans::{PlanWatcher, Plans, compile};
+pub use registry::{Applications, Help, applications, functions};
+pub use vm::{Counters, Limits, VmError};
+
+use host::Host;
+
+/// The dialplan of one shard.
+struct Script {
+    host: Rc<Host>,
+}
+
+impl Dialplan for Script {
+    fn exists(&self, context: &str, exten: &str, caller: &str) -> Exists {
+        let exten = if exten.is_empty() { "s" } else { exten };
+        let plan = self.host.current();
+        let query = Query::new(context, exten, 1).caller(Some(caller));
+        if plan.exists(&query) {
+            Exists::Yes
+        } else if plan.match_more(&query) {
+            Exists::Incomplete
+        } else {
+            Exists::No
+        }
+    }
+
+    fn run(&self, channel: Channel) -> LocalFuture<()> {
+        Box::pin(runner::run(Rc::clone(&self.host), channel))
+    }
+
+    fn subroutine(
+        &self,
+        channel: Channel,
+        location: Location,
+        arguments: Vec<String>,
+    ) -> LocalFuture<SubroutineEnd> {
+        Box::pin(runner::subroutine(
+            Rc::clone(&self.host),
+            channel,
+            location,
+            arguments,
+        ))
+    }
+}
+
+/// Makes the dialplan of each shard from the plans that [`PlanWatcher::start`] keeps up to date.
+pub fn factory(plans: Arc<Plans>, limits: Limits) -> DialplanFactory {
+    Arc::new(move |_: &Rc<Shard>| {
+        let host = Host::new(Arc::clone(&plans), limits)
+            .map_err(|error| format!("the script machine cannot start: {error}"))?;
+        Ok(Rc::new(Script { host }) as Rc<dyn Dialplan>)
+    })
+}

@@ -1,0 +1,257 @@
+//! The dialplan as all shards see it: compiled on the control runtime whenever its rows change, swapped when it is
+//! ready. A plan that cannot be compiled never replaces one that can.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use rustc_hash::FxHashSet;
+use strowger_core::Shared;
+use strowger_core::channel::GlobalVariables;
+use strowger_dialplan::{Plan, Problem, Row, Severity, StaticRow};
+use strowger_store::{Snapshot, Table};
+
+use crate::registry::Applications;
+use crate::vm::Counters;
+
+/// Problems written to the log after one change; the rest is counted.
+const LOGGED_MAX: usize = 50;
+
+/// The current plan, and how it came to be.
+#[derive(Debug, Default)]
+pub struct Plans {
+    current: ArcSwap<Plan>,
+    versions: AtomicU64,
+    compile_us: AtomicU64,
+    failures: AtomicU64,
+    counters: Arc<Counters>,
+}
+
+impl Plans {
+    /// The newest plan.
+    pub fn current(&self) -> Arc<Plan> {
+        self.current.load_full()
+    }
+
+    /// How many plans were compiled since the start.
+    pub fn versions(&self) -> u64 {
+        self.versions.load(Ordering::Relaxed)
+    }
+
+    /// How long the last compilation took, in microseconds.
+    pub fn compile_us(&self) -> u64 {
+        self.compile_us.load(Ordering::Relaxed)
+    }
+
+    /// Compilations that failed altogether and left the former plan in force.
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// What the scripts of all shards counted.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// What is wrong with the rows of the current plan.
+    pub fn problems(&self) -> Vec<Problem> {
+        self.current().problems.clone()
+    }
+}
+
+/// Compiles plans and publishes them.
+pub struct PlanWatcher {
+    plans: Arc<Plans>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// Problems that were logged already, as text.
+    problems: FxHashSet<String>,
+    /// Global variables as configured last.
+    globals: Vec<(String, String)>,
+    versions: Option<(u64, u64)>,
+}
+
+impl PlanWatcher {
+    /// Compiles the plan of the present rows and watches for changes on the control runtime of `shared`. May take as
+    /// long as the compilation: call it before the first call comes.
+    pub fn start(shared: &Arc<Shared>) -> Arc<Plans> {
+        let watcher = Arc::new(Self {
+            plans: Arc::default(),
+            known: Mutex::default(),
+        });
+        // Listening comes first, so that no change between is missed.
+        let mut changes = shared.realtime.subscribe();
+        watcher.update(&shared.snapshot(), &shared.globals);
+        let plans = Arc::clone(&watcher.plans);
+        let shared = Arc::clone(shared);
+        let control = shared.control.clone();
+        control.spawn(async move {
+            while changes.changed().await.is_ok() {
+                let (watcher, shared) = (Arc::clone(&watcher), Arc::clone(&shared));
+                let done = tokio::task::spawn_blocking(move || {
+                    watcher.update(&shared.snapshot(), &shared.globals);
+                });
+                if done.await.is_err() {
+                    tracing::error!(
+                        "the dialplan compiler failed; calls go on with the former dialplan"
+                    );
+                }
+            }
+        });
+        plans
+    }
+
+    /// Compiles and publishes the plan of `snapshot` if its dialplan rows are others than before.
+    fn update(&self, snapshot: &Snapshot, globals: &GlobalVariables) {
+        let versions = (
+            snapshot.version_of(Table::Extensions),
+            snapshot.version_of(Table::StaticExtensions),
+        );
+        let mut known = self.known.lock();
+        if known.versions == Some(versions) {
+            return;
+        }
+        let started = Instant::now();
+        let previous = self.plans.current();
+        let compiled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            compile(snapshot, Some(&previous))
+        }));
+        known.versions = Some(versions);
+        let Ok(plan) = compiled else {
+            self.plans.failures.fetch_add(1, Ordering::Relaxed);
+            tracing::error!("the dialplan compiler failed; calls go on with the former dialplan");
+            return;
+        };
+        let took = started.elapsed();
+        report(&plan, &mut known.problems, took);
+        for (name, value) in &plan.globals {
+            // Only what was changed in the table: a value that a call set since stays.
+            if !known
+                .globals
+                .iter()
+                .any(|(before, old)| before == name && old == value)
+                && !globals.set(name, value)
+            {
+                tracing::warn!(name, "global variable refused: there are too many");
+            }
+        }
+        known.globals.clone_from(&plan.globals);
+        self.plans.current.store(Arc::new(plan));
+        self.plans.versions.fetch_add(1, Ordering::Relaxed);
+        self.plans.compile_us.store(
+            u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            Ordering::Relaxed,
+        );
+    }
+}
+
+/// Compiles the dialplan rows of a snapshot. Contexts that did not change come from `previous`.
+pub fn compile(snapshot: &Snapshot, previous: Option<&Plan>) -> Plan {
+    let rows: Vec<Row<'_>> = snapshot
+        .extensions
+        .iter()
+        .map(|row| Row {
+            id: row.id,
+            context: &row.context,
+            exten: &row.exten,
+            priority: row.priority,
+            app: &row.app,
+            appdata: &row.appdata,
+        })
+        .collect();
+    let statics: Vec<StaticRow<'_>> = snapshot
+        .statics
+        .iter()
+        .filter(|row| row.filename == "extensions.conf")
+        .map(|row| StaticRow {
+            id: row.id,
+            category: &row.category,
+            name: &row.var_name,
+            value: &row.var_val,
+        })
+        .collect();
+    strowger_dialplan::compile(&rows, &statics, &Applications, previous)
+}
+
+/// Logs problems that were not logged before.
+fn report(plan: &Plan, logged: &mut FxHashSet<String>, took: Duration) {
+    let mut now = FxHashSet::default();
+    let mut new = 0;
+    for problem in &plan.problems {
+        let text = problem.to_string();
+        if !logged.contains(&text) && now.insert(text.clone()) {
+            new += 1;
+            if new <= LOGGED_MAX {
+                match problem.severity {
+                    Severity::Error => tracing::error!("dialplan: {text}"),
+                    Severity::Warning => tracing::warn!("dialplan: {text}"),
+                }
+            }
+        }
+        now.insert(text);
+    }
+    if new > LOGGED_MAX {
+        tracing::warn!(
+            "dialplan: {} more problems; `strowger check` lists them all",
+            new - LOGGED_MAX
+        );
+    }
+    *logged = now;
+    tracing::info!(
+        contexts = plan.contexts().count(),
+        problems = plan.problems.len(),
+        took_ms = took.as_millis() as u64,
+        "dialplan compiled"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use strowger_store::ExtensionRow;
+
+    use super::*;
+
+    fn snapshot(version: u64, appdata: &str) -> Snapshot {
+        let mut snapshot = Snapshot {
+            extensions: Arc::new(vec![ExtensionRow {
+                id: 1,
+                context: "internal".into(),
+                exten: "100".into(),
+                priority: 1,
+                app: "NoOp".into(),
+                appdata: appdata.into(),
+            }]),
+            ..Snapshot::default()
+        };
+        snapshot.versions[Table::Extensions as usize] = version;
+        snapshot
+    }
+
+    #[test]
+    fn a_changed_row_makes_a_new_plan_and_an_unchanged_table_none() {
+        let watcher = PlanWatcher {
+            plans: Arc::default(),
+            known: Mutex::default(),
+        };
+        let globals = GlobalVariables::default();
+        watcher.update(&snapshot(1, "a"), &globals);
+        let first = watcher.plans.current();
+        assert_eq!(watcher.plans.versions(), 1);
+        watcher.update(&snapshot(1, "a"), &globals);
+        assert_eq!(watcher.plans.versions(), 1);
+        watcher.update(&snapshot(2, "b"), &globals);
+        assert_eq!(watcher.plans.versions(), 2);
+        let second = watcher.plans.current();
+        let lua = |plan: &Plan| {
+            plan.context("internal")
+                .map(|context| context.lua.clone())
+                .unwrap_or_default()
+        };
+        assert!(lua(&first).contains("\"a\"") && lua(&second).contains("\"b\""));
+    }
+}

@@ -1,0 +1,452 @@
+//! The run loop: which step comes next, what happens at the end of an extension, and extension `h`. Deciding is kept
+//! apart (`crate::decide`), so that every rule can be tested without a call.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use strowger_core::channel::{Cause, Channel, Interrupt, Location};
+use strowger_core::dialplan::SubroutineEnd;
+use strowger_core::sounds::Tone;
+use strowger_dialplan::Query;
+
+use crate::app::{self, AppResult, Next, Stop};
+use crate::decide::{self, AtEnd, Special};
+use crate::host::Host;
+use crate::task::{Exception, Task};
+
+/// Steps run without giving others a turn.
+const STEPS_PER_TURN: u32 = 16;
+/// Steps that extension `h` may take: the call is over, so no timeout would ever end it.
+const H_STEPS_MAX: u32 = 10_000;
+/// How long a tone is played at the end of an extension.
+const FALLTHROUGH_TONE: Duration = Duration::from_secs(10);
+/// Longest number that is collected.
+const DIGITS_MAX: usize = 255;
+
+/// Runs a channel from its location until its dialplan ends, `h` included.
+pub(crate) async fn run(host: Rc<Host>, channel: Channel) {
+    let task = Task::new(&host, channel);
+    let mut turns = Turns::default();
+    start(&task);
+    main_loop(&task, &mut turns).await;
+    let cause = match task.channel.data().cause {
+        Cause(0) => Cause::NORMAL_CLEARING,
+        cause => cause,
+    };
+    task.channel.hangup(cause);
+    run_h(&task).await;
+}
+
+/// Runs `Gosub(location(arguments))` on a channel of its own and comes back.
+pub(crate) async fn subroutine(
+    host: Rc<Host>,
+    channel: Channel,
+    location: Location,
+    arguments: Vec<String>,
+) -> SubroutineEnd {
+    let task = Task::new(&host, channel);
+    subroutine_here(&task, location, &arguments).await
+}
+
+/// Runs a subroutine in the middle of a step and comes back to it.
+pub(crate) async fn subroutine_here(
+    task: &Rc<Task>,
+    location: Location,
+    arguments: &[String],
+) -> SubroutineEnd {
+    let back = task.channel.location();
+    let application = {
+        let data = task.channel.data();
+        (data.application.clone(), data.application_data.clone())
+    };
+    task.channel.set_location(location.clone());
+    let end = subroutine_steps(task, &location, arguments).await;
+    task.channel.set_location(back);
+    task.channel.set_application(&application.0, &application.1);
+    end
+}
+
+async fn subroutine_steps(
+    task: &Rc<Task>,
+    location: &Location,
+    arguments: &[String],
+) -> SubroutineEnd {
+    if !task.exists(&location.context, &location.exten, location.priority) {
+        return SubroutineEnd::Missing;
+    }
+    let depth = task.frame_depth();
+    if let Err(stop) = task.push_frame(None, arguments) {
+        log_stop(task, None, &stop);
+        return SubroutineEnd::Ended;
+    }
+    // Boxed: a subroutine may dial, whose options run subroutines.
+    let end = Box::pin(walk(task, &mut Turns::default())).await;
+    let result = match end {
+        Walk::Returned(value) => SubroutineEnd::Returned(value),
+        Walk::Missing => {
+            let place = task.channel.location();
+            tracing::warn!(
+                channel = %task.channel.name(),
+                context = place.context,
+                exten = place.exten,
+                priority = place.priority,
+                "subroutine ended without Return"
+            );
+            SubroutineEnd::Ended
+        }
+        _ => SubroutineEnd::Ended,
+    };
+    while task.frame_depth() > depth && task.pop_frame().is_some() {}
+    result
+}
+
+/// Lets other calls of the shard run between steps that never wait.
+#[derive(Default)]
+struct Turns(u32);
+
+impl Turns {
+    async fn take(&mut self) {
+        self.0 += 1;
+        if self.0 >= STEPS_PER_TURN {
+            self.0 = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// An empty number means `s`.
+fn start(task: &Task) {
+    let mut location = task.channel.location();
+    if location.exten.is_empty() {
+        "s".clone_into(&mut location.exten);
+    }
+    location.priority = location.priority.max(1);
+    task.channel.set_location(location);
+}
+
+/// Why a walk over priorities ended.
+enum Walk {
+    /// There is no such priority.
+    Missing,
+    Digit(char),
+    Incomplete,
+    Returned(String),
+    End,
+    Interrupted(Interrupt),
+    /// A step failed, which was logged.
+    Failed,
+}
+
+/// Runs steps until something other than the next priority or a jump follows.
+async fn walk(task: &Rc<Task>, turns: &mut Turns) -> Walk {
+    loop {
+        turns.take().await;
+        let place = task.channel.location();
+        let Some(result) = step(task, &place).await else {
+            return Walk::Missing;
+        };
+        // What happened to the call while the step ran comes before what the step wants.
+        if let Ok(next) = &result
+            && !matches!(next, Next::End | Next::Returned(_))
+            && let Err(interrupt) = task.channel.check()
+        {
+            if let Next::Jump(target) = next {
+                task.channel.set_location(target.clone());
+            }
+            return Walk::Interrupted(interrupt);
+        }
+        match result {
+            Ok(Next::Continue) => {
+                let priority = place.priority.saturating_add(1);
+                task.channel.set_location(Location { priority, ..place });
+            }
+            Ok(Next::Jump(target)) => task.channel.set_location(target),
+            Ok(Next::Digit(digit)) => return Walk::Digit(digit),
+            Ok(Next::Incomplete) => return Walk::Incomplete,
+            Ok(Next::Returned(value)) => return Walk::Returned(value),
+            Ok(Next::End) => return Walk::End,
+            Err(Stop::Interrupted(interrupt)) => return Walk::Interrupted(interrupt),
+            Err(Stop::Failed(_)) => return Walk::Failed,
+        }
+    }
+}
+
+/// Runs the step at `place`; None if there is none. Failures are logged here, where the row is known.
+async fn step(task: &Rc<Task>, place: &Location) -> Option<AppResult> {
+    let (context, index) = {
+        let plan = task.plan();
+        let caller = task.caller();
+        let query = Query::new(&place.context, &place.exten, place.priority)
+            .caller(Some(&caller))
+            .vars(&**task);
+        let found = plan.find(&query)?;
+        (Arc::clone(found.context), found.index)
+    };
+    let counters = task.host.counters();
+    counters.steps.fetch_add(1, Ordering::Relaxed);
+    let result = run_step(task, &context, index).await;
+    if matches!(result, Err(Stop::Failed(_))) {
+        counters.steps_failed.fetch_add(1, Ordering::Relaxed);
+    }
+    if let Err(stop) = &result {
+        log_stop(
+            task,
+            context.steps.get(index).map(|step| (place, step)),
+            stop,
+        );
+    }
+    Some(result)
+}
+
+async fn run_step(
+    task: &Rc<Task>,
+    context: &Arc<strowger_dialplan::Context>,
+    index: usize,
+) -> AppResult {
+    let failed = |error: &dyn std::fmt::Display| Stop::Failed(error.to_string());
+    let function = task
+        .host
+        .step(context, index)
+        .map_err(|error| failed(&error))?;
+    let handle = task.handle().map_err(|error| failed(&error))?;
+    task.take_outcome();
+    let called = task.host.vm().call(&function, handle).await;
+    match (task.take_outcome(), called) {
+        // The application was done; nothing that came after it in the step counts.
+        (Some(outcome), Ok(())) => outcome,
+        (_, Err(error)) => Err(failed(&error)),
+        (None, Ok(())) => Ok(Next::Continue),
+    }
+}
+
+fn log_stop(task: &Task, step: Option<(&Location, &strowger_dialplan::Step)>, stop: &Stop) {
+    let Stop::Failed(message) = stop else { return };
+    let channel = task.channel.name();
+    match step {
+        Some((place, step)) => tracing::error!(
+            %channel,
+            context = place.context,
+            exten = place.exten,
+            priority = place.priority,
+            row = %step.origin,
+            app = %step.app,
+            "dialplan: {message}"
+        ),
+        None => tracing::error!(%channel, "dialplan: {message}"),
+    }
+}
+
+async fn main_loop(task: &Rc<Task>, turns: &mut Turns) {
+    loop {
+        let again = match walk(task, turns).await {
+            Walk::Missing => missing(task).await,
+            Walk::Digit(digit) => collect(task, digit.to_string()).await,
+            Walk::Incomplete => incomplete(task).await,
+            Walk::Interrupted(interrupt) => interrupted(task, interrupt),
+            Walk::Failed => failed(task),
+            Walk::Returned(_) | Walk::End => false,
+        };
+        if !again {
+            return;
+        }
+    }
+}
+
+/// Jumps to a special extension. False if there is none that fits.
+fn special(task: &Task, which: Special) -> bool {
+    let place = task.channel.location();
+    let Some((exten, exception)) = decide::special(task, which) else {
+        tracing::warn!(
+            channel = %task.channel.name(),
+            context = place.context,
+            exten = place.exten,
+            priority = place.priority,
+            "{}",
+            which.missing()
+        );
+        return false;
+    };
+    if let Some(reason) = exception {
+        *task.exception.borrow_mut() = Some(Exception {
+            reason: reason.to_owned(),
+            place: place.clone(),
+        });
+    }
+    task.channel
+        .set_location(Location::new(&place.context, exten, 1));
+    true
+}
+
+/// Where a caller goes who dialled nothing: `t`, else `e`.
+pub(crate) fn response_timeout(task: &Task) -> Option<Location> {
+    let place = task.channel.location();
+    let (exten, exception) = decide::special(task, Special::ResponseTimeout)?;
+    if let Some(reason) = exception {
+        *task.exception.borrow_mut() = Some(Exception {
+            reason: reason.to_owned(),
+            place: place.clone(),
+        });
+    }
+    Some(Location::new(&place.context, exten, 1))
+}
+
+/// There is no such priority. True: the channel goes on.
+async fn missing(task: &Rc<Task>) -> bool {
+    let place = task.channel.location();
+    if !task.exists(&place.context, &place.exten, 1) {
+        task.channel.set_variable("INVALID_EXTEN", &place.exten);
+        return special(task, Special::Invalid);
+    }
+    let auto = task.plan().general.auto_fallthrough;
+    let status = task.channel.variable("DIALSTATUS");
+    match decide::at_end(auto, status.as_deref()) {
+        AtEnd::Digits => {
+            let wait = task.channel.data().timeouts.response;
+            gather(task, String::new(), wait).await
+        }
+        AtEnd::HangUp => false,
+        AtEnd::Busy => tone(task, Cause::USER_BUSY, Tone::Busy).await,
+        AtEnd::Congestion => tone(task, Cause::NORMAL_CIRCUIT_CONGESTION, Tone::Congestion).await,
+    }
+}
+
+async fn tone(task: &Task, cause: Cause, tone: Tone) -> bool {
+    match app::refuse_channel(&task.channel, cause, tone, Some(FALLTHROUGH_TONE)).await {
+        Err(Stop::Interrupted(interrupt)) => interrupted(task, interrupt),
+        _ => false,
+    }
+}
+
+async fn incomplete(task: &Rc<Task>) -> bool {
+    let place = task.channel.location();
+    let caller = task.caller();
+    let query = Query::new(&place.context, &place.exten, 1)
+        .caller(Some(&caller))
+        .vars(&**task);
+    if !task.plan().match_more(&query) {
+        task.channel.set_variable("INVALID_EXTEN", &place.exten);
+        return special(task, Special::Invalid);
+    }
+    let before = place.exten.len();
+    let wait = task.channel.data().timeouts.digit;
+    match digits(task, place.exten, wait).await {
+        Err(interrupt) => interrupted(task, interrupt),
+        Ok(number) if number.len() == before => special(task, Special::ResponseTimeout),
+        Ok(number) => dialled(task, &number),
+    }
+}
+
+async fn collect(task: &Rc<Task>, number: String) -> bool {
+    let wait = task.channel.data().timeouts.digit;
+    gather(task, number, wait).await
+}
+
+async fn gather(task: &Rc<Task>, number: String, wait: Duration) -> bool {
+    match digits(task, number, wait).await {
+        Err(interrupt) => interrupted(task, interrupt),
+        Ok(number) => dialled(task, &number),
+    }
+}
+
+/// Collects digits as long as a longer number could exist. `wait` is for the next digit, the digit timeout for others.
+async fn digits(
+    task: &Rc<Task>,
+    mut number: String,
+    mut wait: Duration,
+) -> Result<String, Interrupt> {
+    let context = task.channel.location().context;
+    let caller = task.caller();
+    loop {
+        let more = {
+            let plan = task.plan();
+            plan.match_more(
+                &Query::new(&context, &number, 1)
+                    .caller(Some(&caller))
+                    .vars(&**task),
+            )
+        };
+        if !more || number.len() >= DIGITS_MAX {
+            return Ok(number);
+        }
+        match task.channel.wait_digit(wait).await? {
+            Some(digit) => number.push(digit),
+            None => return Ok(number),
+        }
+        wait = task.channel.data().timeouts.digit;
+    }
+}
+
+/// The caller dialled this number (or nothing).
+fn dialled(task: &Task, number: &str) -> bool {
+    let context = task.channel.location().context;
+    if !number.is_empty() && task.exists(&context, number, 1) {
+        task.channel
+            .set_location(Location::new(&context, number, 1));
+        return true;
+    }
+    if number.is_empty() {
+        return special(task, Special::ResponseTimeout);
+    }
+    task.channel.set_variable("INVALID_EXTEN", number);
+    special(task, Special::Invalid)
+}
+
+fn interrupted(task: &Task, interrupt: Interrupt) -> bool {
+    match interrupt {
+        Interrupt::Hangup => false,
+        Interrupt::Redirect => {
+            let target = task.channel.data_mut().redirect.take();
+            match target {
+                Some(target) => {
+                    task.channel.set_location(target);
+                    true
+                }
+                None => !task.channel.is_over(),
+            }
+        }
+        Interrupt::Timeout => {
+            // Reached once; whoever wants another limit sets it again.
+            task.channel.data_mut().timeouts.absolute = None;
+            special(task, Special::AbsoluteTimeout)
+        }
+    }
+}
+
+/// A step failed, which was logged with its place.
+fn failed(task: &Task) -> bool {
+    if task.channel.is_over() || task.channel.location().exten == "e" {
+        return false;
+    }
+    decide::special(task, Special::Error).is_some() && special(task, Special::Error)
+}
+
+/// Runs extension `h` of the channel's context, if there is one. The call is over already.
+async fn run_h(task: &Rc<Task>) {
+    let context = task.channel.location().context;
+    if !task.exists(&context, "h", 1) {
+        return;
+    }
+    task.channel.set_location(Location::new(&context, "h", 1));
+    let mut turns = Turns::default();
+    for _ in 0..H_STEPS_MAX {
+        turns.take().await;
+        let place = task.channel.location();
+        match step(task, &place).await {
+            Some(Ok(Next::Continue)) => {
+                let priority = place.priority.saturating_add(1);
+                task.channel.set_location(Location { priority, ..place });
+            }
+            Some(Ok(Next::Jump(target))) => task.channel.set_location(target),
+            _ => return,
+        }
+    }
+    tracing::error!(channel = %task.channel.name(), context, "extension h took {H_STEPS_MAX} steps and was ended (is there an endless loop?)");
+}
+
+/// Runs extension `h` for a channel that was dialled (Dial option `e`).
+pub(crate) async fn run_h_of(host: &Rc<Host>, channel: &Channel) {
+    let task = Task::new(host, channel.clone());
+    Box::pin(run_h(&task)).await;
+}

@@ -1,0 +1,313 @@
+//! One channel's run through the dialplan: which version of the plan it follows, its subroutine frames, and what it
+//! shares between steps. Implements the variables and functions that templates and expressions read.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use mlua::AnyUserData;
+use strowger_core::Shared;
+use strowger_core::call::LegReport;
+use strowger_core::channel::{Channel, Location};
+use strowger_dialplan::plan::HINT;
+use strowger_dialplan::{CallError, Plan, Query, Vars};
+use strowger_media::PlayId;
+
+use crate::app::recording::Recording;
+use crate::app::{AppResult, Stop};
+use crate::func;
+use crate::func::party::presentation_number;
+use crate::host::Host;
+
+/// Subroutine calls that may be nested.
+pub(crate) const FRAMES_MAX: usize = 256;
+/// How deep functions may call functions (EVAL within EVAL).
+const CALL_DEPTH_MAX: u32 = 32;
+
+/// A subroutine call in progress.
+pub(crate) struct Frame {
+    /// Where `Return` goes; None ends the subroutine that another part of the exchange asked for.
+    pub(crate) back: Option<Location>,
+    /// Variables of this frame with what they hid.
+    locals: Vec<(String, Option<String>)>,
+    argc: usize,
+    /// Loops (`While`) entered in this frame.
+    pub(crate) loops: Vec<Location>,
+}
+
+/// Why extension `e` runs.
+pub(crate) struct Exception {
+    pub(crate) reason: String,
+    pub(crate) place: Location,
+}
+
+/// One channel's run through the dialplan.
+pub(crate) struct Task {
+    pub(crate) channel: Channel,
+    pub(crate) host: Rc<Host>,
+    plan: RefCell<(String, Arc<Plan>)>,
+    frames: RefCell<Vec<Frame>>,
+    /// Loops outside of any frame.
+    loops: RefCell<Vec<Location>>,
+    pub(crate) exception: RefCell<Option<Exception>>,
+    pub(crate) recordings: RefCell<Vec<Recording>>,
+    /// Numbers recordings for `StopMixMonitor`.
+    pub(crate) recordings_made: Cell<u32>,
+    /// What plays in the background (music, tones).
+    pub(crate) background: Cell<Option<PlayId>>,
+    /// How the legs dialled last ended.
+    pub(crate) legs: RefCell<Vec<LegReport>>,
+    /// What the application of the current step said.
+    outcome: RefCell<Option<AppResult>>,
+    handle: OnceCell<AnyUserData>,
+    depth: Cell<u32>,
+}
+
+impl Task {
+    pub(crate) fn new(host: &Rc<Host>, channel: Channel) -> Rc<Self> {
+        let context = channel.location().context;
+        Rc::new(Self {
+            plan: RefCell::new((context, host.current())),
+            host: Rc::clone(host),
+            channel,
+            frames: RefCell::default(),
+            loops: RefCell::default(),
+            exception: RefCell::default(),
+            recordings: RefCell::default(),
+            recordings_made: Cell::new(0),
+            background: Cell::new(None),
+            legs: RefCell::default(),
+            outcome: RefCell::default(),
+            handle: OnceCell::new(),
+            depth: Cell::new(0),
+        })
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        self.channel.shard().shared()
+    }
+
+    /// The plan to look things up in. A channel changes to the newest version when it enters another context.
+    pub(crate) fn plan(&self) -> Arc<Plan> {
+        let mut plan = self.plan.borrow_mut();
+        let data = self.channel.data();
+        if plan.0 != data.location.context {
+            data.location.context.clone_into(&mut plan.0);
+            plan.1 = self.host.current();
+        }
+        Arc::clone(&plan.1)
+    }
+
+    /// The caller's number, for extensions that are meant for certain callers.
+    pub(crate) fn caller(&self) -> String {
+        self.channel.data().caller.number.clone()
+    }
+
+    /// Is there this priority?
+    pub(crate) fn exists(&self, context: &str, exten: &str, priority: i32) -> bool {
+        let caller = self.caller();
+        self.plan().exists(
+            &Query::new(context, exten, priority)
+                .caller(Some(&caller))
+                .vars(self),
+        )
+    }
+
+    /// The Lua value that stands for this channel in steps.
+    pub(crate) fn handle(self: &Rc<Self>) -> mlua::Result<AnyUserData> {
+        if let Some(handle) = self.handle.get() {
+            return Ok(handle.clone());
+        }
+        let handle = self.host.handle(Rc::downgrade(self))?;
+        Ok(self.handle.get_or_init(|| handle).clone())
+    }
+
+    pub(crate) fn set_outcome(&self, outcome: AppResult) {
+        *self.outcome.borrow_mut() = Some(outcome);
+    }
+
+    pub(crate) fn take_outcome(&self) -> Option<AppResult> {
+        self.outcome.borrow_mut().take()
+    }
+
+    /// Sets a variable, or writes a function when the name has arguments (`CALLERID(name)`).
+    pub(crate) fn assign(&self, name: &str, value: &str) -> Result<(), String> {
+        let name = name.trim();
+        if let Some((function, rest)) = name.split_once('(') {
+            let args = rest
+                .rfind(')')
+                .and_then(|end| rest.get(..end))
+                .unwrap_or(rest);
+            return func::assign(self, function.trim(), args, value);
+        }
+        if name.is_empty() {
+            return Err("a variable needs a name".to_owned());
+        }
+        self.channel.set_variable(name, value);
+        Ok(())
+    }
+
+    /// Enters a subroutine with its arguments as `ARG1`, `ARG2`...
+    pub(crate) fn push_frame(
+        &self,
+        back: Option<Location>,
+        arguments: &[String],
+    ) -> Result<(), Stop> {
+        let before = {
+            let frames = self.frames.borrow();
+            if frames.len() >= FRAMES_MAX {
+                return Err(Stop::Failed(format!(
+                    "Gosub: {FRAMES_MAX} subroutines are open already (is a Return missing?)"
+                )));
+            }
+            frames.last().map_or(0, |frame| frame.argc)
+        };
+        self.frames.borrow_mut().push(Frame {
+            back,
+            locals: Vec::new(),
+            argc: arguments.len(),
+            loops: Vec::new(),
+        });
+        for (index, argument) in arguments.iter().enumerate() {
+            self.hide(&format!("ARG{}", index + 1), argument);
+        }
+        // Arguments of the calling subroutine that this one did not get are not seen here.
+        for index in arguments.len()..before {
+            self.hide(&format!("ARG{}", index + 1), "");
+        }
+        self.hide("ARGC", &arguments.len().to_string());
+        Ok(())
+    }
+
+    /// Leaves the innermost frame, restoring what its variables hid. None: there is no frame.
+    pub(crate) fn pop_frame(&self) -> Option<Frame> {
+        let frame = self.frames.borrow_mut().pop()?;
+        for (name, value) in frame.locals.iter().rev() {
+            match value {
+                Some(value) => self.channel.set_variable(name, value),
+                None => {
+                    self.channel.data_mut().variables.remove(name);
+                }
+            }
+        }
+        Some(frame)
+    }
+
+    pub(crate) fn frame_depth(&self) -> usize {
+        self.frames.borrow().len()
+    }
+
+    /// Changes the loops of the innermost frame.
+    pub(crate) fn with_loops<R>(&self, change: impl FnOnce(&mut Vec<Location>) -> R) -> R {
+        match self.frames.borrow_mut().last_mut() {
+            Some(frame) => change(&mut frame.loops),
+            None => change(&mut self.loops.borrow_mut()),
+        }
+    }
+
+    /// `LOCAL(name)=value`.
+    pub(crate) fn set_local(&self, name: &str, value: &str) -> Result<(), String> {
+        if self.frames.borrow().is_empty() {
+            return Err(format!(
+                "LOCAL({name}) has a meaning only in a subroutine (Gosub)"
+            ));
+        }
+        self.hide(name, value);
+        Ok(())
+    }
+
+    fn hide(&self, name: &str, value: &str) {
+        let before = self.channel.variable(name);
+        if let Some(frame) = self.frames.borrow_mut().last_mut()
+            && !frame.locals.iter().any(|(known, _)| known == name)
+        {
+            frame.locals.push((name.to_owned(), before));
+        }
+        self.channel.set_variable(name, value);
+    }
+
+    /// Variables that are computed; None when `name` is not one of them.
+    fn predefined(&self, name: &str) -> Option<String> {
+        let channel = &self.channel;
+        Some(match name {
+            "EXTEN" => channel.data().location.exten.clone(),
+            "CONTEXT" => channel.data().location.context.clone(),
+            "PRIORITY" => channel.data().location.priority.to_string(),
+            "CHANNEL" => channel.name().to_string(),
+            "UNIQUEID" => channel.uniqueid().to_string(),
+            "HANGUPCAUSE" => channel.data().cause.0.to_string(),
+            "HINT" => self.hint()?,
+            "HINTNAME" => String::new(),
+            "CALLINGPRES" => presentation_number(channel.data().caller.presentation).to_string(),
+            "CALLINGANI2" | "CALLINGTON" | "CALLINGTNS" => "0".to_owned(),
+            "EPOCH" => SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_secs()
+                .to_string(),
+            "SYSTEMNAME" => String::new(),
+            "ENTITYID" => self.host.entity_id().to_owned(),
+            "ASTMODDIR" | "ASTSBINDIR" | "ASTETCDIR" | "ASTVARLIBDIR" | "ASTDBDIR"
+            | "ASTDATADIR" | "ASTKEYDIR" | "ASTCACHEDIR" | "ASTRUNDIR" | "ASTLOGDIR" => {
+                self.shared().paths().data.display().to_string()
+            }
+            // Scripts look for recordings in ${ASTSPOOLDIR}/monitor.
+            "ASTSPOOLDIR" => {
+                let monitor = &self.shared().paths().monitor;
+                monitor.parent().unwrap_or(monitor).display().to_string()
+            }
+            "ASTAGIDIR" => self
+                .shared()
+                .paths()
+                .data
+                .join("agi-bin")
+                .display()
+                .to_string(),
+            _ => return None,
+        })
+    }
+
+    fn hint(&self) -> Option<String> {
+        let location = self.channel.location();
+        let plan = self.plan();
+        let found = plan.find(&Query::new(&location.context, &location.exten, HINT))?;
+        Some(found.step().app.to_string())
+    }
+
+    fn place(&self) -> String {
+        let data = self.channel.data();
+        format!(
+            "{},{},{}",
+            data.location.context, data.location.exten, data.location.priority
+        )
+    }
+}
+
+impl Vars for Task {
+    fn get(&self, name: &str) -> Option<String> {
+        self.predefined(name)
+            .or_else(|| self.channel.variable(name))
+            .or_else(|| self.shared().globals.get(name))
+    }
+
+    fn call(&self, function: &str, arguments: &str) -> Result<String, CallError> {
+        let depth = self.depth.get();
+        if depth >= CALL_DEPTH_MAX {
+            return Err(CallError::Failed(format!(
+                "functions call each other more than {CALL_DEPTH_MAX} deep"
+            )));
+        }
+        self.depth.set(depth + 1);
+        let result = func::call(self, function, arguments);
+        self.depth.set(depth);
+        match result {
+            None => Err(CallError::Unknown),
+            Some(result) => result.map_err(CallError::Failed),
+        }
+    }
+
+    fn warn(&self, warning: &str) {
+        tracing::warn!(channel = %self.channel.name(), place = %self.place(), "{warning}");
+    }
+}

@@ -1,0 +1,534 @@
+//! One shard with a dialplan, in this process, and small phones on loopback that call it and are called. What a
+//! dialplan did is read from the global variables it sets.
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use strowger_core::counters::ShardCounters;
+use strowger_core::endpoint::contacts::{ContactWriter, Contacts};
+use strowger_core::shard::inbox::Inbox;
+use strowger_core::shard::{self, RunningShard, ShardSetup};
+use strowger_core::sounds::SoundStore;
+use strowger_core::transport::bind;
+use strowger_core::{Config, Paths, Shared};
+use strowger_media::ports::PortRange;
+use strowger_media::worker::{self, WorkerConfig, WorkerControl};
+use strowger_media::writer::{self, Writer, WriterConfig};
+use strowger_scripting::{Limits, PlanWatcher, Plans};
+use strowger_store::{
+    Aor, AstDb, CdrSpool, DtmfMode, Endpoint, ExtensionRow, Realtime, Snapshot, StaticRow, Table,
+};
+
+/// The context that the calling phone is in.
+pub const CONTEXT: &str = "test";
+
+struct NoTable;
+
+impl ContactWriter for NoTable {
+    fn upsert(&self, _: strowger_store::Contact) {}
+    fn delete(&self, _: &str, _: &str) {}
+}
+
+/// A step: extension, application, data. Priorities count up by extension.
+pub type Row<'r> = (&'r str, &'r str, &'r str);
+
+pub struct Exchange {
+    pub shared: Arc<Shared>,
+    pub plans: Arc<Plans>,
+    pub data: tempfile::TempDir,
+    address: SocketAddr,
+    snapshot: Mutex<Snapshot>,
+    shard: Option<RunningShard>,
+    _media: WorkerControl,
+    _writer: Writer,
+    _runtime: tokio::runtime::Runtime,
+}
+
+fn rows_of(rows: &[Row<'_>]) -> Vec<ExtensionRow> {
+    let mut priorities: HashMap<(&str, &str), i32> = HashMap::new();
+    (1..)
+        .zip(rows)
+        .map(|(id, (exten, app, appdata))| {
+            let (context, exten) = exten
+                .split_once('@')
+                .map_or((CONTEXT, *exten), |(exten, context)| (context, exten));
+            let priority = priorities.entry((context, exten)).or_default();
+            *priority += 1;
+            ExtensionRow {
+                id,
+                context: context.to_owned(),
+                exten: exten.to_owned(),
+                priority: *priority,
+                app: (*app).to_owned(),
+                appdata: (*appdata).to_owned(),
+            }
+        })
+        .collect()
+}
+
+impl Exchange {
+    /// An exchange with these rows; `phones` are devices it can dial as `PJSIP/<name>`. Extensions are of
+    /// [`CONTEXT`] unless written `exten@context`.
+    pub fn start(rows: &[Row<'_>], phones: &[&Phone]) -> Self {
+        Self::start_with(rows, phones, &[])
+    }
+
+    /// The same with lines of `extensions.conf`: section, name, value.
+    pub fn start_with(rows: &[Row<'_>], phones: &[&Phone], statics: &[(&str, &str, &str)]) -> Self {
+        let data = tempfile::tempdir().expect("a temporary folder");
+        let mut config = Config::default();
+        config.data.0 = data.path().to_owned();
+        let config = Arc::new(config);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let paths = Paths::new(&config).expect("the data folder");
+        let mut snapshot = Snapshot::default();
+        let endpoints = Arc::make_mut(&mut snapshot.endpoints);
+        let endpoint = |id: &str| Endpoint {
+            id: id.to_owned(),
+            context: CONTEXT.to_owned(),
+            allow: vec!["alaw".to_owned()],
+            aors: vec![id.to_owned()],
+            dtmf_mode: DtmfMode::Info,
+            ..Endpoint::default()
+        };
+        endpoints.insert("tester".to_owned(), Arc::new(endpoint("tester")));
+        for phone in phones {
+            endpoints.insert(phone.name.clone(), Arc::new(endpoint(&phone.name)));
+            Arc::make_mut(&mut snapshot.aors).insert(
+                phone.name.clone(),
+                Arc::new(Aor {
+                    id: phone.name.clone(),
+                    contact: vec![format!("sip:{}@{}", phone.name, phone.address)],
+                    ..Aor::default()
+                }),
+            );
+        }
+        snapshot.extensions = Arc::new(rows_of(rows));
+        snapshot.statics = Arc::new(
+            (1..)
+                .zip(statics)
+                .map(|(id, (category, name, value))| StaticRow {
+                    id,
+                    filename: "extensions.conf".to_owned(),
+                    category: (*category).to_owned(),
+                    var_name: (*name).to_owned(),
+                    var_val: (*value).to_owned(),
+                    ..StaticRow::default()
+                })
+                .collect(),
+        );
+        snapshot.versions = [1; Table::ALL.len()];
+        let shared = {
+            let _guard = runtime.enter();
+            Shared::new(
+                Arc::clone(&config),
+                paths.clone(),
+                Realtime::fixed(snapshot.clone()),
+                AstDb::open(&paths.data.join("astdb.sqlite3")).expect("the key-value file"),
+                Arc::new(SoundStore::new(
+                    paths.sounds.clone(),
+                    runtime.handle().clone(),
+                )),
+                Arc::new(Contacts::new("", Box::new(NoTable))),
+                CdrSpool::open(&paths.spool).expect("the spool"),
+                runtime.handle().clone(),
+            )
+        };
+        let plans = PlanWatcher::start(&shared);
+        let (handle, writer) = writer::spawn(WriterConfig::default()).expect("the file thread");
+        let worker = worker::spawn(
+            WorkerConfig {
+                core: None,
+                realtime: false,
+                ..WorkerConfig::default()
+            },
+            handle,
+        )
+        .expect("the media thread");
+        let (media, _, control) = worker.split();
+        let udp = bind::udp_for_shards(SocketAddr::from(([127, 0, 0, 1], 0)), 1).expect("a socket");
+        let address = udp[0].local_addr().expect("an address");
+        let inbox = Arc::new(Inbox::default());
+        let shard = shard::start(ShardSetup {
+            index: 0,
+            count: 1,
+            core: None,
+            udp,
+            tcp: Vec::new(),
+            media,
+            ports: PortRange::new(20_000, 29_999),
+            shared: Arc::clone(&shared),
+            inbox,
+            counters: Arc::new(ShardCounters::default()),
+            dialplan: strowger_scripting::factory(Arc::clone(&plans), Limits::default()),
+        })
+        .expect("the shard starts");
+        Self {
+            shared,
+            plans,
+            data,
+            address,
+            snapshot: Mutex::new(snapshot),
+            shard: Some(shard),
+            _media: control,
+            _writer: writer,
+            _runtime: runtime,
+        }
+    }
+
+    /// Puts other rows in the table, and waits until they are compiled.
+    pub fn change(&self, rows: &[Row<'_>]) {
+        let before = self.plans.versions();
+        {
+            let mut snapshot = self
+                .snapshot
+                .lock()
+                .expect("no test thread failed while it held the rows");
+            snapshot.extensions = Arc::new(rows_of(rows));
+            snapshot.versions[Table::Extensions as usize] += 1;
+            self.shared.realtime.publish(snapshot.clone());
+        }
+        wait_until("the changed rows are compiled", || {
+            self.plans.versions() > before
+        });
+    }
+
+    /// Calls `exten` and stays until the exchange ends the call or `stay` is over. Digits are dialled by SIP INFO,
+    /// 300 ms apart, after the answer. Comes back when the exchange has forgotten the call.
+    pub fn call(&self, exten: &str, digits: &str, stay: Duration) -> Ended {
+        let ended = Caller::new(self.address, exten).run(digits, stay);
+        wait_until("the call is over", || self.shared.channels() == 0);
+        ended
+    }
+
+    /// A global variable, empty when it is not set.
+    pub fn global(&self, name: &str) -> String {
+        self.shared.globals.get(name).unwrap_or_default()
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if let Some(shard) = self.shard.take() {
+            shard.stop();
+        }
+    }
+}
+
+pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(
+            started.elapsed() < Duration::from_secs(15),
+            "not in time: {what}"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// How a call ended for the phone that placed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// The final response.
+    pub status: u16,
+    /// The exchange sent BYE.
+    pub by_exchange: bool,
+    /// Provisional responses, in order.
+    pub provisional: Vec<u16>,
+}
+
+const SDP: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 9 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\n";
+
+fn header<'m>(message: &'m str, name: &str) -> &'m str {
+    message
+        .lines()
+        .find_map(|line| {
+            line.split_once(':')
+                .filter(|(known, _)| known.eq_ignore_ascii_case(name))
+        })
+        .map_or("", |(_, value)| value.trim())
+}
+
+fn status_of(message: &str) -> Option<u16> {
+    message.strip_prefix("SIP/2.0 ")?.get(..3)?.parse().ok()
+}
+
+fn response(request: &str, status: u16, body: &str, contact: SocketAddr) -> String {
+    let mut text = format!("SIP/2.0 {status} X\r\n");
+    for line in request.lines().take_while(|line| !line.is_empty()) {
+        let name = line
+            .split(':')
+            .next()
+            .unwrap_or_default()
+            .to_ascii_lowercase();
+        match name.as_str() {
+            "via" | "from" | "call-id" | "cseq" | "record-route" => {
+                text.push_str(&format!("{line}\r\n"))
+            }
+            "to" if line.contains("tag=") => text.push_str(&format!("{line}\r\n")),
+            "to" => text.push_str(&format!("{line};tag=peer\r\n")),
+            _ => {}
+        }
+    }
+    text.push_str(&format!("Contact: <sip:peer@{contact}>\r\n"));
+    if !body.is_empty() {
+        text.push_str("Content-Type: application/sdp\r\n");
+    }
+    text.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+    text
+}
+
+struct Caller {
+    socket: UdpSocket,
+    exchange: SocketAddr,
+    exten: String,
+    call_id: String,
+    cseq: u32,
+    to: String,
+    target: String,
+}
+
+impl Caller {
+    fn new(exchange: SocketAddr, exten: &str) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        socket
+            .set_read_timeout(Some(Duration::from_millis(20)))
+            .expect("a timeout");
+        let port = socket.local_addr().expect("an address").port();
+        Self {
+            socket,
+            exchange,
+            exten: exten.to_owned(),
+            call_id: format!("call-{port}-{exten}"),
+            cseq: 1,
+            to: format!("<sip:{exten}@{exchange}>"),
+            target: format!("sip:{exten}@{exchange}"),
+        }
+    }
+
+    fn send(&self, method: &str, cseq: u32, branch: &str, kind: &str, body: &str) {
+        let local = self.socket.local_addr().expect("an address");
+        let uri = if method == "INVITE" || method == "CANCEL" {
+            format!("sip:{}@{}", self.exten, self.exchange)
+        } else {
+            self.target.clone()
+        };
+        let content = if body.is_empty() {
+            String::new()
+        } else {
+            format!("Content-Type: {kind}\r\n")
+        };
+        let text = format!(
+            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{branch};rport\r\nMax-Forwards: 70\r\n\
+             From: \"Tester\" <sip:tester@{local}>;tag=caller\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {cseq} {method}\r\n\
+             Contact: <sip:tester@{local}>\r\n{content}Content-Length: {}\r\n\r\n{body}",
+            self.to,
+            self.call_id,
+            body.len()
+        );
+        self.socket
+            .send_to(text.as_bytes(), self.exchange)
+            .expect("sent");
+    }
+
+    fn receive(&self) -> Option<String> {
+        let mut buffer = [0; 65536];
+        let (length, _) = self.socket.recv_from(&mut buffer).ok()?;
+        Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
+    }
+
+    fn run(mut self, digits: &str, stay: Duration) -> Ended {
+        let invite = format!("{}-invite", self.call_id);
+        self.send("INVITE", 1, &invite, "application/sdp", SDP);
+        let mut ended = Ended {
+            status: 0,
+            by_exchange: false,
+            provisional: Vec::new(),
+        };
+        let started = Instant::now();
+        let mut digits = digits.chars();
+        let mut next_digit = None;
+        let mut leaving = false;
+        loop {
+            if started.elapsed() > stay + Duration::from_secs(10) {
+                panic!("the call to {} hangs: {ended:?}", self.exten);
+            }
+            if started.elapsed() > stay && !leaving {
+                leaving = true;
+                if ended.status == 200 {
+                    self.cseq += 1;
+                    let branch = format!("{}-bye", self.call_id);
+                    self.send("BYE", self.cseq, &branch, "", "");
+                } else {
+                    self.send("CANCEL", 1, &invite, "", "");
+                }
+            }
+            if next_digit.is_some_and(|at| Instant::now() >= at) {
+                next_digit = digits.next().map(|digit| {
+                    self.cseq += 1;
+                    let branch = format!("{}-info-{}", self.call_id, self.cseq);
+                    let body = format!("Signal={digit}\r\nDuration=100\r\n");
+                    self.send("INFO", self.cseq, &branch, "application/dtmf-relay", &body);
+                    Instant::now() + Duration::from_millis(300)
+                });
+            }
+            let Some(message) = self.receive() else {
+                continue;
+            };
+            let method = header(&message, "CSeq")
+                .split(' ')
+                .nth(1)
+                .unwrap_or_default()
+                .to_owned();
+            match status_of(&message) {
+                Some(status) if method == "INVITE" && status < 200 => {
+                    if ended.provisional.last() != Some(&status) {
+                        ended.provisional.push(status);
+                    }
+                }
+                Some(status) if method == "INVITE" => {
+                    self.to = header(&message, "To").to_owned();
+                    if status == 200 {
+                        self.target = header(&message, "Contact")
+                            .trim_matches(['<', '>'])
+                            .to_owned();
+                        let branch = format!("{}-ack", self.call_id);
+                        self.send("ACK", 1, &branch, "", "");
+                        next_digit.get_or_insert(Instant::now() + Duration::from_millis(100));
+                        ended.status = 200;
+                    } else {
+                        self.send("ACK", 1, &invite, "", "");
+                        ended.status = status;
+                        return ended;
+                    }
+                }
+                Some(_) if method == "BYE" => return ended,
+                Some(_) => {}
+                None if message.starts_with("BYE") => {
+                    let local = self.socket.local_addr().expect("an address");
+                    let text = response(&message, 200, "", local);
+                    self.socket
+                        .send_to(text.as_bytes(), self.exchange)
+                        .expect("sent");
+                    ended.by_exchange = true;
+                    return ended;
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+/// What a called phone does.
+#[derive(Clone, Copy, Debug)]
+pub enum Manner {
+    /// Refuses with this status.
+    Refuse(u16),
+    /// Rings and answers; hangs up after the time given, if one is.
+    Answer(Option<Duration>),
+    /// Rings for ever.
+    Ring,
+}
+
+/// A phone that can be called.
+pub struct Phone {
+    pub name: String,
+    pub address: SocketAddr,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Phone {
+    pub fn start(name: &str, manner: Manner) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        socket
+            .set_read_timeout(Some(Duration::from_millis(20)))
+            .expect("a timeout");
+        let address = socket.local_addr().expect("an address");
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopping = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || serve(&socket, manner, &stopping));
+        Self {
+            name: name.to_owned(),
+            address,
+            stop,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Phone {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn serve(socket: &UdpSocket, manner: Manner, stop: &AtomicBool) {
+    let local = socket.local_addr().expect("an address");
+    let mut invite: Option<(String, SocketAddr)> = None;
+    let mut leave_at: Option<Instant> = None;
+    let mut buffer = [0; 65536];
+    while !stop.load(Ordering::Relaxed) {
+        if leave_at.is_some_and(|at| Instant::now() >= at)
+            && let Some((request, exchange)) = &invite
+        {
+            leave_at = None;
+            let text = format!(
+                "BYE {} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bKbye{}\r\nMax-Forwards: 70\r\nFrom: {};tag=peer\r\n\
+                 To: {}\r\nCall-ID: {}\r\nCSeq: 1 BYE\r\nContent-Length: 0\r\n\r\n",
+                header(request, "Contact")
+                    .split(['<', '>'])
+                    .nth(1)
+                    .unwrap_or_default(),
+                header(request, "Call-ID"),
+                header(request, "To"),
+                header(request, "From"),
+                header(request, "Call-ID"),
+            );
+            let _ = socket.send_to(text.as_bytes(), exchange);
+        }
+        let Ok((length, exchange)) = socket.recv_from(&mut buffer) else {
+            continue;
+        };
+        let message = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        let reply = |status, body: &str| {
+            let _ = socket.send_to(response(&message, status, body, local).as_bytes(), exchange);
+        };
+        match message.split(' ').next().unwrap_or_default() {
+            "INVITE" => {
+                match manner {
+                    Manner::Refuse(status) => reply(status, ""),
+                    Manner::Ring => reply(180, ""),
+                    Manner::Answer(stay) => {
+                        reply(180, "");
+                        reply(200, SDP);
+                        leave_at = stay.map(|stay| Instant::now() + stay);
+                    }
+                }
+                invite = Some((message.clone(), exchange));
+            }
+            "CANCEL" => {
+                reply(200, "");
+                if let Some((request, _)) = &invite {
+                    let _ = socket.send_to(response(request, 487, "", local).as_bytes(), exchange);
+                }
+            }
+            "BYE" | "OPTIONS" => {
+                reply(200, "");
+                leave_at = None;
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,418 @@
+//! Whole calls through the dialplan: where they go, what they leave in variables, how they end.
+
+mod exchange;
+
+use std::time::Duration;
+
+use exchange::{Exchange, Manner, Phone, wait_until};
+
+const SHORT: Duration = Duration::from_millis(500);
+const LONG: Duration = Duration::from_secs(8);
+
+#[test]
+fn priorities_run_in_order_and_the_end_of_the_extension_ends_the_call() {
+    let exchange = Exchange::start(
+        &[
+            ("_1XX", "NoOp", "pattern ${EXTEN}"),
+            ("_1XX", "Answer", ""),
+            (
+                "_1XX",
+                "Set",
+                "GLOBAL(SEEN)=${EXTEN}/${CONTEXT}/${PRIORITY}/${CALLERID(num)}/${EXTEN:1}/$[1 + 2]",
+            ),
+            ("h", "Set", "GLOBAL(H)=${EXTEN}:${SEEN}:${HANGUPCAUSE}"),
+        ],
+        &[],
+    );
+    let ended = exchange.call("150", "", LONG);
+    assert!(ended.status == 200 && ended.by_exchange, "{ended:?}");
+    assert_eq!(exchange.global("SEEN"), "150/test/3/tester/50/3");
+    assert_eq!(exchange.global("H"), "h:150/test/3/tester/50/3:0");
+}
+
+#[test]
+fn extension_h_runs_when_the_caller_hangs_up_and_only_without_media() {
+    let exchange = Exchange::start(
+        &[
+            ("100", "Answer", ""),
+            ("100", "Set", "MINE=kept"),
+            ("100", "Wait", "60"),
+            ("100", "Set", "GLOBAL(AFTER)=yes"),
+            ("h", "Set", "GLOBAL(H)=${MINE}"),
+            ("h", "Goto", "more,1"),
+            ("more", "Set", "GLOBAL(MORE)=yes"),
+            ("more", "Playback", "demo"),
+            ("more", "Set", "GLOBAL(AFTER)=yes"),
+        ],
+        &[],
+    );
+    exchange.call("100", "", SHORT);
+    assert_eq!(
+        (
+            exchange.global("H").as_str(),
+            exchange.global("MORE").as_str()
+        ),
+        ("kept", "yes")
+    );
+    assert_eq!(exchange.global("AFTER"), "");
+}
+
+#[test]
+fn a_wrong_number_goes_to_i_and_a_missing_digit_to_t() {
+    let exchange = Exchange::start(
+        &[
+            ("100", "Answer", ""),
+            ("100", "Set", "TIMEOUT(digit)=1"),
+            ("100", "Set", "TIMEOUT(response)=1"),
+            ("100", "WaitExten", "2"),
+            ("12", "Set", "GLOBAL(GOT)=${EXTEN}"),
+            ("12", "Goto", "nowhere,1"),
+            ("i", "Set", "GLOBAL(INVALID)=${INVALID_EXTEN}"),
+            ("i", "Hangup", ""),
+            ("t", "Set", "GLOBAL(T)=yes"),
+        ],
+        &[],
+    );
+    exchange.call("100", "12", LONG);
+    assert_eq!(
+        (
+            exchange.global("GOT").as_str(),
+            exchange.global("INVALID").as_str()
+        ),
+        ("12", "nowhere")
+    );
+    exchange.call("100", "9", LONG);
+    assert_eq!(exchange.global("INVALID"), "9");
+    assert_eq!(exchange.global("T"), "");
+    exchange.call("100", "", LONG);
+    assert_eq!(exchange.global("T"), "yes");
+}
+
+#[test]
+fn the_absolute_timeout_goes_to_capital_t_or_e() {
+    let exchange = Exchange::start(
+        &[
+            ("100", "Answer", ""),
+            ("100", "Set", "TIMEOUT(absolute)=0.5"),
+            ("100", "Wait", "30"),
+            (
+                "e",
+                "Set",
+                "GLOBAL(E)=${EXCEPTION(reason)} ${EXCEPTION(exten)} ${EXCEPTION(priority)}",
+            ),
+        ],
+        &[],
+    );
+    let ended = exchange.call("100", "", LONG);
+    assert!(ended.by_exchange, "{ended:?}");
+    assert_eq!(exchange.global("E"), "ABSOLUTETIMEOUT 100 3");
+}
+
+#[test]
+fn subroutines_have_arguments_and_locals_and_give_a_value_back() {
+    let exchange = Exchange::start(
+        &[
+            ("100", "Set", "X=outer"),
+            ("100", "Gosub", "sub,s,1(a,b c)"),
+            (
+                "100",
+                "Set",
+                "GLOBAL(BACK)=${GOSUB_RETVAL}/${X}/${ARG1}/${ARGC}",
+            ),
+            ("s@sub", "Set", "LOCAL(X)=inner"),
+            ("s@sub", "Gosub", "deeper,1(z)"),
+            ("s@sub", "Set", "GLOBAL(IN)=${ARG1}-${ARG2}-${ARGC}-${X}"),
+            ("s@sub", "Return", "done ${X}"),
+            (
+                "deeper@sub",
+                "Set",
+                "GLOBAL(DEEPER)=${ARG1}-${ARG2}-${ARGC}-${X}",
+            ),
+            ("deeper@sub", "Return", ""),
+        ],
+        &[],
+    );
+    exchange.call("100", "", LONG);
+    assert_eq!(exchange.global("DEEPER"), "z--1-inner");
+    assert_eq!(exchange.global("IN"), "a-b c-2-inner");
+    assert_eq!(exchange.global("BACK"), "done inner/outer//");
+}
+
+#[test]
+fn loops_and_conditions_do_what_they_say() {
+    let exchange = Exchange::start(
+        &[
+            ("100", "Set", "I=0"),
+            ("100", "While", "$[${I} < 5]"),
+            ("100", "Set", "I=${INC(I)}"),
+            ("100", "ExecIf", "$[${I} = 2]?Set(GLOBAL(TWO)=yes)"),
+            ("100", "GotoIf", "$[${I} = 4]?out"),
+            ("100", "EndWhile", ""),
+            ("100", "Set", "GLOBAL(I)=${I}"),
+        ],
+        &[],
+    );
+    // A label that does not exist is an error, which ends the call: nothing after it runs.
+    let ended = exchange.call("100", "", LONG);
+    assert_eq!(ended.status, 603, "{ended:?}");
+    assert_eq!(
+        (
+            exchange.global("TWO").as_str(),
+            exchange.global("I").as_str()
+        ),
+        ("yes", "")
+    );
+}
+
+#[test]
+fn a_failing_step_goes_to_e_and_an_endless_loop_harms_nobody() {
+    let exchange = Exchange::start(
+        &[
+            ("100", "Return", ""),
+            ("200", "Answer", ""),
+            ("200", "Goto", "1"),
+            ("300", "Answer", ""),
+            ("300", "Set", "GLOBAL(SERVED)=yes"),
+            (
+                "e",
+                "Set",
+                "GLOBAL(E)=${EXCEPTION(reason)} ${EXCEPTION(exten)}",
+            ),
+        ],
+        &[],
+    );
+    exchange.call("100", "", LONG);
+    assert_eq!(exchange.global("E"), "ERROR 100");
+    std::thread::scope(|scope| {
+        let looping = scope.spawn(|| exchange.call("200", "", Duration::from_secs(3)));
+        std::thread::sleep(Duration::from_millis(300));
+        let caller = std::time::Instant::now();
+        let ended = exchange.call("300", "", LONG);
+        // The looping call ends by itself after three seconds; `call` waits for all channels to be gone.
+        assert_eq!(ended.status, 200, "{ended:?}");
+        assert!(caller.elapsed() < Duration::from_secs(6));
+        looping.join().expect("the looping call ends");
+    });
+    assert_eq!(exchange.global("SERVED"), "yes");
+}
+
+#[test]
+fn dial_tells_what_became_of_the_device() {
+    let busy = Phone::start("busy", Manner::Refuse(486));
+    let away = Phone::start("away", Manner::Ring);
+    let answers = Phone::start("answers", Manner::Answer(Some(Duration::from_millis(1200))));
+    let exchange = Exchange::start(
+        &[
+            ("100", "Dial", "PJSIP/busy,10"),
+            (
+                "100",
+                "Set",
+                "GLOBAL(BUSY)=${DIALSTATUS}/${HANGUPCAUSE}/${DIALEDPEERNUMBER}/${DIALEDPEERNAME}",
+            ),
+            ("100", "Dial", "PJSIP/away,0.5"),
+            (
+                "100",
+                "Set",
+                "GLOBAL(AWAY)=${DIALSTATUS}/${HANGUPCAUSE}/${RINGTIME}/${ANSWEREDTIME}",
+            ),
+            ("100", "Dial", "PJSIP/nobody,5"),
+            ("100", "Set", "GLOBAL(NOBODY)=${DIALSTATUS}"),
+            ("100", "Dial", "SIP/answers&PJSIP/busy,5,g"),
+            (
+                "100",
+                "Set",
+                "GLOBAL(ANSWERED)=${DIALSTATUS}/${DIALEDPEERNUMBER}/${ANSWEREDTIME}/${CUT(DIALEDPEERNAME,-,1)}",
+            ),
+            ("100", "Dial", ""),
+            ("h", "Set", "GLOBAL(H)=${DIALSTATUS}"),
+            ("200", "Dial", "PJSIP/busy,10"),
+        ],
+        &[&busy, &away, &answers],
+    );
+    let ended = exchange.call("100", "", LONG);
+    assert!(ended.status == 200 && ended.by_exchange, "{ended:?}");
+    assert_eq!(exchange.global("BUSY"), "BUSY/17/busy/");
+    assert_eq!(exchange.global("AWAY"), "NOANSWER/19/0/");
+    assert_eq!(exchange.global("NOBODY"), "CHANUNAVAIL");
+    assert_eq!(
+        exchange.global("ANSWERED"),
+        "ANSWER/answers/1/PJSIP/answers"
+    );
+    assert_eq!(exchange.global("H"), "INVALIDARGS");
+    // Without anything after it, the busy device's answer is the caller's.
+    assert_eq!(exchange.call("200", "", LONG).status, 486);
+}
+
+#[test]
+fn subroutines_of_dial_run_on_the_other_channel() {
+    let answers = Phone::start("answers", Manner::Answer(None));
+    let exchange = Exchange::start(
+        &[
+            ("100", "Set", "__FAMILY=inherited"),
+            ("100", "Dial", "PJSIP/answers,5,gb(pre^s^1(x))U(check^y)"),
+            ("100", "Set", "GLOBAL(STATUS)=${DIALSTATUS}"),
+            (
+                "s@pre",
+                "Set",
+                "GLOBAL(PRE)=${ARG1}/${FAMILY}/${CUT(CHANNEL,-,1)}",
+            ),
+            ("s@pre", "Return", ""),
+            (
+                "s@check",
+                "Set",
+                "GLOBAL(CHECK)=${ARG1}/${CUT(CHANNEL,-,1)}",
+            ),
+            ("s@check", "Set", "GOSUB_RESULT=CONTINUE"),
+            ("s@check", "Return", ""),
+        ],
+        &[&answers],
+    );
+    exchange.call("100", "", LONG);
+    assert_eq!(exchange.global("PRE"), "x/inherited/PJSIP/answers");
+    assert_eq!(exchange.global("CHECK"), "y/PJSIP/answers");
+    assert_eq!(exchange.global("STATUS"), "NOANSWER");
+}
+
+#[test]
+fn a_group_of_devices_lives_in_the_database() {
+    let exchange = Exchange::start(
+        &[
+            (
+                "100",
+                "Set",
+                "DIALGROUP(group_100,add)=PJSIP/user-101-domain",
+            ),
+            (
+                "100",
+                "Set",
+                "DIALGROUP(group_100,add)=PJSIP/user-102-domain",
+            ),
+            (
+                "100",
+                "Set",
+                "DIALGROUP(group_100,add)=PJSIP/user-101-domain",
+            ),
+            ("100", "Set", "GLOBAL(GROUP)=${DIALGROUP(group_100)}"),
+            ("100", "Set", "DB(test/key)=value"),
+            (
+                "100",
+                "Set",
+                "GLOBAL(DB)=${DB(test/key)}/${DB_EXISTS(test/none)}/${DB_KEYS(test)}",
+            ),
+        ],
+        &[],
+    );
+    exchange.call("100", "", LONG);
+    let mut members: Vec<String> = exchange
+        .global("GROUP")
+        .split('&')
+        .map(str::to_owned)
+        .collect();
+    members.sort();
+    assert_eq!(members, ["PJSIP/user-101-domain", "PJSIP/user-102-domain"]);
+    assert_eq!(exchange.global("DB"), "value/0/key");
+}
+
+#[test]
+fn recordings_are_complete_when_the_dialplan_goes_on() {
+    let exchange = Exchange::start_with(
+        &[
+            ("100", "Answer", ""),
+            ("100", "MixMonitor", "${UNIQUEID}.wav,,${COMMAND}"),
+            ("100", "Set", "GLOBAL(FILE)=${MIXMONITOR_FILENAME}"),
+            ("100", "Wait", "0.5"),
+            ("100", "StopMixMonitor", ""),
+            ("100", "Record", "${DIR}/say%d.wav,,1,qk"),
+            (
+                "100",
+                "Set",
+                "GLOBAL(RECORD)=${RECORD_STATUS}:${RECORDED_FILE}",
+            ),
+            ("100", "Record", "${DIR}/later.wav,,60,qk"),
+            ("h", "Set", "GLOBAL(KEPT)=${RECORD_STATUS}"),
+        ],
+        &[],
+        &[(
+            "globals",
+            "COMMAND",
+            "echo \"^{UNIQUEID}\" > ^{MIXMONITOR_FILENAME}.done",
+        )],
+    );
+    let folder = exchange.data.path().canonicalize().expect("the folder");
+    exchange
+        .shared
+        .globals
+        .set("DIR", &folder.display().to_string());
+    exchange.call("100", "", Duration::from_secs(3));
+    let file = exchange.global("FILE");
+    assert!(
+        file.starts_with(&format!("{}/monitor/", folder.display())) && file.ends_with(".wav"),
+        "{file}"
+    );
+    let length = std::fs::metadata(&file).expect("the recording").len();
+    assert!((44 + 6400..44 + 12800).contains(&length), "{length}");
+    let done = format!("{file}.done");
+    wait_until("the command after the recording ran", || {
+        std::fs::read_to_string(&done).is_ok_and(|text| text.contains('.'))
+    });
+    assert_eq!(
+        exchange.global("RECORD"),
+        format!("TIMEOUT:{}/say0", folder.display())
+    );
+    let length = std::fs::metadata(folder.join("say0.wav"))
+        .expect("the recording")
+        .len();
+    assert!((44 + 14_000..44 + 18_000).contains(&length), "{length}");
+    assert_eq!(exchange.global("KEPT"), "HANGUP");
+    assert!(folder.join("later.wav").exists());
+}
+
+#[test]
+fn a_changed_row_counts_from_the_next_context_of_a_call_in_progress() {
+    let old = [
+        ("100", "Answer", ""),
+        ("100", "Wait", "1.5"),
+        ("100", "Set", "GLOBAL(FIRST)=old"),
+        ("100", "Goto", "other,s,1"),
+        ("s@other", "Set", "GLOBAL(SECOND)=old"),
+    ];
+    let mut new = old;
+    new[2].2 = "GLOBAL(FIRST)=new";
+    new[4].2 = "GLOBAL(SECOND)=new";
+    let exchange = Exchange::start(&old, &[]);
+    std::thread::scope(|scope| {
+        let calling = scope.spawn(|| exchange.call("100", "", LONG));
+        std::thread::sleep(Duration::from_millis(700));
+        exchange.change(&new);
+        calling.join().expect("the call ends");
+    });
+    assert_eq!(
+        (
+            exchange.global("FIRST").as_str(),
+            exchange.global("SECOND").as_str()
+        ),
+        ("old", "new")
+    );
+    exchange.call("100", "", LONG);
+    assert_eq!(exchange.global("FIRST"), "new");
+}
+
+#[test]
+fn digits_are_read_into_a_variable() {
+    let exchange = Exchange::start(
+        &[
+            ("100", "Answer", ""),
+            ("100", "Read", "CODE,,4,,1,3"),
+            ("100", "Set", "GLOBAL(CODE)=${CODE}/${READSTATUS}"),
+            ("100", "Read", "MORE,,0,,1,3"),
+            ("100", "Set", "GLOBAL(MORE)=${MORE}/${READSTATUS}"),
+            ("100", "Read", "NONE,,1,,1,0.2"),
+            ("100", "Set", "GLOBAL(NONE)=${NONE}/${READSTATUS}"),
+        ],
+        &[],
+    );
+    exchange.call("100", "123456#", LONG);
+    assert_eq!(exchange.global("CODE"), "1234/OK");
+    assert_eq!(exchange.global("MORE"), "56/OK");
+    assert_eq!(exchange.global("NONE"), "/TIMEOUT");
+}

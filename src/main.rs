@@ -1,0 +1,113 @@
+//! The `strowger` command: composition of the crates and the command line. No call, packet or row is handled here.
+
+mod check;
+mod demo;
+mod dialplan;
+mod logging;
+mod serve;
+mod user;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use strowger_core::Config;
+
+/// Automatic telephone exchange.
+#[derive(Parser)]
+#[command(name = "strowger", version, about, disable_help_subcommand = true)]
+struct Arguments {
+    /// Configuration file (strowger.toml).
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Folder for everything the exchange keeps; wins over the configuration.
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the exchange (the default).
+    Serve,
+    /// Look for faults in configuration, database, dialplan and sounds, without starting.
+    Check,
+    /// Show, compile or check the dialplan.
+    Dialplan {
+        #[command(subcommand)]
+        command: dialplan::Command,
+    },
+    /// Work on the database.
+    Db {
+        #[command(subcommand)]
+        command: DbCommand,
+    },
+    /// Work on subscribers.
+    User {
+        #[command(subcommand)]
+        command: user::Command,
+    },
+    /// Print the version.
+    Version,
+}
+
+#[derive(Subcommand)]
+enum DbCommand {
+    /// Create missing tables and bring ours up to date; existing rows and foreign tables stay as they are.
+    Migrate,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("strowger: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    if matches!(arguments.command, Some(Command::Version)) {
+        println!("strowger {}", env!("CARGO_PKG_VERSION"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut config = Config::load(arguments.config.as_deref(), std::env::vars())?;
+    if let Some(data) = arguments.data {
+        config.data.0 = data;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .context("cannot start the control runtime")?;
+    match arguments.command.unwrap_or(Command::Serve) {
+        Command::Serve => {
+            logging::init(&config.log)?;
+            serve::serve(config, &runtime)
+        }
+        Command::Check => runtime.block_on(check::check(&config)),
+        Command::Dialplan { command } => runtime.block_on(dialplan::run(&config, command)),
+        Command::Db { command: DbCommand::Migrate } => runtime.block_on(async {
+            let store = open_store(&config).await?;
+            for problem in store.migrate().await? {
+                println!("{problem}");
+            }
+            println!("{} is up to date", store.target());
+            Ok(ExitCode::SUCCESS)
+        }),
+        Command::User { command } => runtime.block_on(user::run(&config, command)),
+        Command::Version => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Connects to the configured database.
+async fn open_store(config: &Config) -> anyhow::Result<strowger_store::Store> {
+    let data = &config.data.0;
+    std::fs::create_dir_all(data).with_context(|| format!("data directory {}", data.display()))?;
+    Ok(strowger_store::Store::connect(&config.database.url, data).await?)
+}

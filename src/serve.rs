@@ -1,0 +1,277 @@
+//! `strowger serve`: puts the parts together in the order they need each other, waits for signals, and takes them
+//! apart again.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use strowger_api::{ShardSource, Sources};
+use strowger_core::config::Cores;
+use strowger_core::counters::ShardCounters;
+use strowger_core::endpoint::contacts::Contacts;
+use strowger_core::shard::inbox::Inbox;
+use strowger_core::shard::{self, RunningShard, ShardSetup};
+use strowger_core::sounds::SoundStore;
+use strowger_core::transport::bind;
+use strowger_core::{Config, Paths, Shared};
+use strowger_media::ports::PortRange;
+use strowger_media::worker::{self, WorkerConfig, WorkerControl};
+use strowger_media::writer::{self, WriterConfig};
+use strowger_scripting::PlanWatcher;
+use strowger_store::{AstDb, CdrSpool, ContactWriter, Kind, Realtime, Store};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::demo;
+
+/// What is left of the database side for the end of the process.
+struct Keeping {
+    cdr: CdrSpool,
+    contacts: ContactWriter,
+    astdb: AstDb,
+    realtime: Realtime,
+}
+
+pub(crate) fn serve(config: Config, runtime: &Runtime) -> anyhow::Result<ExitCode> {
+    let config = Arc::new(config);
+    let paths = Paths::new(&config).with_context(|| format!("data directory {}", config.data.0.display()))?;
+    let cores = cores(&config)?;
+    // Everything that another program can be in the way of comes first.
+    let listeners = Listeners::bind(&config, cores.len())?;
+    let (shared, keeping) = runtime.block_on(open(&config, &paths))?;
+    let plans = PlanWatcher::start(&shared);
+    let factory = strowger_scripting::factory(
+        Arc::clone(&plans),
+        strowger_scripting::Limits {
+            memory_bytes: config.dialplan.memory_mib * 1024 * 1024,
+            ..strowger_scripting::Limits::default()
+        },
+    );
+    let (writer_handle, writer) = writer::spawn(WriterConfig::default()).context("cannot start the file thread")?;
+    let (first, last) = config.rtp.range()?;
+    let port_ranges = PortRange::new(first, last).split(cores.len());
+    let inboxes: Vec<_> = cores.iter().map(|_| Arc::new(Inbox::default())).collect();
+    shared.set_inboxes(inboxes.clone());
+    let mut shards: Vec<RunningShard> = Vec::new();
+    let mut media: Vec<WorkerControl> = Vec::new();
+    let mut sources = Vec::new();
+    let parts = cores.iter().zip(port_ranges).zip(listeners.shards).zip(inboxes).enumerate();
+    for (index, (((core, ports), sockets), inbox)) in parts {
+        let worker = worker::spawn(
+            WorkerConfig {
+                name: format!("media-{index}"),
+                core: Some(*core),
+                realtime: config.shards.realtime,
+                ..WorkerConfig::default()
+            },
+            writer_handle.clone(),
+        )
+        .with_context(|| format!("cannot start media thread {index} (io_uring of Linux 6.1 or newer is needed)"))?;
+        let (handle, media_counters, control) = worker.split();
+        media.push(control);
+        let counters = Arc::new(ShardCounters::default());
+        let running = shard::start(ShardSetup {
+            index,
+            count: cores.len(),
+            core: Some(*core),
+            udp: sockets.0,
+            tcp: sockets.1,
+            media: handle,
+            ports,
+            shared: Arc::clone(&shared),
+            inbox: Arc::clone(&inbox),
+            counters: Arc::clone(&counters),
+            dialplan: Arc::clone(&factory),
+        })
+        .with_context(|| format!("cannot start signalling thread {index}"))?;
+        shards.push(running);
+        sources.push(ShardSource { counters, inbox, media: Box::new(move || media_counters.snapshot()) });
+    }
+    let sources = Arc::new(Sources {
+        shared: Arc::clone(&shared),
+        shards: sources,
+        process: process_numbers(&keeping, &plans),
+        ready: AtomicBool::new(true),
+    });
+    let http = runtime.spawn(strowger_api::serve(listeners.http, Arc::clone(&sources)));
+    // The banner is for a person; a closed stdout is no reason to stop.
+    let _ = writeln!(std::io::stdout(), "{}", demo::banner(&config, &paths.data));
+    let ended_in_time = runtime.block_on(wait_for_end(&shared, &config));
+    sources.ready.store(false, Ordering::Relaxed);
+    for shard in shards {
+        shard.stop();
+    }
+    drop(media);
+    drop(writer_handle);
+    drop(writer);
+    http.abort();
+    runtime.block_on(close(&keeping));
+    if !ended_in_time {
+        tracing::warn!("ended with calls in progress");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The cores that carry shards.
+fn cores(config: &Config) -> anyhow::Result<Vec<usize>> {
+    let available = std::thread::available_parallelism().map_or(1, usize::from);
+    match &config.shards.cores {
+        Cores::All => Ok((0..available).collect()),
+        Cores::List(list) => {
+            if let Some(wrong) = list.iter().find(|core| **core >= available) {
+                return Err(anyhow!(
+                    "configuration key shards.cores: there is no core {wrong}; this machine has 0 to {}",
+                    available - 1
+                ));
+            }
+            Ok(list.clone())
+        }
+    }
+}
+
+type ShardSockets = (Vec<std::net::UdpSocket>, Vec<std::net::TcpListener>);
+
+struct Listeners {
+    shards: Vec<ShardSockets>,
+    http: std::net::TcpListener,
+}
+
+impl Listeners {
+    fn bind(config: &Config, count: usize) -> anyhow::Result<Self> {
+        let mut shards: Vec<ShardSockets> = (0..count).map(|_| (Vec::new(), Vec::new())).collect();
+        for address in &config.sip.udp {
+            for (shard, socket) in shards.iter_mut().zip(bind::udp_for_shards(*address, count)?) {
+                shard.0.push(socket);
+            }
+        }
+        for address in &config.sip.tcp {
+            for (shard, listener) in shards.iter_mut().zip(bind::tcp_for_shards(*address, count)?) {
+                shard.1.push(listener);
+            }
+        }
+        Ok(Self { shards, http: strowger_api::bind(config.http.bind)? })
+    }
+}
+
+async fn open(config: &Arc<Config>, paths: &Paths) -> anyhow::Result<(Arc<Shared>, Keeping)> {
+    let store: Store = crate::open_store(config).await?;
+    if store.kind() == Kind::Sqlite {
+        for problem in store.migrate().await? {
+            tracing::warn!("database: {problem}");
+        }
+    }
+    if demo::is_embedded_default(config) {
+        demo::seed(&store, config).await?;
+    }
+    let (realtime, problems) =
+        Realtime::start(store.clone(), Duration::from_millis(config.database.refresh_ms)).await?;
+    for problem in problems {
+        tracing::warn!("database: {problem}");
+    }
+    std::fs::create_dir_all(&paths.monitor).with_context(|| paths.monitor.display().to_string())?;
+    let cdr = CdrSpool::open(&paths.spool)?;
+    cdr.deliver(store.clone());
+    let astdb = AstDb::open(&paths.data.join("astdb.sqlite3"))?;
+    let writer = ContactWriter::spawn(store);
+    let contacts = Arc::new(Contacts::new("", Box::new(writer.clone())));
+    let restored = contacts.restore(&realtime.current().contacts, strowger_core::endpoint::contacts::epoch_now());
+    tracing::info!(restored, "registrations restored");
+    let control = tokio::runtime::Handle::current();
+    let sounds = Arc::new(SoundStore::new(paths.sounds.clone(), control.clone()));
+    let shared = Shared::new(
+        Arc::clone(config),
+        paths.clone(),
+        realtime.clone(),
+        astdb.clone(),
+        sounds,
+        contacts,
+        cdr.clone(),
+        control,
+    );
+    Ok((shared, Keeping { cdr, contacts: writer, astdb, realtime }))
+}
+
+fn process_numbers(
+    keeping: &Keeping,
+    plans: &Arc<strowger_scripting::Plans>,
+) -> Vec<(&'static str, strowger_api::Numbers)> {
+    let (cdr, contacts, astdb, realtime) =
+        (keeping.cdr.clone(), keeping.contacts.clone(), keeping.astdb.clone(), keeping.realtime.clone());
+    let plans = Arc::clone(plans);
+    vec![
+        ("cdr_spool", Box::new(move || cdr.counters())),
+        ("contact_writer", Box::new(move || contacts.counters())),
+        ("astdb", Box::new(move || astdb.counters())),
+        ("database", Box::new(move || vec![("up", u64::from(realtime.healthy()))])),
+        (
+            "dialplan",
+            Box::new(move || {
+                vec![
+                    ("versions", plans.versions()),
+                    ("compile_us", plans.compile_us()),
+                    ("failures", plans.failures()),
+                ]
+            }),
+        ),
+    ]
+}
+
+/// Waits for a signal: TERM and INT drain (a second one ends at once), HUP reads the database anew. False if calls
+/// were still there at the end.
+async fn wait_for_end(shared: &Arc<Shared>, config: &Config) -> bool {
+    let (Ok(mut term), Ok(mut interrupt), Ok(mut hup)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::hangup()),
+    ) else {
+        tracing::error!("cannot wait for signals");
+        return shared.channels() == 0;
+    };
+    let mut limit: Option<Instant> = None;
+    loop {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hup.recv() => {
+                match shared.realtime.refresh_now().await {
+                    Ok(changed) => tracing::info!(changed, "reloaded"),
+                    Err(error) => tracing::error!(%error, "reload"),
+                }
+                continue;
+            }
+            () = tokio::time::sleep(Duration::from_millis(50)), if limit.is_some() => {
+                if shared.channels() == 0 {
+                    return true;
+                }
+                if limit.is_some_and(|at| Instant::now() >= at) {
+                    return false;
+                }
+                continue;
+            }
+        }
+        if limit.is_some() {
+            return shared.channels() == 0;
+        }
+        shared.drain();
+        tracing::info!(channels = shared.channels(), "draining: no new calls are taken");
+        limit = Some(Instant::now() + Duration::from_secs(config.limits.drain_s));
+    }
+}
+
+/// Writes what is still in memory.
+async fn close(keeping: &Keeping) {
+    let limit = Duration::from_secs(5);
+    keeping.cdr.flush(limit);
+    if !keeping.cdr.drain(limit).await {
+        tracing::warn!("call records wait in the spool for the next start");
+    }
+    if !keeping.contacts.flush(limit).await {
+        tracing::warn!("registrations of the last moments are not in the database");
+    }
+    if !keeping.astdb.flush(limit) {
+        tracing::warn!("values of the last moments are not in astdb.sqlite3");
+    }
+}

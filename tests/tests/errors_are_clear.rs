@@ -1,0 +1,167 @@
+//! What an administrator gets wrong is told once, with what, where and what would be right; `strowger check` tells it before
+//! a call does.
+
+use std::time::Duration;
+use strowger_tests::{Bank, Ending, Exchange, text_of};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// `strowger check` has to fail, with one line that has all of these words.
+#[track_caller]
+fn check_finds(exchange: &Exchange, words: &[&str]) {
+    let output = exchange.run(&["check"]);
+    let text = text_of(&output);
+    assert!(!output.status.success(), "check has to fail:\n{text}");
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| words.iter().all(|w| line.contains(w)))
+        .collect();
+    assert_eq!(lines.len(), 1, "one line with {words:?}, in:\n{text}");
+}
+
+/// How messages name a dialplan row.
+fn row_of(exchange: &Exchange, exten: &str) -> String {
+    let rows = exchange.database.select(
+        "realtime_extensions",
+        &["id"],
+        &format!("WHERE exten = '{exten}'"),
+    );
+    format!("row {}", rows[0][0].as_deref().expect("rows have an id"))
+}
+
+#[test]
+fn a_sound_configuration_passes() {
+    let exchange = Exchange::new();
+    exchange.subscriber("alice", "secret", "internal");
+    exchange.extension(
+        "internal",
+        "1",
+        &[("Answer", ""), ("Playback", "beep"), ("Hangup", "")],
+    );
+    let output = exchange.run(&["check"]);
+    assert!(output.status.success(), "{}", text_of(&output));
+}
+
+#[test]
+fn an_unknown_application_is_found_and_ends_only_its_own_call() {
+    let mut exchange = Exchange::new();
+    exchange.subscriber("alice", "secret", "internal");
+    exchange.extension("internal", "1", &[("Playbak", "beep")]);
+    exchange.extension("internal", "2", &[("Hangup", "17")]);
+    let row = row_of(&exchange, "1");
+    check_finds(&exchange, &["Playbak", "internal", &row, "Playback"]);
+    exchange.start();
+    let bank = Bank::new();
+    let alice = bank.phone("alice", "secret", exchange.sip());
+    assert!(matches!(
+        alice.call("1").expect_ended(SOON),
+        Ending::Status(_)
+    ));
+    assert_eq!(alice.call("2").expect_ended(SOON), Ending::Status(486));
+}
+
+#[test]
+fn a_broken_expression_is_found() {
+    let exchange = Exchange::new();
+    exchange.extension("internal", "1", &[("GotoIf", "$[1 + (2 ]?3")]);
+    let row = row_of(&exchange, "1");
+    check_finds(&exchange, &["internal", &row, "1 + (2"]);
+}
+
+#[test]
+fn an_unknown_function_is_found() {
+    let exchange = Exchange::new();
+    exchange.extension("internal", "1", &[("NoOp", "${CALLERIDD(num)}")]);
+    let row = row_of(&exchange, "1");
+    check_finds(&exchange, &["CALLERIDD", "internal", &row]);
+}
+
+#[test]
+fn a_pattern_that_cannot_match_is_found() {
+    let exchange = Exchange::new();
+    exchange.extension("internal", "_1[5-2]X", &[("NoOp", "")]);
+    let row = row_of(&exchange, "_1[5-2]X");
+    check_finds(&exchange, &["_1[5-2]X", "internal", &row]);
+}
+
+#[test]
+fn a_missing_sound_is_found_and_a_call_goes_on_without_it() {
+    let mut exchange = Exchange::new();
+    exchange.subscriber("alice", "secret", "internal");
+    exchange.extension(
+        "internal",
+        "1",
+        &[("Playback", "no-such-sound"), ("Hangup", "")],
+    );
+    let row = row_of(&exchange, "1");
+    check_finds(&exchange, &["no-such-sound", "internal", &row]);
+    exchange.start();
+    let bank = Bank::new();
+    let call = bank.phone("alice", "secret", exchange.sip()).call("1");
+    call.expect_answered(SOON);
+    assert_eq!(call.expect_ended(SOON), Ending::TheyHungUp);
+    exchange.expect_log("no-such-sound", SOON);
+}
+
+#[test]
+fn a_database_that_does_not_answer_is_named_without_its_password() {
+    let mut exchange = Exchange::new();
+    for url in [
+        "mysql://pbx:sesame@127.0.0.1:9/pbx",
+        "postgres://pbx:sesame@127.0.0.1:9/pbx",
+    ] {
+        let text = exchange
+            .configuration()
+            .replace(exchange.database.url(), url);
+        exchange.write_configuration(&text);
+        check_finds(&exchange, &["127.0.0.1:9"]);
+        let before = exchange.log().len();
+        exchange.launch();
+        let status = exchange.wait_for_end(Duration::from_secs(30));
+        assert!(
+            status.is_some_and(|s| !s.success()),
+            "serve has to give up: {status:?}"
+        );
+        let log = exchange.log().split_off(before);
+        assert!(log.contains("127.0.0.1:9"), "{log}");
+        assert!(!log.contains("sesame") && !text_of(&exchange.run(&["check"])).contains("sesame"));
+    }
+}
+
+#[test]
+fn a_database_that_is_no_database_is_refused() {
+    let exchange = Exchange::new();
+    let text = exchange
+        .configuration()
+        .replace(exchange.database.url(), "oracle://x/y");
+    exchange.write_configuration(&text);
+    check_finds(&exchange, &["oracle", "sqlite://"]);
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let mut first = Exchange::new();
+    first.start();
+    let mut second = Exchange::new();
+    let text = second
+        .configuration()
+        .replace(&second.ip().to_string(), &first.ip().to_string());
+    second.write_configuration(&text);
+    let address = first.sip().to_string();
+    check_finds(&second, &["udp", &address, "in use"]);
+    second.launch();
+    let status = second.wait_for_end(SOON);
+    assert!(status.is_some_and(|s| !s.success()), "{status:?}");
+    let log = second.log();
+    assert!(log.contains(&address) && log.contains("in use"), "{log}");
+}
+
+#[test]
+fn an_unknown_key_and_a_wrong_value_are_refused_with_their_place() {
+    let exchange = Exchange::new();
+    let sound = exchange.configuration();
+    exchange.write_configuration(&format!("{sound}\n[sipp]\nudp = []\n"));
+    check_finds(&exchange, &["sipp"]);
+    exchange.write_configuration(&sound.replace("10000-20000", "20000-10000"));
+    check_finds(&exchange, &["ports", "20000-10000"]);
+}
