@@ -16,10 +16,10 @@ help:
 	@echo "make clean    remove what was built; $(DATA) stays"
 
 setup:
-	@tools/setup.sh build
+	@.ci/setup.sh build
 
 setup-test: setup
-	@tools/setup.sh test
+	@.ci/setup.sh test
 
 build: setup
 	$(CARGO) build --release

@@ -37,7 +37,10 @@ pub(crate) async fn check(config: &Config) -> anyhow::Result<ExitCode> {
                     warnings += 1;
                     println!("warning: database: {problem}");
                 }
-                let sounds = SoundStore::new(config.data.0.join("sounds"), tokio::runtime::Handle::current());
+                let sounds = SoundStore::new(
+                    config.data.0.join("sounds"),
+                    tokio::runtime::Handle::current(),
+                );
                 for problem in strowger_scripting::check(&snapshot, &sounds) {
                     match problem.severity {
                         strowger_dialplan::Severity::Error => fault(format!("dialplan: {problem}")),

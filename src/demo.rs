@@ -28,7 +28,9 @@ pub(crate) async fn seed(store: &Store, config: &Config) -> anyhow::Result<()> {
     for name in USERS {
         users.push((name.to_owned(), crate::user::random_password()?));
     }
-    strowger_store::seed_demo(store, &users).await.context("cannot seed the demo")?;
+    strowger_store::seed_demo(store, &users)
+        .await
+        .context("cannot seed the demo")?;
     let mut text = String::new();
     for (name, password) in &users {
         writeln!(text, "{name} {password}")?;
@@ -47,21 +49,40 @@ pub(crate) async fn seed(store: &Store, config: &Config) -> anyhow::Result<()> {
 pub(crate) fn banner(config: &Config, data: &Path) -> String {
     let mut text = String::new();
     let list = |addresses: &[std::net::SocketAddr]| {
-        addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        addresses
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     let _ = writeln!(text, "Strowger {} is ready", env!("CARGO_PKG_VERSION"));
-    let _ = writeln!(text, "  SIP      udp {}  tcp {}", list(&config.sip.udp), list(&config.sip.tcp));
+    let _ = writeln!(
+        text,
+        "  SIP      udp {}  tcp {}",
+        list(&config.sip.udp),
+        list(&config.sip.tcp)
+    );
     let _ = writeln!(text, "  HTTP     http://{}/metrics", config.http.bind);
     let _ = writeln!(text, "  data     {}", data.display());
     if is_embedded_default(config)
         && let Ok(subscribers) = std::fs::read_to_string(data.join(FILE))
     {
-        let _ = writeln!(text, "  subscribers (user, password; also in {}):", data.join(FILE).display());
+        let _ = writeln!(
+            text,
+            "  subscribers (user, password; also in {}):",
+            data.join(FILE).display()
+        );
         for line in subscribers.lines() {
             let _ = writeln!(text, "    {line}");
         }
-        let _ = writeln!(text, "  dial     100, 101, 102 each other; 600 echo test; 601 a prompt;");
-        let _ = writeln!(text, "           602 record and listen; 8100, 8101, 8102 a recorded call");
+        let _ = writeln!(
+            text,
+            "  dial     100, 101, 102 each other; 600 echo test; 601 a prompt;"
+        );
+        let _ = writeln!(
+            text,
+            "           602 record and listen; 8100, 8101, 8102 a recorded call"
+        );
     }
     text
 }

@@ -34,7 +34,10 @@ pub(crate) async fn run(config: &Config, command: Command) -> anyhow::Result<Exi
     match command {
         Command::Show { context, lua } => {
             let Some(found) = plan.context(&context) else {
-                let mut known: Vec<_> = plan.contexts().map(|context| context.name.to_string()).collect();
+                let mut known: Vec<_> = plan
+                    .contexts()
+                    .map(|context| context.name.to_string())
+                    .collect();
                 known.sort();
                 bail!("no context \"{context}\"; there are: {}", known.join(", "));
             };
@@ -42,8 +45,15 @@ pub(crate) async fn run(config: &Config, command: Command) -> anyhow::Result<Exi
                 println!("{}", found.lua);
             } else {
                 for step in &found.steps {
-                    let label = step.label.as_deref().map(|label| format!("({label})")).unwrap_or_default();
-                    println!("{},{}{label},{}({})  ; {}", step.exten, step.priority, step.app, step.appdata, step.origin);
+                    let label = step
+                        .label
+                        .as_deref()
+                        .map(|label| format!("({label})"))
+                        .unwrap_or_default();
+                    println!(
+                        "{},{}{label},{}({})  ; {}",
+                        step.exten, step.priority, step.app, step.appdata, step.origin
+                    );
                 }
             }
         }
@@ -60,7 +70,11 @@ pub(crate) async fn run(config: &Config, command: Command) -> anyhow::Result<Exi
             for problem in &plan.problems {
                 println!("{problem}");
             }
-            if plan.problems.iter().any(|problem| problem.severity == Severity::Error) {
+            if plan
+                .problems
+                .iter()
+                .any(|problem| problem.severity == Severity::Error)
+            {
                 return Ok(ExitCode::FAILURE);
             }
             println!("{} warnings, no errors", plan.problems.len());

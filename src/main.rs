@@ -92,7 +92,9 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }
         Command::Check => runtime.block_on(check::check(&config)),
         Command::Dialplan { command } => runtime.block_on(dialplan::run(&config, command)),
-        Command::Db { command: DbCommand::Migrate } => runtime.block_on(async {
+        Command::Db {
+            command: DbCommand::Migrate,
+        } => runtime.block_on(async {
             let store = open_store(&config).await?;
             for problem in store.migrate().await? {
                 println!("{problem}");

@@ -37,7 +37,8 @@ struct Keeping {
 
 pub(crate) fn serve(config: Config, runtime: &Runtime) -> anyhow::Result<ExitCode> {
     let config = Arc::new(config);
-    let paths = Paths::new(&config).with_context(|| format!("data directory {}", config.data.0.display()))?;
+    let paths = Paths::new(&config)
+        .with_context(|| format!("data directory {}", config.data.0.display()))?;
     let cores = cores(&config)?;
     // Everything that another program can be in the way of comes first.
     let listeners = Listeners::bind(&config, cores.len())?;
@@ -50,7 +51,8 @@ pub(crate) fn serve(config: Config, runtime: &Runtime) -> anyhow::Result<ExitCod
             ..strowger_scripting::Limits::default()
         },
     );
-    let (writer_handle, writer) = writer::spawn(WriterConfig::default()).context("cannot start the file thread")?;
+    let (writer_handle, writer) =
+        writer::spawn(WriterConfig::default()).context("cannot start the file thread")?;
     let (first, last) = config.rtp.range()?;
     let port_ranges = PortRange::new(first, last).split(cores.len());
     let inboxes: Vec<_> = cores.iter().map(|_| Arc::new(Inbox::default())).collect();
@@ -58,7 +60,12 @@ pub(crate) fn serve(config: Config, runtime: &Runtime) -> anyhow::Result<ExitCod
     let mut shards: Vec<RunningShard> = Vec::new();
     let mut media: Vec<WorkerControl> = Vec::new();
     let mut sources = Vec::new();
-    let parts = cores.iter().zip(port_ranges).zip(listeners.shards).zip(inboxes).enumerate();
+    let parts = cores
+        .iter()
+        .zip(port_ranges)
+        .zip(listeners.shards)
+        .zip(inboxes)
+        .enumerate();
     for (index, (((core, ports), sockets), inbox)) in parts {
         let worker = worker::spawn(
             WorkerConfig {
@@ -69,7 +76,9 @@ pub(crate) fn serve(config: Config, runtime: &Runtime) -> anyhow::Result<ExitCod
             },
             writer_handle.clone(),
         )
-        .with_context(|| format!("cannot start media thread {index} (io_uring of Linux 6.1 or newer is needed)"))?;
+        .with_context(|| {
+            format!("cannot start media thread {index} (io_uring of Linux 6.1 or newer is needed)")
+        })?;
         let (handle, media_counters, control) = worker.split();
         media.push(control);
         let counters = Arc::new(ShardCounters::default());
@@ -88,7 +97,11 @@ pub(crate) fn serve(config: Config, runtime: &Runtime) -> anyhow::Result<ExitCod
         })
         .with_context(|| format!("cannot start signalling thread {index}"))?;
         shards.push(running);
-        sources.push(ShardSource { counters, inbox, media: Box::new(move || media_counters.snapshot()) });
+        sources.push(ShardSource {
+            counters,
+            inbox,
+            media: Box::new(move || media_counters.snapshot()),
+        });
     }
     let sources = Arc::new(Sources {
         shared: Arc::clone(&shared),
@@ -143,16 +156,25 @@ impl Listeners {
     fn bind(config: &Config, count: usize) -> anyhow::Result<Self> {
         let mut shards: Vec<ShardSockets> = (0..count).map(|_| (Vec::new(), Vec::new())).collect();
         for address in &config.sip.udp {
-            for (shard, socket) in shards.iter_mut().zip(bind::udp_for_shards(*address, count)?) {
+            for (shard, socket) in shards
+                .iter_mut()
+                .zip(bind::udp_for_shards(*address, count)?)
+            {
                 shard.0.push(socket);
             }
         }
         for address in &config.sip.tcp {
-            for (shard, listener) in shards.iter_mut().zip(bind::tcp_for_shards(*address, count)?) {
+            for (shard, listener) in shards
+                .iter_mut()
+                .zip(bind::tcp_for_shards(*address, count)?)
+            {
                 shard.1.push(listener);
             }
         }
-        Ok(Self { shards, http: strowger_api::bind(config.http.bind)? })
+        Ok(Self {
+            shards,
+            http: strowger_api::bind(config.http.bind)?,
+        })
     }
 }
 
@@ -166,8 +188,11 @@ async fn open(config: &Arc<Config>, paths: &Paths) -> anyhow::Result<(Arc<Shared
     if demo::is_embedded_default(config) {
         demo::seed(&store, config).await?;
     }
-    let (realtime, problems) =
-        Realtime::start(store.clone(), Duration::from_millis(config.database.refresh_ms)).await?;
+    let (realtime, problems) = Realtime::start(
+        store.clone(),
+        Duration::from_millis(config.database.refresh_ms),
+    )
+    .await?;
     for problem in problems {
         tracing::warn!("database: {problem}");
     }
@@ -177,7 +202,10 @@ async fn open(config: &Arc<Config>, paths: &Paths) -> anyhow::Result<(Arc<Shared
     let astdb = AstDb::open(&paths.data.join("astdb.sqlite3"))?;
     let writer = ContactWriter::spawn(store);
     let contacts = Arc::new(Contacts::new("", Box::new(writer.clone())));
-    let restored = contacts.restore(&realtime.current().contacts, strowger_core::endpoint::contacts::epoch_now());
+    let restored = contacts.restore(
+        &realtime.current().contacts,
+        strowger_core::endpoint::contacts::epoch_now(),
+    );
     tracing::info!(restored, "registrations restored");
     let control = tokio::runtime::Handle::current();
     let sounds = Arc::new(SoundStore::new(paths.sounds.clone(), control.clone()));
@@ -191,21 +219,36 @@ async fn open(config: &Arc<Config>, paths: &Paths) -> anyhow::Result<(Arc<Shared
         cdr.clone(),
         control,
     );
-    Ok((shared, Keeping { cdr, contacts: writer, astdb, realtime }))
+    Ok((
+        shared,
+        Keeping {
+            cdr,
+            contacts: writer,
+            astdb,
+            realtime,
+        },
+    ))
 }
 
 fn process_numbers(
     keeping: &Keeping,
     plans: &Arc<strowger_scripting::Plans>,
 ) -> Vec<(&'static str, strowger_api::Numbers)> {
-    let (cdr, contacts, astdb, realtime) =
-        (keeping.cdr.clone(), keeping.contacts.clone(), keeping.astdb.clone(), keeping.realtime.clone());
+    let (cdr, contacts, astdb, realtime) = (
+        keeping.cdr.clone(),
+        keeping.contacts.clone(),
+        keeping.astdb.clone(),
+        keeping.realtime.clone(),
+    );
     let plans = Arc::clone(plans);
     vec![
         ("cdr_spool", Box::new(move || cdr.counters())),
         ("contact_writer", Box::new(move || contacts.counters())),
         ("astdb", Box::new(move || astdb.counters())),
-        ("database", Box::new(move || vec![("up", u64::from(realtime.healthy()))])),
+        (
+            "database",
+            Box::new(move || vec![("up", u64::from(realtime.healthy()))]),
+        ),
         (
             "dialplan",
             Box::new(move || {
@@ -256,7 +299,10 @@ async fn wait_for_end(shared: &Arc<Shared>, config: &Config) -> bool {
             return shared.channels() == 0;
         }
         shared.drain();
-        tracing::info!(channels = shared.channels(), "draining: no new calls are taken");
+        tracing::info!(
+            channels = shared.channels(),
+            "draining: no new calls are taken"
+        );
         limit = Some(Instant::now() + Duration::from_secs(config.limits.drain_s));
     }
 }

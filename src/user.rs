@@ -26,11 +26,18 @@ pub(crate) fn random_password() -> anyhow::Result<String> {
     const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let mut bytes = [0u8; 20];
     getrandom::fill(&mut bytes).context("no random numbers from the kernel")?;
-    Ok(bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect())
+    Ok(bytes
+        .iter()
+        .map(|byte| char::from(LETTERS[usize::from(byte % 32)]))
+        .collect())
 }
 
 pub(crate) async fn run(config: &Config, command: Command) -> anyhow::Result<ExitCode> {
-    let Command::Add { name, password, context } = command;
+    let Command::Add {
+        name,
+        password,
+        context,
+    } = command;
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if name.is_empty() || name.len() > 80 || !name.chars().all(plain) {
         bail!("\"{name}\" is no subscriber name: 1 to 80 letters, digits and . _ - are allowed");
@@ -46,7 +53,10 @@ pub(crate) async fn run(config: &Config, command: Command) -> anyhow::Result<Exi
     };
     let callerid = format!("{name} <{name}>");
     if !strowger_store::add_subscriber(&store, &name, &password, &context, &callerid).await? {
-        bail!("subscriber \"{name}\" exists already in {}; nothing was changed", store.target());
+        bail!(
+            "subscriber \"{name}\" exists already in {}; nothing was changed",
+            store.target()
+        );
     }
     println!("{name} {password}");
     Ok(ExitCode::SUCCESS)

@@ -39,7 +39,9 @@ pub struct Sources {
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address).map_err(|error| {
         let what = match error.kind() {
-            io::ErrorKind::AddrInUse => "is in use by another program; stop it or choose another port".to_owned(),
+            io::ErrorKind::AddrInUse => {
+                "is in use by another program; stop it or choose another port".to_owned()
+            }
             io::ErrorKind::AddrNotAvailable => "is no address of this machine".to_owned(),
             _ => error.to_string(),
         };
@@ -59,12 +61,17 @@ pub async fn serve(listener: TcpListener, sources: Arc<Sources>) -> io::Result<(
             .body(metrics::page(&metrics_sources))
             .unwrap_or_default()
     });
-    let health = warp::path!("healthz").and(warp::get()).map(|| "ok\n".to_owned());
+    let health = warp::path!("healthz")
+        .and(warp::get())
+        .map(|| "ok\n".to_owned());
     let ready = warp::path!("readyz").and(warp::get()).map(move || {
         let (status, text) = readiness(&sources);
         warp::reply::with_status(text.to_owned(), status)
     });
-    warp::serve(metrics.or(health).or(ready)).incoming(listener).run().await;
+    warp::serve(metrics.or(health).or(ready))
+        .incoming(listener)
+        .run()
+        .await;
     Ok(())
 }
 

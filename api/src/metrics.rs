@@ -8,17 +8,45 @@ use crate::Sources;
 pub(crate) fn page(sources: &Sources) -> String {
     let mut page = String::with_capacity(16 * 1024);
     let shared = &sources.shared;
-    gauge(&mut page, "strowger_channels", "Channels alive", shared.channels() as u64);
-    counter(&mut page, "strowger_calls_processed_total", "Incoming calls taken", shared.calls_processed());
-    gauge(&mut page, "strowger_uptime_seconds", "Seconds since start", shared.started_at.elapsed().as_secs());
-    gauge(&mut page, "strowger_draining", "1 while no new calls are taken", u64::from(shared.draining()));
-    let shards: Vec<_> = sources.shards.iter().map(|shard| shard.counters.snapshot()).collect();
+    gauge(
+        &mut page,
+        "strowger_channels",
+        "Channels alive",
+        shared.channels() as u64,
+    );
+    counter(
+        &mut page,
+        "strowger_calls_processed_total",
+        "Incoming calls taken",
+        shared.calls_processed(),
+    );
+    gauge(
+        &mut page,
+        "strowger_uptime_seconds",
+        "Seconds since start",
+        shared.started_at.elapsed().as_secs(),
+    );
+    gauge(
+        &mut page,
+        "strowger_draining",
+        "1 while no new calls are taken",
+        u64::from(shared.draining()),
+    );
+    let shards: Vec<_> = sources
+        .shards
+        .iter()
+        .map(|shard| shard.counters.snapshot())
+        .collect();
     by_shard(&mut page, "strowger_", &shards);
     let media: Vec<_> = sources.shards.iter().map(|shard| (shard.media)()).collect();
     by_shard(&mut page, "strowger_media_", &media);
     let _ = writeln!(page, "# TYPE strowger_inbox_waiting gauge");
     for (index, shard) in sources.shards.iter().enumerate() {
-        let _ = writeln!(page, "strowger_inbox_waiting{{shard=\"{index}\"}} {}", shard.inbox.len());
+        let _ = writeln!(
+            page,
+            "strowger_inbox_waiting{{shard=\"{index}\"}} {}",
+            shard.inbox.len()
+        );
     }
     for (prefix, numbers) in &sources.process {
         for (name, value) in numbers() {
@@ -30,11 +58,17 @@ pub(crate) fn page(sources: &Sources) -> String {
 }
 
 fn gauge(page: &mut String, name: &str, help: &str, value: u64) {
-    let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+    let _ = writeln!(
+        page,
+        "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}"
+    );
 }
 
 fn counter(page: &mut String, name: &str, help: &str, value: u64) {
-    let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}");
+    let _ = writeln!(
+        page,
+        "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}"
+    );
 }
 
 /// One series for each name and shard, grouped by name as the format wants.
@@ -57,7 +91,11 @@ mod tests {
     #[test]
     fn series_of_one_name_stand_together_with_their_shard() {
         let mut page = String::new();
-        by_shard(&mut page, "x_", &[vec![("a", 1), ("b", 2)], vec![("a", 3), ("b", 4)]]);
+        by_shard(
+            &mut page,
+            "x_",
+            &[vec![("a", 1), ("b", 2)], vec![("a", 3), ("b", 4)]],
+        );
         let expected = "# TYPE x_a_total untyped\nx_a_total{shard=\"0\"} 1\nx_a_total{shard=\"1\"} 3\n\
                         # TYPE x_b_total untyped\nx_b_total{shard=\"0\"} 2\nx_b_total{shard=\"1\"} 4\n";
         assert_eq!(page, expected);

@@ -142,12 +142,19 @@ impl CallRecords {
         self.open.truncate(1);
         let first = self.open[0].clone();
         for (index, (channel, accountcode)) in legs.iter().enumerate() {
-            let destination = Some(Destination { channel: channel.clone(), accountcode: accountcode.clone() });
+            let destination = Some(Destination {
+                channel: channel.clone(),
+                accountcode: accountcode.clone(),
+            });
             if index == 0 {
                 self.open[0].destination = destination;
             } else {
                 let sequence = self.sequence();
-                self.open.push(Record { destination, sequence, ..first.clone() });
+                self.open.push(Record {
+                    destination,
+                    sequence,
+                    ..first.clone()
+                });
             }
         }
     }
@@ -155,7 +162,12 @@ impl CallRecords {
     /// A dialled channel ended without an answer.
     pub fn dial_leg_ended(&mut self, channel: &str, disposition: Disposition) {
         for record in &mut self.open {
-            if record.destination.as_ref().is_some_and(|to| to.channel == channel) && record.disposition.is_none() {
+            if record
+                .destination
+                .as_ref()
+                .is_some_and(|to| to.channel == channel)
+                && record.disposition.is_none()
+            {
                 record.disposition = Some(disposition);
             }
         }
@@ -163,7 +175,12 @@ impl CallRecords {
 
     /// A dialled channel answered: the others of this Dial leave no record.
     pub fn dial_answered(&mut self, channel: &str, now: SystemTime) {
-        self.open.retain(|record| record.destination.as_ref().is_none_or(|to| to.channel == channel));
+        self.open.retain(|record| {
+            record
+                .destination
+                .as_ref()
+                .is_none_or(|to| to.channel == channel)
+        });
         for record in &mut self.open {
             record.disposition = Some(Disposition::Answered);
             record.answer.get_or_insert(now);
@@ -199,8 +216,16 @@ impl CallRecords {
         }
     }
 
-    fn render(&self, record: &Record, now: SystemTime, disposition: Disposition, party: &PartyA) -> Cdr {
-        let answer = (disposition == Disposition::Answered).then_some(record.answer).flatten();
+    fn render(
+        &self,
+        record: &Record,
+        now: SystemTime,
+        disposition: Disposition,
+        party: &PartyA,
+    ) -> Cdr {
+        let answer = (disposition == Disposition::Answered)
+            .then_some(record.answer)
+            .flatten();
         let (dstchannel, peer) = record
             .destination
             .as_ref()
@@ -208,7 +233,11 @@ impl CallRecords {
             .unwrap_or_default();
         Cdr {
             accountcode: party.accountcode.clone(),
-            peeraccount: if self.peeraccount.is_empty() { peer } else { self.peeraccount.clone() },
+            peeraccount: if self.peeraccount.is_empty() {
+                peer
+            } else {
+                self.peeraccount.clone()
+            },
             src: party.src.clone(),
             dst: party.dst.clone(),
             dcontext: party.dcontext.clone(),
@@ -220,8 +249,13 @@ impl CallRecords {
             start_us: micros(record.start),
             answer_us: answer.map(micros),
             end_us: micros(now),
-            duration: now.duration_since(record.start).unwrap_or_default().as_secs() as i64,
-            billsec: answer.map_or(0, |at| now.duration_since(at).unwrap_or_default().as_secs() as i64),
+            duration: now
+                .duration_since(record.start)
+                .unwrap_or_default()
+                .as_secs() as i64,
+            billsec: answer.map_or(0, |at| {
+                now.duration_since(at).unwrap_or_default().as_secs() as i64
+            }),
             disposition: disposition.as_str().to_owned(),
             amaflags: party.amaflags.clone(),
             userfield: self.userfield.clone(),
@@ -263,7 +297,11 @@ impl CallRecords {
         let time = |at: SystemTime| if raw { epoch(at) } else { local_time(at) };
         let span = |from: SystemTime| {
             let length = now.duration_since(from).unwrap_or_default();
-            if float { format!("{:.6}", length.as_secs_f64()) } else { length.as_secs().to_string() }
+            if float {
+                format!("{:.6}", length.as_secs_f64())
+            } else {
+                length.as_secs().to_string()
+            }
         };
         Some(match name.to_ascii_lowercase().as_str() {
             "accountcode" => cdr.accountcode,
@@ -303,14 +341,19 @@ impl CallRecords {
         match name.to_ascii_lowercase().as_str() {
             "userfield" => value.clone_into(&mut self.userfield),
             "peeraccount" => value.clone_into(&mut self.peeraccount),
-            "channel" | "dstchannel" | "src" | "dst" | "dcontext" | "clid" | "lastapp" | "lastdata" | "start"
-            | "answer" | "end" | "duration" | "billsec" | "disposition" | "uniqueid" | "linkedid" | "sequence" => {
+            "channel" | "dstchannel" | "src" | "dst" | "dcontext" | "clid" | "lastapp"
+            | "lastdata" | "start" | "answer" | "end" | "duration" | "billsec" | "disposition"
+            | "uniqueid" | "linkedid" | "sequence" => {
                 return Err(format!(
                     "CDR({name}) is read-only; writable are accountcode, amaflags, userfield, peeraccount and your own names"
                 ));
             }
             _ => {
-                if let Some(entry) = self.custom.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
+                if let Some(entry) = self
+                    .custom
+                    .iter_mut()
+                    .find(|(known, _)| known.eq_ignore_ascii_case(name))
+                {
                     value.clone_into(&mut entry.1);
                 } else if self.custom.len() < CUSTOM_MAX {
                     self.custom.push((name.to_owned(), value.to_owned()));
@@ -324,16 +367,22 @@ impl CallRecords {
 }
 
 fn micros(at: SystemTime) -> i64 {
-    at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros() as i64
+    at.duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_micros() as i64
 }
 
 fn epoch(at: SystemTime) -> String {
-    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = at
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     format!("{}.{:06}", since.as_secs(), since.subsec_micros())
 }
 
 fn local_time(at: SystemTime) -> String {
-    chrono::DateTime::<chrono::Local>::from(at).format("%Y-%m-%d %H:%M:%S").to_string()
+    chrono::DateTime::<chrono::Local>::from(at)
+        .format("%Y-%m-%d %H:%M:%S")
+        .to_string()
 }
 
 #[cfg(test)]
@@ -353,7 +402,10 @@ mod tests {
     }
 
     fn party() -> PartyA {
-        PartyA { channel: "PJSIP/100-00000000".to_owned(), ..PartyA::default() }
+        PartyA {
+            channel: "PJSIP/100-00000000".to_owned(),
+            ..PartyA::default()
+        }
     }
 
     fn begun() -> CallRecords {
@@ -376,7 +428,10 @@ mod tests {
         let all = records.close(at(10), &party());
         assert_eq!(all.len(), 1);
         assert_eq!(all[0].disposition, "ANSWERED");
-        assert_eq!((all[0].start_us, all[0].answer_us, all[0].end_us), (micros(at(0)), Some(micros(at(4))), micros(at(10))));
+        assert_eq!(
+            (all[0].start_us, all[0].answer_us, all[0].end_us),
+            (micros(at(0)), Some(micros(at(4))), micros(at(10)))
+        );
         assert_eq!((all[0].duration, all[0].billsec), (10, 6));
         assert_eq!(all[0].dstchannel, "PJSIP/101-00000001");
     }
@@ -388,7 +443,12 @@ mod tests {
         records.dial_leg_ended("B", Disposition::Busy);
         records.dial_answered("C", at(3));
         let all = records.close(at(5), &party());
-        assert_eq!(all.iter().map(|cdr| cdr.dstchannel.as_str()).collect::<Vec<_>>(), ["C"]);
+        assert_eq!(
+            all.iter()
+                .map(|cdr| cdr.dstchannel.as_str())
+                .collect::<Vec<_>>(),
+            ["C"]
+        );
     }
 
     #[test]
@@ -399,7 +459,16 @@ mod tests {
         records.dial_leg_ended("C", Disposition::NoAnswer);
         records.dial_end(at(5), &party());
         let all = records.close(at(6), &party());
-        let seen: Vec<_> = all.iter().map(|cdr| (cdr.dstchannel.as_str(), cdr.disposition.as_str(), cdr.answer_us)).collect();
+        let seen: Vec<_> = all
+            .iter()
+            .map(|cdr| {
+                (
+                    cdr.dstchannel.as_str(),
+                    cdr.disposition.as_str(),
+                    cdr.answer_us,
+                )
+            })
+            .collect();
         assert_eq!(seen, [("B", "BUSY", None), ("C", "NO ANSWER", None)]);
         assert_ne!(all[0].sequence, all[1].sequence);
     }
@@ -415,7 +484,9 @@ mod tests {
         records.dial_answered("T", at(20));
         let all = records.close(at(30), &party());
         assert_eq!(
-            all.iter().map(|cdr| (cdr.dstchannel.as_str(), cdr.disposition.as_str())).collect::<Vec<_>>(),
+            all.iter()
+                .map(|cdr| (cdr.dstchannel.as_str(), cdr.disposition.as_str()))
+                .collect::<Vec<_>>(),
             [("B", "NO ANSWER"), ("T", "ANSWERED")]
         );
     }
@@ -432,7 +503,10 @@ mod tests {
         records.set_last("Echo", "");
         let all = records.close(at(9), &party());
         assert_eq!(all.len(), 1);
-        assert_eq!((all[0].dstchannel.as_str(), all[0].lastapp.as_str()), ("", "Echo"));
+        assert_eq!(
+            (all[0].dstchannel.as_str(), all[0].lastapp.as_str()),
+            ("", "Echo")
+        );
     }
 
     #[test]
@@ -440,9 +514,15 @@ mod tests {
         let mut records = begun();
         assert!(records.set_field("dst", "1").is_err());
         assert!(records.set_field("source", "web").is_ok());
-        assert_eq!(records.field("source", &party(), false, false).as_deref(), Some("web"));
+        assert_eq!(
+            records.field("source", &party(), false, false).as_deref(),
+            Some("web")
+        );
         records.set_answered(at(1));
-        assert_eq!(records.close(at(2), &party())[0].custom, [("source".to_owned(), "web".to_owned())]);
+        assert_eq!(
+            records.close(at(2), &party())[0].custom,
+            [("source".to_owned(), "web".to_owned())]
+        );
         assert!(records.set_field("userfield", "late").is_err());
         assert!(records.close(at(3), &party()).is_empty());
     }

@@ -8,14 +8,26 @@ use serde::Deserialize;
 
 /// Sections whose keys may come from `STROWGER_SECTION_KEY`.
 const SECTIONS: &[&str] = &[
-    "database", "shards", "sip", "rtp", "http", "manager", "dialplan", "recording", "limits", "log",
+    "database",
+    "shards",
+    "sip",
+    "rtp",
+    "http",
+    "manager",
+    "dialplan",
+    "recording",
+    "limits",
+    "log",
 ];
 
 /// Why a configuration is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("configuration file {path}: {source}")]
-    Read { path: PathBuf, source: std::io::Error },
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("configuration {origin}: {message}")]
     Parse { origin: String, message: String },
     #[error("configuration key {key}: {message}")]
@@ -62,7 +74,10 @@ pub struct Database {
 
 impl Default for Database {
     fn default() -> Self {
-        Self { url: "sqlite://strowger.db".to_owned(), refresh_ms: 1000 }
+        Self {
+            url: "sqlite://strowger.db".to_owned(),
+            refresh_ms: 1000,
+        }
     }
 }
 
@@ -86,9 +101,9 @@ impl<'de> Deserialize<'de> for Cores {
             Form::Word(word) => Err(serde::de::Error::custom(format!(
                 "\"{word}\" is not known: \"all\" or a list of core numbers such as [0, 2]"
             ))),
-            Form::List(list) if list.is_empty() => {
-                Err(serde::de::Error::custom("the list of cores is empty: name at least one, or \"all\""))
-            }
+            Form::List(list) if list.is_empty() => Err(serde::de::Error::custom(
+                "the list of cores is empty: name at least one, or \"all\"",
+            )),
             Form::List(list) => Ok(Self::List(list)),
         }
     }
@@ -105,7 +120,10 @@ pub struct Shards {
 
 impl Default for Shards {
     fn default() -> Self {
-        Self { cores: Cores::All, realtime: true }
+        Self {
+            cores: Cores::All,
+            realtime: true,
+        }
     }
 }
 
@@ -147,7 +165,10 @@ pub struct Rtp {
 
 impl Default for Rtp {
     fn default() -> Self {
-        Self { ports: "10000-20000".to_owned(), address: String::new() }
+        Self {
+            ports: "10000-20000".to_owned(),
+            address: String::new(),
+        }
     }
 }
 
@@ -156,11 +177,23 @@ impl Rtp {
     pub fn range(&self) -> Result<(u16, u16), ConfigError> {
         let wrong = |message: &str| ConfigError::Value {
             key: "rtp.ports",
-            message: format!("\"{}\" {message}; right is for example \"10000-20000\"", self.ports),
+            message: format!(
+                "\"{}\" {message}; right is for example \"10000-20000\"",
+                self.ports
+            ),
         };
-        let (first, last) = self.ports.split_once('-').ok_or_else(|| wrong("is not a range"))?;
-        let first: u16 = first.trim().parse().map_err(|_| wrong("does not begin with a port (1 to 65535)"))?;
-        let last: u16 = last.trim().parse().map_err(|_| wrong("does not end with a port (1 to 65535)"))?;
+        let (first, last) = self
+            .ports
+            .split_once('-')
+            .ok_or_else(|| wrong("is not a range"))?;
+        let first: u16 = first
+            .trim()
+            .parse()
+            .map_err(|_| wrong("does not begin with a port (1 to 65535)"))?;
+        let last: u16 = last
+            .trim()
+            .parse()
+            .map_err(|_| wrong("does not end with a port (1 to 65535)"))?;
         if first == 0 || last < first.saturating_add(3) {
             return Err(wrong("holds fewer than two port pairs"));
         }
@@ -172,10 +205,13 @@ impl Rtp {
         if self.address.is_empty() {
             return Ok(None);
         }
-        self.address.parse().map(Some).map_err(|_| ConfigError::Value {
-            key: "rtp.address",
-            message: format!("\"{}\" is not an IP address", self.address),
-        })
+        self.address
+            .parse()
+            .map(Some)
+            .map_err(|_| ConfigError::Value {
+                key: "rtp.address",
+                message: format!("\"{}\" is not an IP address", self.address),
+            })
     }
 }
 
@@ -187,7 +223,9 @@ pub struct Http {
 
 impl Default for Http {
     fn default() -> Self {
-        Self { bind: SocketAddr::from(([127, 0, 0, 1], 8088)) }
+        Self {
+            bind: SocketAddr::from(([127, 0, 0, 1], 8088)),
+        }
     }
 }
 
@@ -199,7 +237,9 @@ pub struct Manager {
 
 impl Default for Manager {
     fn default() -> Self {
-        Self { bind: SocketAddr::from(([127, 0, 0, 1], 5038)) }
+        Self {
+            bind: SocketAddr::from(([127, 0, 0, 1], 5038)),
+        }
     }
 }
 
@@ -214,7 +254,10 @@ pub struct DialplanConfig {
 
 impl Default for DialplanConfig {
     fn default() -> Self {
-        Self { lua: PathBuf::from("dialplan"), memory_mib: 256 }
+        Self {
+            lua: PathBuf::from("dialplan"),
+            memory_mib: 256,
+        }
     }
 }
 
@@ -227,7 +270,9 @@ pub struct Recording {
 
 impl Default for Recording {
     fn default() -> Self {
-        Self { directory: PathBuf::from("monitor") }
+        Self {
+            directory: PathBuf::from("monitor"),
+        }
     }
 }
 
@@ -244,7 +289,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { calls: 0, calls_per_second: 0, drain_s: 600 }
+        Self {
+            calls: 0,
+            calls_per_second: 0,
+            drain_s: 600,
+        }
     }
 }
 
@@ -266,7 +315,10 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: "info".to_owned(), format: LogFormat::Text }
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Text,
+        }
     }
 }
 
@@ -279,8 +331,10 @@ impl Config {
         let (text, origin) = match path {
             None => (String::new(), "defaults".to_owned()),
             Some(path) => (
-                std::fs::read_to_string(path)
-                    .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?,
+                std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+                    path: path.to_owned(),
+                    source,
+                })?,
                 path.display().to_string(),
             ),
         };
@@ -303,10 +357,13 @@ impl Config {
         for (name, value) in environment {
             apply_variable(&mut table, &name, &value);
         }
-        let config: Self = table.try_into().map_err(|error: toml::de::Error| ConfigError::Parse {
-            origin: format!("{origin} with the STROWGER_* environment"),
-            message: error.to_string().trim().to_owned(),
-        })?;
+        let config: Self =
+            table
+                .try_into()
+                .map_err(|error: toml::de::Error| ConfigError::Parse {
+                    origin: format!("{origin} with the STROWGER_* environment"),
+                    message: error.to_string().trim().to_owned(),
+                })?;
         config.validate()?;
         Ok(config)
     }
@@ -317,7 +374,12 @@ impl Config {
         within("database.refresh_ms", self.database.refresh_ms, 100, 60_000)?;
         within("sip.timer_t1_ms", self.sip.timer_t1_ms, 50, 5000)?;
         within("sip.timer_b_ms", self.sip.timer_b_ms, 1000, 300_000)?;
-        within("dialplan.memory_mib", self.dialplan.memory_mib as u64, 16, 65_536)?;
+        within(
+            "dialplan.memory_mib",
+            self.dialplan.memory_mib as u64,
+            16,
+            65_536,
+        )?;
         if self.sip.udp.is_empty() && self.sip.tcp.is_empty() {
             return Err(ConfigError::Value {
                 key: "sip.udp",
@@ -332,11 +394,16 @@ fn within(key: &'static str, value: u64, least: u64, most: u64) -> Result<(), Co
     if (least..=most).contains(&value) {
         return Ok(());
     }
-    Err(ConfigError::Value { key, message: format!("{value} is outside {least} to {most}") })
+    Err(ConfigError::Value {
+        key,
+        message: format!("{value} is outside {least} to {most}"),
+    })
 }
 
 fn apply_variable(table: &mut toml::Table, name: &str, value: &str) {
-    let Some(rest) = name.strip_prefix("STROWGER_") else { return };
+    let Some(rest) = name.strip_prefix("STROWGER_") else {
+        return;
+    };
     let rest = rest.to_ascii_lowercase();
     let parsed = format!("v = {value}")
         .parse::<toml::Table>()
@@ -347,7 +414,9 @@ fn apply_variable(table: &mut toml::Table, name: &str, value: &str) {
         table.insert(rest, text);
         return;
     }
-    let Some((section, key)) = rest.split_once('_') else { return };
+    let Some((section, key)) = rest.split_once('_') else {
+        return;
+    };
     if !SECTIONS.contains(&section) || key.is_empty() {
         return;
     }
@@ -379,7 +448,9 @@ mod tests {
         Config::parse(
             text,
             "test",
-            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+            environment
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
         )
     }
 

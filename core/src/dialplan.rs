@@ -43,8 +43,14 @@ pub trait Dialplan {
     fn run(&self, channel: Channel) -> LocalFuture<()>;
 
     /// Runs `Gosub(location(arguments))` on a channel that is not in the dialplan, and comes back.
-    fn subroutine(&self, channel: Channel, location: Location, arguments: Vec<String>) -> LocalFuture<SubroutineEnd>;
+    fn subroutine(
+        &self,
+        channel: Channel,
+        location: Location,
+        arguments: Vec<String>,
+    ) -> LocalFuture<SubroutineEnd>;
 }
 
 /// Makes the dialplan of one shard, on that shard's thread.
-pub type DialplanFactory = Arc<dyn Fn(&Rc<Shard>) -> Result<Rc<dyn Dialplan>, String> + Send + Sync>;
+pub type DialplanFactory =
+    Arc<dyn Fn(&Rc<Shard>) -> Result<Rc<dyn Dialplan>, String> + Send + Sync>;

@@ -87,7 +87,10 @@ fn secret() -> [u8; 32] {
 
 impl Shared {
     /// Puts the shared parts together.
-    #[expect(clippy::too_many_arguments, reason = "called once, at start, with one value of each kind")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "called once, at start, with one value of each kind"
+    )]
     pub fn new(
         config: Arc<Config>,
         paths: Paths,
@@ -128,8 +131,14 @@ impl Shared {
 
     /// `<epoch seconds>.<counter>`.
     pub fn next_uniqueid(&self) -> String {
-        let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        format!("{seconds}.{}", self.uniqueid.fetch_add(1, Ordering::Relaxed))
+        let seconds = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
+        format!(
+            "{seconds}.{}",
+            self.uniqueid.fetch_add(1, Ordering::Relaxed)
+        )
     }
 
     /// The number in the next `PJSIP/<endpoint>-%08x`.

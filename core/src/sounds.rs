@@ -74,11 +74,22 @@ pub struct SoundStore {
 impl SoundStore {
     /// `root` is `<data>/sounds`; files are read on `control`.
     pub fn new(root: PathBuf, control: Handle) -> Self {
-        let tones = [Tone::Busy, Tone::Congestion, Tone::Ring, Tone::Dial, Tone::Beep]
-            .into_iter()
-            .map(|tone| (tone, Arc::new(generate(tone))))
-            .collect();
-        Self { root, control, cache: Mutex::default(), tones }
+        let tones = [
+            Tone::Busy,
+            Tone::Congestion,
+            Tone::Ring,
+            Tone::Dial,
+            Tone::Beep,
+        ]
+        .into_iter()
+        .map(|tone| (tone, Arc::new(generate(tone))))
+        .collect();
+        Self {
+            root,
+            control,
+            cache: Mutex::default(),
+            tones,
+        }
     }
 
     /// Folder of the user's own sounds.
@@ -93,7 +104,11 @@ impl SoundStore {
 
     /// The sound `name` in `language` (falling back to English and to no language). An absolute name is that file;
     /// without an extension the known ones are tried.
-    pub async fn load(self: &Arc<Self>, name: &str, language: &str) -> Result<Arc<Sound>, SoundError> {
+    pub async fn load(
+        self: &Arc<Self>,
+        name: &str,
+        language: &str,
+    ) -> Result<Arc<Sound>, SoundError> {
         let key = (name.to_owned(), language.to_owned());
         if let Some(sound) = self.trusted(&key) {
             return Ok(sound);
@@ -104,7 +119,10 @@ impl SoundStore {
             .spawn_blocking(move || this.load_now(key))
             .await
             .unwrap_or_else(|error| {
-                Err(SoundError::Unreadable { path: name_for_error, message: error.to_string() })
+                Err(SoundError::Unreadable {
+                    path: name_for_error,
+                    message: error.to_string(),
+                })
             })
     }
 
@@ -121,7 +139,11 @@ impl SoundStore {
         if safe {
             let folder = self.root.join("moh").join(class);
             if let Ok(entries) = std::fs::read_dir(&folder) {
-                names.extend(entries.flatten().map(|entry| entry.path().to_string_lossy().into_owned()));
+                names.extend(
+                    entries
+                        .flatten()
+                        .map(|entry| entry.path().to_string_lossy().into_owned()),
+                );
             }
             if names.is_empty()
                 && let Some(folder) = BUILT_IN.get_dir(format!("moh/{class}"))
@@ -140,7 +162,11 @@ impl SoundStore {
                 Err(error) => tracing::warn!(%error, class, "music on hold"),
             }
         }
-        if sounds.is_empty() { Err(SoundError::NoMusic(class.to_owned())) } else { Ok(sounds) }
+        if sounds.is_empty() {
+            Err(SoundError::NoMusic(class.to_owned()))
+        } else {
+            Ok(sounds)
+        }
     }
 
     fn trusted(&self, key: &(String, String)) -> Option<Arc<Sound>> {
@@ -162,7 +188,9 @@ impl SoundStore {
     fn load_now(&self, key: (String, String)) -> Result<Arc<Sound>, SoundError> {
         let found = self.find(&key.0, &key.1)?;
         let modified = match &found {
-            Found::File(path) => std::fs::metadata(path).ok().and_then(|meta| meta.modified().ok()),
+            Found::File(path) => std::fs::metadata(path)
+                .ok()
+                .and_then(|meta| meta.modified().ok()),
             Found::BuiltIn(_) => None,
         };
         let path = match &found {
@@ -174,7 +202,8 @@ impl SoundStore {
             if let Some(cached) = cache.entries.get_mut(&key)
                 && cached.path == path
                 && cached.modified == modified
-                && modified.is_some_and(|at| at.elapsed().is_ok_and(|age| age > Duration::from_secs(2)))
+                && modified
+                    .is_some_and(|at| at.elapsed().is_ok_and(|age| age > Duration::from_secs(2)))
             {
                 cached.checked = Instant::now();
                 return Ok(Arc::clone(&cached.sound));
@@ -185,14 +214,24 @@ impl SoundStore {
         Ok(sound)
     }
 
-    fn keep(&self, key: (String, String), sound: &Arc<Sound>, path: Option<PathBuf>, modified: Option<SystemTime>) {
+    fn keep(
+        &self,
+        key: (String, String),
+        sound: &Arc<Sound>,
+        path: Option<PathBuf>,
+        modified: Option<SystemTime>,
+    ) {
         let length = sound.samples.len();
         if length > CACHE_SAMPLES_MAX / 8 {
             return;
         }
         let mut cache = self.cache.lock();
         while cache.samples + length > CACHE_SAMPLES_MAX {
-            let oldest = cache.entries.iter().min_by_key(|(_, entry)| entry.used).map(|(key, _)| key.clone());
+            let oldest = cache
+                .entries
+                .iter()
+                .min_by_key(|(_, entry)| entry.used)
+                .map(|(key, _)| key.clone());
             let Some(oldest) = oldest else { break };
             if let Some(gone) = cache.entries.remove(&oldest) {
                 cache.samples -= gone.sound.samples.len();
@@ -238,9 +277,17 @@ impl SoundStore {
                 }
             }
             tried.push(format!("{name}.{{{}}}", EXTENSIONS.join(",")));
-            return Err(SoundError::Missing { name: name.to_owned(), tried });
+            return Err(SoundError::Missing {
+                name: name.to_owned(),
+                tried,
+            });
         }
-        let languages = [language, language.split(['_', '-']).next().unwrap_or(""), "en", ""];
+        let languages = [
+            language,
+            language.split(['_', '-']).next().unwrap_or(""),
+            "en",
+            "",
+        ];
         for (index, language) in languages.iter().enumerate() {
             if languages[..index].contains(language) {
                 continue;
@@ -253,13 +300,20 @@ impl SoundStore {
             }
             tried.push(format!("{}.{{{}}}", base.display(), EXTENSIONS.join(",")));
             let stem = name.strip_suffix(".wav").unwrap_or(name);
-            let inside = if language.is_empty() { format!("{stem}.wav") } else { format!("{language}/{stem}.wav") };
+            let inside = if language.is_empty() {
+                format!("{stem}.wav")
+            } else {
+                format!("{language}/{stem}.wav")
+            };
             if let Some(file) = BUILT_IN.get_file(&inside) {
                 return Ok(Found::BuiltIn(file.contents()));
             }
         }
         tried.push("the built-in set".to_owned());
-        Err(SoundError::Missing { name: name.to_owned(), tried })
+        Err(SoundError::Missing {
+            name: name.to_owned(),
+            tried,
+        })
     }
 }
 
@@ -275,16 +329,27 @@ fn decode(found: &Found) -> Result<Sound, SoundError> {
             message: error.to_string(),
         }),
         Found::File(path) => {
-            let fail = |message: String| SoundError::Unreadable { path: path.display().to_string(), message };
-            let size = std::fs::metadata(path).map_err(|error| fail(error.to_string()))?.len();
+            let fail = |message: String| SoundError::Unreadable {
+                path: path.display().to_string(),
+                message,
+            };
+            let size = std::fs::metadata(path)
+                .map_err(|error| fail(error.to_string()))?
+                .len();
             if size > FILE_BYTES_MAX {
-                return Err(fail(format!("{size} bytes is more than the {FILE_BYTES_MAX} allowed")));
+                return Err(fail(format!(
+                    "{size} bytes is more than the {FILE_BYTES_MAX} allowed"
+                )));
             }
             let bytes = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
             match path.extension().and_then(|extension| extension.to_str()) {
-                Some("sln") => Sound::from_raw(RawFormat::Sln, &bytes).map_err(|error| fail(error.to_string())),
-                Some("ulaw" | "ul") => Sound::from_raw(RawFormat::Ulaw, &bytes).map_err(|error| fail(error.to_string())),
-                Some("alaw" | "al") => Sound::from_raw(RawFormat::Alaw, &bytes).map_err(|error| fail(error.to_string())),
+                Some("sln") => {
+                    Sound::from_raw(RawFormat::Sln, &bytes).map_err(|error| fail(error.to_string()))
+                }
+                Some("ulaw" | "ul") => Sound::from_raw(RawFormat::Ulaw, &bytes)
+                    .map_err(|error| fail(error.to_string())),
+                Some("alaw" | "al") => Sound::from_raw(RawFormat::Alaw, &bytes)
+                    .map_err(|error| fail(error.to_string())),
                 _ => Sound::from_wav(&bytes).map_err(|error| fail(error.to_string())),
             }
         }
@@ -304,10 +369,16 @@ fn generate(tone: Tone) -> Sound {
     let mut samples = Vec::with_capacity((on_ms + off_ms) * 8);
     for index in 0..on {
         // 10 ms ramps keep the edges from clicking.
-        let edge = if tone == Tone::Dial { 1.0 } else { (index.min(on - index) as f64 / 80.0).min(1.0) };
+        let edge = if tone == Tone::Dial {
+            1.0
+        } else {
+            (index.min(on - index) as f64 / 80.0).min(1.0)
+        };
         let phase = 2.0 * std::f64::consts::PI * frequency * index as f64 / 8000.0;
         samples.push((phase.sin() * edge * 8000.0) as i16);
     }
     samples.resize((on_ms + off_ms) * 8, 0);
-    Sound { samples: samples.into() }
+    Sound {
+        samples: samples.into(),
+    }
 }

@@ -27,7 +27,7 @@ fn priorities_run_in_order_and_the_end_of_the_extension_ends_the_call() {
     let ended = exchange.call("150", "", LONG);
     assert!(ended.status == 200 && ended.by_exchange, "{ended:?}");
     assert_eq!(exchange.global("SEEN"), "150/test/3/tester/50/3");
-    assert_eq!(exchange.global("H"), "h:150/test/3/tester/50/3:0");
+    assert_eq!(exchange.global("H"), "h:150/test/3/tester/50/3:16");
 }
 
 #[test]
@@ -415,4 +415,192 @@ fn digits_are_read_into_a_variable() {
     assert_eq!(exchange.global("CODE"), "1234/OK");
     assert_eq!(exchange.global("MORE"), "56/OK");
     assert_eq!(exchange.global("NONE"), "/TIMEOUT");
+}
+
+#[test]
+fn a_menu_is_interrupted_by_a_digit_and_collects_the_rest_of_the_number() {
+    let exchange = Exchange::start(
+        &[
+            ("100", "BackGround", "menu-test"),
+            ("100", "Set", "GLOBAL(ENDED)=yes"),
+            ("205", "Set", "GLOBAL(CHOSEN)=${EXTEN}"),
+            ("205", "Playback", "missing-test"),
+            ("205", "Set", "GLOBAL(PLAYED)=${PLAYBACKSTATUS}"),
+            ("205", "Playback", "short-test"),
+            ("205", "Set", "GLOBAL(PLAYED)=${PLAYED} ${PLAYBACKSTATUS}"),
+        ],
+        &[],
+    );
+    exchange.sound("menu-test", 8);
+    exchange.sound("short-test", 1);
+    exchange.call("100", "205", LONG);
+    assert_eq!(exchange.global("CHOSEN"), "205");
+    assert_eq!(exchange.global("PLAYED"), "FAILED SUCCESS");
+    assert_eq!(exchange.global("ENDED"), "");
+}
+
+#[test]
+fn a_call_is_refused_with_the_cause_given() {
+    let exchange = Exchange::start(
+        &[
+            ("100", "Hangup", "17"),
+            ("200", "Congestion", ""),
+            ("300", "Busy", "5"),
+            ("400", "Hangup", ""),
+            ("500", "Ringing", ""),
+            ("500", "Wait", "0.2"),
+            ("500", "Hangup", "NO_ANSWER"),
+        ],
+        &[],
+    );
+    for (exten, status) in [
+        ("100", 486),
+        ("200", 503),
+        ("300", 486),
+        ("400", 603),
+        ("500", 480),
+    ] {
+        let ended = exchange.call(exten, "", LONG);
+        assert_eq!(ended.status, status, "{exten}");
+        assert_eq!(ended.provisional.contains(&180), exten == "500", "{exten}");
+    }
+}
+
+#[test]
+fn a_connected_call_ends_at_its_limit_and_goes_on_where_options_say() {
+    let answers = Phone::start("answers", Manner::Answer(None));
+    let exchange = Exchange::start(
+        &[
+            ("100", "Dial", "PJSIP/answers,5,S(1)g"),
+            ("100", "Set", "GLOBAL(LIMIT)=${DIALSTATUS}/${ANSWEREDTIME}"),
+            ("200", "Dial", "PJSIP/answers,5,G(test^300^1)"),
+            ("300", "Set", "GLOBAL(CALLER)=${CUT(CHANNEL,-,1)}"),
+            ("300", "Set", "GLOBAL(SECOND)=${SECOND} ${CUT(CHANNEL,-,1)}"),
+            ("300", "Wait", "0.3"),
+        ],
+        &[&answers],
+    );
+    exchange.call("100", "", LONG);
+    assert_eq!(exchange.global("LIMIT"), "ANSWER/1");
+    exchange.call("200", "", LONG);
+    assert_eq!(exchange.global("CALLER"), "PJSIP/tester");
+    // The callee enters one priority later.
+    let mut second: Vec<String> = exchange
+        .global("SECOND")
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect();
+    second.sort();
+    assert_eq!(second, ["PJSIP/answers", "PJSIP/tester"]);
+}
+
+#[test]
+fn a_recording_in_several_files_begins_before_the_answer_and_has_equal_tracks() {
+    let answers = Phone::start("answers", Manner::Answer(Some(Duration::from_millis(900))));
+    let exchange = Exchange::start(
+        &[
+            (
+                "100",
+                "MixMonitor",
+                "${UNIQUEID}.wav,r(${UNIQUEID}_receive.wav)t(${UNIQUEID}_transmit.wav)i(ID)",
+            ),
+            ("100", "Set", "GLOBAL(FILE)=${MIXMONITOR_FILENAME}"),
+            ("100", "Dial", "PJSIP/answers,5,g"),
+            ("100", "StopMixMonitor", "${ID}"),
+            ("100", "Set", "GLOBAL(STOPPED)=${DIALSTATUS}"),
+            ("200", "MixMonitor", "call.gsm"),
+            ("200", "Set", "GLOBAL(WENT_ON)=yes"),
+            ("200", "MixMonitor", ""),
+            ("200", "Set", "GLOBAL(AFTER_NOTHING)=yes"),
+        ],
+        &[&answers],
+    );
+    exchange.call("100", "", LONG);
+    assert_eq!(exchange.global("STOPPED"), "ANSWER");
+    let mixed = exchange.global("FILE");
+    let stem = mixed.strip_suffix(".wav").expect("a wav file");
+    let length = |name: &str| {
+        std::fs::metadata(name)
+            .unwrap_or_else(|error| panic!("{name}: {error}"))
+            .len()
+    };
+    let lengths = [
+        length(&mixed),
+        length(&format!("{stem}_receive.wav")),
+        length(&format!("{stem}_transmit.wav")),
+    ];
+    assert!(
+        lengths
+            .iter()
+            .all(|length| (44 + 12_000..44 + 20_000).contains(length)),
+        "{lengths:?}"
+    );
+    assert!(
+        lengths
+            .iter()
+            .all(|length| length.abs_diff(lengths[0]) <= 640),
+        "{lengths:?}"
+    );
+    exchange.call("200", "", LONG);
+    assert_eq!(
+        (
+            exchange.global("WENT_ON").as_str(),
+            exchange.global("AFTER_NOTHING").as_str()
+        ),
+        ("yes", "")
+    );
+}
+
+#[test]
+fn the_message_after_the_beep_is_kept_when_the_caller_hangs_up() {
+    let exchange = Exchange::start(
+        &[
+            ("100", "NoOp", "Входящий вызов"),
+            ("100", "Goto", "message-office,s,1"),
+            ("100", "Hangup", ""),
+            (
+                "s@message-office",
+                "NoOp",
+                "Сообщение после звукового сигнала",
+            ),
+            ("s@message-office", "Answer", ""),
+            ("s@message-office", "Playback", "message-office"),
+            (
+                "s@message-office",
+                "Record",
+                "${FOLDER}/${UNIQUEID}.wav,,300,k",
+            ),
+            ("s@message-office", "Hangup", ""),
+            (
+                "h@message-office",
+                "NoOp",
+                "Отправка сообщения на электронную почту",
+            ),
+            (
+                "h@message-office",
+                "System",
+                "printf '%s|%s' '${CALLERID(number)}' \"$(stat -c %s ${FOLDER}/${UNIQUEID}.wav)\" > ${FOLDER}/mail",
+            ),
+            (
+                "h@message-office",
+                "Set",
+                "GLOBAL(SENT)=${SYSTEMSTATUS}/${RECORD_STATUS}",
+            ),
+            ("h@message-office", "Hangup", ""),
+        ],
+        &[],
+    );
+    let folder = exchange.data.path().canonicalize().expect("the folder");
+    exchange
+        .shared
+        .globals
+        .set("FOLDER", &folder.display().to_string());
+    exchange.sound("message-office", 1);
+    exchange.call("100", "", Duration::from_secs(4));
+    assert_eq!(exchange.global("SENT"), "SUCCESS/HANGUP");
+    let mail = std::fs::read_to_string(folder.join("mail")).expect("the command's output");
+    let (caller, length) = mail.split_once('|').expect("two fields");
+    assert_eq!(caller, "tester");
+    let length: u32 = length.trim().parse().expect("a length");
+    assert!(length > 44 + 16_000, "{length}");
 }

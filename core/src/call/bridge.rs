@@ -79,7 +79,9 @@ impl Channel {
         }
         peer.watched_by(None);
         let party = self.party_a();
-        self.data_mut().cdr.dial_end(std::time::SystemTime::now(), &party);
+        self.data_mut()
+            .cdr
+            .dial_end(std::time::SystemTime::now(), &party);
         end
     }
 
@@ -94,7 +96,9 @@ impl Channel {
         let started = Instant::now();
         let end_at = options.limit.map(|limit| started + limit);
         let mut warn_at = match (&options.warning, end_at) {
-            (Some(warning), Some(end)) => end.checked_sub(warning.before).filter(|at| *at >= started),
+            (Some(warning), Some(end)) => {
+                end.checked_sub(warning.before).filter(|at| *at >= started)
+            }
             _ => None,
         };
         loop {
@@ -119,7 +123,10 @@ impl Channel {
                 && now >= at
             {
                 self.warn(peer, warning);
-                warn_at = warning.repeat.filter(|every| !every.is_zero()).map(|every| at + every);
+                warn_at = warning
+                    .repeat
+                    .filter(|every| !every.is_zero())
+                    .map(|every| at + every);
             }
             let until = match (end_at, warn_at) {
                 (Some(a), Some(b)) => Some(a.min(b)),

@@ -48,10 +48,13 @@ impl Destination {
                 None => (resource, None, None),
             },
         };
-        let endpoint = snapshot.endpoints.get(name).ok_or_else(|| DestinationError::Endpoint {
-            endpoint: name.to_owned(),
-            text: text.to_owned(),
-        })?;
+        let endpoint = snapshot
+            .endpoints
+            .get(name)
+            .ok_or_else(|| DestinationError::Endpoint {
+                endpoint: name.to_owned(),
+                text: text.to_owned(),
+            })?;
         Ok(Self {
             text: text.to_owned(),
             resource: resource.to_owned(),
@@ -70,7 +73,13 @@ mod tests {
         let mut snapshot = Snapshot::default();
         let table = Arc::make_mut(&mut snapshot.endpoints);
         for id in ["100", "user-110-office", "peer-71234567890-office"] {
-            table.insert(id.to_owned(), Arc::new(Endpoint { id: id.to_owned(), ..Endpoint::default() }));
+            table.insert(
+                id.to_owned(),
+                Arc::new(Endpoint {
+                    id: id.to_owned(),
+                    ..Endpoint::default()
+                }),
+            );
         }
         snapshot
     }
@@ -80,8 +89,18 @@ mod tests {
         for (text, endpoint, user, uri) in [
             ("PJSIP/100", "100", None, None),
             ("SIP/user-110-office", "user-110-office", None, None),
-            ("SIP/81234567890@peer-71234567890-office", "peer-71234567890-office", Some("81234567890"), None),
-            ("PJSIP/100/sip:100@192.0.2.1:5070", "100", None, Some("sip:100@192.0.2.1:5070")),
+            (
+                "SIP/81234567890@peer-71234567890-office",
+                "peer-71234567890-office",
+                Some("81234567890"),
+                None,
+            ),
+            (
+                "PJSIP/100/sip:100@192.0.2.1:5070",
+                "100",
+                None,
+                Some("sip:100@192.0.2.1:5070"),
+            ),
         ] {
             let found = Destination::parse(text, &snapshot()).unwrap();
             assert_eq!(found.endpoint.id, endpoint);
@@ -92,8 +111,15 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said() {
-        for (text, part) in [("100", "technology/resource"), ("DAHDI/1", "DAHDI"), ("PJSIP/999", "ps_endpoints"), ("PJSIP/", "no dial string")] {
-            let message = Destination::parse(text, &snapshot()).unwrap_err().to_string();
+        for (text, part) in [
+            ("100", "technology/resource"),
+            ("DAHDI/1", "DAHDI"),
+            ("PJSIP/999", "ps_endpoints"),
+            ("PJSIP/", "no dial string"),
+        ] {
+            let message = Destination::parse(text, &snapshot())
+                .unwrap_err()
+                .to_string();
             assert!(message.contains(part), "{text}: {message}");
         }
     }

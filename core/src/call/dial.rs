@@ -146,15 +146,28 @@ impl Channel {
         }
         let records: Vec<_> = legs
             .iter()
-            .map(|leg| (leg.channel.name().to_string(), leg.channel.data().accountcode.clone()))
+            .map(|leg| {
+                (
+                    leg.channel.name().to_string(),
+                    leg.channel.data().accountcode.clone(),
+                )
+            })
             .collect();
-        self.data_mut().cdr.dial_begin(std::time::SystemTime::now(), &records);
+        self.data_mut()
+            .cdr
+            .dial_begin(std::time::SystemTime::now(), &records);
         let mut signalled = Signalled::default();
         self.signal_start(&request, &mut signalled);
         let until = request.timeout.map(|timeout| started + timeout);
         let mut counts = Counts::default();
         let winner = loop {
-            if let Some(index) = self.look_at_legs(&mut legs, &request, &mut outcome, &mut signalled, &mut counts) {
+            if let Some(index) = self.look_at_legs(
+                &mut legs,
+                &request,
+                &mut outcome,
+                &mut signalled,
+                &mut counts,
+            ) {
                 break Some(index);
             }
             if legs.iter().all(|leg| leg.reported) {
@@ -198,7 +211,9 @@ impl Channel {
                 Ok(destination) => destination,
                 Err(error) => {
                     tracing::warn!(channel = %self.name(), %error, "Dial");
-                    outcome.legs.push(failed_report(text, Cause::NO_ROUTE_DESTINATION));
+                    outcome
+                        .legs
+                        .push(failed_report(text, Cause::NO_ROUTE_DESTINATION));
                     continue;
                 }
             };
@@ -212,7 +227,11 @@ impl Channel {
                         pre_dial(channel.clone()).await;
                     }
                     channel.send_invite();
-                    legs.push(Leg { channel, destination, reported: false });
+                    legs.push(Leg {
+                        channel,
+                        destination,
+                        reported: false,
+                    });
                 }
                 Err(cause) => {
                     outcome.cause = cause;
@@ -242,10 +261,14 @@ impl Channel {
                 (data.progress, data.ended)
             };
             if let Some(at) = progress.ringing {
-                outcome.ring_time.get_or_insert(at.saturating_duration_since(outcome.started));
+                outcome
+                    .ring_time
+                    .get_or_insert(at.saturating_duration_since(outcome.started));
             }
             if let Some(at) = progress.early_media {
-                outcome.progress_time.get_or_insert(at.saturating_duration_since(outcome.started));
+                outcome
+                    .progress_time
+                    .get_or_insert(at.saturating_duration_since(outcome.started));
             }
             if let Some(end) = ended {
                 if !leg.reported {
@@ -266,7 +289,13 @@ impl Channel {
             {
                 winner = Some((index, at));
             }
-            self.pass_on(&leg.channel, progress.early_media.is_some(), progress.ringing.is_some(), request, signalled);
+            self.pass_on(
+                &leg.channel,
+                progress.early_media.is_some(),
+                progress.ringing.is_some(),
+                request,
+                signalled,
+            );
         }
         winner.map(|(index, at)| {
             outcome.answer_time = Some(at.saturating_duration_since(outcome.started));
@@ -274,7 +303,14 @@ impl Channel {
         })
     }
 
-    fn pass_on(&self, leg: &Channel, early: bool, ringing: bool, request: &DialRequest, signalled: &mut Signalled) {
+    fn pass_on(
+        &self,
+        leg: &Channel,
+        early: bool,
+        ringing: bool,
+        request: &DialRequest,
+        signalled: &mut Signalled,
+    ) {
         match request.ring {
             RingMode::Always | RingMode::Music(_) => return,
             RingMode::Signalled | RingMode::UntilMedia => {}
@@ -331,14 +367,21 @@ impl Channel {
     }
 
     /// Ends the legs that did not win and closes the account of this Dial.
-    fn settle(&self, legs: Vec<Leg>, winner: Option<usize>, request: &DialRequest, outcome: &mut DialOutcome) {
+    fn settle(
+        &self,
+        legs: Vec<Leg>,
+        winner: Option<usize>,
+        request: &DialRequest,
+        outcome: &mut DialOutcome,
+    ) {
         let now = std::time::SystemTime::now();
         if let Some(leg) = winner.and_then(|index| legs.get(index)) {
             outcome.status = DialStatus::Answer;
             outcome.number.clone_from(&leg.destination.resource);
             outcome.answered = Some(leg.channel.clone());
             outcome.cause = Cause(0);
-            leg.channel.set_variable("DIALEDPEERNUMBER", &leg.destination.resource);
+            leg.channel
+                .set_variable("DIALEDPEERNUMBER", &leg.destination.resource);
             self.data_mut().cdr.dial_answered(&leg.channel.name(), now);
         }
         let elsewhere = winner.is_some() || request.answered_elsewhere;
@@ -351,12 +394,15 @@ impl Channel {
             if winner != Some(index) {
                 leg.channel.watched_by(None);
                 if end.is_none() {
-                    leg.channel.hangup(if elsewhere { Cause::ANSWERED_ELSEWHERE } else { unanswered });
+                    leg.channel.hangup(if elsewhere {
+                        Cause::ANSWERED_ELSEWHERE
+                    } else {
+                        unanswered
+                    });
                     self.data_mut()
                         .cdr
                         .dial_leg_ended(&leg.channel.name(), crate::cdr::Disposition::NoAnswer);
                 }
-                leg.channel.finish();
             }
             outcome.legs.push(LegReport {
                 name: leg.channel.name().to_string(),
@@ -373,16 +419,22 @@ impl Channel {
 }
 
 fn failed_report(text: &str, cause: Cause) -> LegReport {
-    LegReport { name: String::new(), destination: text.to_owned(), cause, status: None }
+    LegReport {
+        name: String::new(),
+        destination: text.to_owned(),
+        cause,
+        status: None,
+    }
 }
 
 fn disposition(cause: Cause) -> crate::cdr::Disposition {
     use crate::cdr::Disposition;
     match cause {
         Cause::USER_BUSY => Disposition::Busy,
-        Cause::NO_ANSWER | Cause::NORMAL_CLEARING | Cause::ANSWERED_ELSEWHERE | Cause::NO_USER_RESPONSE => {
-            Disposition::NoAnswer
-        }
+        Cause::NO_ANSWER
+        | Cause::NORMAL_CLEARING
+        | Cause::ANSWERED_ELSEWHERE
+        | Cause::NO_USER_RESPONSE => Disposition::NoAnswer,
         _ => Disposition::Failed,
     }
 }

@@ -27,7 +27,11 @@ struct Refusal {
 
 impl Refusal {
     fn new(status: u16, reason: &'static str) -> Self {
-        Self { status, reason, headers: Vec::new() }
+        Self {
+            status,
+            reason,
+            headers: Vec::new(),
+        }
     }
 
     fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
@@ -37,7 +41,13 @@ impl Refusal {
 }
 
 /// Takes the INVITE of an identified and authenticated endpoint.
-pub(crate) fn invite(shard: &Rc<Shard>, id: ServerId, request: &Message, flow: Flow, endpoint: &Arc<Endpoint>) {
+pub(crate) fn invite(
+    shard: &Rc<Shard>,
+    id: ServerId,
+    request: &Message,
+    flow: Flow,
+    endpoint: &Arc<Endpoint>,
+) {
     if let Err(refusal) = take(shard, id, request, flow, endpoint) {
         let mut response = Builder::response_to(request, refusal.status, refusal.reason)
             .to_tag(&shard.tag())
@@ -57,11 +67,14 @@ fn take(
     endpoint: &Arc<Endpoint>,
 ) -> Result<(), Refusal> {
     let bad = |what: &str| {
-        Refusal::new(400, "Bad Request").with(HeaderName::Warning, format!("399 strowger \"{what}\""))
+        Refusal::new(400, "Bad Request")
+            .with(HeaderName::Warning, format!("399 strowger \"{what}\""))
     };
     let required: Vec<&str> = request.values(&HeaderName::Require).collect();
     if !required.is_empty() {
-        return Err(Refusal::new(420, "Bad Extension").with(HeaderName::Unsupported, required.join(", ")));
+        return Err(
+            Refusal::new(420, "Bad Extension").with(HeaderName::Unsupported, required.join(", "))
+        );
     }
     if !request.body().is_empty() && !request.has_content(SDP) {
         return Err(Refusal::new(415, "Unsupported Media Type").with(HeaderName::Accept, SDP));
@@ -71,15 +84,29 @@ fn take(
         .and_then(Result::ok)
         .ok_or_else(|| bad("the Request-URI cannot be read"))?;
     let from = request.from().map_err(|_| bad("From cannot be read"))?;
-    let dialled = uri.user_decoded().map(|user| user.into_owned()).unwrap_or_default();
-    let exten = if dialled.is_empty() { "s".to_owned() } else { dialled.clone() };
+    let dialled = uri
+        .user_decoded()
+        .map(|user| user.into_owned())
+        .unwrap_or_default();
+    let exten = if dialled.is_empty() {
+        "s".to_owned()
+    } else {
+        dialled.clone()
+    };
     let caller = caller_of(endpoint, request, &from);
     let context = endpoint.context.as_str();
     match shard.dialplan().exists(context, &exten, &caller.number) {
         Exists::Yes => {}
-        Exists::Incomplete if endpoint.allow_overlap => return Err(Refusal::new(484, "Address Incomplete")),
+        Exists::Incomplete if endpoint.allow_overlap => {
+            return Err(Refusal::new(484, "Address Incomplete"));
+        }
         Exists::Incomplete | Exists::No => {
-            tracing::info!(endpoint = endpoint.id, exten, context, "number not found in the dialplan");
+            tracing::info!(
+                endpoint = endpoint.id,
+                exten,
+                context,
+                "number not found in the dialplan"
+            );
             return Err(Refusal::new(404, "Not Found").with(
                 HeaderName::Reason,
                 super::session::reason(Cause::UNALLOCATED),
@@ -88,29 +115,48 @@ fn take(
     }
     let tag = shard.tag();
     let our_contact = contact(shard, &flow, None);
-    let mut dialog = Dialog::uas(request, &tag, &our_contact).map_err(|error| bad(&error.to_string()))?;
+    let mut dialog =
+        Dialog::uas(request, &tag, &our_contact).map_err(|error| bad(&error.to_string()))?;
     if endpoint.rewrite_contact {
         rewrite_target(&mut dialog, &flow);
     }
     let shared = shard.shared();
     let uniqueid = shared.next_uniqueid();
-    let mut data = Data::new(State::Ring, Location::new(context, &exten, 1), uniqueid.clone());
+    let mut data = Data::new(
+        State::Ring,
+        Location::new(context, &exten, 1),
+        uniqueid.clone(),
+    );
     data.ani.clone_from(&caller.number);
     data.caller = caller;
     data.dnid = dialled;
     data.accountcode = endpoint.accountcode.clone().unwrap_or_default();
     data.language = endpoint.language.clone().unwrap_or_else(|| "en".to_owned());
     data.tonezone = endpoint.tone_zone.clone().unwrap_or_default();
-    data.cdr.begin(SystemTime::now(), crate::shared::next_cdr_sequence);
+    data.cdr
+        .begin(SystemTime::now(), crate::shared::next_cdr_sequence);
     data.variables.set("SIPDOMAIN", &uri.host.to_string());
-    let name = format!("PJSIP/{}-{:08x}", endpoint.id, shared.next_channel_sequence());
+    let name = format!(
+        "PJSIP/{}-{:08x}",
+        endpoint.id,
+        shared.next_channel_sequence()
+    );
     let channel = Channel::new(shard, name, uniqueid, Some(Arc::clone(endpoint)), data);
     let refused = |error: super::media::MediaError| {
         tracing::info!(endpoint = endpoint.id, %error, "INVITE refused");
         let (status, reason) = error.status();
-        let refusal = Refusal::new(status, reason)
-            .with(HeaderName::Warning, format!("399 strowger \"{}\"", error.to_string().replace(['"', '\\'], "'")));
-        if status == 503 { refusal.with(HeaderName::RetryAfter, "5") } else { refusal }
+        let refusal = Refusal::new(status, reason).with(
+            HeaderName::Warning,
+            format!(
+                "399 strowger \"{}\"",
+                error.to_string().replace(['"', '\\'], "'")
+            ),
+        );
+        if status == 503 {
+            refusal.with(HeaderName::RetryAfter, "5")
+        } else {
+            refusal
+        }
     };
     let mut media = MediaSession::open(shard, channel.id(), endpoint, &flow).map_err(refused)?;
     channel.set_leg(Some(media.leg()));
@@ -125,13 +171,22 @@ fn take(
             }
         }
     };
-    let key = DialogKey { call_id: dialog.id().call_id.to_string(), local_tag: tag.clone() };
+    let key = DialogKey {
+        call_id: dialog.id().call_id.to_string(),
+        local_tag: tag.clone(),
+    };
     let mut session = Session::new(flow, our_contact);
     session.media = Some(media);
     session.dialog = Some(dialog);
     session.key = Some(key.clone());
-    session.incoming =
-        Some(Incoming { id, request: request.clone(), tag, answer, ringing: false, early_media: false });
+    session.incoming = Some(Incoming {
+        id,
+        request: request.clone(),
+        tag,
+        answer,
+        ringing: false,
+        early_media: false,
+    });
     *channel.session() = Some(session);
     apply_set_var(&channel, endpoint.set_var.as_deref());
     shard.map_dialog(key, channel.id());
@@ -144,6 +199,7 @@ fn take(
 
 /// Runs the dialplan of a new channel and forgets the channel afterwards. A panic ends this call only.
 fn run(channel: Channel) {
+    channel.data_mut().runs_dialplan = true;
     let future = channel.shard().dialplan().run(channel.clone());
     Shard::spawn(async move {
         let task = tokio::task::spawn_local(future);
@@ -153,7 +209,9 @@ fn run(channel: Channel) {
             channel.shard().counters().calls_failed_panic.add(1);
             tracing::error!(channel = %channel.name(), "the call is ended because of a fault in its dialplan's execution");
         }
-        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| channel.hangup(Cause::NORMAL_TEMPORARY_FAILURE)));
+        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            channel.hangup(Cause::NORMAL_TEMPORARY_FAILURE)
+        }));
         log_end(&channel);
         channel.finish();
     });
@@ -184,21 +242,35 @@ fn caller_of(endpoint: &Endpoint, request: &Message, from: &NameAddr) -> Party {
             let asserted = endpoint
                 .trust_id_inbound
                 .then(|| {
-                    ["P-Asserted-Identity", "Remote-Party-ID"].into_iter().find_map(|name| {
-                        let value = request.header(&HeaderName::from(name))?;
-                        NameAddr::parse_list(value).ok()?.into_iter().next()
-                    })
+                    ["P-Asserted-Identity", "Remote-Party-ID"]
+                        .into_iter()
+                        .find_map(|name| {
+                            let value = request.header(&HeaderName::from(name))?;
+                            NameAddr::parse_list(value).ok()?.into_iter().next()
+                        })
                 })
                 .flatten();
             let identity = asserted.as_ref().unwrap_or(from);
-            let number = identity.uri.user_decoded().map(|user| user.into_owned()).unwrap_or_default();
-            Party { number, name: identity.display.clone().unwrap_or_default(), ..Party::default() }
+            let number = identity
+                .uri
+                .user_decoded()
+                .map(|user| user.into_owned())
+                .unwrap_or_default();
+            Party {
+                number,
+                name: identity.display.clone().unwrap_or_default(),
+                ..Party::default()
+            }
         }
     };
     party.tag = endpoint.callerid_tag.clone().unwrap_or_default();
-    let hidden = request.header(&HeaderName::from("Privacy")).is_some_and(|value| {
-        value.split([';', ',']).any(|word| matches!(word.trim(), "id" | "user" | "header"))
-    });
+    let hidden = request
+        .header(&HeaderName::from("Privacy"))
+        .is_some_and(|value| {
+            value
+                .split([';', ','])
+                .any(|word| matches!(word.trim(), "id" | "user" | "header"))
+        });
     if hidden || endpoint.callerid_privacy.starts_with("prohib") {
         party.presentation = Presentation::Prohibited;
     } else if endpoint.callerid_privacy == "unavailable" {
@@ -225,15 +297,22 @@ impl Channel {
             .to_tag(&incoming.tag)
             .header(HeaderName::Contact, &session.contact)
             .header(HeaderName::Allow, ALLOW)
-            .header(HeaderName::Server, &self.shard().shared().config.sip.user_agent);
+            .header(
+                HeaderName::Server,
+                &self.shard().shared().config.sip.user_agent,
+            );
         Some((incoming.id, builder))
     }
 
     pub(crate) fn send_ringing(&self) {
-        let first = self.session().as_mut().and_then(|session| session.incoming.as_mut()).is_some_and(|incoming| {
-            // After early media a 180 would make some phones cut it off.
-            !incoming.early_media && !std::mem::replace(&mut incoming.ringing, true)
-        });
+        let first = self
+            .session()
+            .as_mut()
+            .and_then(|session| session.incoming.as_mut())
+            .is_some_and(|incoming| {
+                // After early media a 180 would make some phones cut it off.
+                !incoming.early_media && !std::mem::replace(&mut incoming.ringing, true)
+            });
         if first && let Some((id, response)) = self.invite_response(180, "Ringing") {
             self.shard().respond(id, response.finish());
         }
@@ -242,22 +321,33 @@ impl Channel {
     pub(crate) fn send_progress(&self) {
         let answer = self.session().as_mut().and_then(|session| {
             let incoming = session.incoming.as_mut()?;
-            if std::mem::replace(&mut incoming.early_media, true) { None } else { incoming.answer.clone() }
+            if std::mem::replace(&mut incoming.early_media, true) {
+                None
+            } else {
+                incoming.answer.clone()
+            }
         });
         // A caller without an offer gets ours in the 200; early media has to wait until then.
         let Some(answer) = answer else { return };
         if let Some((id, response)) = self.invite_response(183, "Session Progress") {
-            self.shard().respond(id, response.body(SDP, answer).finish());
+            self.shard()
+                .respond(id, response.body(SDP, answer).finish());
         }
     }
 
     /// Answers the open INVITE (200).
     pub(crate) fn accept(&self) {
-        let Some((id, response)) = self.invite_response(200, "OK") else { return };
+        let Some((id, response)) = self.invite_response(200, "OK") else {
+            return;
+        };
         let description = {
             let mut guard = self.session();
-            let Some(session) = guard.as_mut() else { return };
-            let Some(incoming) = session.incoming.as_ref() else { return };
+            let Some(session) = guard.as_mut() else {
+                return;
+            };
+            let Some(incoming) = session.incoming.as_ref() else {
+                return;
+            };
             match (&incoming.answer, session.media.as_mut()) {
                 (Some(answer), _) => Ok(answer.clone()),
                 (None, Some(media)) => {
@@ -280,8 +370,12 @@ impl Channel {
             if let Some(dialog) = session.dialog.as_mut() {
                 dialog.responded(&response);
             }
-            session.accepted =
-                Some(AcceptedInvite::new(Instant::now(), &self.shard().timers(), id, response.clone()));
+            session.accepted = Some(AcceptedInvite::new(
+                Instant::now(),
+                &self.shard().timers(),
+                id,
+                response.clone(),
+            ));
         }
         self.shard().respond(id, response);
         self.watch_accepted();
@@ -293,7 +387,11 @@ impl Channel {
         let cause = super::session::cause_in(cancel).unwrap_or(Cause::NORMAL_CLEARING);
         if let Some((id, response)) = self.invite_response(487, "Request Terminated") {
             self.shard().respond(id, response.finish());
-            self.end(LegEnd { cause, status: None, by_peer: true });
+            self.end(LegEnd {
+                cause,
+                status: None,
+                by_peer: true,
+            });
         }
     }
 }

@@ -5,10 +5,12 @@ use std::rc::Rc;
 
 use strowger_media::{Codec, Command, Format, LegId, LegSetup, Negotiated};
 use strowger_sip::Flow;
-use strowger_sip::offer_answer::{self, Agreed, Capabilities, CodecCapability, LocalMedia, OfferAnswerError, Preference};
+use strowger_sip::offer_answer::{
+    self, Agreed, Capabilities, CodecCapability, LocalMedia, OfferAnswerError, Preference,
+};
 use strowger_sip::sdp::{SdpError, SessionDescription};
-use strowger_store::Endpoint;
 use strowger_store::DtmfMode;
+use strowger_store::Endpoint;
 
 use crate::channel::ChannelId;
 use crate::shard::Shard;
@@ -78,7 +80,12 @@ impl MediaSession {
             shard.counters().calls_refused_no_ports.add(1);
             MediaError::NoPorts(error)
         })?;
-        let port = |socket: &std::net::UdpSocket| socket.local_addr().map(|at| at.port()).map_err(MediaError::NoPorts);
+        let port = |socket: &std::net::UdpSocket| {
+            socket
+                .local_addr()
+                .map(|at| at.port())
+                .map_err(MediaError::NoPorts)
+        };
         let mut local = LocalMedia::new(SocketAddr::new(offered, port(&rtp)?));
         local.rtcp_port = port(&rtcp)?;
         let leg = shard.next_leg_id();
@@ -114,13 +121,22 @@ impl MediaSession {
 
     /// An offer of ours.
     pub(crate) fn offer(&mut self) -> Result<String, MediaError> {
-        Ok(self.negotiation.make_offer(&self.capabilities, &self.local)?.to_string())
+        Ok(self
+            .negotiation
+            .make_offer(&self.capabilities, &self.local)?
+            .to_string())
     }
 
     /// Answers an offer and sets the leg accordingly.
-    pub(crate) fn answer(&mut self, shard: &Shard, offer: &[u8]) -> Result<(String, Agreed), MediaError> {
+    pub(crate) fn answer(
+        &mut self,
+        shard: &Shard,
+        offer: &[u8],
+    ) -> Result<(String, Agreed), MediaError> {
         let offer = SessionDescription::parse(offer)?;
-        let (answer, agreed) = self.negotiation.answer(&offer, &self.capabilities, &self.local)?;
+        let (answer, agreed) = self
+            .negotiation
+            .answer(&offer, &self.capabilities, &self.local)?;
         self.configure(shard, &agreed);
         Ok((answer.to_string(), agreed))
     }
@@ -144,22 +160,34 @@ impl MediaSession {
             .iter()
             .filter_map(|agreed| Some((agreed, codec_of(&agreed.name)?)))
             .collect();
-        let Some((first, codec)) = known.first() else { return };
+        let Some((first, codec)) = known.first() else {
+            return;
+        };
         let negotiated = Negotiated {
             remote_rtp: agreed.remote_rtp,
             remote_rtcp: agreed.remote_rtcp,
             formats: known
                 .iter()
-                .map(|(agreed, codec)| Format { payload_type: agreed.our_pt, codec: *codec })
+                .map(|(agreed, codec)| Format {
+                    payload_type: agreed.our_pt,
+                    codec: *codec,
+                })
                 .collect(),
-            send: Format { payload_type: first.remote_pt, codec: *codec },
+            send: Format {
+                payload_type: first.remote_pt,
+                codec: *codec,
+            },
             ptime_ms: agreed.ptime_ms,
             dtmf_receive: agreed.dtmf.map(|(ours, _)| ours),
             dtmf_send: agreed.dtmf.map(|(_, remote)| remote),
             sending: agreed.direction.sends(),
             receiving: agreed.direction.receives(),
             symmetric: self.symmetric,
-            rtp_timeout_ms: if agreed.on_hold { self.rtp_timeout_hold_ms } else { self.rtp_timeout_ms },
+            rtp_timeout_ms: if agreed.on_hold {
+                self.rtp_timeout_hold_ms
+            } else {
+                self.rtp_timeout_ms
+            },
         };
         shard.media_send(Command::Configure(self.leg, Box::new(negotiated)));
     }
@@ -185,7 +213,11 @@ fn capabilities(endpoint: &Endpoint) -> Result<Capabilities, MediaError> {
     };
     let defaults = endpoint.allow.is_empty() && endpoint.disallow.is_empty();
     let all = ["all".to_owned()];
-    for word in if defaults { &all[..] } else { &endpoint.allow[..] } {
+    for word in if defaults {
+        &all[..]
+    } else {
+        &endpoint.allow[..]
+    } {
         if let Some(removed) = word.strip_prefix('!') {
             let removed = known(removed);
             codecs.retain(|codec| !removed.contains(codec));
@@ -202,7 +234,10 @@ fn capabilities(endpoint: &Endpoint) -> Result<Capabilities, MediaError> {
     }
     Ok(Capabilities {
         codecs,
-        dtmf: matches!(endpoint.dtmf_mode, DtmfMode::Rfc4733 | DtmfMode::Auto | DtmfMode::AutoInfo),
+        dtmf: matches!(
+            endpoint.dtmf_mode,
+            DtmfMode::Rfc4733 | DtmfMode::Auto | DtmfMode::AutoInfo
+        ),
         preference: match endpoint.incoming_call_offer_pref.as_str() {
             "remote" | "remote_first" => Preference::Remote,
             _ => Preference::Local,
@@ -218,15 +253,30 @@ mod tests {
 
     fn allowed(disallow: &[&str], allow: &[&str]) -> Option<String> {
         let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect();
-        let endpoint = Endpoint { disallow: words(disallow), allow: words(allow), ..Endpoint::default() };
-        let names: Vec<_> = capabilities(&endpoint).ok()?.codecs.into_iter().map(|codec| codec.name).collect();
+        let endpoint = Endpoint {
+            disallow: words(disallow),
+            allow: words(allow),
+            ..Endpoint::default()
+        };
+        let names: Vec<_> = capabilities(&endpoint)
+            .ok()?
+            .codecs
+            .into_iter()
+            .map(|codec| codec.name)
+            .collect();
         Some(names.join(","))
     }
 
     #[test]
     fn allow_is_read_in_its_order() {
-        assert_eq!(allowed(&["all"], &["ulaw", "alaw"]).as_deref(), Some("PCMU,PCMA"));
-        assert_eq!(allowed(&["all"], &["opus", "alaw"]).as_deref(), Some("PCMA"));
+        assert_eq!(
+            allowed(&["all"], &["ulaw", "alaw"]).as_deref(),
+            Some("PCMU,PCMA")
+        );
+        assert_eq!(
+            allowed(&["all"], &["opus", "alaw"]).as_deref(),
+            Some("PCMA")
+        );
         assert_eq!(allowed(&[], &["all", "!alaw"]).as_deref(), Some("PCMU"));
         assert_eq!(allowed(&[], &[]).as_deref(), Some("PCMA,PCMU"));
         assert_eq!(allowed(&["all"], &["opus"]), None);

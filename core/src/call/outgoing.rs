@@ -31,17 +31,29 @@ struct Target {
 
 impl Channel {
     /// Makes the channel of a destination, ready for [`Self::send_invite`].
-    pub(crate) async fn create_leg(&self, destination: &Destination, request: &DialRequest) -> Result<Self, Cause> {
+    pub(crate) async fn create_leg(
+        &self,
+        destination: &Destination,
+        request: &DialRequest,
+    ) -> Result<Self, Cause> {
         let shard = Rc::clone(self.shard());
         if shard.call_limit_reached() {
             shard.counters().calls_refused_overload.add(1);
             return Err(Cause::NORMAL_CIRCUIT_CONGESTION);
         }
-        let target = find_target(&shard, destination).await.ok_or(Cause::SUBSCRIBER_ABSENT)?;
-        let flow = shard.flow_to(target.transport, target.remote).ok_or(Cause::NORMAL_CIRCUIT_CONGESTION)?;
+        let target = find_target(&shard, destination)
+            .await
+            .ok_or(Cause::SUBSCRIBER_ABSENT)?;
+        let flow = shard
+            .flow_to(target.transport, target.remote)
+            .ok_or(Cause::NORMAL_CIRCUIT_CONGESTION)?;
         let endpoint = &destination.endpoint;
         let shared = shard.shared();
-        let name = format!("PJSIP/{}-{:08x}", endpoint.id, shared.next_channel_sequence());
+        let name = format!(
+            "PJSIP/{}-{:08x}",
+            endpoint.id,
+            shared.next_channel_sequence()
+        );
         let mut data = Data::new(
             State::Down,
             Location::new(&endpoint.context, "", 1),
@@ -52,30 +64,50 @@ impl Channel {
             data.variables = caller.variables.inherited();
             // On the callee's channel its own number is the caller id, and the caller is the connected line.
             data.caller = Party {
-                number: destination.user.clone().unwrap_or_else(|| caller.location.exten.clone()),
+                number: destination
+                    .user
+                    .clone()
+                    .unwrap_or_else(|| caller.location.exten.clone()),
                 ..Party::default()
             };
-            data.connected = request.caller.clone().unwrap_or_else(|| caller.caller.clone());
-            data.language = endpoint.language.clone().unwrap_or_else(|| caller.language.clone());
+            data.connected = request
+                .caller
+                .clone()
+                .unwrap_or_else(|| caller.caller.clone());
+            data.language = endpoint
+                .language
+                .clone()
+                .unwrap_or_else(|| caller.language.clone());
         }
         data.accountcode = endpoint.accountcode.clone().unwrap_or_default();
         data.music_class = String::new();
         "AppDial".clone_into(&mut data.application);
         "(Outgoing Line)".clone_into(&mut data.application_data);
-        let channel = Self::new(&shard, name, shared.next_uniqueid(), Some(endpoint.clone()), data);
+        let channel = Self::new(
+            &shard,
+            name,
+            shared.next_uniqueid(),
+            Some(endpoint.clone()),
+            data,
+        );
         apply_set_var(&channel, endpoint.set_var.as_deref());
         let media = MediaSession::open(&shard, channel.id(), endpoint, &flow).map_err(|error| {
             tracing::warn!(endpoint = endpoint.id, %error, "cannot call");
-            Cause(if matches!(error, super::media::MediaError::NoCodecs(_)) { 58 } else { 34 })
+            Cause(if matches!(error, super::media::MediaError::NoCodecs(_)) {
+                58
+            } else {
+                34
+            })
         })?;
         channel.set_leg(Some(media.leg()));
         let contact_user = endpoint.contact_user.clone();
         let mut session = Session::new(flow, contact(&shard, &flow, contact_user.as_deref()));
         session.media = Some(media);
-        let invite = build_invite(&shard, &channel, &target, &mut session, &flow).map_err(|error| {
-            tracing::error!(endpoint = endpoint.id, error, "cannot make an offer");
-            Cause::BEARERCAPABILITY_NOTAVAIL
-        });
+        let invite =
+            build_invite(&shard, &channel, &target, &mut session, &flow).map_err(|error| {
+                tracing::error!(endpoint = endpoint.id, error, "cannot make an offer");
+                Cause::BEARERCAPABILITY_NOTAVAIL
+            });
         let invite = match invite {
             Ok(invite) => invite,
             Err(cause) => {
@@ -106,22 +138,35 @@ impl Channel {
             .session()
             .as_ref()
             .and_then(|session| Some((session.outgoing.as_ref()?.invite.clone(), session.flow)));
-        let Some((invite, flow)) = prepared else { return };
-        match self.shard().request(invite, flow, ClientUser::Invite(self.id())) {
+        let Some((invite, flow)) = prepared else {
+            return;
+        };
+        match self
+            .shard()
+            .request(invite, flow, ClientUser::Invite(self.id()))
+        {
             Some(client) => self.with_outgoing(|outgoing| outgoing.client = Some(client)),
             None => self.fail(Cause::NORMAL_CIRCUIT_CONGESTION, Some(503)),
         }
     }
 
     fn with_outgoing(&self, change: impl FnOnce(&mut Outgoing)) {
-        if let Some(outgoing) = self.session().as_mut().and_then(|session| session.outgoing.as_mut()) {
+        if let Some(outgoing) = self
+            .session()
+            .as_mut()
+            .and_then(|session| session.outgoing.as_mut())
+        {
             change(outgoing);
         }
     }
 
     fn fail(&self, cause: Cause, status: Option<u16>) {
         self.with_outgoing(|outgoing| outgoing.settled = true);
-        self.end(LegEnd { cause, status, by_peer: true });
+        self.end(LegEnd {
+            cause,
+            status,
+            by_peer: true,
+        });
     }
 
     /// No answer in time, or the transport failed.
@@ -167,8 +212,12 @@ impl Channel {
         let mut failed = None;
         {
             let mut guard = self.session();
-            let Some(session) = guard.as_mut() else { return };
-            let Some(outgoing) = session.outgoing.as_mut() else { return };
+            let Some(session) = guard.as_mut() else {
+                return;
+            };
+            let Some(outgoing) = session.outgoing.as_mut() else {
+                return;
+            };
             if let Err(error) = outgoing.forks.receive(response) {
                 tracing::debug!(channel = %self.name(), %error, "provisional response");
             }
@@ -209,9 +258,13 @@ impl Channel {
         let mut won = false;
         {
             let mut guard = self.session();
-            let Some(session) = guard.as_mut() else { return };
+            let Some(session) = guard.as_mut() else {
+                return;
+            };
             let taken = session.dialog.is_some();
-            let Some(outgoing) = session.outgoing.as_mut() else { return };
+            let Some(outgoing) = session.outgoing.as_mut() else {
+                return;
+            };
             let accepted = match outgoing.forks.receive(response) {
                 Ok(Fork::Accepted(dialog)) => Some(dialog.id().clone()),
                 Ok(Fork::Repeated(id)) => {
@@ -219,7 +272,13 @@ impl Channel {
                         .dialog
                         .as_ref()
                         .filter(|dialog| *dialog.id() == id)
-                        .or_else(|| outgoing.forks.dialogs().iter().find(|dialog| *dialog.id() == id))
+                        .or_else(|| {
+                            outgoing
+                                .forks
+                                .dialogs()
+                                .iter()
+                                .find(|dialog| *dialog.id() == id)
+                        })
                         .and_then(|dialog| dialog.kept_ack(response).cloned());
                     if let Some(ack) = kept {
                         let flow = session.flow;
@@ -256,8 +315,13 @@ impl Channel {
                 session.dialog = Some(dialog);
                 if let Some(media) = session.media.as_mut() {
                     let result = match response.has_content(SDP) {
-                        true => media.apply(&shard, response.body()).map(|_| ()).map_err(|error| error.to_string()),
-                        false if media.is_pending() => Err("the answer has no session description".to_owned()),
+                        true => media
+                            .apply(&shard, response.body())
+                            .map(|_| ())
+                            .map_err(|error| error.to_string()),
+                        false if media.is_pending() => {
+                            Err("the answer has no session description".to_owned())
+                        }
                         // The answer came with early media already.
                         false => Ok(()),
                     };
@@ -285,16 +349,22 @@ impl Channel {
 
     /// Answers a challenge with the endpoint's `outbound_auth`; false if that is not possible.
     fn authenticate(&self, response: &Message) -> bool {
-        let Some(endpoint) = self.endpoint().cloned() else { return false };
+        let Some(endpoint) = self.endpoint().cloned() else {
+            return false;
+        };
         if endpoint.outbound_auth.is_empty() || self.is_over() {
             return false;
         }
         let shard = Rc::clone(self.shard());
         let retry = {
             let mut guard = self.session();
-            let Some(session) = guard.as_mut() else { return false };
+            let Some(session) = guard.as_mut() else {
+                return false;
+            };
             let flow = session.flow;
-            let Some(outgoing) = session.outgoing.as_mut() else { return false };
+            let Some(outgoing) = session.outgoing.as_mut() else {
+                return false;
+            };
             if outgoing.authentications >= AUTHENTICATIONS_MAX {
                 return false;
             }
@@ -342,9 +412,14 @@ fn end_dialog(shard: &Rc<Shard>, mut dialog: Dialog, ack: &Message, flow: Flow) 
 /// Our Contact on this flow, `<sip:user@address>`.
 pub(crate) fn contact(shard: &Shard, flow: &Flow, user: Option<&str>) -> String {
     let at = shard.advertised(flow);
-    let mut uri = Uri::sip(user.filter(|user| !user.is_empty()), Host::from(at.ip()), Some(at.port()));
+    let mut uri = Uri::sip(
+        user.filter(|user| !user.is_empty()),
+        Host::from(at.ip()),
+        Some(at.port()),
+    );
     if flow.transport != Transport::Udp {
-        uri.params.set("transport", Some(flow.transport.uri_param()));
+        uri.params
+            .set("transport", Some(flow.transport.uri_param()));
     }
     format!("<{uri}>")
 }
@@ -365,7 +440,10 @@ async fn find_target(shard: &Rc<Shard>, destination: &Destination) -> Option<Tar
     let mut uri = match &destination.uri {
         Some(text) => Uri::parse(text).ok()?,
         None => {
-            let (uri, stored) = endpoint.aors.iter().find_map(|aor| shared.contacts.first(&shared.snapshot(), aor))?;
+            let (uri, stored) = endpoint
+                .aors
+                .iter()
+                .find_map(|aor| shared.contacts.first(&shared.snapshot(), aor))?;
             path = stored;
             Uri::parse(&uri).ok()?
         }
@@ -394,16 +472,27 @@ async fn find_target(shard: &Rc<Shard>, destination: &Destination) -> Option<Tar
         Some(remote) => remote,
         None => resolve(shard, hop, transport).await?,
     };
-    Some(Target { routes, transport, remote, uri })
+    Some(Target {
+        routes,
+        transport,
+        remote,
+        uri,
+    })
 }
 
 /// An `outbound_proxy` is a URI, with or without angle brackets.
 fn loose(proxy: &str) -> String {
-    if proxy.contains('<') { proxy.to_owned() } else { format!("<{proxy}>") }
+    if proxy.contains('<') {
+        proxy.to_owned()
+    } else {
+        format!("<{proxy}>")
+    }
 }
 
 async fn resolve(shard: &Shard, hop: &Uri, transport: Transport) -> Option<SocketAddr> {
-    let Host::Name(name) = &hop.host else { return None };
+    let Host::Name(name) = &hop.host else {
+        return None;
+    };
     let question = (name.clone(), hop.port.unwrap_or(transport.default_port()));
     let lookup = shard.shared().control.spawn(async move {
         let mut found = tokio::net::lookup_host(question).await.ok()?;
@@ -438,17 +527,28 @@ fn build_invite(
     let shown = channel.data().connected.clone();
     let private = shown.presentation != Presentation::Allowed;
     let anonymous = private && !endpoint.trust_id_outbound;
-    let domain = endpoint.from_domain.clone().unwrap_or_else(|| Host::from(at.ip()).to_string());
+    let domain = endpoint
+        .from_domain
+        .clone()
+        .unwrap_or_else(|| Host::from(at.ip()).to_string());
     let user = endpoint
         .from_user
         .clone()
         .or_else(|| (!shown.number.is_empty() && !anonymous).then(|| shown.number.clone()))
         .unwrap_or_else(|| if anonymous { "anonymous" } else { "asterisk" }.to_owned());
-    let mut from_uri = Uri::sip(Some(&strowger_sip::uri::escape_user(&user)), Host::Name(domain.clone()), None);
+    let mut from_uri = Uri::sip(
+        Some(&strowger_sip::uri::escape_user(&user)),
+        Host::Name(domain.clone()),
+        None,
+    );
     if endpoint.from_domain.is_none() && at.port() != flow.transport.default_port() {
         from_uri.port = Some(at.port());
     }
-    let name = if anonymous { "Anonymous".to_owned() } else { shown.name.clone() };
+    let name = if anonymous {
+        "Anonymous".to_owned()
+    } else {
+        shown.name.clone()
+    };
     let from = named(&name, from_uri).with_tag(&shard.tag());
     let mut to_uri = target.uri.clone();
     to_uri.params = strowger_sip::uri::Params::default();

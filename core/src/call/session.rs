@@ -87,16 +87,22 @@ pub(crate) fn reason(cause: Cause) -> String {
 
 /// The cause in a message's Reason header, if it has one.
 pub(crate) fn cause_in(message: &Message) -> Option<Cause> {
-    message.headers(&HeaderName::Reason).flat_map(Reason::parse_list).find_map(|reason| {
-        let number = reason.cause?;
-        if reason.is_q850() {
-            u8::try_from(number).ok().filter(|cause| *cause <= 127).map(Cause)
-        } else if number == 200 {
-            Some(Cause::ANSWERED_ELSEWHERE)
-        } else {
-            None
-        }
-    })
+    message
+        .headers(&HeaderName::Reason)
+        .flat_map(Reason::parse_list)
+        .find_map(|reason| {
+            let number = reason.cause?;
+            if reason.is_q850() {
+                u8::try_from(number)
+                    .ok()
+                    .filter(|cause| *cause <= 127)
+                    .map(Cause)
+            } else if number == 200 {
+                Some(Cause::ANSWERED_ELSEWHERE)
+            } else {
+                None
+            }
+        })
 }
 
 impl Channel {
@@ -160,6 +166,9 @@ impl Channel {
         }
         tracing::debug!(channel = %self.name(), cause = end.cause.0, by_peer = end.by_peer, "channel ended");
         self.touch();
+        if !self.data().runs_dialplan {
+            self.finish();
+        }
     }
 
     fn close_media(&self) {
@@ -180,7 +189,9 @@ impl Channel {
     fn end_signalling(&self, end: &LegEnd) {
         let shard = Rc::clone(self.shard());
         let mut guard = self.session();
-        let Some(session) = guard.as_mut() else { return };
+        let Some(session) = guard.as_mut() else {
+            return;
+        };
         if let Some(incoming) = session.incoming.take() {
             drop(guard);
             if !end.by_peer {
@@ -217,7 +228,11 @@ impl Channel {
             }
             return;
         }
-        if session.accepted.as_ref().is_some_and(|accepted| !accepted.is_over()) {
+        if session
+            .accepted
+            .as_ref()
+            .is_some_and(|accepted| !accepted.is_over())
+        {
             session.bye_after_ack = true;
             return;
         }
@@ -228,7 +243,9 @@ impl Channel {
     fn send_bye(&self, cause: Cause) {
         let shard = Rc::clone(self.shard());
         let mut guard = self.session();
-        let Some(session) = guard.as_mut() else { return };
+        let Some(session) = guard.as_mut() else {
+            return;
+        };
         let flow = session.flow;
         let via = new_via(&shard, &flow);
         let bye = session.dialog.as_mut().map(|dialog| {
@@ -253,7 +270,10 @@ impl Channel {
         let channel = self.clone();
         Shard::spawn(async move {
             loop {
-                let next = channel.session().as_ref().and_then(|session| session.accepted.as_ref()?.next_timeout());
+                let next = channel
+                    .session()
+                    .as_ref()
+                    .and_then(|session| session.accepted.as_ref()?.next_timeout());
                 let Some(at) = next else { break };
                 // An ACK, or the end, wakes us earlier.
                 let changed = Rc::clone(channel.changed());
@@ -261,7 +281,9 @@ impl Channel {
                 let due = {
                     let mut guard = channel.session();
                     let accepted = guard.as_mut().and_then(|session| session.accepted.as_mut());
-                    accepted.and_then(|accepted| Some((accepted.id(), accepted.handle_timeout(Instant::now())?)))
+                    accepted.and_then(|accepted| {
+                        Some((accepted.id(), accepted.handle_timeout(Instant::now())?))
+                    })
                 };
                 match due {
                     None => {}
@@ -283,7 +305,10 @@ impl Channel {
     }
 
     fn after_ack(&self) {
-        let bye = self.session().as_mut().is_some_and(|session| std::mem::take(&mut session.bye_after_ack));
+        let bye = self
+            .session()
+            .as_mut()
+            .is_some_and(|session| std::mem::take(&mut session.bye_after_ack));
         if bye {
             let cause = self.data().cause;
             self.send_bye(cause);
@@ -293,9 +318,15 @@ impl Channel {
     /// SIP may still bring something for this channel although it is over: a 2xx to acknowledge, an ACK.
     pub(crate) fn has_open_transactions(&self) -> bool {
         self.session().as_ref().is_some_and(|session| {
-            let client = session.outgoing.as_ref().and_then(|outgoing| outgoing.client);
+            let client = session
+                .outgoing
+                .as_ref()
+                .and_then(|outgoing| outgoing.client);
             client.is_some_and(|client| self.shard().is_client_open(client))
-                || session.accepted.as_ref().is_some_and(|accepted| !accepted.is_over())
+                || session
+                    .accepted
+                    .as_ref()
+                    .is_some_and(|accepted| !accepted.is_over())
         })
     }
 
@@ -305,8 +336,12 @@ impl Channel {
         let mut failed = None;
         {
             let mut guard = self.session();
-            let Some(session) = guard.as_mut() else { return };
-            let Some(accepted) = session.accepted.as_mut() else { return };
+            let Some(session) = guard.as_mut() else {
+                return;
+            };
+            let Some(accepted) = session.accepted.as_mut() else {
+                return;
+            };
             if !accepted.acknowledge(ack) {
                 return;
             }
@@ -314,7 +349,10 @@ impl Channel {
                 && let Some(media) = session.media.as_mut()
             {
                 failed = match ack.has_content(SDP) {
-                    true => media.apply(&shard, ack.body()).err().map(|error| error.to_string()),
+                    true => media
+                        .apply(&shard, ack.body())
+                        .err()
+                        .map(|error| error.to_string()),
                     false => Some("the ACK has no answer to our offer".to_owned()),
                 };
             }
@@ -339,8 +377,14 @@ impl Channel {
 
     /// A request in our dialog (not ACK, not CANCEL).
     pub(crate) fn on_dialog_request(&self, id: ServerId, request: &Message) {
-        let checked = match self.session().as_mut().and_then(|session| session.dialog.as_mut()) {
-            None => return self.answer_request(id, Builder::response_to(request, 481, "").finish()),
+        let checked = match self
+            .session()
+            .as_mut()
+            .and_then(|session| session.dialog.as_mut())
+        {
+            None => {
+                return self.answer_request(id, Builder::response_to(request, 481, "").finish());
+            }
             Some(dialog) => dialog.receive_request(request),
         };
         if let Err(rejection) = checked {
@@ -355,7 +399,11 @@ impl Channel {
             Some(Method::Bye) => {
                 self.answer_request(id, ok());
                 let cause = cause_in(request).unwrap_or(Cause::NORMAL_CLEARING);
-                self.end(LegEnd { cause, status: None, by_peer: true });
+                self.end(LegEnd {
+                    cause,
+                    status: None,
+                    by_peer: true,
+                });
             }
             Some(Method::Invite) => self.on_reinvite(id, request),
             Some(Method::Update) => self.on_update(id, request),
@@ -392,18 +440,29 @@ impl Channel {
         match self.describe(offer) {
             Err((status, error)) => self.refuse(id, request, status, &error),
             Ok((description, on_hold)) => {
-                let contact = self.session().as_ref().map(|session| session.contact.clone()).unwrap_or_default();
+                let contact = self
+                    .session()
+                    .as_ref()
+                    .map(|session| session.contact.clone())
+                    .unwrap_or_default();
                 let response = Builder::response_to(request, 200, "OK")
                     .header(HeaderName::Contact, contact)
                     .header(HeaderName::Allow, crate::shard::ALLOW)
-                    .header(HeaderName::Server, &self.shard().shared().config.sip.user_agent)
+                    .header(
+                        HeaderName::Server,
+                        &self.shard().shared().config.sip.user_agent,
+                    )
                     .body(SDP, description)
                     .finish();
                 self.answer_request(id, response.clone());
                 if let Some(session) = self.session().as_mut() {
                     session.answer_in_ack = offer.is_none();
-                    session.accepted =
-                        Some(AcceptedInvite::new(Instant::now(), &self.shard().timers(), id, response));
+                    session.accepted = Some(AcceptedInvite::new(
+                        Instant::now(),
+                        &self.shard().timers(),
+                        id,
+                        response,
+                    ));
                 }
                 self.watch_accepted();
                 self.set_held(on_hold);
@@ -412,8 +471,13 @@ impl Channel {
     }
 
     fn on_update(&self, id: ServerId, request: &Message) {
-        let contact = self.session().as_ref().map(|session| session.contact.clone()).unwrap_or_default();
-        let mut response = Builder::response_to(request, 200, "OK").header(HeaderName::Contact, contact);
+        let contact = self
+            .session()
+            .as_ref()
+            .map(|session| session.contact.clone())
+            .unwrap_or_default();
+        let mut response =
+            Builder::response_to(request, 200, "OK").header(HeaderName::Contact, contact);
         if request.has_content(SDP) {
             match self.describe(Some(request.body())) {
                 Err((status, error)) => return self.refuse(id, request, status, &error),
@@ -429,7 +493,10 @@ impl Channel {
     fn refuse(&self, id: ServerId, request: &Message, status: u16, error: &str) {
         let mut response = Builder::response_to(request, status, "");
         if status == 488 {
-            response.push(HeaderName::Warning, format!("399 strowger \"{}\"", error.replace(['"', '\\'], "'")));
+            response.push(
+                HeaderName::Warning,
+                format!("399 strowger \"{}\"", error.replace(['"', '\\'], "'")),
+            );
         }
         self.answer_request(id, response.finish());
     }
@@ -448,19 +515,28 @@ impl Channel {
             return self.answer_request(id, Builder::response_to(request, 200, "OK").finish());
         } else {
             let response = Builder::response_to(request, 415, "Unsupported Media Type")
-                .header(HeaderName::Accept, "application/dtmf-relay, application/dtmf")
+                .header(
+                    HeaderName::Accept,
+                    "application/dtmf-relay, application/dtmf",
+                )
                 .finish();
             return self.answer_request(id, response);
         };
         let Some(digit) = digit else {
             let response = Builder::response_to(request, 400, "Bad DTMF Signal")
-                .header(HeaderName::Warning, "399 strowger \"Signal must be one of 0-9 * # A-D or 10 to 15\"")
+                .header(
+                    HeaderName::Warning,
+                    "399 strowger \"Signal must be one of 0-9 * # A-D or 10 to 15\"",
+                )
                 .finish();
             return self.answer_request(id, response);
         };
         self.answer_request(id, Builder::response_to(request, 200, "OK").finish());
         self.push_digit(digit);
-        let peer = self.data().bridged.and_then(|peer| self.shard().channel(peer));
+        let peer = self
+            .data()
+            .bridged
+            .and_then(|peer| self.shard().channel(peer));
         if let Some(peer) = peer {
             peer.send_digit(digit, 160);
         }
@@ -471,7 +547,10 @@ impl Channel {
         if std::mem::replace(&mut self.data_mut().held, held) == held {
             return;
         }
-        let peer = self.data().bridged.and_then(|peer| self.shard().channel(peer));
+        let peer = self
+            .data()
+            .bridged
+            .and_then(|peer| self.shard().channel(peer));
         if let Some(peer) = peer {
             if held {
                 self.hold_music(&peer);
@@ -484,7 +563,11 @@ impl Channel {
 
     /// The connection of our open INVITE is gone: nobody can be answered.
     pub(crate) fn on_connection_lost(&self) {
-        self.end(LegEnd { cause: Cause::NETWORK_OUT_OF_ORDER, status: None, by_peer: true });
+        self.end(LegEnd {
+            cause: Cause::NETWORK_OUT_OF_ORDER,
+            status: None,
+            by_peer: true,
+        });
     }
 
     /// A channel is up: state, records, counters.
@@ -499,7 +582,7 @@ impl Channel {
         self.set_state(State::Up);
     }
 
-    /// The dialplan of this channel is done, or it was a leg that is over: forget it when SIP has too.
+    /// The dialplan of this channel is done, or it was a dialled leg that is over: forget it when SIP has too.
     pub(crate) fn finish(&self) {
         self.shard().remove_channel(self);
     }
@@ -519,7 +602,8 @@ fn digit_of(text: &str) -> Option<char> {
     }
     let mut characters = text.chars();
     let digit = characters.next()?.to_ascii_uppercase();
-    (characters.next().is_none() && matches!(digit, '0'..='9' | '*' | '#' | 'A'..='D')).then_some(digit)
+    (characters.next().is_none() && matches!(digit, '0'..='9' | '*' | '#' | 'A'..='D'))
+        .then_some(digit)
 }
 
 #[cfg(test)]
@@ -528,9 +612,16 @@ mod tests {
 
     #[test]
     fn info_digits_are_read_in_every_form() {
-        for (text, digit) in
-            [("5", Some('5')), (" #\r\n", Some('#')), ("10", Some('*')), ("11", Some('#')), ("a", Some('A')), ("16", None), ("55", None), ("", None)]
-        {
+        for (text, digit) in [
+            ("5", Some('5')),
+            (" #\r\n", Some('#')),
+            ("10", Some('*')),
+            ("11", Some('#')),
+            ("a", Some('A')),
+            ("16", None),
+            ("55", None),
+            ("", None),
+        ] {
             assert_eq!(digit_of(text), digit, "{text:?}");
         }
     }

@@ -83,9 +83,7 @@ impl Cause {
         if let Ok(number) = text.parse::<u8>() {
             return (number <= 127).then_some(Self(number));
         }
-        let name = text
-            .strip_prefix("AST_CAUSE_")
-            .unwrap_or(text);
+        let name = text.strip_prefix("AST_CAUSE_").unwrap_or(text);
         TABLE
             .iter()
             .find(|(_, known, _)| known.eq_ignore_ascii_case(name))
@@ -95,11 +93,19 @@ impl Cause {
 
 const TABLE: &[(u8, &str, &str)] = &[
     (1, "UNALLOCATED", "Unallocated (unassigned) number"),
-    (2, "NO_ROUTE_TRANSIT_NET", "No route to specified transmit network"),
+    (
+        2,
+        "NO_ROUTE_TRANSIT_NET",
+        "No route to specified transmit network",
+    ),
     (3, "NO_ROUTE_DESTINATION", "No route to destination"),
     (5, "MISDIALLED_TRUNK_PREFIX", "Misdialed trunk prefix"),
     (6, "CHANNEL_UNACCEPTABLE", "Channel unacceptable"),
-    (7, "CALL_AWARDED_DELIVERED", "Call awarded and being delivered in an established channel"),
+    (
+        7,
+        "CALL_AWARDED_DELIVERED",
+        "Call awarded and being delivered in an established channel",
+    ),
     (8, "PRE_EMPTED", "Pre-empted"),
     (14, "NUMBER_PORTED_NOT_HERE", "Number ported elsewhere"),
     (16, "NORMAL_CLEARING", "Normal Clearing"),
@@ -112,40 +118,88 @@ const TABLE: &[(u8, &str, &str)] = &[
     (20, "SUBSCRIBER_ABSENT", "Subscriber absent"),
     (21, "CALL_REJECTED", "Call Rejected"),
     (22, "NUMBER_CHANGED", "Number changed"),
-    (23, "REDIRECTED_TO_NEW_DESTINATION", "Redirected to new destination"),
+    (
+        23,
+        "REDIRECTED_TO_NEW_DESTINATION",
+        "Redirected to new destination",
+    ),
     (26, "ANSWERED_ELSEWHERE", "Answered elsewhere"),
     (27, "DESTINATION_OUT_OF_ORDER", "Destination out of order"),
     (28, "INVALID_NUMBER_FORMAT", "Invalid number format"),
     (29, "FACILITY_REJECTED", "Facility rejected"),
-    (30, "RESPONSE_TO_STATUS_ENQUIRY", "Response to STATus ENQuiry"),
+    (
+        30,
+        "RESPONSE_TO_STATUS_ENQUIRY",
+        "Response to STATus ENQuiry",
+    ),
     (31, "NORMAL_UNSPECIFIED", "Normal, unspecified"),
-    (34, "NORMAL_CIRCUIT_CONGESTION", "Circuit/channel congestion"),
+    (
+        34,
+        "NORMAL_CIRCUIT_CONGESTION",
+        "Circuit/channel congestion",
+    ),
     (34, "CONGESTION", "Circuit/channel congestion"),
     (38, "NETWORK_OUT_OF_ORDER", "Network out of order"),
     (38, "FAILURE", "Network out of order"),
     (41, "NORMAL_TEMPORARY_FAILURE", "Temporary failure"),
     (42, "SWITCH_CONGESTION", "Switching equipment congestion"),
     (43, "ACCESS_INFO_DISCARDED", "Access information discarded"),
-    (44, "REQUESTED_CHAN_UNAVAIL", "Requested channel not available"),
+    (
+        44,
+        "REQUESTED_CHAN_UNAVAIL",
+        "Requested channel not available",
+    ),
     (50, "FACILITY_NOT_SUBSCRIBED", "Facility not subscribed"),
     (52, "OUTGOING_CALL_BARRED", "Outgoing call barred"),
     (54, "INCOMING_CALL_BARRED", "Incoming call barred"),
-    (57, "BEARERCAPABILITY_NOTAUTH", "Bearer capability not authorized"),
-    (58, "BEARERCAPABILITY_NOTAVAIL", "Bearer capability not available"),
-    (65, "BEARERCAPABILITY_NOTIMPL", "Bearer capability not implemented"),
+    (
+        57,
+        "BEARERCAPABILITY_NOTAUTH",
+        "Bearer capability not authorized",
+    ),
+    (
+        58,
+        "BEARERCAPABILITY_NOTAVAIL",
+        "Bearer capability not available",
+    ),
+    (
+        65,
+        "BEARERCAPABILITY_NOTIMPL",
+        "Bearer capability not implemented",
+    ),
     (66, "CHAN_NOT_IMPLEMENTED", "Channel not implemented"),
     (69, "FACILITY_NOT_IMPLEMENTED", "Facility not implemented"),
     (81, "INVALID_CALL_REFERENCE", "Invalid call reference value"),
     (88, "INCOMPATIBLE_DESTINATION", "Incompatible destination"),
     (95, "INVALID_MSG_UNSPECIFIED", "Invalid message unspecified"),
-    (96, "MANDATORY_IE_MISSING", "Mandatory information element is missing"),
+    (
+        96,
+        "MANDATORY_IE_MISSING",
+        "Mandatory information element is missing",
+    ),
     (97, "MESSAGE_TYPE_NONEXIST", "Message type nonexist."),
     (98, "WRONG_MESSAGE", "Wrong message"),
-    (99, "IE_NONEXIST", "Info. element nonexist or not implemented"),
-    (100, "INVALID_IE_CONTENTS", "Invalid information element contents"),
-    (101, "WRONG_CALL_STATE", "Message not compatible with call state"),
+    (
+        99,
+        "IE_NONEXIST",
+        "Info. element nonexist or not implemented",
+    ),
+    (
+        100,
+        "INVALID_IE_CONTENTS",
+        "Invalid information element contents",
+    ),
+    (
+        101,
+        "WRONG_CALL_STATE",
+        "Message not compatible with call state",
+    ),
     (102, "RECOVERY_ON_TIMER_EXPIRE", "Recover on timer expiry"),
-    (103, "MANDATORY_IE_LENGTH_ERROR", "Mandatory IE length error"),
+    (
+        103,
+        "MANDATORY_IE_LENGTH_ERROR",
+        "Mandatory IE length error",
+    ),
     (111, "PROTOCOL_ERROR", "Protocol error, unspecified"),
     (127, "INTERWORKING", "Interworking, unspecified"),
 ];
@@ -157,12 +211,34 @@ mod tests {
     #[test]
     fn statuses_and_causes_map_as_documented() {
         for (status, cause) in [
-            (302, 23), (401, 21), (404, 1), (408, 18), (480, 19), (484, 28), (486, 17), (600, 17),
-            (488, 58), (500, 38), (503, 34), (504, 102), (487, 127), (603, 21), (599, 38), (499, 127),
+            (302, 23),
+            (401, 21),
+            (404, 1),
+            (408, 18),
+            (480, 19),
+            (484, 28),
+            (486, 17),
+            (600, 17),
+            (488, 58),
+            (500, 38),
+            (503, 34),
+            (504, 102),
+            (487, 127),
+            (603, 21),
+            (599, 38),
+            (499, 127),
         ] {
             assert_eq!(Cause::from_status(status).0, cause, "status {status}");
         }
-        for (cause, status) in [(1, 404), (34, 503), (19, 480), (21, 403), (17, 486), (16, 603), (58, 488)] {
+        for (cause, status) in [
+            (1, 404),
+            (34, 503),
+            (19, 480),
+            (21, 403),
+            (17, 486),
+            (16, 603),
+            (58, 488),
+        ] {
             assert_eq!(Cause(cause).to_status().0, status, "cause {cause}");
         }
     }

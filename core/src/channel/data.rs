@@ -117,6 +117,8 @@ pub struct Data {
     pub digits: VecDeque<char>,
     /// Progress of an outgoing leg.
     pub progress: DialProgress,
+    /// It runs the dialplan, which has to end before the channel is forgotten.
+    pub(crate) runs_dialplan: bool,
     /// The channel this one is bridged with.
     pub bridged: Option<ChannelId>,
     /// The far end put us on hold.
@@ -158,6 +160,7 @@ impl Data {
             ended: None,
             digits: VecDeque::new(),
             progress: DialProgress::default(),
+            runs_dialplan: false,
             bridged: None,
             held: false,
             hold_music: None,

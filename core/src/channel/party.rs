@@ -30,7 +30,9 @@ impl Party {
                 (text[..open].trim(), text[open + 1..close].trim())
             }
             _ if !text.is_empty()
-                && text.chars().all(|c| c.is_ascii_digit() || matches!(c, '+' | '*' | '#' | '-' | ' ' | '(' | ')')) =>
+                && text.chars().all(|c| {
+                    c.is_ascii_digit() || matches!(c, '+' | '*' | '#' | '-' | ' ' | '(' | ')')
+                }) =>
             {
                 ("", text)
             }
@@ -66,7 +68,11 @@ mod tests {
             ("a > b < c", "a > b < c", ""),
         ] {
             let party = Party::parse(text);
-            assert_eq!((party.name.as_str(), party.number.as_str()), (name, number), "{text}");
+            assert_eq!(
+                (party.name.as_str(), party.number.as_str()),
+                (name, number),
+                "{text}"
+            );
         }
     }
 }

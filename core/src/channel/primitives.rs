@@ -6,7 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use strowger_media::{Command, FileFormat, PlayId, RecorderId, RecorderSetup, Repeat, Route, Sound, TapMode};
+use strowger_media::{
+    Command, FileFormat, PlayId, RecorderId, RecorderSetup, Repeat, Route, Sound, TapMode,
+};
 
 use super::{Cause, Channel, LegEnd, State};
 
@@ -75,7 +77,11 @@ impl Channel {
             Err(Interrupt::Hangup)
         } else if data.redirect.is_some() {
             Err(Interrupt::Redirect)
-        } else if data.timeouts.absolute.is_some_and(|at| Instant::now() >= at) {
+        } else if data
+            .timeouts
+            .absolute
+            .is_some_and(|at| Instant::now() >= at)
+        {
             Err(Interrupt::Timeout)
         } else {
             Ok(())
@@ -173,7 +179,13 @@ impl Channel {
     /// Starts playing to this channel without waiting; what was played before ends. None when there is no media.
     pub fn start_play(&self, sounds: Vec<Arc<Sound>>, repeat: Repeat) -> Option<PlayId> {
         let play = self.shard().next_play_id();
-        self.media(|leg| Command::Play { leg, play, sounds, repeat }).then_some(play)
+        self.media(|leg| Command::Play {
+            leg,
+            play,
+            sounds,
+            repeat,
+        })
+        .then_some(play)
     }
 
     /// Stops a play started with [`Self::start_play`].
@@ -190,7 +202,10 @@ impl Channel {
         stop: &dyn Fn(char) -> bool,
     ) -> Result<Played, Interrupt> {
         self.check()?;
-        let length: u64 = sounds.iter().map(|sound| u64::from(sound.duration_ms())).sum();
+        let length: u64 = sounds
+            .iter()
+            .map(|sound| u64::from(sound.duration_ms()))
+            .sum();
         let Some(play) = self.start_play(sounds, Repeat::Once) else {
             return Err(Interrupt::Hangup);
         };
@@ -239,7 +254,11 @@ impl Channel {
 
     /// Sends a digit to the far end (RFC 4733) without waiting.
     pub fn send_digit(&self, digit: char, duration_ms: u16) -> bool {
-        self.media(|leg| Command::SendDtmf { leg, digit, duration_ms })
+        self.media(|leg| Command::SendDtmf {
+            leg,
+            digit,
+            duration_ms,
+        })
     }
 
     /// Starts a recording of this channel. `closed` runs on the shard when the file is complete on disk, also after
@@ -264,7 +283,10 @@ impl Channel {
             volume_transmit: spec.volume_transmit,
         };
         self.shard().expect_recorder(recorder, Box::new(closed));
-        if self.shard().media_send(Command::StartRecorder(Box::new(setup.prepare()))) {
+        if self
+            .shard()
+            .media_send(Command::StartRecorder(Box::new(setup.prepare())))
+        {
             Ok(recorder)
         } else {
             self.shard().forget_recorder(recorder);
@@ -274,7 +296,11 @@ impl Channel {
 
     /// Stops a recording, leaving out its last `drop_last_ms` milliseconds.
     pub fn stop_record(&self, recorder: RecorderId, drop_last_ms: u32) {
-        self.media(|leg| Command::StopRecorder { recorder, leg, drop_last_ms });
+        self.media(|leg| Command::StopRecorder {
+            recorder,
+            leg,
+            drop_last_ms,
+        });
     }
 
     /// True once silence was reported for this recorder (see [`RecorderSpec::silence_ms`]).
@@ -308,7 +334,11 @@ impl Channel {
     /// Ends the call from our side: BYE, CANCEL or a failure response as its state asks, CDR fixed, media closed.
     /// Variables stay readable. Does nothing the second time.
     pub fn hangup(&self, cause: Cause) {
-        self.end(LegEnd { cause, status: None, by_peer: false });
+        self.end(LegEnd {
+            cause,
+            status: None,
+            by_peer: false,
+        });
     }
 
     /// Sets the state, waking those who wait.

@@ -42,7 +42,9 @@ impl Shard {
     pub(super) fn receive_own(self: &Rc<Self>, flow: Flow, bytes: Bytes) {
         match Message::parse(bytes) {
             Ok(message) => {
-                self.layer.borrow_mut().receive(Instant::now(), message, flow);
+                self.layer
+                    .borrow_mut()
+                    .receive(Instant::now(), message, flow);
                 self.pump();
             }
             Err(error) => {
@@ -81,7 +83,9 @@ impl Shard {
             self.counters.calls_failed_panic.add(1);
             if let Some(channel) = channel {
                 tracing::error!(channel = %channel.name(), "the call is ended because of a fault in the exchange");
-                let _ = catch_unwind(AssertUnwindSafe(|| channel.hangup(Cause::NORMAL_TEMPORARY_FAILURE)));
+                let _ = catch_unwind(AssertUnwindSafe(|| {
+                    channel.hangup(Cause::NORMAL_TEMPORARY_FAILURE)
+                }));
             }
         }
     }
@@ -120,7 +124,9 @@ impl Shard {
             Event::Response { id, message, flow } => {
                 let user = self.clients.borrow().get(&id).copied();
                 match (user, channel) {
-                    (Some(ClientUser::Invite(_)), Some(channel)) => channel.on_invite_response(id, &message, flow),
+                    (Some(ClientUser::Invite(_)), Some(channel)) => {
+                        channel.on_invite_response(id, &message, flow)
+                    }
                     (Some(ClientUser::Qualify), _) => self.qualify_response(id, &message, flow),
                     _ => {}
                 }
@@ -143,7 +149,12 @@ impl Shard {
                 self.servers.borrow_mut().remove(&id);
             }
             Event::ResponseFailed { id } => {
-                let waiting = self.servers.borrow().get(&id).copied().and_then(|id| self.channel(id));
+                let waiting = self
+                    .servers
+                    .borrow()
+                    .get(&id)
+                    .copied()
+                    .and_then(|id| self.channel(id));
                 if let Some(channel) = waiting {
                     channel.on_connection_lost();
                 }
@@ -158,7 +169,9 @@ impl Shard {
             self.channel(id)
         };
         match event {
-            MediaEvent::DtmfBegin { .. } | MediaEvent::RtpResumed { .. } | MediaEvent::Stats { .. } => {}
+            MediaEvent::DtmfBegin { .. }
+            | MediaEvent::RtpResumed { .. }
+            | MediaEvent::Stats { .. } => {}
             MediaEvent::DtmfEnd { leg, digit, .. } => {
                 if let Some(channel) = channel_for(leg) {
                     channel.push_digit(digit);
@@ -193,7 +206,14 @@ impl Shard {
                     channel.touch();
                 }
             }
-            MediaEvent::RecorderClosed { recorder, leg, path, samples, lost_samples, error } => {
+            MediaEvent::RecorderClosed {
+                recorder,
+                leg,
+                path,
+                samples,
+                lost_samples,
+                error,
+            } => {
                 let state = self.recorders.borrow_mut().remove(&recorder);
                 if let Some(error) = &error {
                     tracing::error!(path = %path.display(), lost_samples, error, "recording");
@@ -201,7 +221,12 @@ impl Shard {
                     tracing::warn!(path = %path.display(), lost_samples, "recording has gaps");
                 }
                 if let Some(state) = state {
-                    (state.closed)(RecorderResult { path, samples, lost_samples, error });
+                    (state.closed)(RecorderResult {
+                        path,
+                        samples,
+                        lost_samples,
+                        error,
+                    });
                 }
                 if let Some(channel) = channel_for(leg) {
                     channel.touch();
@@ -227,7 +252,9 @@ pub(super) fn owner_of(call_id: &[u8], count: usize) -> usize {
     if let Some(rest) = call_id.strip_prefix(b"s")
         && let Some(dot) = rest.iter().take(5).position(|byte| *byte == b'.')
         && let Some(number) = rest.get(..dot)
-        && let Some(index) = std::str::from_utf8(number).ok().and_then(|text| text.parse::<usize>().ok())
+        && let Some(index) = std::str::from_utf8(number)
+            .ok()
+            .and_then(|text| text.parse::<usize>().ok())
         && index < count
     {
         return index;
@@ -269,6 +296,9 @@ mod tests {
         for number in 0..4000 {
             seen[owner_of(format!("{number}@example.com").as_bytes(), 4)] += 1;
         }
-        assert!(seen.iter().all(|count| (800..1200).contains(count)), "{seen:?}");
+        assert!(
+            seen.iter().all(|count| (800..1200).contains(count)),
+            "{seen:?}"
+        );
     }
 }

@@ -36,7 +36,10 @@ pub struct Inbox {
 
 impl Default for Inbox {
     fn default() -> Self {
-        Self { queue: ArrayQueue::new(CAPACITY), bell: Notify::new() }
+        Self {
+            queue: ArrayQueue::new(CAPACITY),
+            bell: Notify::new(),
+        }
     }
 }
 

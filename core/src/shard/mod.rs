@@ -115,7 +115,11 @@ impl Shard {
     /// # Panics
     /// Before the shard runs: the dialplan is set before its first message.
     pub fn dialplan(&self) -> Rc<dyn Dialplan> {
-        Rc::clone(self.dialplan.get().expect("the dialplan is made before the shard takes messages"))
+        Rc::clone(
+            self.dialplan
+                .get()
+                .expect("the dialplan is made before the shard takes messages"),
+        )
     }
 
     /// The channel of this shard with that name.
@@ -179,7 +183,9 @@ impl Shard {
     }
 
     pub(crate) fn add_channel(&self, channel: &Channel, incoming: bool) {
-        self.channels.borrow_mut().insert(channel.id(), channel.clone());
+        self.channels
+            .borrow_mut()
+            .insert(channel.id(), channel.clone());
         self.names.borrow_mut().insert(channel.name(), channel.id());
         self.shared.channel_created(incoming);
     }
@@ -193,7 +199,9 @@ impl Shard {
         self.shared.channel_destroyed();
         self.counters.calls_ended.add(1);
         if channel.has_open_transactions() {
-            self.lingering.borrow_mut().insert(channel.id(), channel.clone());
+            self.lingering
+                .borrow_mut()
+                .insert(channel.id(), channel.clone());
         }
     }
 
@@ -216,7 +224,9 @@ impl Shard {
 
     fn media_closed(&self, leg: LegId, stats: &LegStats) {
         self.unmap_leg(leg);
-        self.counters.rtp_packets_received.add(stats.packets_received);
+        self.counters
+            .rtp_packets_received
+            .add(stats.packets_received);
         self.counters.rtp_packets_sent.add(stats.packets_sent);
         self.counters.rtp_packets_lost.add(stats.lost);
     }
@@ -243,7 +253,9 @@ impl Shard {
 
     /// True once a packet arrived from the channel's far end.
     pub(crate) fn has_media(&self, channel: &Channel) -> bool {
-        channel.leg().is_some_and(|leg| self.with_media.borrow().contains(&leg))
+        channel
+            .leg()
+            .is_some_and(|leg| self.with_media.borrow().contains(&leg))
     }
 
     pub(crate) fn expect_play(&self, play: PlayId) {
@@ -251,7 +263,11 @@ impl Shard {
     }
 
     pub(crate) fn play_ended(&self, play: PlayId) -> bool {
-        self.ended_plays.borrow().get(&play).copied().unwrap_or(true)
+        self.ended_plays
+            .borrow()
+            .get(&play)
+            .copied()
+            .unwrap_or(true)
     }
 
     pub(crate) fn forget_play(&self, play: PlayId) {
@@ -259,7 +275,13 @@ impl Shard {
     }
 
     pub(crate) fn expect_recorder(&self, recorder: RecorderId, closed: RecorderClosed) {
-        self.recorders.borrow_mut().insert(recorder, RecorderState { closed, silent: false });
+        self.recorders.borrow_mut().insert(
+            recorder,
+            RecorderState {
+                closed,
+                silent: false,
+            },
+        );
     }
 
     pub(crate) fn forget_recorder(&self, recorder: RecorderId) {
@@ -267,7 +289,10 @@ impl Shard {
     }
 
     pub(crate) fn recorder_silent(&self, recorder: RecorderId) -> bool {
-        self.recorders.borrow().get(&recorder).is_some_and(|state| state.silent)
+        self.recorders
+            .borrow()
+            .get(&recorder)
+            .is_some_and(|state| state.silent)
     }
 
     // Dialogs and transactions.
@@ -285,8 +310,16 @@ impl Shard {
     }
 
     /// Sends a request in a transaction.
-    pub(crate) fn request(self: &Rc<Self>, message: Message, flow: Flow, user: ClientUser) -> Option<ClientId> {
-        let result = self.layer.borrow_mut().request(Instant::now(), message, flow);
+    pub(crate) fn request(
+        self: &Rc<Self>,
+        message: Message,
+        flow: Flow,
+        user: ClientUser,
+    ) -> Option<ClientId> {
+        let result = self
+            .layer
+            .borrow_mut()
+            .request(Instant::now(), message, flow);
         match result {
             Ok(id) => {
                 self.clients.borrow_mut().insert(id, user);
@@ -309,7 +342,10 @@ impl Shard {
 
     /// Sends a response.
     pub(crate) fn respond(self: &Rc<Self>, id: ServerId, response: Message) -> bool {
-        let sent = self.layer.borrow_mut().respond(Instant::now(), id, response);
+        let sent = self
+            .layer
+            .borrow_mut()
+            .respond(Instant::now(), id, response);
         self.pump();
         sent
     }
@@ -336,7 +372,9 @@ impl Shard {
     }
 
     fn transport_failed(self: &Rc<Self>, flow: Flow) {
-        self.layer.borrow_mut().transport_failed(Instant::now(), &flow);
+        self.layer
+            .borrow_mut()
+            .transport_failed(Instant::now(), &flow);
         self.pump();
     }
 
@@ -355,7 +393,10 @@ impl Shard {
                 } else {
                     self.shared.inboxes().get(owner).is_some_and(|inbox| {
                         inbox
-                            .send(ShardMessage::Stream { connection: flow.connection, bytes: bytes.clone() })
+                            .send(ShardMessage::Stream {
+                                connection: flow.connection,
+                                bytes: bytes.clone(),
+                            })
                             .is_ok()
                     })
                 }
@@ -367,11 +408,20 @@ impl Shard {
     }
 
     /// The flow that leads to `remote`.
-    pub(crate) fn flow_to(self: &Rc<Self>, transport: Transport, remote: SocketAddr) -> Option<Flow> {
+    pub(crate) fn flow_to(
+        self: &Rc<Self>,
+        transport: Transport,
+        remote: SocketAddr,
+    ) -> Option<Flow> {
         match transport {
             Transport::Udp => {
                 let local = self.udp.borrow().as_ref()?.default_local(remote)?;
-                Some(Flow { transport, local, remote, connection: 0 })
+                Some(Flow {
+                    transport,
+                    local,
+                    remote,
+                    connection: 0,
+                })
             }
             Transport::Tcp => {
                 let local = self
@@ -379,7 +429,12 @@ impl Shard {
                     .iter()
                     .copied()
                     .find(|known| known.is_ipv4() == remote.is_ipv4())
-                    .or_else(|| Some(SocketAddr::new(crate::transport::source_address(remote)?, 5060)))?;
+                    .or_else(|| {
+                        Some(SocketAddr::new(
+                            crate::transport::source_address(remote)?,
+                            5060,
+                        ))
+                    })?;
                 tcp::open(self, local, remote)
             }
             Transport::Tls => None,
@@ -407,7 +462,8 @@ impl Shard {
         let now = Instant::now();
         let tokens = (tokens + now.duration_since(at).as_secs_f64() * rate).min(rate);
         let enough = tokens >= 1.0;
-        self.accept_tokens.set((now, if enough { tokens - 1.0 } else { tokens }));
+        self.accept_tokens
+            .set((now, if enough { tokens - 1.0 } else { tokens }));
         enough
     }
 
@@ -429,7 +485,10 @@ impl Shard {
             match at {
                 None => self.timer.notified().await,
                 Some(at) => {
-                    if tokio::time::timeout_at(at.into(), self.timer.notified()).await.is_ok() {
+                    if tokio::time::timeout_at(at.into(), self.timer.notified())
+                        .await
+                        .is_ok()
+                    {
                         continue;
                     }
                     self.layer.borrow_mut().handle_timeout(Instant::now());

@@ -32,7 +32,10 @@ pub(super) struct Qualification {
 
 impl Qualification {
     pub(super) fn new(index: usize, count: usize) -> Self {
-        Self { schedule: Qualifier::new(index, count), waiting: FxHashMap::default() }
+        Self {
+            schedule: Qualifier::new(index, count),
+            waiting: FxHashMap::default(),
+        }
     }
 }
 
@@ -41,7 +44,11 @@ impl Shard {
         loop {
             let now = Instant::now();
             let snapshot = self.shared.snapshot();
-            let due = self.qualification.borrow_mut().schedule.due(&snapshot, &self.shared.contacts, now);
+            let due =
+                self.qualification
+                    .borrow_mut()
+                    .schedule
+                    .due(&snapshot, &self.shared.contacts, now);
             for probe in due {
                 self.probe(&probe);
             }
@@ -53,7 +60,9 @@ impl Shard {
             }
             self.flush();
             let next = self.qualification.borrow().schedule.next_timeout();
-            let at = next.map_or(now + LOOK, |at| at.min(now + LOOK)).max(now + Duration::from_millis(20));
+            let at = next
+                .map_or(now + LOOK, |at| at.min(now + LOOK))
+                .max(now + Duration::from_millis(20));
             tokio::time::sleep_until(at.into()).await;
         }
     }
@@ -61,7 +70,10 @@ impl Shard {
     fn probe(self: &Rc<Self>, probe: &Probe) {
         let sent = self.send_probe(probe);
         if sent.is_none() {
-            self.qualification.borrow_mut().schedule.failed(&probe.key, Instant::now());
+            self.qualification
+                .borrow_mut()
+                .schedule
+                .failed(&probe.key, Instant::now());
         }
     }
 
@@ -69,7 +81,11 @@ impl Shard {
         let contact = &probe.contact;
         let mut routes: Vec<NameAddr> = Vec::new();
         if let Some(proxy) = &probe.outbound_proxy {
-            let value = if proxy.contains('<') { proxy.clone() } else { format!("<{proxy}>") };
+            let value = if proxy.contains('<') {
+                proxy.clone()
+            } else {
+                format!("<{proxy}>")
+            };
             routes.extend(NameAddr::parse_list(&value).ok()?);
         }
         for value in &contact.path {
@@ -87,51 +103,91 @@ impl Shard {
         }
         let options = options
             .header(HeaderName::MaxForwards, "70")
-            .header(HeaderName::From, NameAddr::new(ours.clone()).with_tag(&self.tag()).to_string())
+            .header(
+                HeaderName::From,
+                NameAddr::new(ours.clone())
+                    .with_tag(&self.tag())
+                    .to_string(),
+            )
             .header(HeaderName::To, format!("<{}>", contact.uri))
             .header(HeaderName::CallId, self.call_id())
             .header(HeaderName::CSeq, "1 OPTIONS")
             .header(HeaderName::Contact, format!("<{ours}>"))
             .header(HeaderName::UserAgent, &self.shared.config.sip.user_agent)
             .finish();
-        let credentials = probe.endpoint.as_ref().filter(|_| probe.authenticate).and_then(|name| {
-            let endpoint = self.shared.snapshot().endpoints.get(name).cloned()?;
-            (!endpoint.outbound_auth.is_empty()).then(|| (options.clone(), endpoint.outbound_auth.clone()))
-        });
+        let credentials = probe
+            .endpoint
+            .as_ref()
+            .filter(|_| probe.authenticate)
+            .and_then(|name| {
+                let endpoint = self.shared.snapshot().endpoints.get(name).cloned()?;
+                (!endpoint.outbound_auth.is_empty())
+                    .then(|| (options.clone(), endpoint.outbound_auth.clone()))
+            });
         let id = self.request(options, flow, ClientUser::Qualify)?;
         self.counters.qualify_sent.add(1);
-        self.qualification
-            .borrow_mut()
-            .waiting
-            .insert(id, Sent { key: Arc::clone(&probe.key), retry: credentials });
+        self.qualification.borrow_mut().waiting.insert(
+            id,
+            Sent {
+                key: Arc::clone(&probe.key),
+                retry: credentials,
+            },
+        );
         Some(())
     }
 
-    pub(super) fn qualify_response(self: &Rc<Self>, id: ClientId, response: &Message, flow: strowger_sip::Flow) {
+    pub(super) fn qualify_response(
+        self: &Rc<Self>,
+        id: ClientId,
+        response: &Message,
+        flow: strowger_sip::Flow,
+    ) {
         let status = response.status().unwrap_or(0);
         if status < 200 {
             return;
         }
-        let Some(sent) = self.qualification.borrow_mut().waiting.remove(&id) else { return };
+        let Some(sent) = self.qualification.borrow_mut().waiting.remove(&id) else {
+            return;
+        };
         if matches!(status, 401 | 407)
             && let Some((options, auths)) = sent.retry
         {
             let via = new_via(self, &flow).to_string();
-            let again =
-                crate::endpoint::answer_challenge(&self.shared.snapshot(), &auths, &options, response, &via);
-            if let Some(id) = again.and_then(|again| self.request(again, flow, ClientUser::Qualify)) {
-                self.qualification.borrow_mut().waiting.insert(id, Sent { key: sent.key, retry: None });
+            let again = crate::endpoint::answer_challenge(
+                &self.shared.snapshot(),
+                &auths,
+                &options,
+                response,
+                &via,
+            );
+            if let Some(id) = again.and_then(|again| self.request(again, flow, ClientUser::Qualify))
+            {
+                self.qualification.borrow_mut().waiting.insert(
+                    id,
+                    Sent {
+                        key: sent.key,
+                        retry: None,
+                    },
+                );
                 return;
             }
         }
-        self.qualification.borrow_mut().schedule.answered(&sent.key, status, Instant::now());
+        self.qualification
+            .borrow_mut()
+            .schedule
+            .answered(&sent.key, status, Instant::now());
         self.report_changes();
     }
 
     pub(super) fn qualify_failed(self: &Rc<Self>, id: ClientId) {
-        let Some(sent) = self.qualification.borrow_mut().waiting.remove(&id) else { return };
+        let Some(sent) = self.qualification.borrow_mut().waiting.remove(&id) else {
+            return;
+        };
         self.counters.qualify_failed.add(1);
-        self.qualification.borrow_mut().schedule.failed(&sent.key, Instant::now());
+        self.qualification
+            .borrow_mut()
+            .schedule
+            .failed(&sent.key, Instant::now());
         self.report_changes();
     }
 

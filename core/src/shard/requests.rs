@@ -11,9 +11,18 @@ use crate::channel::Channel;
 use crate::endpoint::{self, Admission};
 
 impl Shard {
-    pub(super) fn on_request(self: &Rc<Self>, id: ServerId, message: Message, flow: Flow, channel: Option<Channel>) {
+    pub(super) fn on_request(
+        self: &Rc<Self>,
+        id: ServerId,
+        message: Message,
+        flow: Flow,
+        channel: Option<Channel>,
+    ) {
         if let Some(channel) = channel {
-            if channel.endpoint().is_some_and(|endpoint| endpoint.force_rport) {
+            if channel
+                .endpoint()
+                .is_some_and(|endpoint| endpoint.force_rport)
+            {
                 self.reply_to_source(id);
             }
             channel.on_dialog_request(id, &message);
@@ -44,7 +53,11 @@ impl Shard {
                     &message,
                     200,
                     "OK",
-                    &[(HeaderName::Allow, ALLOW), (HeaderName::Accept, "application/sdp"), (HeaderName::AcceptLanguage, "en, ru")],
+                    &[
+                        (HeaderName::Allow, ALLOW),
+                        (HeaderName::Accept, "application/sdp"),
+                        (HeaderName::AcceptLanguage, "en, ru"),
+                    ],
                 );
             }
             Some(Method::Register) => {
@@ -62,11 +75,23 @@ impl Shard {
             }
             Some(Method::Other(_)) => {
                 self.counters.requests_other.add(1);
-                self.reply(id, &message, 501, "Not Implemented", &[(HeaderName::Allow, ALLOW)]);
+                self.reply(
+                    id,
+                    &message,
+                    501,
+                    "Not Implemented",
+                    &[(HeaderName::Allow, ALLOW)],
+                );
             }
             _ => {
                 self.counters.requests_other.add(1);
-                self.reply(id, &message, 405, "Method Not Allowed", &[(HeaderName::Allow, ALLOW)]);
+                self.reply(
+                    id,
+                    &message,
+                    405,
+                    "Method Not Allowed",
+                    &[(HeaderName::Allow, ALLOW)],
+                );
             }
         }
     }
@@ -122,9 +147,17 @@ impl Shard {
     }
 
     fn register(self: &Rc<Self>, id: ServerId, message: &Message, flow: Flow) {
-        let Some(endpoint) = self.admit(id, message, flow) else { return };
+        let Some(endpoint) = self.admit(id, message, flow) else {
+            return;
+        };
         let snapshot = self.shared.snapshot();
-        let outcome = endpoint::registrar::register(&snapshot, &self.shared.contacts, &endpoint, message, &flow);
+        let outcome = endpoint::registrar::register(
+            &snapshot,
+            &self.shared.contacts,
+            &endpoint,
+            message,
+            &flow,
+        );
         self.counters.registrations.add(outcome.registered);
         self.counters.unregistrations.add(outcome.removed);
         if outcome.refused {
@@ -137,18 +170,38 @@ impl Shard {
         // Before anything is looked up: an overloaded exchange says so cheaply.
         if self.shared.draining() {
             self.counters.calls_refused_draining.add(1);
-            self.reply(id, message, 503, "Service Unavailable", &[(HeaderName::RetryAfter, "30")]);
+            self.reply(
+                id,
+                message,
+                503,
+                "Service Unavailable",
+                &[(HeaderName::RetryAfter, "30")],
+            );
             return;
         }
         if self.call_limit_reached() {
             self.counters.calls_refused_overload.add(1);
-            self.reply(id, message, 503, "Service Unavailable", &[(HeaderName::RetryAfter, "5")]);
+            self.reply(
+                id,
+                message,
+                503,
+                "Service Unavailable",
+                &[(HeaderName::RetryAfter, "5")],
+            );
             return;
         }
-        let Some(endpoint) = self.admit(id, message, flow) else { return };
+        let Some(endpoint) = self.admit(id, message, flow) else {
+            return;
+        };
         if !self.take_call_token() {
             self.counters.calls_refused_overload.add(1);
-            self.reply(id, message, 503, "Service Unavailable", &[(HeaderName::RetryAfter, "1")]);
+            self.reply(
+                id,
+                message,
+                503,
+                "Service Unavailable",
+                &[(HeaderName::RetryAfter, "1")],
+            );
             return;
         }
         crate::call::incoming::invite(self, id, message, flow, &endpoint);

@@ -81,19 +81,34 @@ pub fn start(setup: ShardSetup) -> io::Result<RunningShard> {
             tokio_uring::start(run(setup, ready));
         })?;
     match started.recv() {
-        Ok(Ok(())) => Ok(RunningShard { inbox, counters, thread }),
+        Ok(Ok(())) => Ok(RunningShard {
+            inbox,
+            counters,
+            thread,
+        }),
         Ok(Err(message)) => Err(io::Error::other(message)),
-        Err(_) => Err(io::Error::other("the signalling thread ended while it started")),
+        Err(_) => Err(io::Error::other(
+            "the signalling thread ended while it started",
+        )),
     }
 }
 
 async fn run(setup: ShardSetup, ready: std::sync::mpsc::Sender<Result<(), String>>) {
-    let tcp_locals: Vec<SocketAddr> = setup.tcp.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    let tcp_locals: Vec<SocketAddr> = setup
+        .tcp
+        .iter()
+        .filter_map(|listener| listener.local_addr().ok())
+        .collect();
     // The ring must be made on this thread.
-    let udp = match (!setup.udp.is_empty()).then(|| Udp::new(setup.udp)).transpose() {
+    let udp = match (!setup.udp.is_empty())
+        .then(|| Udp::new(setup.udp))
+        .transpose()
+    {
         Ok(udp) => udp,
         Err(error) => {
-            let _ = ready.send(Err(format!("cannot set up the ring for SIP over UDP: {error}")));
+            let _ = ready.send(Err(format!(
+                "cannot set up the ring for SIP over UDP: {error}"
+            )));
             return;
         }
     };
@@ -167,13 +182,17 @@ async fn read_udp(shard: Rc<Shard>) {
     };
     let mut received = Vec::new();
     loop {
-        let Ok(mut guard) = readiness.readable().await else { return };
+        let Ok(mut guard) = readiness.readable().await else {
+            return;
+        };
         // Cleared first: what arrives while we work makes the descriptor ready again.
         guard.clear_ready();
         loop {
             let more = match shard.udp.borrow_mut().as_mut() {
                 None => return,
-                Some(udp) => udp.harvest(|flow, bytes| received.push((flow, Bytes::copy_from_slice(bytes)))),
+                Some(udp) => {
+                    udp.harvest(|flow, bytes| received.push((flow, Bytes::copy_from_slice(bytes))))
+                }
             };
             shard.batching.set(true);
             for (count, (flow, bytes)) in received.drain(..).enumerate() {
@@ -183,7 +202,12 @@ async fn read_udp(shard: Rc<Shard>) {
                 }
             }
             shard.batching.set(false);
-            let failures = shard.udp.borrow_mut().as_mut().map(Udp::failures).unwrap_or_default();
+            let failures = shard
+                .udp
+                .borrow_mut()
+                .as_mut()
+                .map(Udp::failures)
+                .unwrap_or_default();
             for flow in failures {
                 shard.counters.sip_send_failed.add(1);
                 shard.transport_failed(flow);
@@ -212,7 +236,9 @@ async fn read_media(shard: Rc<Shard>) {
         }
     };
     loop {
-        let Ok(mut guard) = readiness.readable().await else { return };
+        let Ok(mut guard) = readiness.readable().await else {
+            return;
+        };
         shard.media.borrow_mut().ack_events();
         guard.clear_ready();
         let mut count = 0;

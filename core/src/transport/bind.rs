@@ -17,18 +17,49 @@ pub enum BindError {
     #[error(
         "{key}: {transport} {address} is in use by another program; stop it (ss -lunpt shows it) or choose another port"
     )]
-    InUse { key: &'static str, transport: &'static str, address: SocketAddr },
+    InUse {
+        key: &'static str,
+        transport: &'static str,
+        address: SocketAddr,
+    },
     #[error("{key}: {transport} {address} is no address of this machine")]
-    NotLocal { key: &'static str, transport: &'static str, address: SocketAddr },
+    NotLocal {
+        key: &'static str,
+        transport: &'static str,
+        address: SocketAddr,
+    },
     #[error("{key}: cannot listen on {transport} {address}: {source}")]
-    Other { key: &'static str, transport: &'static str, address: SocketAddr, source: io::Error },
+    Other {
+        key: &'static str,
+        transport: &'static str,
+        address: SocketAddr,
+        source: io::Error,
+    },
 }
 
-fn describe(key: &'static str, transport: &'static str, address: SocketAddr, source: io::Error) -> BindError {
+fn describe(
+    key: &'static str,
+    transport: &'static str,
+    address: SocketAddr,
+    source: io::Error,
+) -> BindError {
     match source.kind() {
-        io::ErrorKind::AddrInUse => BindError::InUse { key, transport, address },
-        io::ErrorKind::AddrNotAvailable => BindError::NotLocal { key, transport, address },
-        _ => BindError::Other { key, transport, address, source },
+        io::ErrorKind::AddrInUse => BindError::InUse {
+            key,
+            transport,
+            address,
+        },
+        io::ErrorKind::AddrNotAvailable => BindError::NotLocal {
+            key,
+            transport,
+            address,
+        },
+        _ => BindError::Other {
+            key,
+            transport,
+            address,
+            source,
+        },
     }
 }
 
@@ -45,7 +76,11 @@ fn retried<T>(mut bind: impl FnMut() -> io::Result<T>) -> io::Result<T> {
 }
 
 fn udp(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM.nonblocking(),
+        Some(Protocol::UDP),
+    )?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -58,7 +93,11 @@ fn udp(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
 }
 
 fn tcp(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking(),
+        Some(Protocol::TCP),
+    )?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -75,7 +114,9 @@ pub fn udp_for_shards(address: SocketAddr, shards: usize) -> Result<Vec<UdpSocke
     let probe = retried(|| udp(address, false)).map_err(fail)?;
     let bound = probe.local_addr().map_err(fail)?;
     drop(probe);
-    (0..shards).map(|_| retried(|| udp(bound, true)).map_err(fail)).collect()
+    (0..shards)
+        .map(|_| retried(|| udp(bound, true)).map_err(fail))
+        .collect()
 }
 
 /// As [`udp_for_shards`], for TCP.
@@ -84,7 +125,9 @@ pub fn tcp_for_shards(address: SocketAddr, shards: usize) -> Result<Vec<TcpListe
     let probe = retried(|| tcp(address, false)).map_err(fail)?;
     let bound = probe.local_addr().map_err(fail)?;
     drop(probe);
-    (0..shards).map(|_| retried(|| tcp(bound, true)).map_err(fail)).collect()
+    (0..shards)
+        .map(|_| retried(|| tcp(bound, true)).map_err(fail))
+        .collect()
 }
 
 #[cfg(test)]
@@ -99,13 +142,19 @@ mod tests {
         assert!(message.starts_with("sip.udp: UDP 127.0.0.1:"), "{message}");
         assert!(message.contains("in use"), "{message}");
         let foreign = "192.0.2.1:5060".parse().unwrap();
-        assert!(matches!(udp_for_shards(foreign, 1), Err(BindError::NotLocal { .. })));
+        assert!(matches!(
+            udp_for_shards(foreign, 1),
+            Err(BindError::NotLocal { .. })
+        ));
     }
 
     #[test]
     fn each_shard_has_a_socket_of_its_own_on_the_same_port() {
         let sockets = udp_for_shards("127.0.0.1:0".parse().unwrap(), 3).unwrap();
-        let ports: Vec<_> = sockets.iter().map(|socket| socket.local_addr().unwrap().port()).collect();
+        let ports: Vec<_> = sockets
+            .iter()
+            .map(|socket| socket.local_addr().unwrap().port())
+            .collect();
         assert!(ports.iter().all(|port| *port == ports[0]));
     }
 }

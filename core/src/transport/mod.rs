@@ -10,7 +10,11 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 /// The local address the kernel would use to reach `remote`; None when there is no route. Connecting a UDP socket
 /// sends nothing.
 pub(crate) fn source_address(remote: SocketAddr) -> Option<IpAddr> {
-    let any: SocketAddr = if remote.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
+    let any: SocketAddr = if remote.is_ipv4() {
+        ([0, 0, 0, 0], 0).into()
+    } else {
+        ([0u16; 8], 0).into()
+    };
     let socket = UdpSocket::bind(any).ok()?;
     socket.connect(remote).ok()?;
     socket.local_addr().ok().map(|address| address.ip())

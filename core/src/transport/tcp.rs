@@ -66,7 +66,9 @@ impl Connections {
 
 /// Accepts connections until the shard ends.
 pub(crate) async fn accept(shard: Rc<Shard>, listener: std::net::TcpListener) {
-    let Ok(local) = listener.local_addr() else { return };
+    let Ok(local) = listener.local_addr() else {
+        return;
+    };
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -94,11 +96,23 @@ pub(crate) async fn accept(shard: Rc<Shard>, listener: std::net::TcpListener) {
     }
 }
 
-fn register(shard: &Rc<Shard>, local: SocketAddr, remote: SocketAddr) -> (Flow, mpsc::Receiver<Bytes>) {
+fn register(
+    shard: &Rc<Shard>,
+    local: SocketAddr,
+    remote: SocketAddr,
+) -> (Flow, mpsc::Receiver<Bytes>) {
     let (queue, receiver) = mpsc::channel(WRITE_QUEUE);
     let connections = shard.connections();
-    let flow = Flow { transport: Transport::Tcp, local, remote, connection: connections.next_id(shard.index()) };
-    connections.table.borrow_mut().insert(flow.connection, Connection { flow, queue });
+    let flow = Flow {
+        transport: Transport::Tcp,
+        local,
+        remote,
+        connection: connections.next_id(shard.index()),
+    };
+    connections
+        .table
+        .borrow_mut()
+        .insert(flow.connection, Connection { flow, queue });
     shard.shared().connection_opened(remote, flow.connection);
     (flow, receiver)
 }
@@ -106,7 +120,12 @@ fn register(shard: &Rc<Shard>, local: SocketAddr, remote: SocketAddr) -> (Flow, 
 /// A flow to `remote`: the open connection if there is one, else a new one that connects in the background.
 pub(crate) fn open(shard: &Rc<Shard>, local: SocketAddr, remote: SocketAddr) -> Option<Flow> {
     if let Some(connection) = shard.shared().connection_to(remote) {
-        return Some(Flow { transport: Transport::Tcp, local, remote, connection });
+        return Some(Flow {
+            transport: Transport::Tcp,
+            local,
+            remote,
+            connection,
+        });
     }
     if shard.connections().len() >= CONNECTIONS_MAX {
         shard.counters().tcp_refused_limit.add(1);
@@ -131,14 +150,25 @@ pub(crate) fn open(shard: &Rc<Shard>, local: SocketAddr, remote: SocketAddr) -> 
 }
 
 fn closed(shard: &Rc<Shard>, flow: Flow) {
-    let known = shard.connections().table.borrow_mut().remove(&flow.connection);
+    let known = shard
+        .connections()
+        .table
+        .borrow_mut()
+        .remove(&flow.connection);
     if let Some(connection) = known {
-        shard.shared().connection_closed(connection.flow.remote, flow.connection);
+        shard
+            .shared()
+            .connection_closed(connection.flow.remote, flow.connection);
         shard.stream_closed(flow);
     }
 }
 
-async fn serve(shard: Rc<Shard>, mut stream: TcpStream, flow: Flow, mut queue: mpsc::Receiver<Bytes>) {
+async fn serve(
+    shard: Rc<Shard>,
+    mut stream: TcpStream,
+    flow: Flow,
+    mut queue: mpsc::Receiver<Bytes>,
+) {
     let _ = stream.set_nodelay(true);
     let (mut reader, mut writer) = stream.split();
     let mut framer = Framer::new();

@@ -15,8 +15,14 @@ pub(crate) struct Udp {
 
 impl Udp {
     pub(crate) fn new(sockets: Vec<UdpSocket>) -> io::Result<Self> {
-        let locals = sockets.iter().map(UdpSocket::local_addr).collect::<io::Result<_>>()?;
-        Ok(Self { ring: UdpSocketRing::new(sockets)?, locals })
+        let locals = sockets
+            .iter()
+            .map(UdpSocket::local_addr)
+            .collect::<io::Result<_>>()?;
+        Ok(Self {
+            ring: UdpSocketRing::new(sockets)?,
+            locals,
+        })
     }
 
     /// A descriptor that is readable when [`Self::harvest`] has something to do.
@@ -29,18 +35,35 @@ impl Udp {
         let locals = &self.locals;
         self.ring.harvest(|socket, remote, bytes| {
             if let Some(local) = locals.get(socket) {
-                f(Flow { transport: Transport::Udp, local: *local, remote, connection: 0 }, bytes);
+                f(
+                    Flow {
+                        transport: Transport::Udp,
+                        local: *local,
+                        remote,
+                        connection: 0,
+                    },
+                    bytes,
+                );
             }
         })
     }
 
     /// Queues a datagram from the socket bound to `local` (or the first of the right family).
-    pub(crate) fn send(&mut self, local: SocketAddr, remote: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn send(
+        &mut self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        bytes: &[u8],
+    ) -> io::Result<()> {
         let socket = self
             .locals
             .iter()
             .position(|known| *known == local)
-            .or_else(|| self.locals.iter().position(|known| known.is_ipv4() == remote.is_ipv4()))
+            .or_else(|| {
+                self.locals
+                    .iter()
+                    .position(|known| known.is_ipv4() == remote.is_ipv4())
+            })
             .ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?;
         self.ring.send(socket, remote, bytes)
     }
@@ -67,6 +90,9 @@ impl Udp {
 
     /// The address to send from when no flow says it.
     pub(crate) fn default_local(&self, remote: SocketAddr) -> Option<SocketAddr> {
-        self.locals.iter().copied().find(|known| known.is_ipv4() == remote.is_ipv4())
+        self.locals
+            .iter()
+            .copied()
+            .find(|known| known.is_ipv4() == remote.is_ipv4())
     }
 }

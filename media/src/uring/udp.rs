@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::marker::PhantomData;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 const GROUP: u16 = 0;
@@ -347,6 +347,13 @@ impl UdpSocketRing {
             .user_data(index as u64);
         // SAFETY: the message header lives as long as the ring.
         unsafe { self.ring.push(&entry) }
+    }
+}
+
+impl AsFd for UdpSocketRing {
+    /// The same as [`UdpSocketRing::fd`].
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.arrived.borrow_fd()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -58,6 +58,10 @@ impl Wake {
 
     pub(crate) fn fd(&self) -> RawFd {
         self.shared.file.as_raw_fd()
+    }
+
+    pub(crate) fn borrow_fd(&self) -> BorrowedFd<'_> {
+        self.shared.file.as_fd()
     }
 
     /// The descriptor again, as an owned one.

@@ -14,7 +14,7 @@ use crate::writer::WriterHandle;
 use std::cell::Cell;
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -201,5 +201,12 @@ impl MediaHandle {
     /// Makes the descriptor wait for the next event.
     pub fn ack_events(&self) {
         self.events_wake.clear();
+    }
+}
+
+impl AsFd for MediaHandle {
+    /// The same as [`MediaHandle::event_fd`].
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.events_wake.borrow_fd()
     }
 }

@@ -221,6 +221,10 @@ async fn mix_monitor(call: Call) -> AppResult {
     if files.is_empty() {
         return Ok(Next::Continue);
     }
+    // Before the command is substituted, which may name the file.
+    if let Some((file, _)) = files.first() {
+        call.set("MIXMONITOR_FILENAME", &file.path.display().to_string());
+    }
     let both = volume(&call, &options, 'W');
     let (receive, transmit) = match both {
         0 => (volume(&call, &options, 'v'), volume(&call, &options, 'V')),
@@ -242,9 +246,6 @@ async fn mix_monitor(call: Call) -> AppResult {
         shared: Arc::clone(call.task.shared()),
         channel: call.channel().name(),
     });
-    if let Some((file, _)) = files.first() {
-        call.set("MIXMONITOR_FILENAME", &file.path.display().to_string());
-    }
     let mut recorders = Vec::new();
     for (file, mode) in files {
         let spec = RecorderSpec {

@@ -27,6 +27,40 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         "dial strings of all registered phones",
         dial_contacts,
     ),
+    Function::write(
+        "PJSIP_HEADER",
+        "PJSIP_HEADER(add|update|remove,name)",
+        "a header of the INVITE about to be sent (in a subroutine of Dial option b)",
+        set_header,
+    ),
+];
+
+/// Headers a dialplan may add to a request.
+const HEADERS_MAX: usize = 64;
+/// Headers that the exchange writes itself (RFC 3261 §20): a second one would make the request ambiguous.
+const OWN_HEADERS: &[&str] = &[
+    "via",
+    "v",
+    "from",
+    "f",
+    "to",
+    "t",
+    "call-id",
+    "i",
+    "cseq",
+    "contact",
+    "m",
+    "content-length",
+    "l",
+    "content-type",
+    "c",
+    "max-forwards",
+    "route",
+    "record-route",
+    "authorization",
+    "proxy-authorization",
+    "allow",
+    "supported",
 ];
 
 fn exists(task: &Task, args: &str) -> Result<String, String> {
@@ -101,6 +135,60 @@ fn dial_contacts(task: &Task, args: &str) -> Result<String, String> {
     Ok(strings.join("&"))
 }
 
+fn set_header(task: &Task, args: &str, value: &str) -> Result<(), String> {
+    let (action, name) = (argument(args, 0).to_ascii_lowercase(), argument(args, 1));
+    if !is_header_name(&name) {
+        return Err(format!("PJSIP_HEADER: \"{name}\" is no name of a header"));
+    }
+    if OWN_HEADERS
+        .iter()
+        .any(|own| own.eq_ignore_ascii_case(&name))
+    {
+        return Err(format!(
+            "PJSIP_HEADER: {name} is written by the exchange itself"
+        ));
+    }
+    let mut data = task.channel.data_mut();
+    let headers = &mut data.request_headers;
+    match action.as_str() {
+        "add" => {
+            if headers.len() >= HEADERS_MAX {
+                return Err(format!(
+                    "PJSIP_HEADER: {HEADERS_MAX} headers were added already"
+                ));
+            }
+            headers.push((name, one_line(value)));
+        }
+        "update" => match headers
+            .iter_mut()
+            .find(|(known, _)| known.eq_ignore_ascii_case(&name))
+        {
+            Some(header) => header.1 = one_line(value),
+            None => return Err(format!("PJSIP_HEADER: there is no {name} to update")),
+        },
+        "remove" => headers.retain(|(known, _)| !known.eq_ignore_ascii_case(&name)),
+        other => {
+            return Err(format!(
+                "PJSIP_HEADER: \"{other}\": known are add, update, remove"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A token as RFC 3261 §25.1 has it.
+fn is_header_name(name: &str) -> bool {
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&byte))
+}
+
+/// A header's value cannot begin another header.
+fn one_line(value: &str) -> String {
+    value.chars().filter(|c| !c.is_control()).collect()
+}
+
 /// A SIP URI with another user part; unchanged when `user` is empty.
 fn with_user(uri: &str, user: &str) -> String {
     if user.is_empty() {
@@ -121,6 +209,20 @@ fn with_user(uri: &str, user: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_header_is_one_line_with_a_proper_name() {
+        for (name, wanted) in [
+            ("X-Foo", true),
+            ("", false),
+            ("X Foo", false),
+            ("X:Foo", false),
+            ("Я", false),
+        ] {
+            assert_eq!(is_header_name(name), wanted, "{name}");
+        }
+        assert_eq!(one_line("a\r\nVia: x"), "aVia: x");
+    }
 
     #[test]
     fn the_user_part_of_a_contact_is_replaced() {

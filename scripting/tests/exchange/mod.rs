@@ -24,7 +24,7 @@ use strowger_store::{
 };
 
 /// The context that the calling phone is in.
-pub const CONTEXT: &str = "test";
+pub(crate) const CONTEXT: &str = "test";
 
 struct NoTable;
 
@@ -34,12 +34,12 @@ impl ContactWriter for NoTable {
 }
 
 /// A step: extension, application, data. Priorities count up by extension.
-pub type Row<'r> = (&'r str, &'r str, &'r str);
+pub(crate) type Row<'r> = (&'r str, &'r str, &'r str);
 
-pub struct Exchange {
-    pub shared: Arc<Shared>,
-    pub plans: Arc<Plans>,
-    pub data: tempfile::TempDir,
+pub(crate) struct Exchange {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) plans: Arc<Plans>,
+    pub(crate) data: tempfile::TempDir,
     address: SocketAddr,
     snapshot: Mutex<Snapshot>,
     shard: Option<RunningShard>,
@@ -73,12 +73,21 @@ fn rows_of(rows: &[Row<'_>]) -> Vec<ExtensionRow> {
 impl Exchange {
     /// An exchange with these rows; `phones` are devices it can dial as `PJSIP/<name>`. Extensions are of
     /// [`CONTEXT`] unless written `exten@context`.
-    pub fn start(rows: &[Row<'_>], phones: &[&Phone]) -> Self {
+    pub(crate) fn start(rows: &[Row<'_>], phones: &[&Phone]) -> Self {
         Self::start_with(rows, phones, &[])
     }
 
     /// The same with lines of `extensions.conf`: section, name, value.
-    pub fn start_with(rows: &[Row<'_>], phones: &[&Phone], statics: &[(&str, &str, &str)]) -> Self {
+    pub(crate) fn start_with(
+        rows: &[Row<'_>],
+        phones: &[&Phone],
+        statics: &[(&str, &str, &str)],
+    ) -> Self {
+        // RUST_LOG=debug shows what happens in a failing test.
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_test_writer()
+            .try_init();
         let data = tempfile::tempdir().expect("a temporary folder");
         let mut config = Config::default();
         config.data.0 = data.path().to_owned();
@@ -185,7 +194,7 @@ impl Exchange {
     }
 
     /// Puts other rows in the table, and waits until they are compiled.
-    pub fn change(&self, rows: &[Row<'_>]) {
+    pub(crate) fn change(&self, rows: &[Row<'_>]) {
         let before = self.plans.versions();
         {
             let mut snapshot = self
@@ -203,14 +212,31 @@ impl Exchange {
 
     /// Calls `exten` and stays until the exchange ends the call or `stay` is over. Digits are dialled by SIP INFO,
     /// 300 ms apart, after the answer. Comes back when the exchange has forgotten the call.
-    pub fn call(&self, exten: &str, digits: &str, stay: Duration) -> Ended {
+    pub(crate) fn call(&self, exten: &str, digits: &str, stay: Duration) -> Ended {
         let ended = Caller::new(self.address, exten).run(digits, stay);
         wait_until("the call is over", || self.shared.channels() == 0);
         ended
     }
 
+    /// Puts a sound of silence of this length into the sounds folder.
+    pub(crate) fn sound(&self, name: &str, seconds: u32) {
+        let bytes = seconds * 16_000;
+        let mut wav = Vec::new();
+        wav.extend_from_slice(b"RIFF");
+        wav.extend_from_slice(&(36 + bytes).to_le_bytes());
+        wav.extend_from_slice(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
+        wav.extend_from_slice(&8000_u32.to_le_bytes());
+        wav.extend_from_slice(&16_000_u32.to_le_bytes());
+        wav.extend_from_slice(b"\x02\0\x10\0data");
+        wav.extend_from_slice(&bytes.to_le_bytes());
+        wav.resize(wav.len() + bytes as usize, 0);
+        let folder = &self.shared.paths().sounds;
+        std::fs::create_dir_all(folder).expect("the sounds folder");
+        std::fs::write(folder.join(format!("{name}.wav")), wav).expect("the sound");
+    }
+
     /// A global variable, empty when it is not set.
-    pub fn global(&self, name: &str) -> String {
+    pub(crate) fn global(&self, name: &str) -> String {
         self.shared.globals.get(name).unwrap_or_default()
     }
 }
@@ -223,7 +249,7 @@ impl Drop for Exchange {
     }
 }
 
-pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
+pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
     let started = Instant::now();
     while !condition() {
         assert!(
@@ -236,13 +262,13 @@ pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
 
 /// How a call ended for the phone that placed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// The final response.
-    pub status: u16,
+    pub(crate) status: u16,
     /// The exchange sent BYE.
-    pub by_exchange: bool,
+    pub(crate) by_exchange: bool,
     /// Provisional responses, in order.
-    pub provisional: Vec<u16>,
+    pub(crate) provisional: Vec<u16>,
 }
 
 const SDP: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 9 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\n";
@@ -390,9 +416,8 @@ impl Caller {
                 .to_owned();
             match status_of(&message) {
                 Some(status) if method == "INVITE" && status < 200 => {
-                    if ended.provisional.last() != Some(&status) {
-                        ended.provisional.push(status);
-                    }
+                    ended.provisional.push(status);
+                    ended.provisional.dedup();
                 }
                 Some(status) if method == "INVITE" => {
                     self.to = header(&message, "To").to_owned();
@@ -429,7 +454,7 @@ impl Caller {
 
 /// What a called phone does.
 #[derive(Clone, Copy, Debug)]
-pub enum Manner {
+pub(crate) enum Manner {
     /// Refuses with this status.
     Refuse(u16),
     /// Rings and answers; hangs up after the time given, if one is.
@@ -439,15 +464,15 @@ pub enum Manner {
 }
 
 /// A phone that can be called.
-pub struct Phone {
-    pub name: String,
-    pub address: SocketAddr,
+pub(crate) struct Phone {
+    pub(crate) name: String,
+    pub(crate) address: SocketAddr,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Phone {
-    pub fn start(name: &str, manner: Manner) -> Self {
+    pub(crate) fn start(name: &str, manner: Manner) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
         socket
             .set_read_timeout(Some(Duration::from_millis(20)))

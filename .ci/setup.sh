@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing, and only that: tools/setup.sh build|test
+# Installs what is missing, and only that: .ci/setup.sh build|test
 #   build  what compiling needs (a C++ compiler and cmake for the Lua VM, a C compiler for SQLite and cryptography)
 #   test   what the tests need besides: other telephones and load generators, database servers, sound tools
 # On Debian and its relatives by apt-get, as root or with sudo; elsewhere it names what is missing.
@@ -9,8 +9,8 @@ set -euo pipefail
 case ${1:-} in
   build) needs="cc:gcc c++:g++ cmake:cmake make:make pkg-config:pkg-config" ;;
   test) needs="sipp:sip-tester baresip:baresip-core mariadbd:mariadb-server postgres:postgresql sox:sox espeak-ng:espeak-ng
-    python3:python3 setpriv:util-linux prlimit:util-linux" ;;
-  *) echo "usage: tools/setup.sh build|test" >&2; exit 2 ;;
+    sqlite3:sqlite3 python3:python3 setpriv:util-linux prlimit:util-linux" ;;
+  *) echo "usage: .ci/setup.sh build|test" >&2; exit 2 ;;
 esac
 
 have() {
@@ -27,7 +27,7 @@ for need in $needs; do
   have "${need%%:*}" || missing+=("${need##*:}")
 done
 if [ "${1}" = build ] && ! command -v cargo >/dev/null; then
-  echo "cargo is missing: install Rust 1.95 or newer (https://rustup.rs)" >&2
+  echo "cargo is missing: install Rust 1.95 or newer" >&2
   exit 1
 fi
 [ ${#missing[@]} -gt 0 ] || exit 0
