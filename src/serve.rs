@@ -252,11 +252,13 @@ fn process_numbers(
         (
             "dialplan",
             Box::new(move || {
-                vec![
+                let mut numbers = vec![
                     ("versions", plans.versions()),
                     ("compile_us", plans.compile_us()),
                     ("failures", plans.failures()),
-                ]
+                ];
+                numbers.extend(plans.counters().snapshot());
+                numbers
             }),
         ),
     ]

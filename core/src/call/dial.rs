@@ -305,7 +305,7 @@ impl Channel {
 
     fn pass_on(
         &self,
-        leg: &Channel,
+        leg: &Self,
         early: bool,
         ringing: bool,
         request: &DialRequest,

@@ -197,9 +197,11 @@ fn take(
     Ok(())
 }
 
-/// Runs the dialplan of a new channel and forgets the channel afterwards. A panic ends this call only.
+/// Runs the dialplan of a channel and forgets the channel afterwards. A panic ends this call only.
 fn run(channel: Channel) {
-    channel.data_mut().runs_dialplan = true;
+    if channel.is_over() || std::mem::replace(&mut channel.data_mut().runs_dialplan, true) {
+        return;
+    }
     let future = channel.shard().dialplan().run(channel.clone());
     Shard::spawn(async move {
         let task = tokio::task::spawn_local(future);
@@ -288,6 +290,12 @@ fn rewrite_target(dialog: &mut Dialog, flow: &Flow) {
 }
 
 impl Channel {
+    /// Lets a dialled channel go through the dialplan by itself, from its location (Dial options `F` and `G`).
+    pub fn continue_in_dialplan(&self) {
+        self.data_mut().cdr.begin(SystemTime::now(), crate::shared::next_cdr_sequence);
+        run(self.clone());
+    }
+
     /// A response to our open INVITE, with what every response of the dialog has.
     fn invite_response(&self, status: u16, reason: &str) -> Option<(ServerId, Builder)> {
         let guard = self.session();

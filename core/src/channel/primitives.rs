@@ -204,7 +204,7 @@ impl Channel {
         self.check()?;
         let length: u64 = sounds
             .iter()
-            .map(|sound| u64::from(sound.duration_ms()))
+            .map(|sound| sound.duration_ms())
             .sum();
         let Some(play) = self.start_play(sounds, Repeat::Once) else {
             return Err(Interrupt::Hangup);

@@ -370,8 +370,7 @@ async fn check_with_peer(
 
 /// Sends a channel that is not in the dialplan there, by itself.
 fn continue_alone(peer: &Channel) {
-    let run = peer.shard().dialplan().run(peer.clone());
-    peer.spawn(run);
+    peer.continue_in_dialplan();
 }
 
 async fn bridge_options(call: &Call, request: &Request) -> BridgeOptions {
