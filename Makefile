@@ -39,7 +39,7 @@ check: setup
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 bench: setup
-	$(CARGO) build --release --workspace
+	$(CARGO) build --release -p strowger -p strowger-benches
 	./target/release/relay_cpu $(BENCH_ARGS)
 
 sounds: setup-test

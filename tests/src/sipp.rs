@@ -1,7 +1,7 @@
 //! SIPp: runs a scenario of `loadtest/` and reads its own account of it.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -142,10 +142,14 @@ impl Sipp {
             .expect("SIPp is installed (`make setup-test`)");
         self.process = Some(process);
         // A server has to have its socket before anyone calls it.
+        let stream = self.arguments.iter().any(|a| a == "-t");
         let bound = crate::wait_until(Duration::from_secs(5), || {
-            UdpSocket::bind((Ipv4Addr::LOCALHOST, self.port))
-                .is_err()
-                .then_some(())
+            let taken = if stream {
+                TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).is_err()
+            } else {
+                UdpSocket::bind((Ipv4Addr::LOCALHOST, self.port)).is_err()
+            };
+            taken.then_some(())
         });
         if bound.is_none()
             && self

@@ -292,7 +292,9 @@ fn rewrite_target(dialog: &mut Dialog, flow: &Flow) {
 impl Channel {
     /// Lets a dialled channel go through the dialplan by itself, from its location (Dial options `F` and `G`).
     pub fn continue_in_dialplan(&self) {
-        self.data_mut().cdr.begin(SystemTime::now(), crate::shared::next_cdr_sequence);
+        self.data_mut()
+            .cdr
+            .begin(SystemTime::now(), crate::shared::next_cdr_sequence);
         run(self.clone());
     }
 

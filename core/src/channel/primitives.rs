@@ -202,10 +202,7 @@ impl Channel {
         stop: &dyn Fn(char) -> bool,
     ) -> Result<Played, Interrupt> {
         self.check()?;
-        let length: u64 = sounds
-            .iter()
-            .map(|sound| sound.duration_ms())
-            .sum();
+        let length: u64 = sounds.iter().map(|sound| sound.duration_ms()).sum();
         let Some(play) = self.start_play(sounds, Repeat::Once) else {
             return Err(Interrupt::Hangup);
         };

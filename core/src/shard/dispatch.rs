@@ -50,6 +50,13 @@ impl Shard {
             Err(error) => {
                 self.counters.sip_malformed.add(1);
                 tracing::debug!(remote = %flow.remote, %error, "unreadable SIP message");
+                // What can be answered is, without a transaction (RFC 3261 §8.2.7): the sender learns what is wrong.
+                if let Some(response) = error.response() {
+                    self.transmit(flow, response.raw());
+                    if !self.batching.get() {
+                        self.flush();
+                    }
+                }
             }
         }
     }

@@ -1,0 +1,73 @@
+//! The same calls over TCP: an inbound connection carries a call and its answers, an outbound one reaches a contact
+//! that asks for TCP, and the two transports meet in one call.
+
+use std::time::Duration;
+use strowger_tests::{Exchange, Sipp};
+
+const LIMIT: Duration = Duration::from_secs(30);
+const TCP: [&str; 2] = ["-t", "t1"];
+
+fn exchange(server: Option<&Sipp>) -> Exchange {
+    let mut exchange = Exchange::new();
+    exchange.subscriber("sipp", "secret", "sipp");
+    if let Some(server) = server {
+        let contact = format!("sip:{};transport=tcp", server.address());
+        exchange
+            .database
+            .insert("ps_aors", &[("id", "server"), ("contact", &contact)]);
+        let row = [
+            ("id", "server"),
+            ("aors", "server"),
+            ("context", "sipp"),
+            ("disallow", "all"),
+            ("allow", "alaw"),
+        ];
+        exchange.database.insert("ps_endpoints", &row);
+    }
+    exchange.extension("sipp", "echo", &[("Answer", ""), ("Echo", "")]);
+    exchange.extension("sipp", "server", &[("Dial", "PJSIP/server,20")]);
+    exchange.start();
+    exchange
+}
+
+#[test]
+fn a_registration_over_tcp_is_granted_and_taken_back() {
+    let exchange = exchange(None);
+    Sipp::new("register_digest.xml", exchange.sip())
+        .account("sipp", "secret")
+        .with(&["-d", "200"])
+        .with(&TCP)
+        .run(LIMIT)
+        .expect_all(1);
+}
+
+#[test]
+fn calls_over_one_connection_reach_echo_whichever_shard_owns_them() {
+    let exchange = exchange(None);
+    Sipp::new("uac_dial.xml", exchange.sip())
+        .account("sipp", "secret")
+        .service("echo")
+        .calls(20, 20, 20)
+        .with(&["-d", "500"])
+        .with(&TCP)
+        .run(LIMIT)
+        .expect_all(20);
+}
+
+#[test]
+fn a_caller_over_udp_reaches_a_callee_over_tcp() {
+    let nobody = "127.0.0.1:9".parse().expect("an address");
+    let server = Sipp::new("uas_answer.xml", nobody)
+        .calls(10, 10, 10)
+        .with(&TCP)
+        .start();
+    let exchange = exchange(Some(&server));
+    Sipp::new("uac_dial.xml", exchange.sip())
+        .account("sipp", "secret")
+        .service("server")
+        .calls(10, 10, 10)
+        .with(&["-d", "500"])
+        .run(LIMIT)
+        .expect_all(10);
+    server.finish(LIMIT).expect_all(10);
+}
