@@ -1,7 +1,11 @@
 //! `strowger check`: every fault that a call or a start would meet, each in one line that says what, where and what
 //! would be right.
 
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use strowger_core::Config;
 use strowger_core::sounds::SoundStore;
@@ -14,19 +18,41 @@ pub(crate) async fn check(config: &Config) -> anyhow::Result<ExitCode> {
         faults += 1;
         println!("error: {text}");
     };
-    // Nobody may be using the ports: the exchange itself included, so its own run is named as a possible reason.
+    let mut busy = Vec::new();
     for address in &config.sip.udp {
-        if let Err(error) = bind::udp_for_shards(*address, 1) {
-            fault(format!("{error} (is the exchange running already?)"));
-        }
+        busy.extend(
+            bind::udp_for_shards(*address, 1)
+                .err()
+                .map(|error| error.to_string()),
+        );
     }
     for address in &config.sip.tcp {
-        if let Err(error) = bind::tcp_for_shards(*address, 1) {
-            fault(format!("{error} (is the exchange running already?)"));
-        }
+        busy.extend(
+            bind::tcp_for_shards(*address, 1)
+                .err()
+                .map(|error| error.to_string()),
+        );
     }
-    if let Err(error) = strowger_api::bind(config.http.bind) {
-        fault(format!("{error} (is the exchange running already?)"));
+    busy.extend(
+        strowger_api::bind(config.http.bind)
+            .err()
+            .map(|error| error.to_string()),
+    );
+    if !busy.is_empty() && exchange_answers(config.http.bind) {
+        warnings += 1;
+        println!(
+            "warning: an exchange runs at http://{}; its ports were not checked",
+            config.http.bind
+        );
+    } else {
+        busy.into_iter().for_each(&mut fault);
+    }
+    if let Some(file) = missing_database(config) {
+        println!(
+            "warning: {} does not exist yet; the first start makes it",
+            file.display()
+        );
+        return Ok(conclude(faults, warnings + 1));
     }
     match crate::open_store(config).await {
         Err(error) => fault(format!("database: {error:#}")),
@@ -53,11 +79,35 @@ pub(crate) async fn check(config: &Config) -> anyhow::Result<ExitCode> {
             }
         },
     }
+    Ok(conclude(faults, warnings))
+}
+
+fn conclude(faults: usize, warnings: usize) -> ExitCode {
     if faults == 0 {
         println!("no errors, {warnings} warnings");
-        Ok(ExitCode::SUCCESS)
+        ExitCode::SUCCESS
     } else {
         println!("{faults} errors, {warnings} warnings");
-        Ok(ExitCode::FAILURE)
+        ExitCode::FAILURE
     }
+}
+
+/// The SQLite file that is still to be made.
+fn missing_database(config: &Config) -> Option<PathBuf> {
+    let file = config.database.url.strip_prefix("sqlite://")?;
+    let file = config.data.0.join(file.split('?').next().unwrap_or(file));
+    (!file.exists()).then_some(file)
+}
+
+/// True if our own health page answers there.
+fn exchange_answers(address: SocketAddr) -> bool {
+    let limit = Duration::from_secs(1);
+    let Ok(mut stream) = TcpStream::connect_timeout(&address, limit) else {
+        return false;
+    };
+    let asked = stream
+        .set_read_timeout(Some(limit))
+        .and_then(|()| stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n"));
+    let mut answer = String::new();
+    asked.is_ok() && stream.read_to_string(&mut answer).is_ok() && answer.ends_with("ok\n")
 }

@@ -87,7 +87,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         .context("cannot start the control runtime")?;
     match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => {
-            logging::init(&config.log)?;
+            let _flushed_at_the_end = logging::init(&config.log)?;
             serve::serve(config, &runtime)
         }
         Command::Check => runtime.block_on(check::check(&config)),
@@ -110,6 +110,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 /// Connects to the configured database.
 async fn open_store(config: &Config) -> anyhow::Result<strowger_store::Store> {
     let data = &config.data.0;
-    std::fs::create_dir_all(data).with_context(|| format!("data directory {}", data.display()))?;
+    strowger_core::shared::create_private(data)
+        .with_context(|| format!("data directory {}", data.display()))?;
     Ok(strowger_store::Store::connect(&config.database.url, data).await?)
 }

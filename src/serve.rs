@@ -90,6 +90,7 @@ pub(crate) fn serve(config: Config, runtime: &Runtime) -> anyhow::Result<ExitCod
             tcp: sockets.1,
             media: handle,
             ports,
+            legs_max: WorkerConfig::default().max_legs,
             shared: Arc::clone(&shared),
             inbox: Arc::clone(&inbox),
             counters: Arc::clone(&counters),
@@ -245,6 +246,10 @@ fn process_numbers(
         ("cdr_spool", Box::new(move || cdr.counters())),
         ("contact_writer", Box::new(move || contacts.counters())),
         ("astdb", Box::new(move || astdb.counters())),
+        (
+            "log",
+            Box::new(|| vec![("lines_lost", crate::logging::lost_lines())]),
+        ),
         (
             "database",
             Box::new(move || vec![("up", u64::from(realtime.healthy()))]),

@@ -1,16 +1,39 @@
 //! CPU time of a process, exact to the nanosecond: the sum of `sum_exec_runtime` of its threads.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// CPU time that all present threads of process `pid` have used. Threads that have ended are not in it.
+/// CPU time that all threads of process `pid` have used, those that have ended (and io_uring's kernel workers) included.
 pub fn of_process(pid: u32) -> Result<Duration> {
+    let mut clock: libc::clockid_t = 0;
+    // SAFETY: the clock's number is written to a variable that outlives the call.
+    let result = unsafe { libc::clock_getcpuclockid(libc::pid_t::try_from(pid)?, &raw mut clock) };
+    ensure!(result == 0, "process {pid} has no clock (error {result})");
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the time is written to a variable that outlives the call.
+    let result = unsafe { libc::clock_gettime(clock, &raw mut time) };
+    ensure!(result == 0, std::io::Error::last_os_error());
+    Ok(Duration::new(
+        u64::try_from(time.tv_sec)?,
+        u32::try_from(time.tv_nsec)?,
+    ))
+}
+
+/// CPU time of the present threads of process `pid` by name; threads of one name together.
+pub fn by_thread(pid: u32) -> Result<BTreeMap<String, Duration>> {
     let tasks = format!("/proc/{pid}/task");
-    let mut total = 0;
+    let mut times = BTreeMap::new();
     for entry in std::fs::read_dir(&tasks).with_context(|| format!("cannot read {tasks}"))? {
-        let path = entry?.path().join("schedstat");
+        let path = entry?.path();
         // A thread may end between the listing and the reading.
-        let Ok(text) = std::fs::read_to_string(&path) else {
+        let (Ok(name), Ok(text)) = (
+            std::fs::read_to_string(path.join("comm")),
+            std::fs::read_to_string(path.join("schedstat")),
+        ) else {
             continue;
         };
         let ns: u64 = text
@@ -18,7 +41,27 @@ pub fn of_process(pid: u32) -> Result<Duration> {
             .next()
             .and_then(|field| field.parse().ok())
             .with_context(|| format!("{} has no run time", path.display()))?;
-        total += ns;
+        *times.entry(name.trim().to_owned()).or_default() += Duration::from_nanos(ns);
     }
-    Ok(Duration::from_nanos(total))
+    Ok(times)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_has_used_what_its_threads_have_used_even_when_they_have_ended() {
+        let own = std::process::id();
+        let before = of_process(own).expect("this process has a clock");
+        std::thread::spawn(|| {
+            let start = std::time::Instant::now();
+            while start.elapsed() < Duration::from_millis(50) {}
+        })
+        .join()
+        .expect("the thread ends well");
+        let after = of_process(own).expect("this process has a clock");
+        assert!(after - before >= Duration::from_millis(10));
+        assert!(!by_thread(own).expect("this process has threads").is_empty());
+    }
 }

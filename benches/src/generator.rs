@@ -4,9 +4,11 @@
 use crate::cpu;
 use crate::subject::Subject;
 use anyhow::{Context, Result, ensure};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
+use strowger_media::uring::schedule;
 
 /// RTP header and 20 ms of G.711.
 pub const PACKET_LEN: usize = 172;
@@ -25,6 +27,8 @@ pub struct Load {
     pub calls: usize,
     /// Measured time, after the warm-up.
     pub seconds: u64,
+    /// The core of the generator.
+    pub core: usize,
 }
 
 /// What came of it.
@@ -40,6 +44,8 @@ pub struct Outcome {
     pub sequence_breaks: u64,
     /// CPU time of the subject in the measured time.
     pub cpu: Duration,
+    /// The same by the names of its threads.
+    pub threads: BTreeMap<String, Duration>,
     /// Packets relayed in the measured time.
     pub relayed: u64,
     /// Length of the measured time.
@@ -87,18 +93,45 @@ pub fn run(subject: &dyn Subject, load: Load) -> Result<Outcome> {
         .map(|leg| leg.socket.local_addr())
         .collect::<io::Result<Vec<SocketAddr>>>()?;
     let running = subject.start(&peers)?;
+    ensure!(
+        running.legs.len() == count,
+        "{} made {} legs for {count} peers",
+        subject.name(),
+        running.legs.len()
+    );
     for (leg, address) in legs.iter().zip(&running.legs) {
         leg.socket.connect(address)?;
     }
+    // A thread of its own: the subject must not inherit where and how urgently the generator runs.
+    let outcome = std::thread::scope(|scope| {
+        let generator = scope.spawn(|| {
+            // Wishes: with fewer cores or rights the numbers are rougher, not wrong.
+            let _ = schedule::pin_to_core(load.core);
+            let _ = schedule::make_realtime();
+            let _ = schedule::tighten_timers();
+            drive(&mut legs, running.pid, frames)
+        });
+        generator
+            .join()
+            .map_err(|_| anyhow::anyhow!("the generator panicked"))?
+    });
+    drop(running);
+    outcome
+}
+
+/// Sends `frames` packets on each leg and checks what comes back; measures process `pid` after the warm-up.
+fn drive(legs: &mut [Leg], pid: u32, frames: usize) -> Result<Outcome> {
+    let count = legs.len();
     let mut outcome = Outcome::default();
     let start = Instant::now() + Duration::from_millis(20);
     let warm_slots = WARM_UP.as_millis() as usize;
-    let mut from = (Duration::ZERO, 0, start);
+    let mut from = (Duration::ZERO, BTreeMap::new(), 0, start);
     let mut packet = [0; PACKET_LEN];
     for slot in 0..frames * FRAME_SLOTS {
         if slot == warm_slots {
             from = (
-                cpu::of_process(running.pid)?,
+                cpu::of_process(pid)?,
+                cpu::by_thread(pid)?,
                 outcome.received,
                 Instant::now(),
             );
@@ -111,7 +144,7 @@ pub fn run(subject: &dyn Subject, load: Load) -> Result<Outcome> {
             outcome.late_max = outcome.late_max.max(now - due);
         }
         for index in (slot % FRAME_SLOTS..count).step_by(FRAME_SLOTS) {
-            receive(&mut legs, index, &mut outcome)?;
+            receive(legs, index, &mut outcome)?;
             let leg = &mut legs[index];
             fill(&mut packet, index, leg.number);
             leg.number += 1;
@@ -119,17 +152,20 @@ pub fn run(subject: &dyn Subject, load: Load) -> Result<Outcome> {
             outcome.sent += 1;
         }
     }
-    outcome.cpu = cpu::of_process(running.pid)?.saturating_sub(from.0);
-    outcome.measured = from.2.elapsed();
-    outcome.relayed = outcome.received - from.1;
+    outcome.cpu = cpu::of_process(pid)?.saturating_sub(from.0);
+    outcome.measured = from.3.elapsed();
+    outcome.relayed = outcome.received - from.2;
+    outcome.threads = cpu::by_thread(pid)?;
+    for (name, time) in &mut outcome.threads {
+        *time = time.saturating_sub(from.1.get(name).copied().unwrap_or_default());
+    }
     let end = Instant::now() + DRAIN;
     while Instant::now() < end && outcome.received < outcome.sent {
         for index in 0..count {
-            receive(&mut legs, index, &mut outcome)?;
+            receive(legs, index, &mut outcome)?;
         }
         std::thread::sleep(SLOT);
     }
-    drop(running);
     Ok(outcome)
 }
 

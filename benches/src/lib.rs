@@ -5,8 +5,10 @@
 //! media engine on purpose, so that it can be its measure.
 
 pub mod cpu;
+pub mod exchange;
 pub mod generator;
 pub mod subject;
+mod telephones;
 
 /// The middle value; of an even number of values the mean of the two in the middle. `None` of nothing.
 pub fn median(values: &[f64]) -> Option<f64> {

@@ -49,6 +49,18 @@ struct Record {
     sequence: u64,
 }
 
+impl Record {
+    /// A record with a destination is answered only if that answered; A alone if A was.
+    fn final_disposition(&self) -> Disposition {
+        self.disposition
+            .unwrap_or(if self.destination.is_none() && self.answer.is_some() {
+                Disposition::Answered
+            } else {
+                Disposition::NoAnswer
+            })
+    }
+}
+
 /// Party A as it stands when a record closes.
 #[derive(Clone, Debug, Default)]
 pub struct PartyA {
@@ -68,6 +80,8 @@ pub struct PartyA {
 pub struct CallRecords {
     open: Vec<Record>,
     finished: Vec<Cdr>,
+    /// The record that closed last, for reading in extension `h`.
+    last: Option<Cdr>,
     custom: Vec<(String, String)>,
     userfield: String,
     peeraccount: String,
@@ -187,9 +201,20 @@ impl CallRecords {
         }
     }
 
-    /// The Dial is over: its records close.
+    /// The Dial is over: its records close. Where A was answered before and nobody it dialled was, those leave no record
+    /// (`unanswered=no`): the record of A alone goes on.
     pub fn dial_end(&mut self, now: SystemTime, party: &PartyA) {
         if self.is_closed() {
+            return;
+        }
+        let answered = |record: &Record| record.disposition == Some(Disposition::Answered);
+        let dialled = self.open.iter().any(|record| record.destination.is_some());
+        if dialled && self.answered.is_some() && !self.open.iter().any(answered) {
+            self.open.truncate(1);
+            for record in &mut self.open {
+                record.destination = None;
+                record.disposition = None;
+            }
             return;
         }
         for record in std::mem::take(&mut self.open) {
@@ -202,16 +227,13 @@ impl CallRecords {
     }
 
     fn finish(&mut self, record: Record, now: SystemTime, party: &PartyA) {
-        let disposition = record.disposition.unwrap_or(if record.answer.is_some() {
-            Disposition::Answered
-        } else {
-            Disposition::NoAnswer
-        });
+        let disposition = record.final_disposition();
+        let cdr = self.render(&record, now, disposition, party);
+        self.last = Some(cdr.clone());
         if record.destination.is_none() && disposition != Disposition::Answered {
             return;
         }
         if !self.disabled {
-            let cdr = self.render(&record, now, disposition, party);
             self.finished.push(cdr);
         }
     }
@@ -271,6 +293,7 @@ impl CallRecords {
         if self.is_closed() {
             return Vec::new();
         }
+        self.dial_end(now, party);
         for record in std::mem::take(&mut self.open) {
             self.finish(record, now, party);
         }
@@ -283,27 +306,35 @@ impl CallRecords {
         self.disabled = disabled;
     }
 
-    /// `CDR(name)` for reading: the newest record as it would look now. None for an unknown name.
+    /// `CDR(name)` for reading: the newest record as it would look now, or the last that closed. None for an unknown
+    /// name.
     pub fn field(&self, name: &str, party: &PartyA, raw: bool, float: bool) -> Option<String> {
-        let now = SystemTime::now();
-        let record = self.open.last()?;
-        let disposition = record.disposition.unwrap_or(if record.answer.is_some() {
-            Disposition::Answered
-        } else {
-            Disposition::NoAnswer
-        });
-        let cdr = self.render(record, now, disposition, party);
-        let answer = record.answer;
-        let time = |at: SystemTime| if raw { epoch(at) } else { local_time(at) };
-        let span = |from: SystemTime| {
-            let length = now.duration_since(from).unwrap_or_default();
+        let (cdr, open) = match self.open.last() {
+            Some(record) => {
+                let now = SystemTime::now();
+                (
+                    self.render(record, now, record.final_disposition(), party),
+                    true,
+                )
+            }
+            None => (self.last.clone()?, false),
+        };
+        let time = |at_us: i64| if raw { epoch(at_us) } else { local_time(at_us) };
+        let span = |from_us: i64| {
+            let length_us = (cdr.end_us - from_us).max(0);
             if float {
-                format!("{:.6}", length.as_secs_f64())
+                format!("{:.6}", length_us as f64 / 1e6)
             } else {
-                length.as_secs().to_string()
+                (length_us / 1_000_000).to_string()
             }
         };
         Some(match name.to_ascii_lowercase().as_str() {
+            "start" => time(cdr.start_us),
+            "answer" => cdr.answer_us.map(time).unwrap_or_default(),
+            "end" if open => String::new(),
+            "end" => time(cdr.end_us),
+            "duration" => span(cdr.start_us),
+            "billsec" => cdr.answer_us.map_or_else(|| "0".to_owned(), span),
             "accountcode" => cdr.accountcode,
             "peeraccount" => cdr.peeraccount,
             "src" => cdr.src,
@@ -314,11 +345,6 @@ impl CallRecords {
             "dstchannel" => cdr.dstchannel,
             "lastapp" => cdr.lastapp,
             "lastdata" => cdr.lastdata,
-            "start" => time(record.start),
-            "answer" => answer.map(time).unwrap_or_default(),
-            "end" => String::new(),
-            "duration" => span(record.start),
-            "billsec" => answer.map_or_else(|| "0".to_owned(), span),
             "disposition" => cdr.disposition,
             "amaflags" => cdr.amaflags,
             "userfield" => cdr.userfield,
@@ -372,17 +398,22 @@ fn micros(at: SystemTime) -> i64 {
         .as_micros() as i64
 }
 
-fn epoch(at: SystemTime) -> String {
-    let since = at
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    format!("{}.{:06}", since.as_secs(), since.subsec_micros())
+fn epoch(at_us: i64) -> String {
+    format!(
+        "{}.{:06}",
+        at_us.div_euclid(1_000_000),
+        at_us.rem_euclid(1_000_000)
+    )
 }
 
-fn local_time(at: SystemTime) -> String {
-    chrono::DateTime::<chrono::Local>::from(at)
-        .format("%Y-%m-%d %H:%M:%S")
-        .to_string()
+fn local_time(at_us: i64) -> String {
+    chrono::DateTime::from_timestamp_micros(at_us)
+        .map(|at| {
+            at.with_timezone(&chrono::Local)
+                .format("%Y-%m-%d %H:%M:%S")
+                .to_string()
+        })
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -507,6 +538,40 @@ mod tests {
             (all[0].dstchannel.as_str(), all[0].lastapp.as_str()),
             ("", "Echo")
         );
+    }
+
+    #[test]
+    fn an_answered_menu_whose_dial_nobody_answers_is_one_answered_record() {
+        let mut records = begun();
+        records.set_answered(at(1));
+        records.set_last("Dial", "PJSIP/101&PJSIP/102");
+        records.dial_begin(at(2), &[leg("B"), leg("C")]);
+        // The caller hangs up while they ring.
+        let all = records.close(at(9), &party());
+        let seen: Vec<_> = all
+            .iter()
+            .map(|cdr| {
+                (
+                    cdr.dstchannel.as_str(),
+                    cdr.disposition.as_str(),
+                    cdr.billsec,
+                )
+            })
+            .collect();
+        assert_eq!(seen, [("", "ANSWERED", 8)]);
+    }
+
+    #[test]
+    fn the_last_record_can_be_read_after_it_closed() {
+        let mut records = begun();
+        records.dial_begin(at(1), &[leg("B")]);
+        records.dial_leg_ended("B", Disposition::Busy);
+        records.dial_end(at(5), &party());
+        let read = |records: &CallRecords, name: &str| records.field(name, &party(), false, false);
+        assert_eq!(read(&records, "disposition").as_deref(), Some("BUSY"));
+        records.close(at(6), &party());
+        assert_eq!(read(&records, "duration").as_deref(), Some("5"));
+        assert_ne!(read(&records, "end").as_deref(), Some(""));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! number channels and records. Everything here is read without waiting or written by one owner.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -10,6 +11,7 @@ use std::time::{Instant, SystemTime};
 
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
+use strowger_sip::Flow;
 use strowger_store::{AstDb, CdrSpool, Realtime, Snapshot};
 use tokio::runtime::Handle;
 
@@ -33,7 +35,7 @@ pub struct Paths {
 impl Paths {
     /// Paths under the configured data directory, made absolute.
     pub fn new(config: &Config) -> std::io::Result<Self> {
-        std::fs::create_dir_all(&config.data.0)?;
+        create_private(&config.data.0)?;
         let data = config.data.0.canonicalize()?;
         Ok(Self {
             monitor: data.join(&config.recording.directory),
@@ -42,6 +44,15 @@ impl Paths {
             data,
         })
     }
+}
+
+/// Makes a folder (and those above it) that only its owner can enter: it holds passwords, recordings and call records. A
+/// folder that exists stays as it is.
+pub fn create_private(folder: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
 }
 
 /// Process-wide numbers of call detail records.
@@ -68,7 +79,7 @@ pub struct Shared {
     pub started: SystemTime,
     pub started_at: Instant,
     inboxes: OnceLock<Vec<Arc<Inbox>>>,
-    connections: RwLock<FxHashMap<SocketAddr, u64>>,
+    connections: RwLock<FxHashMap<SocketAddr, Flow>>,
     uniqueid: AtomicU64,
     channel_sequence: AtomicU64,
     channels: AtomicUsize,
@@ -188,18 +199,21 @@ impl Shared {
     }
 
     /// The TCP connection that leads to `remote`, if one is open.
-    pub(crate) fn connection_to(&self, remote: SocketAddr) -> Option<u64> {
+    pub(crate) fn connection_to(&self, remote: SocketAddr) -> Option<Flow> {
         self.connections.read().get(&remote).copied()
     }
 
-    pub(crate) fn connection_opened(&self, remote: SocketAddr, connection: u64) {
-        self.connections.write().insert(remote, connection);
+    pub(crate) fn connection_opened(&self, flow: Flow) {
+        self.connections.write().insert(flow.remote, flow);
     }
 
-    pub(crate) fn connection_closed(&self, remote: SocketAddr, connection: u64) {
+    pub(crate) fn connection_closed(&self, flow: &Flow) {
         let mut table = self.connections.write();
-        if table.get(&remote) == Some(&connection) {
-            table.remove(&remote);
+        if table
+            .get(&flow.remote)
+            .is_some_and(|known| known.connection == flow.connection)
+        {
+            table.remove(&flow.remote);
         }
     }
 

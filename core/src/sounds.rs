@@ -134,27 +134,13 @@ impl SoundStore {
     /// The files of a music-on-hold class, in alphabetical order; the class `default` exists built in.
     pub async fn music(self: &Arc<Self>, class: &str) -> Result<Vec<Arc<Sound>>, SoundError> {
         let class = if class.is_empty() { "default" } else { class };
-        let mut names = Vec::new();
-        let safe = !class.contains(['/', '\\']) && class != "..";
-        if safe {
-            let folder = self.root.join("moh").join(class);
-            if let Ok(entries) = std::fs::read_dir(&folder) {
-                names.extend(
-                    entries
-                        .flatten()
-                        .map(|entry| entry.path().to_string_lossy().into_owned()),
-                );
-            }
-            if names.is_empty()
-                && let Some(folder) = BUILT_IN.get_dir(format!("moh/{class}"))
-            {
-                names.extend(folder.files().filter_map(|file| {
-                    let path = file.path().to_string_lossy();
-                    path.strip_suffix(".wav").map(|stem| stem.to_owned())
-                }));
-            }
-        }
-        names.sort();
+        let this = Arc::clone(self);
+        let wanted = class.to_owned();
+        let names = self
+            .control
+            .spawn_blocking(move || this.music_names(&wanted))
+            .await
+            .unwrap_or_default();
         let mut sounds = Vec::new();
         for name in names {
             match self.load(&name, "").await {
@@ -167,6 +153,31 @@ impl SoundStore {
         } else {
             Ok(sounds)
         }
+    }
+
+    /// The files of a class; the folder of the data directory wins over the built-in one.
+    fn music_names(&self, class: &str) -> Vec<String> {
+        let mut names = Vec::new();
+        if class.contains(['/', '\\']) || class == ".." {
+            return names;
+        }
+        if let Ok(entries) = std::fs::read_dir(self.root.join("moh").join(class)) {
+            names.extend(
+                entries
+                    .flatten()
+                    .map(|entry| entry.path().to_string_lossy().into_owned()),
+            );
+        }
+        if names.is_empty()
+            && let Some(folder) = BUILT_IN.get_dir(format!("moh/{class}"))
+        {
+            names.extend(folder.files().filter_map(|file| {
+                let path = file.path().to_string_lossy();
+                path.strip_suffix(".wav").map(str::to_owned)
+            }));
+        }
+        names.sort();
+        names
     }
 
     fn trusted(&self, key: &(String, String)) -> Option<Arc<Sound>> {
@@ -253,6 +264,16 @@ impl SoundStore {
 
     fn find(&self, name: &str, language: &str) -> Result<Found, SoundError> {
         let mut tried = Vec::new();
+        // A name made of a caller's digits must not lead out of the sound folders.
+        if !name.starts_with('/')
+            && (name.split('/').any(|part| part == "..") || name.contains('\0'))
+        {
+            tried.push("nowhere: relative names may not contain \"..\"".to_owned());
+            return Err(SoundError::Missing {
+                name: name.to_owned(),
+                tried,
+            });
+        }
         let with_extension = Path::new(name)
             .extension()
             .and_then(|extension| extension.to_str())

@@ -140,20 +140,26 @@ fn a_database_that_is_no_database_is_refused() {
 
 #[test]
 fn a_port_in_use_is_named() {
-    let mut first = Exchange::new();
-    first.start();
-    let mut second = Exchange::new();
-    let text = second
-        .configuration()
-        .replace(&second.ip().to_string(), &first.ip().to_string());
-    second.write_configuration(&text);
-    let address = first.sip().to_string();
-    check_finds(&second, &["udp", &address, "in use"]);
-    second.launch();
-    let status = second.wait_for_end(SOON);
+    let mut exchange = Exchange::new();
+    let address = exchange.sip().to_string();
+    let _other = std::net::UdpSocket::bind(exchange.sip()).expect("the port of another program");
+    check_finds(&exchange, &["udp", &address, "in use"]);
+    exchange.launch();
+    let status = exchange.wait_for_end(SOON);
     assert!(status.is_some_and(|s| !s.success()), "{status:?}");
-    let log = second.log();
+    let log = exchange.log();
     assert!(log.contains(&address) && log.contains("in use"), "{log}");
+}
+
+#[test]
+fn checking_beside_a_running_exchange_is_no_fault() {
+    let mut exchange = Exchange::new();
+    exchange.extension("default", "1", &[("Answer", ""), ("Hangup", "")]);
+    exchange.start();
+    let output = exchange.run(&["check"]);
+    let text = text_of(&output);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("an exchange runs at"), "{text}");
 }
 
 #[test]

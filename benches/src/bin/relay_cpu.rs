@@ -1,17 +1,20 @@
-//! CPU time for each relayed packet: the media thread of the exchange against the bare relay, in turn, under the same
-//! generator, which checks every packet.
+//! CPU time for each relayed packet: the media thread alone and the running exchange against the bare relay, in turn,
+//! under the same generator, which checks every packet.
 //!
-//! `relay_cpu [--calls 500] [--seconds 5] [--rounds 3]`. Fails when any packet was lost, changed or out of sequence.
-//! The subject runs on core 0, the generator on core 1.
+//! `relay_cpu [--calls 500] [--seconds 5] [--rounds 3] [--recorded] [--check] [--limit 1.6]`. Fails when any packet was
+//! lost, changed or out of sequence, and with `--check` when the exchange takes more than `--limit` times as much as
+//! the bare relay. With `--recorded` there is one subject more: the exchange recording every call. The subject runs on
+//! core 0 (the exchange's control threads where they like), the generator on core 1.
 
 use anyhow::{Context, Result, bail, ensure};
 use std::io::{BufRead, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+use strowger_benches::exchange::Exchange;
 use strowger_benches::generator::{self, Load, Outcome};
 use strowger_benches::median;
 use strowger_benches::subject::{Program, Subject, parse_ports};
 use strowger_media::ports::PortRange;
-use strowger_media::uring::schedule;
 use strowger_media::worker::{self, WorkerConfig};
 use strowger_media::writer::{self, WriterConfig};
 use strowger_media::{Codec, Command, Format, LegId, LegSetup, Negotiated};
@@ -21,9 +24,16 @@ const GENERATOR_CORE: usize = 1;
 /// First argument that makes this program the measured media thread instead of the measuring.
 const MEDIA: &str = "media-subject";
 
+/// The running exchange's name in the results.
+const EXCHANGE: &str = "exchange";
+
 struct Options {
     load: Load,
     rounds: usize,
+    recorded: bool,
+    check: bool,
+    /// Most times the floor's CPU time that the exchange may take.
+    limit: f64,
 }
 
 fn main() -> Result<()> {
@@ -33,21 +43,26 @@ fn main() -> Result<()> {
     }
     let options = parse(&arguments)?;
     let own = std::env::current_exe()?;
-    let floor = own.with_file_name("floor_relay");
-    ensure!(
-        floor.exists(),
-        "{} is missing: build the package as a whole",
-        floor.display()
-    );
+    let beside = |name: &str| {
+        let path = own.with_file_name(name);
+        ensure!(
+            path.exists(),
+            "{} is missing: build strowger and strowger-benches as a whole",
+            path.display()
+        );
+        Ok(path)
+    };
+    let (floor, strowger) = (beside("floor_relay")?, beside("strowger")?);
     let core = SUBJECT_CORE.to_string();
-    let subjects: [Box<dyn Subject>; 2] = [
+    let mut subjects: Vec<Box<dyn Subject>> = vec![
         Box::new(Program::new("floor", floor, &[&core])),
         Box::new(Program::new("media", own, &[MEDIA])),
+        Box::new(Exchange::new(EXCHANGE, strowger.clone(), SUBJECT_CORE)),
     ];
-    // Wishes: with fewer cores or rights the numbers are rougher, not wrong.
-    let _ = schedule::pin_to_core(GENERATOR_CORE);
-    let _ = schedule::make_realtime();
-    let _ = schedule::tighten_timers();
+    if options.recorded {
+        let recorded = Exchange::new("recorded", strowger, SUBJECT_CORE).recorded();
+        subjects.push(Box::new(recorded));
+    }
     compare(&subjects, &options)
 }
 
@@ -70,18 +85,28 @@ fn compare(subjects: &[Box<dyn Subject>], options: &Options) -> Result<()> {
             results.push(outcome.us_per_packet());
         }
     }
+    let mut too_slow = false;
     let medians: Vec<f64> = results.iter().filter_map(|r| median(r)).collect();
     for (subject, median) in subjects.iter().zip(&medians) {
         println!("{:8} median {median:6.3} us/packet", subject.name());
     }
     if let Some((floor, rest)) = medians.split_first() {
         for (subject, median) in subjects.iter().skip(1).zip(rest) {
-            println!("{:8} ratio  {:6.3}", subject.name(), median / floor);
+            let ratio = median / floor;
+            println!("{:8} ratio  {ratio:6.3}", subject.name());
+            if subject.name() == EXCHANGE {
+                too_slow = options.check && ratio > options.limit;
+            }
         }
     }
     ensure!(
         faults == 0,
         "{faults} packets were lost, changed or out of sequence"
+    );
+    ensure!(
+        !too_slow,
+        "the exchange takes more than {} times the bare relay's CPU time",
+        options.limit
     );
     Ok(())
 }
@@ -98,6 +123,16 @@ fn report(name: &str, round: usize, outcome: &Outcome) {
         outcome.sequence_breaks,
         outcome.late_max.as_micros()
     );
+    let share = |time: &Duration| 100.0 * time.as_secs_f64() / outcome.measured.as_secs_f64();
+    let threads: Vec<String> = outcome
+        .threads
+        .iter()
+        .filter(|(_, time)| share(time) >= 0.05)
+        .map(|(name, time)| format!("{name} {:.1} %", share(time)))
+        .collect();
+    if threads.len() > 1 {
+        println!("         of these {}", threads.join(", "));
+    }
 }
 
 fn parse(arguments: &[String]) -> Result<Options> {
@@ -105,22 +140,38 @@ fn parse(arguments: &[String]) -> Result<Options> {
         load: Load {
             calls: 500,
             seconds: 5,
+            core: GENERATOR_CORE,
         },
         rounds: 3,
+        recorded: false,
+        check: false,
+        limit: 1.6,
     };
     let mut arguments = arguments.iter();
     while let Some(name) = arguments.next() {
-        let value = arguments
-            .next()
-            .with_context(|| format!("{name} needs a value"))?;
-        let number = value
-            .parse::<usize>()
-            .with_context(|| format!("{name}: {value:?} is no number"))?;
+        let mut number = || -> Result<f64> {
+            let value = arguments
+                .next()
+                .with_context(|| format!("{name} needs a value"))?;
+            let number = value
+                .parse::<f64>()
+                .with_context(|| format!("{name}: {value:?} is no number"))?;
+            ensure!(
+                number.is_finite() && number > 0.0,
+                "{name} is above 0, not {value}"
+            );
+            Ok(number)
+        };
         match name.as_str() {
-            "--calls" => options.load.calls = number,
-            "--seconds" => options.load.seconds = number as u64,
-            "--rounds" => options.rounds = number,
-            other => bail!("unknown option {other}; there are --calls, --seconds and --rounds"),
+            "--calls" => options.load.calls = number()? as usize,
+            "--seconds" => options.load.seconds = number()? as u64,
+            "--rounds" => options.rounds = number()? as usize,
+            "--limit" => options.limit = number()?,
+            "--recorded" => options.recorded = true,
+            "--check" => options.check = true,
+            other => bail!(
+                "unknown option {other}; there are --calls, --seconds, --rounds, --recorded, --check and --limit"
+            ),
         }
     }
     ensure!(
@@ -170,7 +221,7 @@ fn media() -> Result<()> {
         }
     }
     // The commands are executed in order, at most some hundred in a millisecond.
-    std::thread::sleep(std::time::Duration::from_millis(100));
+    std::thread::sleep(Duration::from_millis(100));
     println!("{}", own.join(" "));
     std::io::stdout().flush()?;
     // Until the input ends.
@@ -193,7 +244,7 @@ fn send(worker: &mut worker::Worker, command: Command) -> Result<()> {
             Ok(()) => return Ok(()),
             Err(back) => command = back,
         }
-        std::thread::sleep(std::time::Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(1));
     }
     bail!("the media thread takes no commands")
 }

@@ -12,6 +12,8 @@ use crate::dialplan::LocalFuture;
 
 /// Devices one Dial may ring at once.
 pub const DESTINATIONS_MAX: usize = 256;
+/// Dials within each other (a pre-dial subroutine that dials, and so on).
+const DEPTH_MAX: u8 = 8;
 
 /// What the caller hears while devices ring.
 #[derive(Clone, Debug, Default)]
@@ -140,8 +142,18 @@ impl Channel {
     pub async fn dial(&self, request: DialRequest) -> DialOutcome {
         let started = Instant::now();
         let mut outcome = DialOutcome::new(started);
-        let mut legs = self.start_legs(&request, &mut outcome).await;
+        if self.data().dial_depth >= DEPTH_MAX {
+            tracing::warn!(channel = %self.name(), "Dial refused: {DEPTH_MAX} Dials within each other already; option b or B leads back to itself");
+            return outcome;
+        }
+        let mut counts = Counts::default();
+        let mut legs = self.start_legs(&request, &mut outcome, &mut counts).await;
         if legs.is_empty() {
+            outcome.status = if self.check().is_err() {
+                DialStatus::Cancel
+            } else {
+                counts.status()
+            };
             return outcome;
         }
         let records: Vec<_> = legs
@@ -159,7 +171,6 @@ impl Channel {
         let mut signalled = Signalled::default();
         self.signal_start(&request, &mut signalled);
         let until = request.timeout.map(|timeout| started + timeout);
-        let mut counts = Counts::default();
         let winner = loop {
             if let Some(index) = self.look_at_legs(
                 &mut legs,
@@ -203,10 +214,20 @@ impl Channel {
         outcome
     }
 
-    async fn start_legs(&self, request: &DialRequest, outcome: &mut DialOutcome) -> Vec<Leg> {
+    async fn start_legs(
+        &self,
+        request: &DialRequest,
+        outcome: &mut DialOutcome,
+        counts: &mut Counts,
+    ) -> Vec<Leg> {
         let snapshot = self.shard().shared().snapshot();
         let mut legs = Vec::new();
+        let until = request.timeout.map(|timeout| outcome.started + timeout);
         for text in request.destinations.iter().take(DESTINATIONS_MAX) {
+            // Looking up names and running subroutines takes time: nobody is rung for a caller who is gone.
+            if self.check().is_err() || until.is_some_and(|at| Instant::now() >= at) {
+                break;
+            }
             let destination = match Destination::parse(text, &snapshot) {
                 Ok(destination) => destination,
                 Err(error) => {
@@ -234,6 +255,7 @@ impl Channel {
                     });
                 }
                 Err(cause) => {
+                    counts.add(cause);
                     outcome.cause = cause;
                     outcome.legs.push(failed_report(text, cause));
                 }
@@ -270,7 +292,8 @@ impl Channel {
                     .progress_time
                     .get_or_insert(at.saturating_duration_since(outcome.started));
             }
-            if let Some(end) = ended {
+            // A leg that answered and was gone before we looked was answered all the same.
+            if let Some(end) = ended.filter(|_| progress.answered.is_none()) {
                 if !leg.reported {
                     leg.reported = true;
                     counts.add(end.cause);
@@ -390,10 +413,9 @@ impl Channel {
             _ => Cause::NO_ANSWER,
         };
         for (index, leg) in legs.into_iter().enumerate() {
-            let end = leg.channel.data().ended;
             if winner != Some(index) {
                 leg.channel.watched_by(None);
-                if end.is_none() {
+                if !leg.channel.is_over() {
                     leg.channel.hangup(if elsewhere {
                         Cause::ANSWERED_ELSEWHERE
                     } else {
@@ -404,6 +426,7 @@ impl Channel {
                         .dial_leg_ended(&leg.channel.name(), crate::cdr::Disposition::NoAnswer);
                 }
             }
+            let end = leg.channel.data().ended;
             outcome.legs.push(LegReport {
                 name: leg.channel.name().to_string(),
                 destination: leg.destination.text,

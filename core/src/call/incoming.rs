@@ -120,6 +120,11 @@ fn take(
     if endpoint.rewrite_contact {
         rewrite_target(&mut dialog, &flow);
     }
+    // A B2BUA passes on what is left of Max-Forwards, so that a loop through trunks ends (RFC 3261 §16.6).
+    let forwards = request.max_forwards().ok().flatten().unwrap_or(70);
+    if forwards == 0 {
+        return Err(Refusal::new(483, "Too Many Hops"));
+    }
     let shared = shard.shared();
     let uniqueid = shared.next_uniqueid();
     let mut data = Data::new(
@@ -129,6 +134,7 @@ fn take(
     );
     data.ani.clone_from(&caller.number);
     data.caller = caller;
+    data.max_forwards = forwards - 1;
     data.dnid = dialled;
     data.accountcode = endpoint.accountcode.clone().unwrap_or_default();
     data.language = endpoint.language.clone().unwrap_or_else(|| "en".to_owned());
@@ -145,13 +151,7 @@ fn take(
     let refused = |error: super::media::MediaError| {
         tracing::info!(endpoint = endpoint.id, %error, "INVITE refused");
         let (status, reason) = error.status();
-        let refusal = Refusal::new(status, reason).with(
-            HeaderName::Warning,
-            format!(
-                "399 strowger \"{}\"",
-                error.to_string().replace(['"', '\\'], "'")
-            ),
-        );
+        let refusal = Refusal::new(status, reason).with(HeaderName::Warning, error.warning());
         if status == 503 {
             refusal.with(HeaderName::RetryAfter, "5")
         } else {
@@ -166,7 +166,7 @@ fn take(
         match media.answer(shard, request.body()) {
             Ok((answer, _)) => Some(answer),
             Err(error) => {
-                shard.media_send(strowger_media::Command::Close(media.leg()));
+                channel.close_media();
                 return Err(refused(error));
             }
         }
@@ -178,6 +178,9 @@ fn take(
     let mut session = Session::new(flow, our_contact);
     session.media = Some(media);
     session.dialog = Some(dialog);
+    if !endpoint.rewrite_contact {
+        session.route(shard);
+    }
     session.key = Some(key.clone());
     session.incoming = Some(Incoming {
         id,
@@ -282,7 +285,7 @@ fn caller_of(endpoint: &Endpoint, request: &Message, from: &NameAddr) -> Party {
 }
 
 /// `rewrite_contact`: requests in the dialog go to where the INVITE came from.
-fn rewrite_target(dialog: &mut Dialog, flow: &Flow) {
+pub(crate) fn rewrite_target(dialog: &mut Dialog, flow: &Flow) {
     let mut target = dialog.remote_target().clone();
     target.host = flow.remote.ip().into();
     target.port = Some(flow.remote.port());
@@ -331,14 +334,16 @@ impl Channel {
     pub(crate) fn send_progress(&self) {
         let answer = self.session().as_mut().and_then(|session| {
             let incoming = session.incoming.as_mut()?;
-            if std::mem::replace(&mut incoming.early_media, true) {
-                None
-            } else {
-                incoming.answer.clone()
-            }
+            let answer = incoming.answer.clone();
+            let again = answer.is_some() && std::mem::replace(&mut incoming.early_media, true);
+            (!again).then_some(answer)
         });
-        // A caller without an offer gets ours in the 200; early media has to wait until then.
-        let Some(answer) = answer else { return };
+        let answer = match answer {
+            None => return,
+            // A caller without an offer gets ours in the 200: until then it can only be told that it rings.
+            Some(None) => return self.send_ringing(),
+            Some(Some(answer)) => answer,
+        };
         if let Some((id, response)) = self.invite_response(183, "Session Progress") {
             self.shard()
                 .respond(id, response.body(SDP, answer).finish());
@@ -392,11 +397,18 @@ impl Channel {
         self.became_up();
     }
 
+    /// Answers the INVITE that is still open with 487; false if none is.
+    pub(crate) fn terminate_open_invite(&self) -> bool {
+        match self.invite_response(487, "Request Terminated") {
+            None => false,
+            Some((id, response)) => self.shard().respond(id, response.finish()),
+        }
+    }
+
     /// The caller gave up before the answer.
     pub(crate) fn on_cancel(&self, cancel: &Message) {
         let cause = super::session::cause_in(cancel).unwrap_or(Cause::NORMAL_CLEARING);
-        if let Some((id, response)) = self.invite_response(487, "Request Terminated") {
-            self.shard().respond(id, response.finish());
+        if self.terminate_open_invite() {
             self.end(LegEnd {
                 cause,
                 status: None,

@@ -34,6 +34,18 @@ pub(crate) enum MediaError {
 }
 
 impl MediaError {
+    /// The Warning that explains a refusal (RFC 3261 §20.43).
+    pub(crate) fn warning(&self) -> String {
+        let (code, text) = match self {
+            Self::OfferAnswer(error) => match error.warning() {
+                Some((code, text)) => (code, text.to_owned()),
+                None => (399, self.to_string()),
+            },
+            _ => (399, self.to_string()),
+        };
+        format!("{code} strowger \"{}\"", text.replace(['"', '\\'], "'"))
+    }
+
     /// The response to a request with this fault.
     pub(crate) fn status(&self) -> (u16, &'static str) {
         match self {
@@ -58,6 +70,9 @@ pub(crate) struct MediaSession {
     symmetric: bool,
     rtp_timeout_ms: u32,
     rtp_timeout_hold_ms: u32,
+    /// What was agreed last, and whether the call is answered: silence while it rings is no fault.
+    agreed: Option<Agreed>,
+    up: bool,
 }
 
 impl MediaSession {
@@ -76,6 +91,12 @@ impl MediaSession {
             .and_then(|text| text.parse::<IpAddr>().ok())
             .or_else(|| shard.shared().config.rtp.fixed_address().ok().flatten());
         let offered = fixed.unwrap_or(reached);
+        if shard.legs_exhausted() {
+            shard.counters().calls_refused_no_ports.add(1);
+            return Err(MediaError::NoPorts(std::io::Error::other(
+                "as many legs are open as ports and descriptors allow",
+            )));
+        }
         let (rtp, rtcp) = shard.ports().allocate(reached).map_err(|error| {
             shard.counters().calls_refused_no_ports.add(1);
             MediaError::NoPorts(error)
@@ -112,6 +133,8 @@ impl MediaSession {
             symmetric: endpoint.rtp_symmetric,
             rtp_timeout_ms: endpoint.rtp_timeout.saturating_mul(1000),
             rtp_timeout_hold_ms: endpoint.rtp_timeout_hold.saturating_mul(1000),
+            agreed: None,
+            up: false,
         })
     }
 
@@ -138,6 +161,7 @@ impl MediaSession {
             .negotiation
             .answer(&offer, &self.capabilities, &self.local)?;
         self.configure(shard, &agreed);
+        self.agreed = Some(agreed.clone());
         Ok((answer.to_string(), agreed))
     }
 
@@ -146,7 +170,18 @@ impl MediaSession {
         let answer = SessionDescription::parse(answer)?;
         let agreed = self.negotiation.apply_answer(&answer)?;
         self.configure(shard, &agreed);
+        self.agreed = Some(agreed.clone());
         Ok(agreed)
+    }
+
+    /// The call is answered: from now on missing RTP counts.
+    pub(crate) fn set_up(&mut self, shard: &Shard) {
+        if std::mem::replace(&mut self.up, true) || self.rtp_timeout_ms == 0 {
+            return;
+        }
+        if let Some(agreed) = &self.agreed {
+            self.configure(shard, agreed);
+        }
     }
 
     /// An offer of ours waits for its answer.
@@ -183,7 +218,9 @@ impl MediaSession {
             sending: agreed.direction.sends(),
             receiving: agreed.direction.receives(),
             symmetric: self.symmetric,
-            rtp_timeout_ms: if agreed.on_hold {
+            rtp_timeout_ms: if !self.up {
+                0
+            } else if agreed.on_hold {
                 self.rtp_timeout_hold_ms
             } else {
                 self.rtp_timeout_ms

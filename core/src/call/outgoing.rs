@@ -21,7 +21,7 @@ const RESOLVE: Duration = Duration::from_secs(3);
 const AUTHENTICATIONS_MAX: u8 = 2;
 
 /// Where an INVITE goes.
-struct Target {
+pub(crate) struct Target {
     uri: Uri,
     /// Routes to visit, nearest first.
     routes: Vec<NameAddr>,
@@ -74,6 +74,8 @@ impl Channel {
                 .caller
                 .clone()
                 .unwrap_or_else(|| caller.caller.clone());
+            data.max_forwards = caller.max_forwards;
+            data.dial_depth = caller.dial_depth + 1;
             data.language = endpoint
                 .language
                 .clone()
@@ -103,50 +105,52 @@ impl Channel {
         let contact_user = endpoint.contact_user.clone();
         let mut session = Session::new(flow, contact(&shard, &flow, contact_user.as_deref()));
         session.media = Some(media);
-        let invite =
-            build_invite(&shard, &channel, &target, &mut session, &flow).map_err(|error| {
-                tracing::error!(endpoint = endpoint.id, error, "cannot make an offer");
-                Cause::BEARERCAPABILITY_NOTAVAIL
-            });
-        let invite = match invite {
-            Ok(invite) => invite,
-            Err(cause) => {
-                *channel.session() = Some(session);
-                channel.hangup(cause);
-                return Err(cause);
-            }
-        };
-        session.outgoing = Some(Outgoing {
-            client: None,
-            forks: Forks::new(invite.clone()),
-            invite,
-            authentications: 0,
-            settled: false,
-        });
+        session.prepared = Some(target);
         *channel.session() = Some(session);
         shard.add_channel(&channel, false);
         shard.counters().calls_outgoing.add(1);
         Ok(channel)
     }
 
-    /// Sends the INVITE made by [`Self::create_leg`], unless the channel ended meanwhile.
+    /// Sends the INVITE of a channel made by [`Self::create_leg`], unless the channel ended meanwhile. What the dialplan
+    /// set on the channel before (option `b`) is in it.
     pub(crate) fn send_invite(&self) {
         if self.is_over() {
             return;
         }
-        let prepared = self
-            .session()
-            .as_ref()
-            .and_then(|session| Some((session.outgoing.as_ref()?.invite.clone(), session.flow)));
-        let Some((invite, flow)) = prepared else {
-            return;
+        let shard = Rc::clone(self.shard());
+        let built = {
+            let mut guard = self.session();
+            let Some(session) = guard.as_mut() else {
+                return;
+            };
+            let Some(target) = session.prepared.take() else {
+                return;
+            };
+            let flow = session.flow;
+            let built = build_invite(&shard, self, &target, session, &flow);
+            if let Ok(invite) = &built {
+                session.outgoing = Some(Outgoing {
+                    client: None,
+                    forks: Forks::new(invite.clone()),
+                    invite: invite.clone(),
+                    authentications: 0,
+                    settled: false,
+                });
+            }
+            built.map(|invite| (invite, flow))
         };
-        match self
-            .shard()
-            .request(invite, flow, ClientUser::Invite(self.id()))
-        {
-            Some(client) => self.with_outgoing(|outgoing| outgoing.client = Some(client)),
-            None => self.fail(Cause::NORMAL_CIRCUIT_CONGESTION, Some(503)),
+        match built {
+            Err(error) => {
+                tracing::error!(channel = %self.name(), error, "cannot make an offer");
+                self.hangup(Cause::BEARERCAPABILITY_NOTAVAIL);
+            }
+            Ok((invite, flow)) => {
+                match shard.request(invite, flow, ClientUser::Invite(self.id())) {
+                    Some(client) => self.with_outgoing(|outgoing| outgoing.client = Some(client)),
+                    None => self.fail(Cause::NORMAL_CIRCUIT_CONGESTION, Some(503)),
+                }
+            }
         }
     }
 
@@ -169,10 +173,10 @@ impl Channel {
         });
     }
 
-    /// No answer in time, or the transport failed.
-    pub(crate) fn on_invite_failed(&self, id: ClientId) {
+    /// No answer in time (408), or the transport failed (503): RFC 3261 §8.1.3.1.
+    pub(crate) fn on_invite_failed(&self, id: ClientId, status: u16) {
         if self.is_current(id) {
-            self.fail(Cause::NO_USER_RESPONSE, Some(408));
+            self.fail(Cause::from_status(status), Some(status));
         }
     }
 
@@ -294,13 +298,28 @@ impl Channel {
                 }
             };
             outgoing.settled = true;
+            if taken && accepted.is_none() {
+                return;
+            }
             let Some(mut dialog) = accepted.and_then(|id| outgoing.forks.take(&id)) else {
                 drop(guard);
                 self.fail(Cause::INTERWORKING, Some(500));
                 return;
             };
+            let invite = outgoing.invite.clone();
+            let rewrite = self
+                .endpoint()
+                .is_some_and(|endpoint| endpoint.rewrite_contact);
+            if !(taken || over || rewrite) {
+                session.dialog = Some(dialog);
+                session.route(&shard);
+                let Some(routed) = session.dialog.take() else {
+                    return;
+                };
+                dialog = routed;
+            }
             let via = new_via(&shard, &session.flow);
-            let ack = dialog.ack(&outgoing.invite, &via).finish();
+            let ack = dialog.ack(&invite, &via).finish();
             dialog.keep_ack(ack.clone());
             if taken || over {
                 unwanted = Some((dialog, ack));
@@ -406,7 +425,7 @@ fn end_dialog(shard: &Rc<Shard>, mut dialog: Dialog, ack: &Message, flow: Flow) 
     shard.send_plain(ack, flow);
     let via = new_via(shard, &flow);
     let bye = dialog.request(Method::Bye, &via).finish();
-    shard.request(bye, flow, ClientUser::InDialog);
+    shard.request_in_dialog(bye, flow, Vec::new());
 }
 
 /// Our Contact on this flow, `<sip:user@address>`.
@@ -536,11 +555,7 @@ fn build_invite(
         .clone()
         .or_else(|| (!shown.number.is_empty() && !anonymous).then(|| shown.number.clone()))
         .unwrap_or_else(|| if anonymous { "anonymous" } else { "asterisk" }.to_owned());
-    let mut from_uri = Uri::sip(
-        Some(&strowger_sip::uri::escape_user(&user)),
-        Host::Name(domain.clone()),
-        None,
-    );
+    let mut from_uri = Uri::sip(Some(&user), Host::Name(domain.clone()), None);
     if endpoint.from_domain.is_none() && at.port() != flow.transport.default_port() {
         from_uri.port = Some(at.port());
     }
@@ -558,7 +573,10 @@ fn build_invite(
         invite.push(HeaderName::Route, route.to_string());
     }
     invite = invite
-        .header(HeaderName::MaxForwards, "70")
+        .header(
+            HeaderName::MaxForwards,
+            channel.data().max_forwards.to_string(),
+        )
         .header(HeaderName::From, from.to_string())
         .header(HeaderName::To, format!("<{to_uri}>"))
         .header(HeaderName::CallId, shard.call_id())
@@ -567,11 +585,7 @@ fn build_invite(
         .header(HeaderName::Allow, ALLOW)
         .header(HeaderName::UserAgent, &config.sip.user_agent);
     if !shown.number.is_empty() && !anonymous {
-        let identity = Uri::sip(
-            Some(&strowger_sip::uri::escape_user(&shown.number)),
-            Host::Name(domain),
-            None,
-        );
+        let identity = Uri::sip(Some(&shown.number), Host::Name(domain), None);
         let party = named(&shown.name, identity);
         if endpoint.send_pai {
             invite.push(HeaderName::from("P-Asserted-Identity"), party.to_string());

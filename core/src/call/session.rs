@@ -6,15 +6,15 @@ use std::time::{Instant, SystemTime};
 
 use strowger_media::Command;
 use strowger_sip::accepted::{Accepted, AcceptedInvite};
-use strowger_sip::dialog::{Dialog, Forks};
+use strowger_sip::dialog::{Dialog, DialogId, Forks};
 use strowger_sip::headers::{Reason, Via};
 use strowger_sip::transaction::{ClientId, ServerId};
-use strowger_sip::{Builder, Flow, HeaderName, Message, Method};
+use strowger_sip::{Builder, Flow, HeaderName, Message, Method, Transport};
 
 use super::media::{MediaSession, SDP};
 use crate::cdr::PartyA;
 use crate::channel::{Cause, Channel, LegEnd, State};
-use crate::shard::{ClientUser, DialogKey, Shard};
+use crate::shard::{DialogKey, Shard};
 
 /// What SIP keeps of a channel.
 pub(crate) struct Session {
@@ -30,6 +30,8 @@ pub(crate) struct Session {
     pub(crate) accepted: Option<AcceptedInvite>,
     /// We made an offer in a 2xx: its answer comes in the ACK (RFC 3264 §4, RFC 3261 §13.2.1).
     pub(crate) answer_in_ack: bool,
+    /// Where the INVITE of an outgoing channel will go, until it is sent.
+    pub(crate) prepared: Option<super::outgoing::Target>,
     /// The call ended before the ACK came: the BYE waits for it (RFC 3261 §15).
     pub(crate) bye_after_ack: bool,
 }
@@ -67,7 +69,42 @@ impl Session {
             outgoing: None,
             accepted: None,
             answer_in_ack: false,
+            prepared: None,
             bye_after_ack: false,
+        }
+    }
+}
+
+impl Session {
+    /// True if a request bears the tags of our dialog.
+    fn is_ours(&self, request: &Message) -> bool {
+        self.dialog.as_ref().is_some_and(|dialog| {
+            DialogId::of_request(request).is_some_and(|id| id == *dialog.id())
+        })
+    }
+
+    /// Sends the next requests of the dialog to its next hop: the first route, or the peer's newest Contact (RFC 3261
+    /// §12.2.1.1). A connection that is open keeps being used.
+    pub(crate) fn route(&mut self, shard: &Rc<Shard>) {
+        let Some(dialog) = self.dialog.as_ref() else {
+            return;
+        };
+        let hop = dialog.next_hop();
+        let transport = match hop.transport() {
+            None => Transport::Udp,
+            Some(Some(transport)) => transport,
+            Some(None) => return,
+        };
+        if self.flow.transport.is_reliable() {
+            return;
+        }
+        let Some(remote) = hop.socket_addr(transport) else {
+            return;
+        };
+        if (transport, remote) != (self.flow.transport, self.flow.remote)
+            && let Some(flow) = shard.flow_to(transport, remote)
+        {
+            self.flow = flow;
         }
     }
 }
@@ -171,7 +208,7 @@ impl Channel {
         }
     }
 
-    fn close_media(&self) {
+    pub(crate) fn close_media(&self) {
         let Some(leg) = self.leg() else { return };
         // Recorders end with the leg; their owners hear of it when the files are closed.
         if !self.shard().media_send(Command::Close(leg)) {
@@ -193,7 +230,11 @@ impl Channel {
             return;
         };
         if let Some(incoming) = session.incoming.take() {
+            let key = session.key.take();
             drop(guard);
+            if let Some(key) = key {
+                shard.unmap_dialog(&key);
+            }
             if !end.by_peer {
                 let (status, text) = end.cause.to_status();
                 let response = Builder::response_to(&incoming.request, status, text)
@@ -261,7 +302,11 @@ impl Channel {
             shard.unmap_dialog(&key);
         }
         if let Some(bye) = bye {
-            shard.request(bye, flow, ClientUser::InDialog);
+            let auths = self
+                .endpoint()
+                .map(|endpoint| endpoint.outbound_auth.clone())
+                .unwrap_or_default();
+            shard.request_in_dialog(bye, flow, auths);
         }
     }
 
@@ -333,12 +378,15 @@ impl Channel {
     /// An ACK in our dialog.
     pub(crate) fn on_ack(&self, ack: &Message) {
         let shard = Rc::clone(self.shard());
-        let mut failed = None;
+        let mut answered = None;
         {
             let mut guard = self.session();
             let Some(session) = guard.as_mut() else {
                 return;
             };
+            if !session.is_ours(ack) {
+                return;
+            }
             let Some(accepted) = session.accepted.as_mut() else {
                 return;
             };
@@ -348,21 +396,47 @@ impl Channel {
             if std::mem::take(&mut session.answer_in_ack)
                 && let Some(media) = session.media.as_mut()
             {
-                failed = match ack.has_content(SDP) {
-                    true => media
+                answered = Some(if ack.has_content(SDP) {
+                    media
                         .apply(&shard, ack.body())
-                        .err()
-                        .map(|error| error.to_string()),
-                    false => Some("the ACK has no answer to our offer".to_owned()),
-                };
+                        .map_err(|error| error.to_string())
+                } else {
+                    Err("the ACK has no answer to our offer".to_owned())
+                });
             }
         }
         self.after_ack();
-        if let Some(error) = failed {
-            tracing::info!(channel = %self.name(), error, "the call is ended");
-            self.hangup(Cause::BEARERCAPABILITY_NOTAVAIL);
+        match answered {
+            Some(Ok(agreed)) => self.set_held(agreed.on_hold),
+            Some(Err(error)) => {
+                tracing::info!(channel = %self.name(), error, "the call is ended");
+                self.hangup(Cause::BEARERCAPABILITY_NOTAVAIL);
+            }
+            None => {}
         }
         self.touch();
+    }
+
+    /// Requests of the peer tell where it is now: a new connection, or behind a NAT that moved.
+    fn follow(&self, flow: Flow) {
+        let rewrite = self
+            .endpoint()
+            .is_some_and(|endpoint| endpoint.rewrite_contact);
+        let shard = Rc::clone(self.shard());
+        let mut guard = self.session();
+        let Some(session) = guard.as_mut() else {
+            return;
+        };
+        if flow.transport.is_reliable() {
+            session.flow = flow;
+        } else if rewrite {
+            if let Some(dialog) = session.dialog.as_mut() {
+                super::incoming::rewrite_target(dialog, &flow);
+            }
+            session.flow = flow;
+        } else {
+            session.route(&shard);
+        }
     }
 
     /// Responds within the dialog.
@@ -376,16 +450,17 @@ impl Channel {
     }
 
     /// A request in our dialog (not ACK, not CANCEL).
-    pub(crate) fn on_dialog_request(&self, id: ServerId, request: &Message) {
-        let checked = match self
-            .session()
-            .as_mut()
-            .and_then(|session| session.dialog.as_mut())
-        {
-            None => {
-                return self.answer_request(id, Builder::response_to(request, 481, "").finish());
+    pub(crate) fn on_dialog_request(&self, id: ServerId, request: &Message, flow: Flow) {
+        let gone = |status: u16| Builder::response_to(request, status, "").finish();
+        let checked = self.session().as_mut().and_then(|session| {
+            // The same Call-ID and tag of ours with another tag of theirs is another fork's dialog.
+            if !session.is_ours(request) {
+                return None;
             }
-            Some(dialog) => dialog.receive_request(request),
+            Some(session.dialog.as_mut()?.receive_request(request))
+        });
+        let Some(checked) = checked.filter(|_| !self.is_over()) else {
+            return self.answer_request(id, gone(481));
         };
         if let Err(rejection) = checked {
             let mut response = Builder::response_to(request, rejection.status(), "");
@@ -394,10 +469,27 @@ impl Channel {
             }
             return self.answer_request(id, response.finish());
         }
+        self.follow(flow);
+        let required: Vec<&str> = request.values(&HeaderName::Require).collect();
+        if !required.is_empty() {
+            let response = Builder::response_to(request, 420, "Bad Extension")
+                .header(HeaderName::Unsupported, required.join(", "))
+                .finish();
+            return self.answer_request(id, response);
+        }
+        let describes = matches!(request.method(), Some(Method::Invite | Method::Update));
+        if describes && !request.body().is_empty() && !request.has_content(SDP) {
+            let response = Builder::response_to(request, 415, "Unsupported Media Type")
+                .header(HeaderName::Accept, SDP)
+                .finish();
+            return self.answer_request(id, response);
+        }
         let ok = || Builder::response_to(request, 200, "OK").finish();
         match request.method() {
             Some(Method::Bye) => {
                 self.answer_request(id, ok());
+                // RFC 3261 §15.1.2: what is still open in the dialog ends with 487.
+                self.terminate_open_invite();
                 let cause = cause_in(request).unwrap_or(Cause::NORMAL_CLEARING);
                 self.end(LegEnd {
                     cause,
@@ -408,7 +500,13 @@ impl Channel {
             Some(Method::Invite) => self.on_reinvite(id, request),
             Some(Method::Update) => self.on_update(id, request),
             Some(Method::Info) => self.on_info(id, request),
-            Some(Method::Options) => self.answer_request(id, ok()),
+            Some(Method::Options) => {
+                let response = Builder::response_to(request, 200, "OK")
+                    .header(HeaderName::Allow, crate::shard::ALLOW)
+                    .header(HeaderName::Accept, SDP)
+                    .finish();
+                self.answer_request(id, response);
+            }
             _ => {
                 let response = Builder::response_to(request, 405, "Method Not Allowed")
                     .header(HeaderName::Allow, crate::shard::ALLOW)
@@ -418,14 +516,15 @@ impl Channel {
         }
     }
 
+    /// Our side of a new description: the answer to `offer`, or an offer of ours. On failure the status and Warning.
     fn describe(&self, offer: Option<&[u8]>) -> Result<(String, bool), (u16, String)> {
         let shard = Rc::clone(self.shard());
         let mut guard = self.session();
         let media = guard
             .as_mut()
             .and_then(|session| session.media.as_mut())
-            .ok_or_else(|| (500, "no media".to_owned()))?;
-        let refused = |error: super::media::MediaError| (error.status().0, error.to_string());
+            .ok_or_else(|| (500, "399 strowger \"no media\"".to_owned()))?;
+        let refused = |error: super::media::MediaError| (error.status().0, error.warning());
         match offer {
             Some(offer) => {
                 let (answer, agreed) = media.answer(&shard, offer).map_err(refused)?;
@@ -479,6 +578,17 @@ impl Channel {
         let mut response =
             Builder::response_to(request, 200, "OK").header(HeaderName::Contact, contact);
         if request.has_content(SDP) {
+            if self
+                .session()
+                .as_ref()
+                .is_some_and(|session| session.incoming.is_some())
+            {
+                // RFC 3311 §5.2: the offer of the INVITE has no final answer yet.
+                let response = Builder::response_to(request, 500, "Server Internal Error")
+                    .header(HeaderName::RetryAfter, "3")
+                    .finish();
+                return self.answer_request(id, response);
+            }
             match self.describe(Some(request.body())) {
                 Err((status, error)) => return self.refuse(id, request, status, &error),
                 Ok((answer, on_hold)) => {
@@ -490,15 +600,11 @@ impl Channel {
         self.answer_request(id, response.finish());
     }
 
-    fn refuse(&self, id: ServerId, request: &Message, status: u16, error: &str) {
-        let mut response = Builder::response_to(request, status, "");
-        if status == 488 {
-            response.push(
-                HeaderName::Warning,
-                format!("399 strowger \"{}\"", error.replace(['"', '\\'], "'")),
-            );
-        }
-        self.answer_request(id, response.finish());
+    fn refuse(&self, id: ServerId, request: &Message, status: u16, warning: &str) {
+        let response = Builder::response_to(request, status, "")
+            .header(HeaderName::Warning, warning)
+            .finish();
+        self.answer_request(id, response);
     }
 
     /// DTMF by INFO: `application/dtmf-relay` (`Signal=5`) or `application/dtmf` (`5`).
@@ -579,6 +685,13 @@ impl Channel {
             data.cdr.set_answered(now);
         }
         self.shard().counters().calls_answered.add(1);
+        if let Some(media) = self
+            .session()
+            .as_mut()
+            .and_then(|session| session.media.as_mut())
+        {
+            media.set_up(self.shard());
+        }
         self.set_state(State::Up);
     }
 

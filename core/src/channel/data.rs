@@ -127,6 +127,10 @@ pub struct Data {
     pub hold_music: Option<strowger_media::PlayId>,
     /// The channel ends when its current step returns, without an error (Redirect and the like move it instead).
     pub redirect: Option<Location>,
+    /// How many Dials stand between this channel and an incoming call.
+    pub(crate) dial_depth: u8,
+    /// Hops left for calls this channel makes.
+    pub(crate) max_forwards: u8,
     /// Headers the dialplan added for the INVITE of this (outgoing) channel.
     pub request_headers: Vec<(String, String)>,
     pub created: SystemTime,
@@ -165,6 +169,8 @@ impl Data {
             held: false,
             hold_music: None,
             redirect: None,
+            dial_depth: 0,
+            max_forwards: 70,
             request_headers: Vec::new(),
             created: SystemTime::now(),
             created_at: Instant::now(),

@@ -69,6 +69,25 @@ pub enum RecordError {
     Overloaded,
 }
 
+/// A play somebody waits for; forgotten however the waiting ends.
+struct ExpectedPlay<'a> {
+    channel: &'a Channel,
+    play: PlayId,
+}
+
+impl<'a> ExpectedPlay<'a> {
+    fn new(channel: &'a Channel, play: PlayId) -> Self {
+        channel.shard().expect_play(play);
+        Self { channel, play }
+    }
+}
+
+impl Drop for ExpectedPlay<'_> {
+    fn drop(&mut self) {
+        self.channel.shard().forget_play(self.play);
+    }
+}
+
 impl Channel {
     /// Ok while the call goes on.
     pub fn check(&self) -> Result<(), Interrupt> {
@@ -206,7 +225,7 @@ impl Channel {
         let Some(play) = self.start_play(sounds, Repeat::Once) else {
             return Err(Interrupt::Hangup);
         };
-        self.shard().expect_play(play);
+        let _expected = ExpectedPlay::new(self, play);
         // The media thread says when it is done; the limit only guards against a lost event.
         let until = Instant::now() + Duration::from_millis(length + 2000);
         let result = loop {
@@ -224,7 +243,6 @@ impl Channel {
                         if stop(digit) {
                             drop(data);
                             self.stop_play(play);
-                            self.shard().forget_play(play);
                             return Ok(Played::Digit(digit));
                         }
                     }
@@ -240,7 +258,6 @@ impl Channel {
             }
         };
         self.stop_play(play);
-        self.shard().forget_play(play);
         result
     }
 

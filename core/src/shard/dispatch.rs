@@ -8,7 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use strowger_media::Event as MediaEvent;
 use strowger_sip::message::peek;
-use strowger_sip::transaction::Event;
+use strowger_sip::transaction::{ClientId, Event};
 use strowger_sip::{Flow, Message, Method};
 
 use super::inbox::ShardMessage;
@@ -25,7 +25,7 @@ impl Shard {
         };
         let owner = owner_of(peeked.call_id, self.count);
         if owner == self.index {
-            self.receive_own(flow, bytes);
+            self.guarded("message", |shard| shard.receive_own(flow, bytes));
             return;
         }
         self.counters.sip_forwarded.add(1);
@@ -73,8 +73,15 @@ impl Shard {
                 continue;
             }
             let event = self.layer.borrow_mut().poll_event();
-            let Some(event) = event else { break };
-            self.dispatch_guarded(event);
+            if let Some(event) = event {
+                self.dispatch_guarded(event);
+                continue;
+            }
+            let broken = self.broken_streams.borrow_mut().pop();
+            let Some(flow) = broken else { break };
+            self.layer
+                .borrow_mut()
+                .transport_failed(Instant::now(), &flow);
         }
         self.pumping.set(false);
         self.rearm_timer();
@@ -135,27 +142,27 @@ impl Shard {
                         channel.on_invite_response(id, &message, flow)
                     }
                     (Some(ClientUser::Qualify), _) => self.qualify_response(id, &message, flow),
+                    (Some(ClientUser::InDialog), _) => self.answer_in_dialog(id, &message, flow),
                     _ => {}
                 }
             }
-            Event::Timeout { id } | Event::TransportError { id } => {
-                let user = self.clients.borrow().get(&id).copied();
-                match (user, channel) {
-                    (Some(ClientUser::Invite(_)), Some(channel)) => channel.on_invite_failed(id),
-                    (Some(ClientUser::Qualify), _) => self.qualify_failed(id),
-                    _ => {}
-                }
-            }
+            Event::Timeout { id } => self.client_failed(id, 408, channel),
+            Event::TransportError { id } => self.client_failed(id, 503, channel),
             Event::ClientTerminated { id } => {
                 let user = self.clients.borrow_mut().remove(&id);
-                if let Some(ClientUser::Invite(channel)) = user {
-                    self.forget_lingering(channel);
+                self.challengeable.borrow_mut().remove(&id);
+                if let Some(ClientUser::Invite(id)) = user
+                    && self
+                        .channel(id)
+                        .is_some_and(|channel| !channel.has_open_transactions())
+                {
+                    self.forget_lingering(id);
                 }
             }
             Event::ServerTerminated { id } => {
                 self.servers.borrow_mut().remove(&id);
             }
-            Event::ResponseFailed { id } => {
+            Event::ResponseFailed { id } | Event::Abandoned { id } => {
                 let waiting = self
                     .servers
                     .borrow()
@@ -166,7 +173,26 @@ impl Shard {
                     channel.on_connection_lost();
                 }
             }
-            Event::NoAck { .. } | Event::Abandoned { .. } => {}
+            Event::NoAck { .. } => {}
+        }
+    }
+
+    fn client_failed(self: &Rc<Self>, id: ClientId, status: u16, channel: Option<Channel>) {
+        let user = self.clients.borrow().get(&id).copied();
+        match (user, channel) {
+            (Some(ClientUser::Invite(_)), Some(channel)) => channel.on_invite_failed(id, status),
+            (Some(ClientUser::Qualify), _) => self.qualify_failed(id),
+            _ => {}
+        }
+    }
+
+    /// Does something for which no single call answers; a panic is counted and ends nothing else.
+    pub(super) fn guarded(self: &Rc<Self>, what: &str, work: impl FnOnce(&Rc<Self>)) {
+        if catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
+            self.counters.calls_failed_panic.add(1);
+            // A fault within the pump leaves its mark set.
+            self.pumping.set(false);
+            tracing::error!(what, "fault in the exchange; the shard goes on");
         }
     }
 

@@ -38,7 +38,7 @@ pub use run::{RunningShard, ShardSetup, start};
 pub(crate) enum ClientUser {
     /// The INVITE (or re-INVITE) of a channel.
     Invite(ChannelId),
-    /// Another request in a channel's dialog, whose outcome does not matter (BYE, INFO).
+    /// Another request in a channel's dialog (BYE): only a challenge matters.
     InDialog,
     /// OPTIONS to a contact.
     Qualify,
@@ -70,6 +70,7 @@ pub struct Shard {
     tcp_locals: Vec<SocketAddr>,
     media: RefCell<MediaHandle>,
     ports: RefCell<PortRange>,
+    legs_max: usize,
     channels: RefCell<FxHashMap<ChannelId, Channel>>,
     names: RefCell<FxHashMap<Rc<str>, ChannelId>>,
     /// Channels that are over, kept while SIP may still have a word for them (RFC 6026: repeated 2xx).
@@ -78,6 +79,10 @@ pub struct Shard {
     with_media: RefCell<FxHashSet<LegId>>,
     dialogs: RefCell<FxHashMap<DialogKey, ChannelId>>,
     clients: RefCell<FxHashMap<ClientId, ClientUser>>,
+    /// Requests in dialogs that may be challenged, with the auths that answer.
+    challengeable: RefCell<FxHashMap<ClientId, (Message, Vec<String>)>>,
+    /// Streams that refused bytes: their transactions fail when the current messages are done.
+    broken_streams: RefCell<Vec<Flow>>,
     servers: RefCell<FxHashMap<ServerId, ChannelId>>,
     ended_plays: RefCell<FxHashMap<PlayId, bool>>,
     recorders: RefCell<FxHashMap<RecorderId, RecorderState>>,
@@ -213,6 +218,14 @@ impl Shard {
         }
     }
 
+    /// Requests of calls (not probes) that have no final response yet.
+    fn has_open_requests(&self) -> bool {
+        self.clients
+            .borrow()
+            .values()
+            .any(|user| matches!(user, ClientUser::InDialog))
+    }
+
     pub(crate) fn is_client_open(&self, id: ClientId) -> bool {
         self.clients.borrow().contains_key(&id)
     }
@@ -333,6 +346,43 @@ impl Shard {
         }
     }
 
+    /// Sends a request in a dialog; a challenge is answered once with `auths`.
+    pub(crate) fn request_in_dialog(
+        self: &Rc<Self>,
+        message: Message,
+        flow: Flow,
+        auths: Vec<String>,
+    ) {
+        let copy = (!auths.is_empty()).then(|| message.clone());
+        if let Some(id) = self.request(message, flow, ClientUser::InDialog)
+            && let Some(copy) = copy
+        {
+            self.challengeable.borrow_mut().insert(id, (copy, auths));
+        }
+    }
+
+    fn answer_in_dialog(self: &Rc<Self>, id: ClientId, response: &Message, flow: Flow) {
+        if !matches!(response.status(), Some(401 | 407)) {
+            return;
+        }
+        let waiting = self.challengeable.borrow_mut().remove(&id);
+        if let Some((request, auths)) = waiting {
+            let via = crate::call::session::new_via(self, &flow).to_string();
+            let snapshot = self.shared.snapshot();
+            if let Some(again) =
+                crate::endpoint::answer_challenge(&snapshot, &auths, &request, response, &via)
+            {
+                self.request(again, flow, ClientUser::InDialog);
+            }
+        }
+    }
+
+    /// True when no further media leg can be opened.
+    pub(crate) fn legs_exhausted(&self) -> bool {
+        let most = self.ports.borrow().pairs().min(self.legs_max);
+        self.legs.borrow().len() >= most
+    }
+
     /// Gives up an INVITE of ours; false if there is nothing to cancel any more.
     pub(crate) fn cancel(self: &Rc<Self>, id: ClientId, reason: Option<&str>) -> bool {
         let cancelled = self.layer.borrow_mut().cancel(Instant::now(), id, reason);
@@ -361,7 +411,12 @@ impl Shard {
     }
 
     /// A connection ended.
-    pub(crate) fn stream_closed(self: &Rc<Self>, flow: Flow) {
+    ///
+    /// `used` says whether a message ever came or went over it: others need not hear of the rest.
+    pub(crate) fn stream_closed(self: &Rc<Self>, flow: Flow, used: bool) {
+        if !used {
+            return;
+        }
         for (index, inbox) in self.shared.inboxes().iter().enumerate() {
             if index != self.index {
                 // A full inbox only means that the other shard learns it from its timers.
@@ -404,6 +459,9 @@ impl Shard {
         };
         if !sent {
             self.counters.sip_send_failed.add(1);
+            if flow.transport.is_reliable() {
+                self.broken_streams.borrow_mut().push(flow);
+            }
         }
     }
 
@@ -424,12 +482,8 @@ impl Shard {
                 })
             }
             Transport::Tcp => {
-                let local = self
-                    .tcp_locals
-                    .iter()
-                    .copied()
-                    .find(|known| known.is_ipv4() == remote.is_ipv4())
-                    .or_else(|| {
+                let local =
+                    crate::transport::local_for(&self.tcp_locals, remote).or_else(|| {
                         Some(SocketAddr::new(
                             crate::transport::source_address(remote)?,
                             5060,

@@ -50,7 +50,7 @@ impl Shard {
                     .schedule
                     .due(&snapshot, &self.shared.contacts, now);
             for probe in due {
-                self.probe(&probe);
+                self.guarded("probe", |shard| shard.probe(&probe));
             }
             self.report_changes();
             if self.index == 0 {

@@ -25,7 +25,7 @@ impl Shard {
             {
                 self.reply_to_source(id);
             }
-            channel.on_dialog_request(id, &message);
+            channel.on_dialog_request(id, &message, flow);
             return;
         }
         if message.to().is_ok_and(|to| to.tag().is_some()) {

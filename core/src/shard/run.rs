@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use super::inbox::{Inbox, ShardMessage};
 use super::qualify::Qualification;
 use super::{Shard, tcp};
+use crate::channel::Cause;
 use crate::config::Config;
 use crate::counters::ShardCounters;
 use crate::dialplan::DialplanFactory;
@@ -34,6 +35,8 @@ pub struct ShardSetup {
     pub tcp: Vec<TcpListener>,
     pub media: MediaHandle,
     pub ports: PortRange,
+    /// Legs its media thread can hold.
+    pub legs_max: usize,
     pub shared: Arc<Shared>,
     pub inbox: Arc<Inbox>,
     pub counters: Arc<ShardCounters>,
@@ -52,6 +55,9 @@ impl RunningShard {
     pub fn stop(self) {
         let mut message = ShardMessage::Stop;
         while let Err(back) = self.inbox.send(message) {
+            if self.thread.is_finished() {
+                break;
+            }
             message = back;
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -136,6 +142,9 @@ async fn run(setup: ShardSetup, ready: std::sync::mpsc::Sender<Result<(), String
         with_media: RefCell::default(),
         dialogs: RefCell::default(),
         clients: RefCell::default(),
+        challengeable: RefCell::default(),
+        broken_streams: RefCell::default(),
+        legs_max: setup.legs_max,
         servers: RefCell::default(),
         ended_plays: RefCell::default(),
         recorders: RefCell::default(),
@@ -202,15 +211,12 @@ async fn read_udp(shard: Rc<Shard>) {
                 }
             }
             shard.batching.set(false);
-            let failures = shard
-                .udp
-                .borrow_mut()
-                .as_mut()
-                .map(Udp::failures)
-                .unwrap_or_default();
-            for flow in failures {
-                shard.counters.sip_send_failed.add(1);
-                shard.transport_failed(flow);
+            let failures = shard.udp.borrow_mut().as_mut().map(Udp::failures);
+            if let Some((flows, count)) = failures {
+                shard.counters.sip_send_failed.add(count);
+                for flow in flows {
+                    shard.transport_failed(flow);
+                }
             }
             shard.flush();
             match more {
@@ -245,7 +251,7 @@ async fn read_media(shard: Rc<Shard>) {
         loop {
             let event = shard.media.borrow_mut().poll_event();
             let Some(event) = event else { break };
-            shard.on_media(event);
+            shard.guarded("media event", |shard| shard.on_media(event));
             count += 1;
             if count % BATCH == 0 {
                 tokio::task::yield_now().await;
@@ -254,32 +260,56 @@ async fn read_media(shard: Rc<Shard>) {
     }
 }
 
+/// How long a stopping shard waits for the answers to its last requests.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 async fn read_inbox(shard: &Rc<Shard>) {
     loop {
         shard.inbox.wait().await;
-        let mut count = 0;
-        shard.batching.set(true);
-        while let Some(message) = shard.inbox.take() {
-            match message {
-                ShardMessage::Sip { flow, bytes } => shard.receive_own(flow, bytes),
-                ShardMessage::Stream { connection, bytes } => {
-                    if !shard.connections.send(connection, bytes) {
-                        shard.counters.tcp_write_full.add(1);
-                    }
-                }
-                ShardMessage::StreamClosed { flow } => shard.transport_failed(flow),
-                ShardMessage::Errand(errand) => errand(shard),
-                ShardMessage::Stop => return,
-            }
-            count += 1;
-            if count % BATCH == 0 {
-                shard.batching.set(false);
-                shard.flush();
-                tokio::task::yield_now().await;
-                shard.batching.set(true);
-            }
+        if drain_inbox(shard).await {
+            break;
         }
-        shard.batching.set(false);
-        shard.flush();
     }
+    // Calls in progress end properly: BYE to both sides, records to the spool.
+    for channel in shard.channels() {
+        channel.hangup(Cause::NORMAL_CLEARING);
+    }
+    shard.flush();
+    let until = Instant::now() + LAST_WORDS;
+    while shard.has_open_requests() && Instant::now() < until {
+        drain_inbox(shard).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Works off what waits in the inbox; true if the shard is to stop.
+async fn drain_inbox(shard: &Rc<Shard>) -> bool {
+    let mut count = 0;
+    shard.batching.set(true);
+    let mut stop = false;
+    while let Some(message) = shard.inbox.take() {
+        match message {
+            ShardMessage::Sip { flow, bytes } => {
+                shard.guarded("message", |shard| shard.receive_own(flow, bytes));
+            }
+            ShardMessage::Stream { connection, bytes } => {
+                if !shard.connections.send(connection, bytes) {
+                    shard.counters.tcp_write_full.add(1);
+                }
+            }
+            ShardMessage::StreamClosed { flow } => shard.transport_failed(flow),
+            ShardMessage::Errand(errand) => shard.guarded("errand", errand),
+            ShardMessage::Stop => stop = true,
+        }
+        count += 1;
+        if count % BATCH == 0 {
+            shard.batching.set(false);
+            shard.flush();
+            tokio::task::yield_now().await;
+            shard.batching.set(true);
+        }
+    }
+    shard.batching.set(false);
+    shard.flush();
+    stop
 }

@@ -19,3 +19,21 @@ pub(crate) fn source_address(remote: SocketAddr) -> Option<IpAddr> {
     socket.connect(remote).ok()?;
     socket.local_addr().ok().map(|address| address.ip())
 }
+
+/// Which of our bound addresses to use towards `remote`.
+pub(crate) fn local_for(locals: &[SocketAddr], remote: SocketAddr) -> Option<SocketAddr> {
+    let mut family = locals
+        .iter()
+        .copied()
+        .filter(|local| local.is_ipv4() == remote.is_ipv4());
+    let first = family.next()?;
+    if family.next().is_none() {
+        return Some(first);
+    }
+    let routed = source_address(remote);
+    locals
+        .iter()
+        .copied()
+        .find(|local| Some(local.ip()) == routed)
+        .or(Some(first))
+}

@@ -2,9 +2,9 @@
 //! shards send through that shard's inbox.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
@@ -22,6 +22,10 @@ const CONNECTIONS_MAX: usize = 8192;
 const WRITE_QUEUE: usize = 256;
 /// A connection that says nothing for so long is closed; RFC 5626 keep-alives come every two minutes.
 const IDLE: Duration = Duration::from_secs(900);
+/// An accepted connection has so long for its first whole message.
+const FIRST_MESSAGE: Duration = Duration::from_secs(15);
+/// Connections accepted from one address, on each shard.
+const PER_ADDRESS_MAX: usize = 1024;
 /// How long opening a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a write may stand still.
@@ -62,6 +66,14 @@ impl Connections {
     pub(crate) fn len(&self) -> usize {
         self.table.borrow().len()
     }
+
+    fn count_from(&self, ip: IpAddr) -> usize {
+        self.table
+            .borrow()
+            .values()
+            .filter(|connection| connection.flow.remote.ip() == ip)
+            .count()
+    }
 }
 
 /// Accepts connections until the shard ends.
@@ -79,11 +91,16 @@ pub(crate) async fn accept(shard: Rc<Shard>, listener: std::net::TcpListener) {
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {
-                if shard.connections().len() >= CONNECTIONS_MAX {
+                let connections = shard.connections();
+                if connections.len() >= CONNECTIONS_MAX
+                    || connections.count_from(remote.ip()) >= PER_ADDRESS_MAX
+                {
                     shard.counters().tcp_refused_limit.add(1);
                     continue;
                 }
                 shard.counters().tcp_accepted.add(1);
+                // Bound to a wildcard, only the connection knows which address of ours it reached.
+                let local = stream.local_addr().unwrap_or(local);
                 let (flow, receiver) = register(&shard, local, remote);
                 tokio::task::spawn_local(serve(Rc::clone(&shard), stream, flow, receiver));
             }
@@ -113,19 +130,14 @@ fn register(
         .table
         .borrow_mut()
         .insert(flow.connection, Connection { flow, queue });
-    shard.shared().connection_opened(remote, flow.connection);
+    shard.shared().connection_opened(flow);
     (flow, receiver)
 }
 
 /// A flow to `remote`: the open connection if there is one, else a new one that connects in the background.
 pub(crate) fn open(shard: &Rc<Shard>, local: SocketAddr, remote: SocketAddr) -> Option<Flow> {
-    if let Some(connection) = shard.shared().connection_to(remote) {
-        return Some(Flow {
-            transport: Transport::Tcp,
-            local,
-            remote,
-            connection,
-        });
+    if let Some(flow) = shard.shared().connection_to(remote) {
+        return Some(flow);
     }
     if shard.connections().len() >= CONNECTIONS_MAX {
         shard.counters().tcp_refused_limit.add(1);
@@ -138,28 +150,26 @@ pub(crate) fn open(shard: &Rc<Shard>, local: SocketAddr, remote: SocketAddr) -> 
             Ok(Ok(stream)) => serve(shard, stream, flow, receiver).await,
             Ok(Err(error)) => {
                 tracing::debug!(%remote, %error, "TCP connection failed");
-                closed(&shard, flow);
+                closed(&shard, flow, true);
             }
             Err(_) => {
                 tracing::debug!(%remote, "TCP connection timed out");
-                closed(&shard, flow);
+                closed(&shard, flow, true);
             }
         }
     });
     Some(flow)
 }
 
-fn closed(shard: &Rc<Shard>, flow: Flow) {
+fn closed(shard: &Rc<Shard>, flow: Flow, used: bool) {
     let known = shard
         .connections()
         .table
         .borrow_mut()
         .remove(&flow.connection);
     if let Some(connection) = known {
-        shard
-            .shared()
-            .connection_closed(connection.flow.remote, flow.connection);
-        shard.stream_closed(flow);
+        shard.shared().connection_closed(&connection.flow);
+        shard.stream_closed(flow, used);
     }
 }
 
@@ -173,44 +183,57 @@ async fn serve(
     let (mut reader, mut writer) = stream.split();
     let mut framer = Framer::new();
     let mut buffer = vec![0u8; 16 * 1024];
+    // One we opened waits for answers; a stranger's has to say something soon.
+    let accepted_at = Instant::now();
+    let mut used = false;
     let reason = 'connection: loop {
+        let patience = if used {
+            IDLE
+        } else {
+            FIRST_MESSAGE.saturating_sub(accepted_at.elapsed())
+        };
         tokio::select! {
-            read = tokio::time::timeout(IDLE, reader.read(&mut buffer)) => {
-                let length = match read {
-                    Err(_) => break "idle",
-                    Ok(Err(_)) => break "reset by the peer",
-                    Ok(Ok(0)) => break "closed by the peer",
-                    Ok(Ok(length)) => length,
-                };
-                framer.push(buffer.get(..length).unwrap_or_default());
-                loop {
-                    match framer.next_frame() {
-                        Ok(None) => break,
-                        Ok(Some(Frame::Message(bytes))) => shard.receive(flow, bytes),
-                        Ok(Some(Frame::Ping)) => {
-                            // RFC 5626 §4.4.1: a double line end is answered by a single one.
-                            if writer.write_all(b"\r\n").await.is_err() {
-                                break 'connection "reset by the peer";
+                    read = tokio::time::timeout(patience, reader.read(&mut buffer)) => {
+                        let length = match read {
+                            Err(_) => break "idle",
+                            Ok(Err(_)) => break "reset by the peer",
+                            Ok(Ok(0)) => break "closed by the peer",
+                            Ok(Ok(length)) => length,
+                        };
+                        framer.push(buffer.get(..length).unwrap_or_default());
+                        loop {
+                            match framer.next_frame() {
+                                Ok(None) => break,
+                                Ok(Some(Frame::Message(bytes))) => {
+         used = true;
+         shard.receive(flow, bytes);
+        }
+                                Ok(Some(Frame::Ping)) => {
+                                    // RFC 5626 §4.4.1: a double line end is answered by a single one.
+                                    let pong = tokio::time::timeout(WRITE, writer.write_all(b"\r\n")).await;
+                                    if !matches!(pong, Ok(Ok(()))) {
+                                        break 'connection "peer does not read";
+                                    }
+                                }
+                                Ok(Some(Frame::Pong)) => {}
+                                Err(_) => {
+                                    shard.counters().sip_malformed.add(1);
+                                    break 'connection "unreadable stream";
+                                }
                             }
                         }
-                        Ok(Some(Frame::Pong)) => {}
-                        Err(_) => {
-                            shard.counters().sip_malformed.add(1);
-                            break 'connection "unreadable stream";
+                    }
+                    bytes = queue.recv() => {
+                        let Some(bytes) = bytes else { break "shard ends" };
+                        used = true;
+                        match tokio::time::timeout(WRITE, writer.write_all(&bytes)).await {
+                            Ok(Ok(())) => {}
+                            Ok(Err(_)) => break "reset by the peer",
+                            Err(_) => break "peer does not read",
                         }
                     }
                 }
-            }
-            bytes = queue.recv() => {
-                let Some(bytes) = bytes else { break "shard ends" };
-                match tokio::time::timeout(WRITE, writer.write_all(&bytes)).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(_)) => break "reset by the peer",
-                    Err(_) => break "peer does not read",
-                }
-            }
-        }
     };
     tracing::debug!(remote = %flow.remote, reason, "TCP connection ended");
-    closed(&shard, flow);
+    closed(&shard, flow, used);
 }

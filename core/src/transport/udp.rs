@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 
+use rustc_hash::FxHashSet;
 use strowger_media::uring::udp::UdpSocketRing;
 use strowger_sip::{Flow, Transport};
 
@@ -72,12 +73,19 @@ impl Udp {
         self.ring.flush()
     }
 
-    /// Destinations the kernel refused to send to since the last call.
-    pub(crate) fn failures(&mut self) -> Vec<Flow> {
-        let mut list = Vec::new();
+    /// Destinations that cannot be reached at all, found since the last call, each once. A full buffer or a lost
+    /// datagram is no such failure: retransmission deals with those. Returns also how many sends failed altogether.
+    pub(crate) fn failures(&mut self) -> (FxHashSet<Flow>, u64) {
+        let mut list = FxHashSet::default();
+        let mut count = 0;
         while let Some(failure) = self.ring.pop_failure() {
-            if let Some(local) = self.locals.get(failure.socket) {
-                list.push(Flow {
+            count += 1;
+            let final_error = matches!(
+                failure.error.raw_os_error(),
+                Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EINVAL | libc::EACCES)
+            );
+            if final_error && let Some(local) = self.locals.get(failure.socket) {
+                list.insert(Flow {
                     transport: Transport::Udp,
                     local: *local,
                     remote: failure.destination,
@@ -85,14 +93,11 @@ impl Udp {
                 });
             }
         }
-        list
+        (list, count)
     }
 
-    /// The address to send from when no flow says it.
+    /// The address to send from when no flow says it: the one the kernel would route from, else the first of the family.
     pub(crate) fn default_local(&self, remote: SocketAddr) -> Option<SocketAddr> {
-        self.locals
-            .iter()
-            .copied()
-            .find(|known| known.is_ipv4() == remote.is_ipv4())
+        super::local_for(&self.locals, remote)
     }
 }
