@@ -38,6 +38,7 @@ for word in zero one two three four five six seven eight nine; do
 done
 say en digits/star "star"
 say en digits/pound "pound"
+say en digits/minus "minus"
 say en hello-world "Hello, world."
 say en demo-congrats "Congratulations. You have reached your own telephone exchange, and it works. \
 You may now hang up, or dial another number."
@@ -56,6 +57,7 @@ for word in ноль один два три четыре пять шесть с�
 done
 say ru digits/star "звёздочка"
 say ru digits/pound "решётка"
+say ru digits/minus "минус"
 say ru hello-world "Здравствуй, мир."
 say ru demo-congrats "Поздравляем. Вы дозвонились до собственной телефонной станции, и она работает. \
 Можно повесить трубку или набрать другой номер."

@@ -174,6 +174,7 @@ impl Exchange {
             tcp: Vec::new(),
             media,
             ports: PortRange::new(20_000, 29_999),
+            legs_max: 1000,
             shared: Arc::clone(&shared),
             inbox,
             counters: Arc::new(ShardCounters::default()),
