@@ -243,19 +243,19 @@ fn process_numbers(
     );
     let plans = Arc::clone(plans);
     vec![
-        ("cdr_spool", Box::new(move || cdr.counters())),
-        ("contact_writer", Box::new(move || contacts.counters())),
-        ("astdb", Box::new(move || astdb.counters())),
+        ("", Box::new(move || cdr.counters())),
+        ("", Box::new(move || contacts.counters())),
+        ("", Box::new(move || astdb.counters())),
         (
-            "log",
+            "log_",
             Box::new(|| vec![("lines_lost", crate::logging::lost_lines())]),
         ),
         (
-            "database",
+            "database_",
             Box::new(move || vec![("up", u64::from(realtime.healthy()))]),
         ),
         (
-            "dialplan",
+            "dialplan_",
             Box::new(move || {
                 let mut numbers = vec![
                     ("versions", plans.versions()),

@@ -50,8 +50,7 @@ pub(crate) fn page(sources: &Sources) -> String {
     }
     for (prefix, numbers) in &sources.process {
         for (name, value) in numbers() {
-            let name = format!("strowger_{prefix}_{name}");
-            let _ = writeln!(page, "# TYPE {name} untyped\n{name} {value}");
+            single(&mut page, &format!("strowger_{prefix}{name}"), value);
         }
     }
     page
@@ -71,14 +70,36 @@ fn counter(page: &mut String, name: &str, help: &str, value: u64) {
     );
 }
 
+/// Numbers that go up and down, or are the largest seen; everything else only grows.
+fn is_gauge(name: &str) -> bool {
+    name.ends_with("_max")
+        || name.ends_with("_waiting")
+        || name.ends_with("_us")
+        || matches!(name, "legs" | "recorders" | "strowger_database_up")
+}
+
+fn single(page: &mut String, name: &str, value: u64) {
+    let (kind, ending) = if is_gauge(name) {
+        ("gauge", "")
+    } else {
+        ("counter", "_total")
+    };
+    let _ = writeln!(page, "# TYPE {name}{ending} {kind}\n{name}{ending} {value}");
+}
+
 /// One series for each name and shard, grouped by name as the format wants.
 fn by_shard(page: &mut String, prefix: &str, shards: &[Vec<(&'static str, u64)>]) {
     let Some(first) = shards.first() else { return };
     for (position, (name, _)) in first.iter().enumerate() {
-        let _ = writeln!(page, "# TYPE {prefix}{name}_total untyped");
+        let (kind, ending) = if is_gauge(name) {
+            ("gauge", "")
+        } else {
+            ("counter", "_total")
+        };
+        let _ = writeln!(page, "# TYPE {prefix}{name}{ending} {kind}");
         for (index, shard) in shards.iter().enumerate() {
             if let Some((_, value)) = shard.get(position) {
-                let _ = writeln!(page, "{prefix}{name}_total{{shard=\"{index}\"}} {value}");
+                let _ = writeln!(page, "{prefix}{name}{ending}{{shard=\"{index}\"}} {value}");
             }
         }
     }
@@ -89,6 +110,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_goes_down_again_is_a_gauge_and_has_no_total() {
+        let mut page = String::new();
+        by_shard(&mut page, "m_", &[vec![("legs", 3)]]);
+        single(&mut page, "cdr_waiting", 1);
+        single(&mut page, "cdr_stored", 2);
+        let expected = "# TYPE m_legs gauge\nm_legs{shard=\"0\"} 3\n# TYPE cdr_waiting gauge\ncdr_waiting 1\n\
+                        # TYPE cdr_stored_total counter\ncdr_stored_total 2\n";
+        assert_eq!(page, expected);
+    }
+
+    #[test]
     fn series_of_one_name_stand_together_with_their_shard() {
         let mut page = String::new();
         by_shard(
@@ -96,8 +128,8 @@ mod tests {
             "x_",
             &[vec![("a", 1), ("b", 2)], vec![("a", 3), ("b", 4)]],
         );
-        let expected = "# TYPE x_a_total untyped\nx_a_total{shard=\"0\"} 1\nx_a_total{shard=\"1\"} 3\n\
-                        # TYPE x_b_total untyped\nx_b_total{shard=\"0\"} 2\nx_b_total{shard=\"1\"} 4\n";
+        let expected = "# TYPE x_a_total counter\nx_a_total{shard=\"0\"} 1\nx_a_total{shard=\"1\"} 3\n\
+                        # TYPE x_b_total counter\nx_b_total{shard=\"0\"} 2\nx_b_total{shard=\"1\"} 4\n";
         assert_eq!(page, expected);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use parking_lot::RwLock;
+
 /// A monotonic counter.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -22,12 +24,21 @@ macro_rules! counters {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $field:ident,)* }) => {
         $(#[$meta])*
         #[derive(Debug, Default)]
-        pub struct $name { $($(#[$doc])* pub $field: Counter,)* }
+        pub struct $name { $($(#[$doc])* pub $field: Counter,)*
+            /// Numbers that one thread keeps for itself and publishes now and then.
+            published: RwLock<Vec<(&'static str, u64)>>, }
 
         impl $name {
+            /// Replaces the published numbers.
+            pub fn publish(&self, numbers: Vec<(&'static str, u64)>) {
+                *self.published.write() = numbers;
+            }
+
             /// Every counter with its name.
             pub fn snapshot(&self) -> Vec<(&'static str, u64)> {
-                vec![$((stringify!($field), self.$field.get()),)*]
+                let mut all = vec![$((stringify!($field), self.$field.get()),)*];
+                all.extend(self.published.read().iter().copied());
+                all
             }
         }
     };
@@ -44,8 +55,6 @@ counters! {
         sip_forward_full,
         sip_sent,
         sip_send_failed,
-        sip_stray_responses,
-        sip_oversized,
         requests_invite,
         requests_register,
         requests_options,

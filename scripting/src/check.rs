@@ -7,6 +7,7 @@ use strowger_core::sounds::SoundStore;
 use strowger_dialplan::{Context, Plan, Problem, Severity, Step, args};
 use strowger_store::Snapshot;
 
+use crate::app::dial_options;
 use crate::plans;
 
 /// Everything wrong with the dialplan of a snapshot. A sound is there if a call in the language of any endpoint, or in
@@ -27,6 +28,7 @@ pub fn check(snapshot: &Snapshot, sounds: &SoundStore) -> Vec<Problem> {
             .iter()
             .any(|language| sounds.exists(name, language))
     }));
+    problems.extend(idle_options(&plan));
     problems
 }
 
@@ -41,6 +43,36 @@ fn missing_sounds(plan: &Plan, exists: impl Fn(&str) -> bool) -> Vec<Problem> {
                 if !exists(&name) {
                     problems.push(missing(context, step, &name));
                 }
+            }
+        }
+    }
+    problems
+}
+
+/// Options of Dial that do nothing here, where the row shows them.
+fn idle_options(plan: &Plan) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut contexts: Vec<_> = plan.contexts().collect();
+    contexts.sort_by_key(|context| context.name.clone());
+    for context in contexts {
+        for step in context.steps.iter().filter(|step| &*step.app == "Dial") {
+            // Where a call puts something in, there is a digit, which is no option.
+            let arguments = args::split_at_most(&step.template.skeleton("1"), 4);
+            let options = arguments.get(2).map_or("", |options| options.trim());
+            let options = args::Options::parse(options).unwrap_or_else(|(_, options)| options);
+            let idle = dial_options::without_effect(&options);
+            if !idle.is_empty() {
+                problems.push(Problem {
+                    severity: Severity::Warning,
+                    context: context.name.to_string(),
+                    exten: Some(step.exten.to_string()),
+                    priority: Some(step.priority),
+                    origin: Some(step.origin),
+                    what: format!("options \"{idle}\" of Dial have no effect here"),
+                    hint: Cow::Borrowed(
+                        "leave them out; t and T let digits transfer a call elsewhere, which is not there",
+                    ),
+                });
             }
         }
     }
@@ -134,6 +166,37 @@ mod tests {
         );
         assert!(
             told[1].contains("menu-missing") && told[2].contains("read-missing"),
+            "{told:?}"
+        );
+    }
+
+    #[test]
+    fn options_of_dial_without_effect_are_told() {
+        let rows: Vec<Row<'_>> = [
+            "PJSIP/${EXTEN},30,tTg",
+            "PJSIP/${EXTEN},30,gm(default)",
+            "PJSIP/${EXTEN},30,${OPTIONS}",
+            "PJSIP/100",
+        ]
+        .into_iter()
+        .zip(1..)
+        .map(|(appdata, priority)| Row {
+            id: i64::from(priority) + 100,
+            context: "c",
+            exten: "100",
+            priority,
+            app: "Dial",
+            appdata,
+        })
+        .collect();
+        let plan = strowger_dialplan::compile(&rows, &[], &Applications, None);
+        let told: Vec<String> = idle_options(&plan)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(
+            told[0].contains("\"tT\"") && told[0].contains("101"),
             "{told:?}"
         );
     }

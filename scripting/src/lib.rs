@@ -10,14 +10,17 @@
 //! | `runner`, `decide` | which step comes next |
 //! | `app`, `func` | applications and functions |
 //! | `registry`, `check` | what exists, and what is wrong with a dialplan |
+//! | `depth`, `log_line` | limits of nesting and of what a call may write to the log |
 //!
 //! What never lives here: SIP, packets, SQL. Applications are made of the verbs of a channel, which the core has.
 
 mod app;
 mod check;
 mod decide;
+mod depth;
 mod func;
 mod host;
+mod log_line;
 mod plans;
 mod registry;
 mod runner;

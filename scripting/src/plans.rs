@@ -13,6 +13,7 @@ use strowger_core::channel::GlobalVariables;
 use strowger_dialplan::{Plan, Problem, Row, Severity, StaticRow};
 use strowger_store::{Snapshot, Table};
 
+use crate::log_line;
 use crate::registry::Applications;
 use crate::vm::Counters;
 
@@ -187,6 +188,7 @@ fn report(plan: &Plan, logged: &mut FxHashSet<String>, took: Duration) {
         if !logged.contains(&text) && now.insert(text.clone()) {
             new += 1;
             if new <= LOGGED_MAX {
+                let text = log_line::escape(&text);
                 match problem.severity {
                     Severity::Error => tracing::error!("dialplan: {text}"),
                     Severity::Warning => tracing::warn!("dialplan: {text}"),

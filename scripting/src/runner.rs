@@ -1,23 +1,33 @@
 //! The run loop: which step comes next, what happens at the end of an extension, and extension `h`. Deciding is kept
 //! apart (`crate::decide`), so that every rule can be tested without a call.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use strowger_core::channel::{Cause, Channel, Interrupt, Location};
 use strowger_core::dialplan::SubroutineEnd;
 use strowger_core::sounds::Tone;
-use strowger_dialplan::Query;
+use strowger_dialplan::{Query, Vars};
 
 use crate::app::{self, AppResult, Next, Stop};
 use crate::decide::{self, AtEnd, Special};
+use crate::depth::Measured;
 use crate::host::Host;
+use crate::log_line;
 use crate::task::{Exception, Task};
 
 /// Steps run without giving others a turn.
 const STEPS_PER_TURN: u32 = 16;
+/// Time that steps run without giving others a turn.
+const TURN: Duration = Duration::from_millis(1);
+/// Steps without a pause after which a call is slowed down: it is a loop, and would burn its core until its end.
+const STEPS_UNPAUSED_MAX: u32 = 10_000;
+/// What such a call waits for each turn. A step that takes as long by itself is a pause.
+const PAUSE: Duration = Duration::from_millis(1);
 /// Steps that extension `h` may take: the call is over, so no timeout would ever end it.
 const H_STEPS_MAX: u32 = 10_000;
 /// How long a tone is played at the end of an extension.
@@ -86,14 +96,7 @@ async fn subroutine_steps(
     let result = match end {
         Walk::Returned(value) => SubroutineEnd::Returned(value),
         Walk::Missing => {
-            let place = task.channel.location();
-            tracing::warn!(
-                channel = %task.channel.name(),
-                context = place.context,
-                exten = place.exten,
-                priority = place.priority,
-                "subroutine ended without Return"
-            );
+            task.warn("subroutine ended without Return");
             SubroutineEnd::Ended
         }
         _ => SubroutineEnd::Ended,
@@ -103,16 +106,70 @@ async fn subroutine_steps(
 }
 
 /// Lets other calls of the shard run between steps that never wait.
-#[derive(Default)]
-struct Turns(u32);
+struct Turns {
+    steps: u32,
+    since: Instant,
+    unpaused: u32,
+    told: bool,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self {
+            steps: 0,
+            since: Instant::now(),
+            unpaused: 0,
+            told: false,
+        }
+    }
+}
 
 impl Turns {
-    async fn take(&mut self) {
-        self.0 += 1;
-        if self.0 >= STEPS_PER_TURN {
-            self.0 = 0;
-            tokio::task::yield_now().await;
+    /// Before each step.
+    async fn take(&mut self, task: &Task) {
+        if self.steps < STEPS_PER_TURN && self.since.elapsed() < TURN {
+            return;
         }
+        if self.unpaused < STEPS_UNPAUSED_MAX {
+            tokio::task::yield_now().await;
+        } else {
+            if !self.told {
+                self.told = true;
+                let place = task.channel.location();
+                tracing::warn!(
+                    channel = %task.channel.name(),
+                    context = place.context,
+                    exten = place.exten,
+                    priority = place.priority,
+                    "{STEPS_UNPAUSED_MAX} steps without a pause: the call is slowed down (is there an endless loop? Wait is missing)"
+                );
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        self.steps = 0;
+        self.since = Instant::now();
+    }
+
+    /// Runs a step and sees whether it waits for something.
+    async fn run<F: Future>(&mut self, step: F) -> F::Output {
+        let started = Instant::now();
+        let mut waited = false;
+        let mut step = pin!(step);
+        let output = poll_fn(|cx| {
+            let polled = step.as_mut().poll(cx);
+            waited |= polled.is_pending();
+            polled
+        })
+        .await;
+        if waited && started.elapsed() >= PAUSE {
+            self.steps = 0;
+            self.since = Instant::now();
+            self.unpaused = 0;
+        } else {
+            self.steps += 1;
+            self.unpaused = self.unpaused.saturating_add(1);
+        }
+        output
     }
 }
 
@@ -142,9 +199,12 @@ enum Walk {
 /// Runs steps until something other than the next priority or a jump follows.
 async fn walk(task: &Rc<Task>, turns: &mut Turns) -> Walk {
     loop {
-        turns.take().await;
+        turns.take(task).await;
+        if task.channel.is_over() {
+            return Walk::Interrupted(Interrupt::Hangup);
+        }
         let place = task.channel.location();
-        let Some(result) = step(task, &place).await else {
+        let Some(result) = turns.run(step(task, &place)).await else {
             return Walk::Missing;
         };
         // What happened to the call while the step ran comes before what the step wants.
@@ -212,7 +272,7 @@ async fn run_step(
         .map_err(|error| failed(&error))?;
     let handle = task.handle().map_err(|error| failed(&error))?;
     task.take_outcome();
-    let called = task.host.vm().call(&function, handle).await;
+    let called = Measured(Box::pin(task.host.vm().call(&function, handle))).await;
     match (task.take_outcome(), called) {
         // The application was done; nothing that came after it in the step counts.
         (Some(outcome), Ok(())) => outcome,
@@ -223,7 +283,11 @@ async fn run_step(
 
 fn log_stop(task: &Task, step: Option<(&Location, &strowger_dialplan::Step)>, stop: &Stop) {
     let Stop::Failed(message) = stop else { return };
+    if !task.may_log() {
+        return;
+    }
     let channel = task.channel.name();
+    let message = log_line::escape(message);
     match step {
         Some((place, step)) => tracing::error!(
             %channel,
@@ -231,7 +295,7 @@ fn log_stop(task: &Task, step: Option<(&Location, &strowger_dialplan::Step)>, st
             exten = place.exten,
             priority = place.priority,
             row = %step.origin,
-            app = %step.app,
+            app = %log_line::escape(&step.app),
             "dialplan: {message}"
         ),
         None => tracing::error!(%channel, "dialplan: {message}"),
@@ -431,9 +495,9 @@ async fn run_h(task: &Rc<Task>) {
     task.channel.set_location(Location::new(&context, "h", 1));
     let mut turns = Turns::default();
     for _ in 0..H_STEPS_MAX {
-        turns.take().await;
+        turns.take(task).await;
         let place = task.channel.location();
-        match step(task, &place).await {
+        match turns.run(step(task, &place)).await {
             Some(Ok(Next::Continue)) => {
                 let priority = place.priority.saturating_add(1);
                 task.channel.set_location(Location { priority, ..place });

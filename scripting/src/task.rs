@@ -4,7 +4,7 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use mlua::AnyUserData;
 use strowger_core::Shared;
@@ -16,9 +16,11 @@ use strowger_media::PlayId;
 
 use crate::app::recording::Recording;
 use crate::app::{AppResult, Stop};
+use crate::depth;
 use crate::func;
 use crate::func::party::presentation_number;
 use crate::host::Host;
+use crate::log_line::{self, Lines, Verdict};
 
 /// Subroutine calls that may be nested.
 pub(crate) const FRAMES_MAX: usize = 256;
@@ -62,6 +64,7 @@ pub(crate) struct Task {
     outcome: RefCell<Option<AppResult>>,
     handle: OnceCell<AnyUserData>,
     depth: Cell<u32>,
+    lines: Lines,
 }
 
 impl Task {
@@ -81,6 +84,7 @@ impl Task {
             outcome: RefCell::default(),
             handle: OnceCell::new(),
             depth: Cell::new(0),
+            lines: Lines::default(),
         })
     }
 
@@ -139,13 +143,47 @@ impl Task {
                 .rfind(')')
                 .and_then(|end| rest.get(..end))
                 .unwrap_or(rest);
-            return func::assign(self, function.trim(), args, value);
+            return self.deeper(|| func::assign(self, function.trim(), args, value))?;
         }
         if name.is_empty() {
             return Err("a variable needs a name".to_owned());
         }
         self.channel.set_variable(name, value);
         Ok(())
+    }
+
+    /// Does what a function does, unless functions are too deep within each other.
+    fn deeper<R>(&self, work: impl FnOnce() -> R) -> Result<R, String> {
+        let depth = self.depth.get();
+        let _mark = depth::Mark::set();
+        if depth >= CALL_DEPTH_MAX || !depth::stack_is_left() {
+            return Err("functions are nested too deep".to_owned());
+        }
+        self.depth.set(depth + 1);
+        let result = work();
+        self.depth.set(depth);
+        Ok(result)
+    }
+
+    /// May the dialplan of this channel write another line to the log? Says how many it could not write before.
+    pub(crate) fn may_log(&self) -> bool {
+        match self.lines.next(Instant::now()) {
+            Verdict::Write => true,
+            Verdict::WriteAfter(left_out) => {
+                self.tell_left_out(left_out);
+                true
+            }
+            Verdict::LeaveOut => false,
+        }
+    }
+
+    fn tell_left_out(&self, left_out: u64) {
+        tracing::warn!(
+            channel = %self.channel.name(),
+            left_out,
+            "the dialplan of one channel may write {} log lines a second; the rest was left out",
+            log_line::LINES_MAX
+        );
     }
 
     /// Enters a subroutine with its arguments as `ARG1`, `ARG2`...
@@ -292,15 +330,9 @@ impl Vars for Task {
     }
 
     fn call(&self, function: &str, arguments: &str) -> Result<String, CallError> {
-        let depth = self.depth.get();
-        if depth >= CALL_DEPTH_MAX {
-            return Err(CallError::Failed(format!(
-                "functions call each other more than {CALL_DEPTH_MAX} deep"
-            )));
-        }
-        self.depth.set(depth + 1);
-        let result = func::call(self, function, arguments);
-        self.depth.set(depth);
+        let result = self
+            .deeper(|| func::call(self, function, arguments))
+            .map_err(CallError::Failed)?;
         match result {
             None => Err(CallError::Unknown),
             Some(result) => result.map_err(CallError::Failed),
@@ -308,6 +340,19 @@ impl Vars for Task {
     }
 
     fn warn(&self, warning: &str) {
-        tracing::warn!(channel = %self.channel.name(), place = %self.place(), "{warning}");
+        if self.may_log() {
+            let place = self.place();
+            let (place, warning) = (log_line::escape(&place), log_line::escape(warning));
+            tracing::warn!(channel = %self.channel.name(), %place, "{warning}");
+        }
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        let left_out = self.lines.left_out();
+        if left_out > 0 {
+            self.tell_left_out(left_out);
+        }
     }
 }

@@ -139,11 +139,14 @@ impl Channel {
     }
 
     fn warn(&self, peer: &Self, warning: &LimitWarning) {
-        if warning.to_caller {
-            self.start_play(warning.sounds.clone(), Repeat::Once);
-        }
-        if warning.to_callee {
-            peer.start_play(warning.sounds.clone(), Repeat::Once);
+        for (wanted, channel, other) in [
+            (warning.to_caller, self, peer),
+            (warning.to_callee, peer, self),
+        ] {
+            // Who is held hears music: a warning would replace it for good.
+            if wanted && !other.data().held {
+                channel.start_play(warning.sounds.clone(), Repeat::Once);
+            }
         }
     }
 

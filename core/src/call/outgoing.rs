@@ -508,7 +508,8 @@ fn loose(proxy: &str) -> String {
     }
 }
 
-async fn resolve(shard: &Shard, hop: &Uri, transport: Transport) -> Option<SocketAddr> {
+/// Looks a host name up on the control runtime.
+pub(crate) async fn resolve(shard: &Shard, hop: &Uri, transport: Transport) -> Option<SocketAddr> {
     let Host::Name(name) = &hop.host else {
         return None;
     };

@@ -201,6 +201,11 @@ impl Shard {
             let id = self.legs.borrow().get(&leg).copied()?;
             self.channel(id)
         };
+        let name_of = |leg| {
+            channel_for(leg)
+                .map(|channel| channel.name().to_string())
+                .unwrap_or_default()
+        };
         match event {
             MediaEvent::DtmfBegin { .. }
             | MediaEvent::RtpResumed { .. }
@@ -249,9 +254,9 @@ impl Shard {
             } => {
                 let state = self.recorders.borrow_mut().remove(&recorder);
                 if let Some(error) = &error {
-                    tracing::error!(path = %path.display(), lost_samples, error, "recording");
+                    tracing::error!(channel = %name_of(leg), path = %path.display(), lost_samples, error, "recording");
                 } else if lost_samples > 0 {
-                    tracing::warn!(path = %path.display(), lost_samples, "recording has gaps");
+                    tracing::warn!(channel = %name_of(leg), path = %path.display(), lost_samples, "recording has gaps");
                 }
                 if let Some(state) = state {
                     (state.closed)(RecorderResult {

@@ -1,6 +1,7 @@
 //! Probing contacts: sends the OPTIONS that `endpoint::qualify` says are due, and tells it what came back. The sweep of
 //! expired contacts is done here too, by the first shard.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,6 +40,28 @@ impl Qualification {
     }
 }
 
+/// The routes of a probe, its first hop, and the transport there.
+fn way(probe: &Probe) -> Option<(Vec<NameAddr>, Uri, Transport)> {
+    let mut routes: Vec<NameAddr> = Vec::new();
+    if let Some(proxy) = &probe.outbound_proxy {
+        let value = if proxy.contains('<') {
+            proxy.clone()
+        } else {
+            format!("<{proxy}>")
+        };
+        routes.extend(NameAddr::parse_list(&value).ok()?);
+    }
+    for value in &probe.contact.path {
+        routes.extend(NameAddr::parse_list(value).ok()?);
+    }
+    let hop = routes
+        .first()
+        .map_or(&probe.contact.uri, |route| &route.uri)
+        .clone();
+    let transport = hop.transport().unwrap_or(Some(Transport::Udp))?;
+    Some((routes, hop, transport))
+}
+
 impl Shard {
     pub(super) async fn run_qualify(self: Rc<Self>) {
         loop {
@@ -53,6 +76,8 @@ impl Shard {
                 self.guarded("probe", |shard| shard.probe(&probe));
             }
             self.report_changes();
+            self.counters
+                .publish(self.layer.borrow().counters().snapshot());
             if self.index == 0 {
                 for contact in self.shared.contacts.sweep(epoch_now()) {
                     tracing::info!(aor = contact.aor, uri = %contact.uri, "registration expired");
@@ -68,37 +93,48 @@ impl Shard {
     }
 
     fn probe(self: &Rc<Self>, probe: &Probe) {
-        let sent = self.send_probe(probe);
-        if sent.is_none() {
-            self.qualification
-                .borrow_mut()
-                .schedule
-                .failed(&probe.key, Instant::now());
+        let Some((routes, hop, transport)) = way(probe) else {
+            return self.probe_failed(&probe.key);
+        };
+        if let Some(remote) = hop.socket_addr(transport) {
+            if self.send_probe(probe, &routes, transport, remote).is_none() {
+                self.probe_failed(&probe.key);
+            }
+            return;
         }
+        // A name has to be looked up first; the schedule's own timeout covers that too.
+        let (shard, probe) = (Rc::clone(self), probe.clone());
+        Self::spawn(async move {
+            let found = crate::call::outgoing::resolve(&shard, &hop, transport).await;
+            let sent =
+                found.and_then(|remote| shard.send_probe(&probe, &routes, transport, remote));
+            if sent.is_none() {
+                shard.probe_failed(&probe.key);
+            }
+        });
     }
 
-    fn send_probe(self: &Rc<Self>, probe: &Probe) -> Option<()> {
+    fn probe_failed(&self, key: &str) {
+        self.qualification
+            .borrow_mut()
+            .schedule
+            .failed(key, Instant::now());
+    }
+
+    fn send_probe(
+        self: &Rc<Self>,
+        probe: &Probe,
+        routes: &[NameAddr],
+        transport: Transport,
+        remote: SocketAddr,
+    ) -> Option<()> {
         let contact = &probe.contact;
-        let mut routes: Vec<NameAddr> = Vec::new();
-        if let Some(proxy) = &probe.outbound_proxy {
-            let value = if proxy.contains('<') {
-                proxy.clone()
-            } else {
-                format!("<{proxy}>")
-            };
-            routes.extend(NameAddr::parse_list(&value).ok()?);
-        }
-        for value in &contact.path {
-            routes.extend(NameAddr::parse_list(value).ok()?);
-        }
-        let hop = routes.first().map_or(&contact.uri, |route| &route.uri);
-        let transport = hop.transport().unwrap_or(Some(Transport::Udp))?;
-        let flow = self.flow_to(transport, hop.socket_addr(transport)?)?;
+        let flow = self.flow_to(transport, remote)?;
         let at = self.advertised(&flow);
         let ours = Uri::sip(Some("asterisk"), Host::from(at.ip()), Some(at.port()));
         let mut options = Builder::request(Method::Options, &contact.uri)
             .header(HeaderName::Via, new_via(self, &flow).to_string());
-        for route in &routes {
+        for route in routes {
             options.push(HeaderName::Route, route.to_string());
         }
         let options = options

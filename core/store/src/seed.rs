@@ -12,11 +12,11 @@ const CONTEXT: &str = "internal";
 /// Extension, application, arguments; priorities count up from 1 within an extension.
 const DIALPLAN: [(&str, &str, &str); 20] = [
     ("_10[0-2]", "NoOp", "Call to a subscriber"),
-    ("_10[0-2]", "Dial", "PJSIP/${EXTEN},30,tT"),
+    ("_10[0-2]", "Dial", "PJSIP/${EXTEN},30"),
     ("_10[0-2]", "Hangup", ""),
     ("_8XXX", "NoOp", "The same, recorded"),
     ("_8XXX", "MixMonitor", "${UNIQUEID}.wav"),
-    ("_8XXX", "Dial", "PJSIP/${EXTEN:1},30,tT"),
+    ("_8XXX", "Dial", "PJSIP/${EXTEN:1},30"),
     ("_8XXX", "Hangup", ""),
     ("600", "Answer", ""),
     ("600", "Playback", "demo-echotest"),

@@ -8,6 +8,7 @@ use strowger_dialplan::args;
 use strowger_media::Repeat;
 
 use super::{ANSWER_MEDIA_WAIT, App, AppResult, Call, Next, Stop, app, seconds};
+use crate::log_line;
 
 pub(super) const APPS: &[App] = &[
     app!("NoOp", "NoOp([text])", "does nothing", no_op),
@@ -85,7 +86,9 @@ async fn verbose(call: Call) -> AppResult {
         Some((level, text)) if level.trim().parse::<u8>().is_ok() => text,
         _ => &call.data,
     };
-    tracing::info!(channel = %call.channel().name(), "{text}");
+    if call.task.may_log() {
+        tracing::info!(channel = %call.channel().name(), "{}", log_line::escape(text));
+    }
     Ok(Next::Continue)
 }
 
@@ -93,9 +96,12 @@ async fn log(call: Call) -> AppResult {
     let (level, text) = call.data.split_once(',').unwrap_or(("NOTICE", &call.data));
     let location = call.channel().location();
     let channel = call.channel().name();
+    let text = log_line::escape(text);
     macro_rules! write {
         ($level:ident) => {
-            tracing::$level!(%channel, context = location.context, exten = location.exten, "{text}")
+            if call.task.may_log() {
+                tracing::$level!(%channel, context = location.context, exten = location.exten, "{text}")
+            }
         };
     }
     match level.trim().to_ascii_uppercase().as_str() {

@@ -10,7 +10,7 @@ use super::seconds;
 pub(super) const KNOWN: &str = "AaBbCcdDeEfFgGhHiIjkKLmMnNoOpPQrRsStTuUvwWxXz";
 
 /// Letters that are accepted and do nothing here.
-const WITHOUT_EFFECT: &str = "CEIjkKnNMOpPQsuvwWxXz";
+const WITHOUT_EFFECT: &str = "CEIijkKnNMOpPQsTtuvwWxXz";
 
 /// Option `L`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,12 +69,7 @@ impl Request {
                 .warnings
                 .push(format!("options \"{unknown}\" are not known and ignored"));
         }
-        let idle: String = request
-            .options
-            .iter()
-            .map(|(letter, _)| letter)
-            .filter(|letter| WITHOUT_EFFECT.contains(*letter))
-            .collect();
+        let idle = without_effect(&request.options);
         if !idle.is_empty() {
             request
                 .warnings
@@ -125,6 +120,15 @@ impl Request {
             }
         }
     }
+}
+
+/// Letters of these options that do nothing here.
+pub(crate) fn without_effect(options: &Options) -> String {
+    options
+        .iter()
+        .map(|(letter, _)| letter)
+        .filter(|letter| WITHOUT_EFFECT.contains(*letter))
+        .collect()
 }
 
 /// `x[:y[:z]]` in milliseconds.
@@ -179,7 +183,7 @@ mod tests {
         );
         assert_eq!(request.timeout, Some(Duration::from_secs(60)));
         assert!(request.options.has('t') && request.options.has('T'));
-        assert!(request.warnings.is_empty(), "{:?}", request.warnings);
+        assert_eq!(request.warnings, ["options \"tT\" have no effect here"]);
 
         let request = parse("SIP/81234567890@peer-71234567890-office,60");
         assert_eq!(request.devices, ["SIP/81234567890@peer-71234567890-office"]);
@@ -232,7 +236,9 @@ mod tests {
     fn what_is_not_known_is_told_and_ignored() {
         assert!(Request::parse(&args::split_at_most("", 4)).is_none());
         assert!(Request::parse(&args::split_at_most(",20", 4)).is_none());
-        assert_eq!(parse("PJSIP/1,,tZ").warnings.len(), 1);
+        assert_eq!(parse("PJSIP/1,,gZ").warnings.len(), 1);
+        assert_eq!(parse("PJSIP/1,,tgiT").warnings.len(), 1);
+        assert!(parse("PJSIP/1,,gm(t)").warnings.is_empty());
         assert_eq!(parse("PJSIP/1,soon").warnings.len(), 1);
         assert_eq!(parse("PJSIP/1,,m(x").warnings.len(), 1);
     }

@@ -4,7 +4,8 @@
 
 mod basic;
 mod dial;
-mod dial_options;
+pub(crate) mod dial_options;
+mod files;
 mod jump;
 mod loops;
 mod play;
@@ -25,12 +26,16 @@ use strowger_core::dialplan::LocalFuture;
 use strowger_dialplan::args;
 use strowger_dialplan::registry::{ArgumentStyle, nearest, standard_style};
 
+use crate::depth;
 use crate::task::Task;
 
 pub(crate) use basic::refuse_channel;
 
 /// How long an answer waits for the first packet, so that the beginning of a prompt is heard.
 pub(crate) const ANSWER_MEDIA_WAIT: Duration = Duration::from_millis(500);
+
+/// Longest data of an application after substitution, in bytes.
+pub(crate) const DATA_BYTES_MAX: usize = 8192;
 
 /// How the dialplan goes on after an application.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -202,6 +207,20 @@ pub(crate) async fn execute(
     let Some(app) = find(name) else {
         return Err(Stop::Failed(unknown(name)));
     };
+    if data.len() > DATA_BYTES_MAX {
+        return Err(Stop::Failed(format!(
+            "{}: its data has {} bytes after substitution; {DATA_BYTES_MAX} are the limit",
+            app.name,
+            data.len()
+        )));
+    }
+    if !depth::application_may_begin() {
+        return Err(Stop::Failed(format!(
+            "{}: more than {} applications run within each other (Exec, ExecIf, TryExec, or subroutines of Dial)",
+            app.name,
+            depth::APPLICATIONS_MAX
+        )));
+    }
     task.channel.set_application(app.name, &data);
     tracing::debug!(channel = %task.channel.name(), app = app.name, data, "execute");
     let args = args.unwrap_or_else(|| match standard_style(app.name) {
@@ -209,11 +228,11 @@ pub(crate) async fn execute(
         ArgumentStyle::Split => args::split(&data),
         ArgumentStyle::AtMost(count) => args::split_at_most(&data, count),
     });
-    (app.run)(Call {
+    depth::Application((app.run)(Call {
         task: Rc::clone(task),
         data,
         args,
-    })
+    }))
     .await
 }
 

@@ -8,6 +8,7 @@ use strowger_core::sounds::Tone;
 use strowger_dialplan::Query;
 use strowger_media::{Repeat, Sound};
 
+use super::files;
 use super::tones::{Tones, milliwatt, sound};
 use super::{ANSWER_MEDIA_WAIT, App, AppResult, Call, Next, Stop, app};
 
@@ -90,6 +91,12 @@ pub(super) async fn load(
         Some(language) if !language.is_empty() => language.to_owned(),
         _ => call.channel().data().language.clone(),
     };
+    let language = if language.contains('/') || files::refused(&language).is_some() {
+        call.warn(&format!("\"{language}\" is no language"));
+        "en".to_owned()
+    } else {
+        language
+    };
     let store = Arc::clone(&call.task.shared().sounds);
     let mut sounds = Vec::new();
     let mut complete = true;
@@ -98,6 +105,11 @@ pub(super) async fn load(
         .map(str::trim)
         .filter(|name| !name.is_empty())
     {
+        if let Some(why) = files::refused(name) {
+            call.warn(&format!("sound \"{name}\" is not played: {why}"));
+            complete = false;
+            continue;
+        }
         match store.load(name, &language).await {
             Ok(sound) => sounds.push(sound),
             Err(error) => {

@@ -12,7 +12,7 @@ use strowger_media::TapMode;
 use tokio::sync::oneshot;
 
 use super::recording::{FORMATS, format_of};
-use super::{ANSWER_MEDIA_WAIT, App, AppResult, Call, Next, Stop, app};
+use super::{ANSWER_MEDIA_WAIT, App, AppResult, Call, Next, Stop, app, files};
 
 pub(super) const APPS: &[App] = &[app!(
     "Record",
@@ -27,7 +27,8 @@ const NUMBERS_MAX: u32 = 100_000;
 const DTMF_MS: u32 = 250;
 /// Silence kept at the end of a recording that silence ended.
 const SILENCE_KEPT_MS: u32 = 1000;
-/// How long to wait for the file to be complete.
+/// How long to wait for the file to be opened, and to be complete.
+const OPEN_WAIT: Duration = Duration::from_secs(5);
 const CLOSE_WAIT: Duration = Duration::from_secs(10);
 
 /// The name of a recording without its format, and the format.
@@ -57,6 +58,14 @@ async fn record(call: Call) -> AppResult {
             call.arg(0)
         )));
     };
+    if let Some(why) = files::not_written(&call.task, call.arg(0)) {
+        call.set("RECORD_STATUS", "ERROR");
+        call.warn(&format!(
+            "Record: \"{}\" is not recorded: {why}",
+            call.arg(0)
+        ));
+        return Ok(Next::Continue);
+    }
     let silence = call.seconds(1).unwrap_or_default();
     let max = call.seconds(2).filter(|max| !max.is_zero());
     let options = call.options("Record", 3);
@@ -91,27 +100,41 @@ async fn record(call: Call) -> AppResult {
         return Ok(Next::Continue);
     };
     let channel = call.channel();
-    if !channel.is_up() {
-        if options.has('s') {
-            call.set("RECORD_STATUS", "SKIP");
+    if !channel.is_up() && options.has('s') {
+        call.set("RECORD_STATUS", "SKIP");
+        return Ok(Next::Continue);
+    }
+    let path = with_extension(&folder.join(&stem), &extension);
+    // Whoever is asked to speak after the beep has to be recorded: a file that cannot be written is noticed before.
+    let tried = {
+        let path = path.clone();
+        call.shared()
+            .control
+            .spawn_blocking(move || try_open(&path))
+    };
+    let made = match tokio::time::timeout(OPEN_WAIT, tried).await {
+        Ok(Ok(Ok(made))) => made,
+        failed => {
+            let why = match failed {
+                Ok(Ok(Err(error))) => error.to_string(),
+                _ => "the disk does not answer".to_owned(),
+            };
+            call.set("RECORD_STATUS", "ERROR");
+            call.warn(&format!(
+                "Record: {} cannot be written: {why}",
+                path.display()
+            ));
             return Ok(Next::Continue);
         }
-        if !options.has('n')
-            && let Err(interrupt) = channel.answer(ANSWER_MEDIA_WAIT).await
-        {
-            call.set("RECORD_STATUS", "HANGUP");
-            return Err(interrupt.into());
+    };
+    if let Err(interrupt) = begin(&call, &options).await {
+        call.set("RECORD_STATUS", "HANGUP");
+        if made {
+            remove(&call, path);
         }
-    }
-    if !options.has('q') {
-        let beep = call.shared().sounds.tone(Tone::Beep);
-        if let Err(interrupt) = channel.play(vec![beep], false, &|_| false).await {
-            call.set("RECORD_STATUS", "HANGUP");
-            return Err(interrupt.into());
-        }
+        return Err(interrupt.into());
     }
     let silence_ms = u32::try_from(silence.as_millis()).unwrap_or(u32::MAX);
-    let path = with_extension(&folder.join(&stem), &extension);
     let spec = RecorderSpec {
         path: path.clone(),
         format,
@@ -122,7 +145,7 @@ async fn record(call: Call) -> AppResult {
         volume_receive: 0,
         volume_transmit: 0,
     };
-    let (closed, closing) = oneshot::channel::<RecorderResult>();
+    let (closed, mut closing) = oneshot::channel::<RecorderResult>();
     let closed = Rc::new(RefCell::new(Some(closed)));
     let recorder = match channel.record(spec, move |result| {
         if let Some(closed) = closed.borrow_mut().take() {
@@ -137,10 +160,15 @@ async fn record(call: Call) -> AppResult {
                 "Record: {} cannot be recorded: {error}",
                 path.display()
             ));
+            if made {
+                remove(&call, path);
+            }
             return Ok(Next::Continue);
         }
     };
     let until = max.map(|max| Instant::now() + max);
+    // A recording that ends by itself cannot go on: too many on this call, no disk.
+    let mut ended = None;
     let result: Result<(&str, u32), Interrupt> = loop {
         if let Some(digit) = channel.take_digit() {
             match ends(&options, digit) {
@@ -159,39 +187,84 @@ async fn record(call: Call) -> AppResult {
         if until.is_some_and(|until| Instant::now() >= until) {
             break Ok(("TIMEOUT", 0));
         }
-        if let Err(interrupt) = channel.wait_change(until).await {
-            break Err(interrupt);
-        }
-    };
-    channel.stop_record(recorder, result.map_or(0, |(_, drop)| drop));
-    let written = tokio::time::timeout(CLOSE_WAIT, closing).await;
-    let mut status = result.map_or("HANGUP", |(status, _)| status);
-    match written {
-        Ok(Ok(result)) => {
-            if let Some(error) = result.error {
-                call.warn(&format!("Record: {}: {error}", result.path.display()));
-                status = "ERROR";
+        tokio::select! {
+            biased;
+            result = &mut closing => {
+                ended = result.ok();
+                break Ok(("ERROR", 0));
+            }
+            changed = channel.wait_change(until) => {
+                if let Err(interrupt) = changed {
+                    break Err(interrupt);
+                }
             }
         }
-        _ => call.warn(&format!(
-            "Record: {} is not complete yet: the disk is slow",
-            path.display()
-        )),
+    };
+    let mut status = result.map_or("HANGUP", |(status, _)| status);
+    if status != "ERROR" {
+        channel.stop_record(recorder, result.map_or(0, |(_, drop)| drop));
+        ended = match tokio::time::timeout(CLOSE_WAIT, closing).await {
+            Ok(closed) => closed.ok(),
+            Err(_) => None,
+        };
+        if ended.is_none() {
+            call.warn(&format!(
+                "Record: {} is not complete yet: the disk is slow",
+                path.display()
+            ));
+        }
+    }
+    // What was wrong was logged by the shard.
+    if ended.is_some_and(|ended| ended.error.is_some()) {
+        status = "ERROR";
     }
     call.set("RECORD_STATUS", status);
     match result {
         Ok(_) => Ok(Next::Continue),
         Err(interrupt) => {
             if interrupt == Interrupt::Hangup && !options.has('k') {
-                call.shared().control.spawn(async move {
-                    if let Err(error) = tokio::fs::remove_file(&path).await {
-                        tracing::warn!(file = %path.display(), %error, "recording not deleted");
-                    }
-                });
+                remove(&call, path);
             }
             Err(interrupt.into())
         }
     }
+}
+
+/// Answers and beeps, as far as the options want it.
+async fn begin(call: &Call, options: &Options) -> Result<(), Interrupt> {
+    let channel = call.channel();
+    if !channel.is_up() && !options.has('n') {
+        channel.answer(ANSWER_MEDIA_WAIT).await?;
+    }
+    if !options.has('q') {
+        let beep = call.shared().sounds.tone(Tone::Beep);
+        channel.play(vec![beep], false, &|_| false).await?;
+    }
+    Ok(())
+}
+
+/// Opens the file as the recording will. True if it was made by this.
+fn try_open(path: &Path) -> std::io::Result<bool> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut options = std::fs::OpenOptions::new();
+    options.append(true);
+    match options.create_new(true).open(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            options.create_new(false).open(path).map(|_| false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn remove(call: &Call, path: PathBuf) {
+    call.shared().control.spawn(async move {
+        if let Err(error) = tokio::fs::remove_file(&path).await {
+            tracing::warn!(file = %path.display(), %error, "recording not deleted");
+        }
+    });
 }
 
 /// The first number whose file does not exist in place of `%d`.
@@ -245,6 +318,18 @@ mod tests {
             let parsed = Options::parse(options).unwrap();
             assert_eq!(ends(&parsed, digit), wanted, "{options} {digit}");
         }
+    }
+
+    #[test]
+    fn a_file_is_tried_before_the_beep_and_kept_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/folder/message.wav");
+        assert!(try_open(&path).unwrap());
+        std::fs::write(&path, b"before").unwrap();
+        assert!(!try_open(&path).unwrap());
+        assert_eq!(std::fs::read(&path).unwrap(), b"before");
+        assert!(try_open(folder.path()).is_err());
+        assert!(try_open(&path.join("below-a-file.wav")).is_err());
     }
 
     #[test]

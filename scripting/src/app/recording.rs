@@ -13,7 +13,7 @@ use strowger_dialplan::{args, subst};
 use strowger_media::{FileFormat, RecorderId, Repeat, TapMode};
 use tokio::sync::Notify;
 
-use super::{App, AppResult, Call, Next, Stop, app};
+use super::{App, AppResult, Call, Next, Stop, app, files};
 
 /// Recordings one channel may run at once.
 const RECORDINGS_MAX: usize = 16;
@@ -51,17 +51,11 @@ struct Job {
     delete: bool,
     files: RefCell<Vec<PathBuf>>,
     shared: Arc<Shared>,
-    channel: Rc<str>,
 }
 
 impl Job {
     fn file_closed(&self, result: RecorderResult) {
-        let path = result.path.display();
-        if let Some(error) = &result.error {
-            tracing::error!(channel = %self.channel, %path, "recording failed: {error}");
-        } else if result.lost_samples > 0 {
-            tracing::warn!(channel = %self.channel, %path, lost_ms = result.lost_samples / 8, "recording has gaps: the disk was too slow");
-        }
+        // What went wrong was logged by the shard.
         self.files.borrow_mut().push(result.path);
         self.finish_one();
     }
@@ -207,22 +201,28 @@ async fn mix_monitor(call: Call) -> AppResult {
         return Ok(Next::Continue);
     }
     let monitor = call.shared().monitor().to_owned();
-    let mut files = Vec::new();
+    let mut wanted = Vec::new();
     let named = std::iter::once((Some(name), TapMode::Mix)).chain(separate);
     for (name, mode) in named {
         let Some(name) = name.filter(|name| !name.is_empty()) else {
             continue;
         };
+        if let Some(why) = files::not_written(&call.task, name.trim()) {
+            call.warn(&format!(
+                "MixMonitor: the call is not recorded: \"{name}\": {why}"
+            ));
+            return Ok(Next::Continue);
+        }
         match file(name, &monitor) {
-            Ok(file) => files.push((file, mode)),
+            Ok(file) => wanted.push((file, mode)),
             Err(error) => call.warn(&format!("MixMonitor: {error}")),
         }
     }
-    if files.is_empty() {
+    if wanted.is_empty() {
         return Ok(Next::Continue);
     }
     // Before the command is substituted, which may name the file.
-    if let Some((file, _)) = files.first() {
+    if let Some((file, _)) = wanted.first() {
         call.set("MIXMONITOR_FILENAME", &file.path.display().to_string());
     }
     let both = volume(&call, &options, 'W');
@@ -238,16 +238,15 @@ async fn mix_monitor(call: Call) -> AppResult {
     });
     let job = Rc::new(Job {
         // One more than files, so that the command cannot run before all of them were started.
-        open: Cell::new(files.len() + 1),
+        open: Cell::new(wanted.len() + 1),
         closed: Notify::new(),
         command,
         delete: options.has('d'),
         files: RefCell::default(),
         shared: Arc::clone(call.task.shared()),
-        channel: call.channel().name(),
     });
     let mut recorders = Vec::new();
-    for (file, mode) in files {
+    for (file, mode) in wanted {
         let spec = RecorderSpec {
             path: file.path.clone(),
             format: file.format,

@@ -1,5 +1,7 @@
 //! Commands of the operating system.
 
+use strowger_core::channel::Interrupt;
+
 use super::{App, AppResult, Call, Next, Stop, app};
 
 pub(super) const APPS: &[App] = &[
@@ -21,7 +23,7 @@ pub(super) const APPS: &[App] = &[
 const NOT_RUN: i32 = 127;
 
 async fn system(call: Call) -> AppResult {
-    if run(&call).await {
+    if run(&call).await? {
         Ok(Next::Continue)
     } else {
         Err(Stop::Failed(format!(
@@ -32,13 +34,27 @@ async fn system(call: Call) -> AppResult {
 }
 
 async fn try_system(call: Call) -> AppResult {
-    run(&call).await;
+    run(&call).await?;
     Ok(Next::Continue)
 }
 
-/// Runs the command and sets `SYSTEMSTATUS`; false if it could not be run.
-async fn run(call: &Call) -> bool {
-    let (status, ran) = match call.task.shared().shell(call.data.clone()).await {
+/// Runs the command and sets `SYSTEMSTATUS`; false if it could not be run. Nobody waits for it longer than the call lasts;
+/// the command itself goes on. Extension `h`, whose call is over, waits for the end of its commands.
+async fn run(call: &Call) -> Result<bool, Interrupt> {
+    let command = call.task.shared().shell(call.data.clone());
+    let result = if call.channel().is_over() {
+        command.await
+    } else {
+        tokio::select! {
+            biased;
+            result = command => result,
+            interrupt = interrupted(call) => {
+                tracing::debug!(channel = %call.channel().name(), "a command goes on without its call");
+                return Err(interrupt);
+            }
+        }
+    };
+    let (status, ran) = match result {
         Err(error) => {
             call.warn(&format!("/bin/sh: {error}"));
             ("FAILURE", false)
@@ -48,5 +64,14 @@ async fn run(call: &Call) -> bool {
         Ok(_) => ("APPERROR", true),
     };
     call.set("SYSTEMSTATUS", status);
-    ran
+    Ok(ran)
+}
+
+/// Waits until something happens to the call; digits dialled meanwhile are kept.
+async fn interrupted(call: &Call) -> Interrupt {
+    loop {
+        if let Err(interrupt) = call.channel().wait_change(None).await {
+            return interrupt;
+        }
+    }
 }

@@ -83,7 +83,7 @@ fn the_demo_is_made_once_and_loads_without_problems() {
         let dial = dial.unwrap_or_else(|| panic!("no row dials"));
         assert_eq!(
             (dial.priority, dial.appdata.as_str()),
-            (2, "PJSIP/${EXTEN},30,tT")
+            (2, "PJSIP/${EXTEN},30")
         );
         assert!(
             snapshot
