@@ -1,0 +1,346 @@
+//! Requests inside a channel's dialog: the ACK of our answer, re-INVITE and UPDATE (hold, resume, new media), INFO digits,
+//! BYE. Which of them are legitimate is the dialog's decision; what they mean for the call is made here.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use strowger_sip::accepted::AcceptedInvite;
+use strowger_sip::transaction::ServerId;
+use strowger_sip::{Builder, Flow, HeaderName, Message, Method};
+
+use super::media::SDP;
+use super::session::cause_in;
+use crate::channel::{Cause, Channel, LegEnd};
+
+impl Channel {
+    /// An ACK in our dialog.
+    pub(crate) fn on_ack(&self, ack: &Message) {
+        let shard = Rc::clone(self.shard());
+        let mut answered = None;
+        {
+            let mut guard = self.session();
+            let Some(session) = guard.as_mut() else {
+                return;
+            };
+            if !session.is_ours(ack) {
+                return;
+            }
+            let Some(accepted) = session.accepted.as_mut() else {
+                return;
+            };
+            if !accepted.acknowledge(ack) {
+                return;
+            }
+            if std::mem::take(&mut session.answer_in_ack)
+                && let Some(media) = session.media.as_mut()
+            {
+                answered = Some(if ack.has_content(SDP) {
+                    media
+                        .apply(&shard, ack.body())
+                        .map_err(|error| error.to_string())
+                } else {
+                    Err("the ACK has no answer to our offer".to_owned())
+                });
+            }
+        }
+        self.after_ack();
+        match answered {
+            Some(Ok(agreed)) => self.set_held(agreed.on_hold),
+            Some(Err(error)) => {
+                tracing::info!(channel = %self.name(), error, "the call is ended");
+                self.hangup(Cause::BEARERCAPABILITY_NOTAVAIL);
+            }
+            None => {}
+        }
+        self.touch();
+    }
+
+    /// Requests of the peer tell where it is now: a new connection, or behind a NAT that moved.
+    fn follow(&self, flow: Flow) {
+        let rewrite = self
+            .endpoint()
+            .is_some_and(|endpoint| endpoint.rewrite_contact);
+        let shard = Rc::clone(self.shard());
+        let mut guard = self.session();
+        let Some(session) = guard.as_mut() else {
+            return;
+        };
+        if flow.transport.is_reliable() {
+            session.flow = flow;
+        } else if rewrite {
+            if let Some(dialog) = session.dialog.as_mut() {
+                super::incoming::rewrite_target(dialog, &flow);
+            }
+            session.flow = flow;
+        } else {
+            session.route(&shard);
+        }
+    }
+
+    /// Responds within the dialog.
+    fn answer_request(&self, id: ServerId, response: Message) {
+        if let Some(session) = self.session().as_mut()
+            && let Some(dialog) = session.dialog.as_mut()
+        {
+            dialog.responded(&response);
+        }
+        self.shard().respond(id, response);
+    }
+
+    /// A request in our dialog (not ACK, not CANCEL).
+    pub(crate) fn on_dialog_request(&self, id: ServerId, request: &Message, flow: Flow) {
+        let gone = |status: u16| Builder::response_to(request, status, "").finish();
+        let checked = self.session().as_mut().and_then(|session| {
+            // The same Call-ID and tag of ours with another tag of theirs is another fork's dialog.
+            if !session.is_ours(request) {
+                return None;
+            }
+            Some(session.dialog.as_mut()?.receive_request(request))
+        });
+        let Some(checked) = checked.filter(|_| !self.is_over()) else {
+            return self.answer_request(id, gone(481));
+        };
+        if let Err(rejection) = checked {
+            let mut response = Builder::response_to(request, rejection.status(), "");
+            if let Some(seconds) = rejection.retry_after_s() {
+                response.push(HeaderName::RetryAfter, seconds.to_string());
+            }
+            return self.answer_request(id, response.finish());
+        }
+        self.follow(flow);
+        let required: Vec<&str> = request.values(&HeaderName::Require).collect();
+        if !required.is_empty() {
+            let response = Builder::response_to(request, 420, "Bad Extension")
+                .header(HeaderName::Unsupported, required.join(", "))
+                .finish();
+            return self.answer_request(id, response);
+        }
+        let describes = matches!(request.method(), Some(Method::Invite | Method::Update));
+        if describes && !request.body().is_empty() && !request.has_content(SDP) {
+            let response = Builder::response_to(request, 415, "Unsupported Media Type")
+                .header(HeaderName::Accept, SDP)
+                .finish();
+            return self.answer_request(id, response);
+        }
+        let ok = || Builder::response_to(request, 200, "OK").finish();
+        match request.method() {
+            Some(Method::Bye) => {
+                self.answer_request(id, ok());
+                // RFC 3261 §15.1.2: what is still open in the dialog ends with 487.
+                self.terminate_open_invite();
+                let cause = cause_in(request).unwrap_or(Cause::NORMAL_CLEARING);
+                self.end(LegEnd {
+                    cause,
+                    status: None,
+                    by_peer: true,
+                });
+            }
+            Some(Method::Invite) => self.on_reinvite(id, request),
+            Some(Method::Update) => self.on_update(id, request),
+            Some(Method::Info) => self.on_info(id, request),
+            Some(Method::Options) => {
+                let response = Builder::response_to(request, 200, "OK")
+                    .header(HeaderName::Allow, crate::shard::ALLOW)
+                    .header(HeaderName::Accept, SDP)
+                    .finish();
+                self.answer_request(id, response);
+            }
+            _ => {
+                let response = Builder::response_to(request, 405, "Method Not Allowed")
+                    .header(HeaderName::Allow, crate::shard::ALLOW)
+                    .finish();
+                self.answer_request(id, response);
+            }
+        }
+    }
+
+    /// Our side of a new description: the answer to `offer`, or an offer of ours. On failure the status and Warning.
+    fn describe(&self, offer: Option<&[u8]>) -> Result<(String, bool), (u16, String)> {
+        let shard = Rc::clone(self.shard());
+        let mut guard = self.session();
+        let media = guard
+            .as_mut()
+            .and_then(|session| session.media.as_mut())
+            .ok_or_else(|| (500, "399 strowger \"no media\"".to_owned()))?;
+        let refused = |error: super::media::MediaError| (error.status().0, error.warning());
+        match offer {
+            Some(offer) => {
+                let (answer, agreed) = media.answer(&shard, offer).map_err(refused)?;
+                Ok((answer, agreed.on_hold))
+            }
+            None => Ok((media.offer().map_err(refused)?, self.data().held)),
+        }
+    }
+
+    fn on_reinvite(&self, id: ServerId, request: &Message) {
+        let offer = request.has_content(SDP).then(|| request.body());
+        match self.describe(offer) {
+            Err((status, error)) => self.refuse(id, request, status, &error),
+            Ok((description, on_hold)) => {
+                let contact = self
+                    .session()
+                    .as_ref()
+                    .map(|session| session.contact.clone())
+                    .unwrap_or_default();
+                let response = Builder::response_to(request, 200, "OK")
+                    .header(HeaderName::Contact, contact)
+                    .header(HeaderName::Allow, crate::shard::ALLOW)
+                    .header(
+                        HeaderName::Server,
+                        &self.shard().shared().config.sip.user_agent,
+                    )
+                    .body(SDP, description)
+                    .finish();
+                self.answer_request(id, response.clone());
+                if let Some(session) = self.session().as_mut() {
+                    session.answer_in_ack = offer.is_none();
+                    session.accepted = Some(AcceptedInvite::new(
+                        Instant::now(),
+                        &self.shard().timers(),
+                        id,
+                        response,
+                    ));
+                }
+                self.watch_accepted();
+                self.set_held(on_hold);
+            }
+        }
+    }
+
+    fn on_update(&self, id: ServerId, request: &Message) {
+        let contact = self
+            .session()
+            .as_ref()
+            .map(|session| session.contact.clone())
+            .unwrap_or_default();
+        let mut response =
+            Builder::response_to(request, 200, "OK").header(HeaderName::Contact, contact);
+        if request.has_content(SDP) {
+            if self
+                .session()
+                .as_ref()
+                .is_some_and(|session| session.incoming.is_some())
+            {
+                // RFC 3311 §5.2: the offer of the INVITE has no final answer yet.
+                let response = Builder::response_to(request, 500, "Server Internal Error")
+                    .header(HeaderName::RetryAfter, "3")
+                    .finish();
+                return self.answer_request(id, response);
+            }
+            match self.describe(Some(request.body())) {
+                Err((status, error)) => return self.refuse(id, request, status, &error),
+                Ok((answer, on_hold)) => {
+                    response = response.body(SDP, answer);
+                    self.set_held(on_hold);
+                }
+            }
+        }
+        self.answer_request(id, response.finish());
+    }
+
+    fn refuse(&self, id: ServerId, request: &Message, status: u16, warning: &str) {
+        let response = Builder::response_to(request, status, "")
+            .header(HeaderName::Warning, warning)
+            .finish();
+        self.answer_request(id, response);
+    }
+
+    /// DTMF by INFO: `application/dtmf-relay` (`Signal=5`) or `application/dtmf` (`5`).
+    fn on_info(&self, id: ServerId, request: &Message) {
+        let body = String::from_utf8_lossy(request.body()).into_owned();
+        let digit = if request.has_content("application/dtmf-relay") {
+            body.lines()
+                .filter_map(|line| line.split_once('='))
+                .find(|(name, _)| name.trim().eq_ignore_ascii_case("signal"))
+                .and_then(|(_, value)| digit_of(value))
+        } else if request.has_content("application/dtmf") {
+            digit_of(&body)
+        } else if request.body().is_empty() {
+            return self.answer_request(id, Builder::response_to(request, 200, "OK").finish());
+        } else {
+            let response = Builder::response_to(request, 415, "Unsupported Media Type")
+                .header(
+                    HeaderName::Accept,
+                    "application/dtmf-relay, application/dtmf",
+                )
+                .finish();
+            return self.answer_request(id, response);
+        };
+        let Some(digit) = digit else {
+            let response = Builder::response_to(request, 400, "Bad DTMF Signal")
+                .header(
+                    HeaderName::Warning,
+                    "399 strowger \"Signal must be one of 0-9 * # A-D or 10 to 15\"",
+                )
+                .finish();
+            return self.answer_request(id, response);
+        };
+        self.answer_request(id, Builder::response_to(request, 200, "OK").finish());
+        self.push_digit(digit);
+        let peer = self
+            .data()
+            .bridged
+            .and_then(|peer| self.shard().channel(peer));
+        if let Some(peer) = peer {
+            peer.send_digit(digit, 160);
+        }
+    }
+
+    /// The far end put us on hold, or took us back.
+    pub(crate) fn set_held(&self, held: bool) {
+        if std::mem::replace(&mut self.data_mut().held, held) == held {
+            return;
+        }
+        let peer = self
+            .data()
+            .bridged
+            .and_then(|peer| self.shard().channel(peer));
+        if let Some(peer) = peer {
+            if held {
+                self.hold_music(&peer);
+            } else {
+                peer.stop_hold_music();
+            }
+        }
+        self.touch();
+    }
+}
+
+/// The digit named by an INFO body.
+fn digit_of(text: &str) -> Option<char> {
+    let text = text.trim();
+    match text {
+        "10" => return Some('*'),
+        "11" => return Some('#'),
+        "12" => return Some('A'),
+        "13" => return Some('B'),
+        "14" => return Some('C'),
+        "15" => return Some('D'),
+        _ => {}
+    }
+    let mut characters = text.chars();
+    let digit = characters.next()?.to_ascii_uppercase();
+    (characters.next().is_none() && matches!(digit, '0'..='9' | '*' | '#' | 'A'..='D'))
+        .then_some(digit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn info_digits_are_read_in_every_form() {
+        for (text, digit) in [
+            ("5", Some('5')),
+            (" #\r\n", Some('#')),
+            ("10", Some('*')),
+            ("11", Some('#')),
+            ("a", Some('A')),
+            ("16", None),
+            ("55", None),
+            ("", None),
+        ] {
+            assert_eq!(digit_of(text), digit, "{text:?}");
+        }
+    }
+}
