@@ -1,4 +1,4 @@
-//! CPU time of a process, exact to the nanosecond: the sum of `sum_exec_runtime` of its threads.
+//! CPU time of a process, exact to the nanosecond (the sum of `sum_exec_runtime` of its threads), and its memory.
 
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
@@ -44,6 +44,17 @@ pub fn by_thread(pid: u32) -> Result<BTreeMap<String, Duration>> {
         *times.entry(name.trim().to_owned()).or_default() += Duration::from_nanos(ns);
     }
     Ok(times)
+}
+
+/// Memory of process `pid` that is resident and not backed by a file (heap, stacks), in bytes.
+pub fn resident(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"))
+        .and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok())
+        .map(|kib| kib * 1024)
+        .with_context(|| format!("{path} tells no RssAnon"))
 }
 
 #[cfg(test)]

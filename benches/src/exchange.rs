@@ -1,6 +1,7 @@
 //! The running exchange as a subject: the release binary on an address, a data directory and a database of its own, with
 //! calls set up by SIP as telephones do it.
 
+use crate::cpu;
 use crate::subject::{Running, Subject};
 use crate::telephones::Telephones;
 use anyhow::{Context, Result, bail, ensure};
@@ -21,7 +22,17 @@ pub struct Exchange {
     name: String,
     binary: PathBuf,
     core: usize,
-    recorded: bool,
+    recording: Recording,
+}
+
+/// What the exchange records of every call.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum Recording {
+    Nothing,
+    /// One file of both directions.
+    Mixed,
+    /// A file for each direction.
+    Separate,
 }
 
 impl Exchange {
@@ -31,16 +42,13 @@ impl Exchange {
             name: name.to_owned(),
             binary,
             core,
-            recorded: false,
+            recording: Recording::Nothing,
         }
     }
 
-    /// The same, with every call recorded.
-    pub fn recorded(self) -> Self {
-        Self {
-            recorded: true,
-            ..self
-        }
+    /// The same, with every call recorded like this.
+    pub fn recording(self, recording: Recording) -> Self {
+        Self { recording, ..self }
     }
 
     fn configuration(&self, folder: &Path, ip: Ipv4Addr) -> String {
@@ -59,8 +67,13 @@ impl Exchange {
             "Dial",
             format!("PJSIP/callee/sip:${{EXTEN}}@{callee}:5060,30"),
         )];
-        if self.recorded {
-            steps.insert(0, ("MixMonitor", "${EXTEN}.wav".to_owned()));
+        let files = match self.recording {
+            Recording::Nothing => None,
+            Recording::Mixed => Some("${EXTEN}.wav"),
+            Recording::Separate => Some(",r(${EXTEN}_receive.wav)t(${EXTEN}_transmit.wav)"),
+        };
+        if let Some(files) = files {
+            steps.insert(0, ("MixMonitor", files.to_owned()));
         }
         let mut rows: Vec<String> = ["caller", "callee"]
             .iter()
@@ -135,11 +148,12 @@ impl Subject for Exchange {
         };
         let connected = wait_until_ready(&mut guard.process, (ip, 8088).into()).and_then(|()| {
             let telephones = Telephones::new((ip, 5060).into(), caller, callee)?;
+            let idle_memory = cpu::resident(pid)?;
             let legs = telephones.connect(peers)?;
             guard._telephones = Some(telephones);
-            Ok(legs)
+            Ok((legs, idle_memory))
         });
-        let legs = connected.with_context(|| {
+        let (legs, idle_memory) = connected.with_context(|| {
             format!(
                 "its log: {}",
                 std::fs::read_to_string(&log).unwrap_or_default()
@@ -149,6 +163,7 @@ impl Subject for Exchange {
         Ok(Running {
             pid,
             legs,
+            idle_memory: Some(idle_memory),
             guard: Box::new(guard),
         })
     }

@@ -5,10 +5,12 @@
 //! media engine on purpose, so that it can be its measure.
 
 pub mod cpu;
+pub mod delay;
 pub mod exchange;
 pub mod generator;
 pub mod subject;
 mod telephones;
+pub mod traffic;
 
 /// The middle value; of an even number of values the mean of the two in the middle. `None` of nothing.
 pub fn median(values: &[f64]) -> Option<f64> {

@@ -21,6 +21,8 @@ pub struct Running {
     pub pid: u32,
     /// Where the legs receive, in the order of the peers.
     pub legs: Vec<SocketAddr>,
+    /// Its resident memory before the legs were made, where it can tell; bytes.
+    pub idle_memory: Option<u64>,
     /// Ends the subject when dropped.
     pub guard: Box<dyn Send>,
 }
@@ -73,7 +75,12 @@ impl Subject for Program {
             legs.len(),
             peers.len()
         );
-        Ok(Running { pid, legs, guard })
+        Ok(Running {
+            pid,
+            legs,
+            idle_memory: None,
+            guard,
+        })
     }
 }
 

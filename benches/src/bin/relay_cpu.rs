@@ -1,19 +1,23 @@
 //! CPU time for each relayed packet: the media thread alone and the running exchange against the bare relay, in turn,
 //! under the same generator, which checks every packet.
 //!
-//! `relay_cpu [--calls 500] [--seconds 5] [--rounds 3] [--recorded] [--check] [--limit 1.6]`. Fails when any packet was
-//! lost, changed or out of sequence, and with `--check` when the exchange takes more than `--limit` times as much as
-//! the bare relay. With `--recorded` there is one subject more: the exchange recording every call. The subject runs on
-//! core 0 (the exchange's control threads where they like), the generator on core 1.
+//! `relay_cpu [--calls 500] [--seconds 5] [--rounds 3] [--recorded] [--check] [--limit 1.6] [--maximum]`. Fails when any
+//! packet was lost, changed or out of sequence, and with `--check` when the exchange takes more than `--limit` times as
+//! much as the bare relay. With `--recorded` there are two subjects more: the exchange recording every call into one
+//! file, and into one for each direction. `--maximum` looks for the most calls that the bare relay and the exchange carry
+//! without a loss, in steps of 100 calls of `--seconds` each. The subject runs on core 0 (the exchange's control threads
+//! where they like), the generator on core 1.
 
 use anyhow::{Context, Result, bail, ensure};
 use std::io::{BufRead, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
-use strowger_benches::exchange::Exchange;
+use strowger_benches::delay::Delays;
+use strowger_benches::exchange::{Exchange, Recording};
 use strowger_benches::generator::{self, Load, Outcome};
 use strowger_benches::median;
 use strowger_benches::subject::{Program, Subject, parse_ports};
+use strowger_benches::traffic::Relayed;
 use strowger_media::ports::PortRange;
 use strowger_media::worker::{self, WorkerConfig};
 use strowger_media::writer::{self, WriterConfig};
@@ -26,12 +30,19 @@ const MEDIA: &str = "media-subject";
 
 /// The running exchange's name in the results.
 const EXCHANGE: &str = "exchange";
+/// Calls added in each step of the search for the maximum.
+const STEP: usize = 100;
+/// Where that search ends: two sockets a leg, and the descriptors of a process are limited.
+const CALLS_MAX: usize = 4000;
+/// A packet that took longer than this is late: a listener's jitter buffer may have given it up.
+const LATE_US: u64 = 20_000;
 
 struct Options {
     load: Load,
     rounds: usize,
     recorded: bool,
     check: bool,
+    maximum: bool,
     /// Most times the floor's CPU time that the exchange may take.
     limit: f64,
 }
@@ -59,11 +70,29 @@ fn main() -> Result<()> {
         Box::new(Program::new("media", own, &[MEDIA])),
         Box::new(Exchange::new(EXCHANGE, strowger.clone(), SUBJECT_CORE)),
     ];
+    if options.maximum {
+        // The media thread alone is no exchange, and its calls no calls.
+        subjects.remove(1);
+        return maximum(&subjects, &options);
+    }
     if options.recorded {
-        let recorded = Exchange::new("recorded", strowger, SUBJECT_CORE).recorded();
-        subjects.push(Box::new(recorded));
+        for (name, recording) in [
+            ("mixed", Recording::Mixed),
+            ("separate", Recording::Separate),
+        ] {
+            let recorded = Exchange::new(name, strowger.clone(), SUBJECT_CORE).recording(recording);
+            subjects.push(Box::new(recorded));
+        }
     }
     compare(&subjects, &options)
+}
+
+/// What the rounds of one subject came to.
+#[derive(Default)]
+struct Sum {
+    us_per_packet: Vec<f64>,
+    kib_per_call: Vec<f64>,
+    delays: Delays,
 }
 
 fn compare(subjects: &[Box<dyn Subject>], options: &Options) -> Result<()> {
@@ -74,29 +103,40 @@ fn compare(subjects: &[Box<dyn Subject>], options: &Options) -> Result<()> {
         options.load.seconds,
         options.rounds
     );
-    let mut results: Vec<Vec<f64>> = vec![Vec::new(); subjects.len()];
+    let mut sums: Vec<Sum> = subjects.iter().map(|_| Sum::default()).collect();
     let mut faults = 0;
     for round in 1..=options.rounds {
-        for (subject, results) in subjects.iter().zip(&mut results) {
-            let outcome = generator::run(subject.as_ref(), options.load)
+        for (subject, sum) in subjects.iter().zip(&mut sums) {
+            let outcome = generator::run(subject.as_ref(), options.load, &mut Relayed::default())
                 .with_context(|| format!("{} in round {round}", subject.name()))?;
             report(subject.name(), round, &outcome);
             faults += outcome.lost() + outcome.wrong + outcome.sequence_breaks;
-            results.push(outcome.us_per_packet());
+            sum.us_per_packet.push(outcome.us_per_packet());
+            sum.delays.merge(&outcome.delays);
+            if let (after, Some(before)) = outcome.memory {
+                let kib = after.saturating_sub(before) as f64 / 1024.0;
+                sum.kib_per_call.push(kib / options.load.calls as f64);
+            }
         }
     }
+    println!("            us/packet   ratio   delay p50 / p99 / max us   KiB a call");
     let mut too_slow = false;
-    let medians: Vec<f64> = results.iter().filter_map(|r| median(r)).collect();
-    for (subject, median) in subjects.iter().zip(&medians) {
-        println!("{:8} median {median:6.3} us/packet", subject.name());
-    }
-    if let Some((floor, rest)) = medians.split_first() {
-        for (subject, median) in subjects.iter().skip(1).zip(rest) {
-            let ratio = median / floor;
-            println!("{:8} ratio  {ratio:6.3}", subject.name());
-            if subject.name() == EXCHANGE {
-                too_slow = options.check && ratio > options.limit;
-            }
+    let floor = sums.first().and_then(|sum| median(&sum.us_per_packet));
+    for (subject, sum) in subjects.iter().zip(&sums) {
+        let (Some(floor), Some(median_us)) = (floor, median(&sum.us_per_packet)) else {
+            continue;
+        };
+        let ratio = median_us / floor;
+        println!(
+            "{:10} {median_us:10.3} {ratio:7.3}   {:9} / {} / {:<8} {:>10}",
+            subject.name(),
+            sum.delays.percentile(500),
+            sum.delays.percentile(990),
+            sum.delays.longest(),
+            median(&sum.kib_per_call).map_or_else(String::new, |kib| format!("{kib:.1}")),
+        );
+        if subject.name() == EXCHANGE {
+            too_slow = options.check && ratio > options.limit;
         }
     }
     ensure!(
@@ -108,6 +148,45 @@ fn compare(subjects: &[Box<dyn Subject>], options: &Options) -> Result<()> {
         "the exchange takes more than {} times the bare relay's CPU time",
         options.limit
     );
+    Ok(())
+}
+
+/// The most calls that each subject carries without a loss and without a late packet.
+fn maximum(subjects: &[Box<dyn Subject>], options: &Options) -> Result<()> {
+    let mut carried = Vec::with_capacity(subjects.len());
+    for subject in subjects {
+        let mut most = 0;
+        let mut calls = options.load.calls;
+        while calls <= CALLS_MAX {
+            let load = Load {
+                calls,
+                ..options.load
+            };
+            let outcome = generator::run(subject.as_ref(), load, &mut Relayed::default())
+                .with_context(|| format!("{} with {calls} calls", subject.name()))?;
+            let faults = outcome.lost() + outcome.wrong + outcome.sequence_breaks;
+            let p99 = outcome.delays.percentile(990);
+            println!(
+                "{:8} {calls} calls: {faults} faults, {:5.1} % of the core, delay p99 {p99} us, generator late at most {} us",
+                subject.name(),
+                outcome.cpu_percent(),
+                outcome.late_max.as_micros()
+            );
+            if faults > 0 || p99 > LATE_US {
+                break;
+            }
+            most = calls;
+            calls += STEP;
+        }
+        println!("{:8} carries {most} calls", subject.name());
+        carried.push(most);
+    }
+    if let [floor, exchange] = carried[..] {
+        println!(
+            "the exchange carries {:.2} of what the bare relay does",
+            exchange as f64 / floor.max(1) as f64
+        );
+    }
     Ok(())
 }
 
@@ -144,6 +223,7 @@ fn parse(arguments: &[String]) -> Result<Options> {
         },
         rounds: 3,
         recorded: false,
+        maximum: false,
         check: false,
         limit: 1.6,
     };
@@ -168,9 +248,10 @@ fn parse(arguments: &[String]) -> Result<Options> {
             "--rounds" => options.rounds = number()? as usize,
             "--limit" => options.limit = number()?,
             "--recorded" => options.recorded = true,
+            "--maximum" => options.maximum = true,
             "--check" => options.check = true,
             other => bail!(
-                "unknown option {other}; there are --calls, --seconds, --rounds, --recorded, --check and --limit"
+                "unknown option {other}; there are --calls, --seconds, --rounds, --recorded, --check, --limit and --maximum"
             ),
         }
     }
