@@ -91,6 +91,8 @@ counters! {
     drop_replaced,
     /// Packets dropped: telephone-events to a leg without them.
     drop_dtmf_unwanted,
+    /// Packets dropped: the leg they were for speaks another codec, and nothing translates.
+    drop_transcode,
     /// Packets for a leg that is closed or closing.
     drop_no_leg,
     /// Legs open now.

@@ -20,7 +20,7 @@ pub mod uring;
 pub mod worker;
 pub mod writer;
 
-pub use codec::Codec;
+pub use codec::{Codec, L16Rate};
 pub use counters::Counters;
 pub use engine::Recorder;
 pub use recording::{FileFormat, FileSetup, Order, RecorderSetup, Reply, TapMode};

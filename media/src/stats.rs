@@ -1,7 +1,7 @@
 //! What is counted about one leg, as signalling reads it.
 
-/// Packets that did not go on, by reason. Counted on the leg where they were received, but for `not_sending`, `replaced`
-/// and `dtmf_unwanted`, which are counted on the leg they were for.
+/// Packets that did not go on, by reason. Counted on the leg where they were received, but for `not_sending`, `replaced`,
+/// `dtmf_unwanted` and `transcode`, which are counted on the leg they were for.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Drops {
     /// Not RTP version 2, or shorter than its header says.
@@ -28,6 +28,8 @@ pub struct Drops {
     pub replaced: u64,
     /// Telephone-events towards a leg that did not negotiate them.
     pub dtmf_unwanted: u64,
+    /// For a leg that speaks another codec, and nothing translates.
+    pub transcode: u64,
 }
 
 /// Statistics of a leg since it was opened. Received: from the remote to us.

@@ -117,6 +117,59 @@ pub(crate) static ALAW_TO_ULAW: [u8; 256] = {
     table
 };
 
+/// The two laws. What they do needs no state, so it can be done to any packet by itself.
+#[derive(Copy, Clone, Eq, PartialEq, Hash, Debug)]
+pub enum G711 {
+    Ulaw,
+    Alaw,
+}
+
+impl G711 {
+    /// Decodes as many bytes as fit and says how many samples came out.
+    #[inline]
+    pub fn decode(self, payload: &[u8], samples: &mut [i16]) -> usize {
+        let table = match self {
+            Self::Ulaw => &ULAW_TO_LINEAR,
+            Self::Alaw => &ALAW_TO_LINEAR,
+        };
+        for (sample, &byte) in samples.iter_mut().zip(payload) {
+            *sample = table[usize::from(byte)];
+        }
+        payload.len().min(samples.len())
+    }
+
+    /// Encodes as many samples as fit and says how many bytes came out.
+    #[inline]
+    pub fn encode(self, samples: &[i16], payload: &mut [u8]) -> usize {
+        match self {
+            Self::Ulaw => {
+                for (byte, &sample) in payload.iter_mut().zip(samples) {
+                    *byte = ulaw_encode(sample);
+                }
+            }
+            Self::Alaw => {
+                for (byte, &sample) in payload.iter_mut().zip(samples) {
+                    *byte = alaw_encode(sample);
+                }
+            }
+        }
+        samples.len().min(payload.len())
+    }
+
+    /// Rewrites a payload of this law into the other.
+    #[inline]
+    pub fn transcode(self, to: Self, payload: &mut [u8]) {
+        let table = match (self, to) {
+            (Self::Ulaw, Self::Alaw) => &ULAW_TO_ALAW,
+            (Self::Alaw, Self::Ulaw) => &ALAW_TO_ULAW,
+            (Self::Ulaw, Self::Ulaw) | (Self::Alaw, Self::Alaw) => return,
+        };
+        for byte in payload {
+            *byte = table[usize::from(*byte)];
+        }
+    }
+}
+
 /// Decodes a u-law byte.
 #[inline]
 pub fn ulaw_decode(code: u8) -> i16 {
@@ -144,6 +197,27 @@ pub fn alaw_encode(sample: i16) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_transcoded_payload_sounds_as_decoded_and_encoded_again() {
+        for (from, to) in [(G711::Ulaw, G711::Alaw), (G711::Alaw, G711::Ulaw)] {
+            let mut payload: Vec<u8> = (0..=255).collect();
+            let mut samples = [0i16; 256];
+            from.decode(&payload, &mut samples);
+            let mut expected = [0u8; 256];
+            to.encode(&samples, &mut expected);
+            from.transcode(to, &mut payload);
+            assert_eq!(payload, expected);
+        }
+    }
+
+    #[test]
+    fn short_outputs_take_what_fits() {
+        let mut samples = [0i16; 3];
+        assert_eq!(G711::Ulaw.decode(&[0xFF; 10], &mut samples), 3);
+        let mut bytes = [0u8; 2];
+        assert_eq!(G711::Alaw.encode(&[0; 10], &mut bytes), 2);
+    }
 
     /// G.191's `ulaw_compress`, as written there: search of the segment, complement of the low nibble.
     fn reference_ulaw(sample: i16) -> u8 {

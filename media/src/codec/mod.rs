@@ -1,9 +1,17 @@
-//! Codecs: bytes of a packet to linear samples and back, a packet at a time, without state or allocation where the
-//! codec allows it. Which codec a call uses is decided elsewhere (offer and answer).
+//! Codecs: bytes of a packet to linear samples and back, without allocation once a decoder or encoder is made. Which
+//! codec a call uses is decided elsewhere (offer and answer).
+//!
+//! [`Codec`] names what can be negotiated and tells its numbers. G.711 needs no state: [`Codec::g711`] gives the table
+//! driven functions that work on any packet by itself.
 
 pub mod g711;
+mod opus;
+mod silence;
 
-use crate::sound::SAMPLE_RATE;
+pub use g711::G711;
+
+/// Longest payload that is made, bytes: it leaves room for IP, UDP, RTP and SRTP on an Ethernet.
+pub const PAYLOAD_MAX: usize = 1400;
 
 /// A codec for audio. Telephone-events and comfort noise are payloads, but no codecs.
 #[derive(Copy, Clone, Eq, PartialEq, Hash, Debug)]
@@ -12,134 +20,287 @@ pub enum Codec {
     Pcmu,
     /// G.711 A-law, 8000 Hz.
     Pcma,
+    /// G.722 at 64 kbit/s: 16000 Hz audio, but an RTP clock of 8000 Hz (RFC 3551 §4.5.2).
+    G722,
+    /// GSM 06.10 full rate, 8000 Hz, frames of 20 ms in 33 bytes (RFC 3551 §4.5.8).
+    Gsm,
+    /// Opus (RFC 6716, RFC 7587), mono.
+    Opus,
+    /// Linear 16 bit samples in network byte order (RFC 3551 §4.5.11), mono.
+    L16(L16Rate),
 }
 
-impl Codec {
-    /// RTP clock rate in Hz.
-    pub const fn clock_rate(self) -> u32 {
+/// Sample rates of [`Codec::L16`]: those of Asterisk's `slin` formats up to 48 kHz.
+#[derive(Copy, Clone, Eq, PartialEq, Hash, Debug)]
+pub enum L16Rate {
+    Hz8000,
+    Hz12000,
+    Hz16000,
+    Hz24000,
+    Hz32000,
+    Hz44100,
+    Hz48000,
+}
+
+impl L16Rate {
+    /// All of them, lowest first.
+    pub const ALL: [Self; 7] = [
+        Self::Hz8000,
+        Self::Hz12000,
+        Self::Hz16000,
+        Self::Hz24000,
+        Self::Hz32000,
+        Self::Hz44100,
+        Self::Hz48000,
+    ];
+
+    /// Samples a second.
+    pub const fn hz(self) -> u32 {
         match self {
-            Self::Pcmu | Self::Pcma => SAMPLE_RATE,
+            Self::Hz8000 => 8000,
+            Self::Hz12000 => 12_000,
+            Self::Hz16000 => 16_000,
+            Self::Hz24000 => 24_000,
+            Self::Hz32000 => 32_000,
+            Self::Hz44100 => 44_100,
+            Self::Hz48000 => 48_000,
         }
     }
 
-    /// Encoding name in SDP (RFC 3551 §6).
+    /// The rate with so many samples a second.
+    pub fn from_hz(hz: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|rate| rate.hz() == hz)
+    }
+}
+
+impl Codec {
+    /// Everything that can be negotiated.
+    pub const ALL: [Self; 12] = [
+        Self::Pcma,
+        Self::Pcmu,
+        Self::G722,
+        Self::Opus,
+        Self::Gsm,
+        Self::L16(L16Rate::Hz8000),
+        Self::L16(L16Rate::Hz12000),
+        Self::L16(L16Rate::Hz16000),
+        Self::L16(L16Rate::Hz24000),
+        Self::L16(L16Rate::Hz32000),
+        Self::L16(L16Rate::Hz44100),
+        Self::L16(L16Rate::Hz48000),
+    ];
+
+    /// Hz of its RTP timestamps. Not always that of its samples: G.722 counts 8000 (RFC 3551 §4.5.2), Opus always 48000
+    /// (RFC 7587 §4.1).
+    pub const fn clock_rate(self) -> u32 {
+        match self {
+            Self::Pcmu | Self::Pcma | Self::Gsm | Self::G722 => 8000,
+            Self::Opus => 48_000,
+            Self::L16(rate) => rate.hz(),
+        }
+    }
+
+    /// Hz of the audio it carries at its best. An Opus decoder or encoder may be opened at a lower rate.
+    pub const fn sample_rate(self) -> u32 {
+        match self {
+            Self::Pcmu | Self::Pcma | Self::Gsm => 8000,
+            Self::G722 => 16_000,
+            Self::Opus => 48_000,
+            Self::L16(rate) => rate.hz(),
+        }
+    }
+
+    /// Encoding name in SDP (RFC 3551 §6, RFC 7587 §7).
     pub const fn name(self) -> &'static str {
         match self {
             Self::Pcmu => "PCMU",
             Self::Pcma => "PCMA",
+            Self::G722 => "G722",
+            Self::Gsm => "GSM",
+            Self::Opus => "opus",
+            Self::L16(_) => "L16",
         }
     }
 
-    /// By its SDP encoding name, in any case.
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Pcmu, Self::Pcma]
-            .into_iter()
-            .find(|codec| codec.name().eq_ignore_ascii_case(name))
+    /// Channels as `a=rtpmap` has to name them: Opus always says 2, whatever it carries (RFC 7587 §7); `None`: nothing
+    /// is said, which means one.
+    pub const fn sdp_channels(self) -> Option<u8> {
+        match self {
+            Self::Opus => Some(2),
+            _ => None,
+        }
     }
 
-    /// The static payload type of RFC 3551 §6, where there is one.
+    /// By its SDP encoding name, in any case, and RTP clock rate.
+    pub fn from_name(name: &str, clock_rate: u32) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|c| c.clock_rate() == clock_rate && c.name().eq_ignore_ascii_case(name))
+    }
+
+    /// The name that `allow` and `disallow` of Asterisk's tables use.
+    pub const fn asterisk_name(self) -> &'static str {
+        match self {
+            Self::Pcmu => "ulaw",
+            Self::Pcma => "alaw",
+            Self::G722 => "g722",
+            Self::Gsm => "gsm",
+            Self::Opus => "opus",
+            Self::L16(rate) => match rate {
+                L16Rate::Hz8000 => "slin",
+                L16Rate::Hz12000 => "slin12",
+                L16Rate::Hz16000 => "slin16",
+                L16Rate::Hz24000 => "slin24",
+                L16Rate::Hz32000 => "slin32",
+                L16Rate::Hz44100 => "slin44",
+                L16Rate::Hz48000 => "slin48",
+            },
+        }
+    }
+
+    /// By the name of Asterisk's tables, in any case.
+    pub fn from_asterisk_name(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|codec| codec.asterisk_name().eq_ignore_ascii_case(name))
+    }
+
+    /// The static payload type of RFC 3551 §6, where there is one. Of L16 only 44.1 kHz has.
     pub const fn static_payload_type(self) -> Option<u8> {
         match self {
             Self::Pcmu => Some(0),
+            Self::Gsm => Some(3),
             Self::Pcma => Some(8),
+            Self::G722 => Some(9),
+            Self::L16(L16Rate::Hz44100) => Some(11),
+            Self::Opus | Self::L16(_) => None,
         }
     }
 
-    /// The byte that stands for silence.
-    pub(crate) const fn silence(self) -> u8 {
+    /// G.711's functions, which need no state; `None` for every other codec.
+    #[inline]
+    pub const fn g711(self) -> Option<G711> {
         match self {
-            Self::Pcmu => 0xFF,
-            Self::Pcma => 0xD5,
+            Self::Pcmu => Some(G711::Ulaw),
+            Self::Pcma => Some(G711::Alaw),
+            _ => None,
         }
     }
 
-    /// Decodes as many bytes as fit and says how many samples came out.
-    pub(crate) fn decode(self, payload: &[u8], samples: &mut [i16]) -> usize {
-        let table = match self {
-            Self::Pcmu => &g711::ULAW_TO_LINEAR,
-            Self::Pcma => &g711::ALAW_TO_LINEAR,
-        };
-        for (sample, &byte) in samples.iter_mut().zip(payload) {
-            *sample = table[usize::from(byte)];
-        }
-        payload.len().min(samples.len())
+    /// Is it one of the two laws of G.711?
+    #[inline]
+    pub const fn is_g711(self) -> bool {
+        self.g711().is_some()
     }
 
-    /// Encodes as many samples as fit and says how many bytes came out.
-    pub(crate) fn encode(self, samples: &[i16], payload: &mut [u8]) -> usize {
+    /// Milliseconds of audio that one packet can hold, shortest to longest packet, as far as we send: 10..=60, within
+    /// [`PAYLOAD_MAX`].
+    pub const fn ptimes(self) -> &'static [u8] {
         match self {
-            Self::Pcmu => {
-                for (byte, &sample) in payload.iter_mut().zip(samples) {
-                    *byte = g711::ulaw_encode(sample);
-                }
-            }
-            Self::Pcma => {
-                for (byte, &sample) in payload.iter_mut().zip(samples) {
-                    *byte = g711::alaw_encode(sample);
-                }
-            }
-        }
-        samples.len().min(payload.len())
-    }
-
-    /// Rewrites a payload of this codec into another of the same length.
-    pub(crate) fn transcode(self, to: Self, payload: &mut [u8]) {
-        let table = match (self, to) {
-            (Self::Pcmu, Self::Pcma) => &g711::ULAW_TO_ALAW,
-            (Self::Pcma, Self::Pcmu) => &g711::ALAW_TO_ULAW,
-            (Self::Pcmu, Self::Pcmu) | (Self::Pcma, Self::Pcma) => return,
-        };
-        for byte in payload {
-            *byte = table[usize::from(*byte)];
+            Self::Pcmu | Self::Pcma | Self::G722 => &[10, 20, 30, 40, 50, 60],
+            // Whole frames only.
+            Self::Gsm => &[20, 40, 60],
+            // The sizes an encoder takes in one piece.
+            Self::Opus => &[10, 20, 40, 60],
+            Self::L16(L16Rate::Hz8000) => &[10, 20, 30, 40, 50, 60],
+            Self::L16(L16Rate::Hz12000) => &[10, 20, 30, 40, 50],
+            Self::L16(L16Rate::Hz16000) => &[10, 20, 30, 40],
+            Self::L16(L16Rate::Hz24000 | L16Rate::Hz32000) => &[10, 20],
+            Self::L16(L16Rate::Hz44100 | L16Rate::Hz48000) => &[10],
         }
     }
 
-    /// Samples of 8000 Hz in a payload of so many bytes.
-    pub(crate) const fn samples_in(self, payload_bytes: usize) -> u32 {
+    /// The longest packet time of [`Codec::ptimes`] that is not above what is wanted, else the shortest, milliseconds.
+    pub fn ptime(self, wanted_ms: u32) -> u8 {
+        let ptimes = self.ptimes();
+        let fits = |&&ms: &&u8| u32::from(ms) <= wanted_ms;
+        ptimes.iter().rev().find(fits).copied().unwrap_or(ptimes[0])
+    }
+
+    /// How far a payload moves the RTP timestamp, units of [`Codec::clock_rate`]. Part frames and what Opus does not
+    /// allow (RFC 6716 §3.4) count 0.
+    #[inline]
+    pub fn samples_in(self, payload: &[u8]) -> u32 {
         match self {
-            Self::Pcmu | Self::Pcma => payload_bytes as u32,
+            // G.722 has a byte for two samples, and half as many clock units.
+            Self::Pcmu | Self::Pcma | Self::G722 => payload.len() as u32,
+            Self::Gsm => (payload.len() / GSM_FRAME_BYTES) as u32 * 160,
+            Self::L16(_) => (payload.len() / 2) as u32,
+            Self::Opus => opus::packet::samples(payload).unwrap_or(0),
         }
+    }
+
+    /// Replaces what is in a payload by silence of the same duration that any decoder can take next, whatever it heard
+    /// before. The new length is returned; it is never more than the old.
+    pub(crate) fn hush(self, payload: &mut [u8]) -> usize {
+        silence::hush(self, payload)
     }
 }
+
+/// Bytes of a GSM frame.
+const GSM_FRAME_BYTES: usize = 33;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_codec_is_found_by_its_name_in_any_case() {
-        assert_eq!(Codec::from_name("pcmu"), Some(Codec::Pcmu));
-        assert_eq!(Codec::from_name("PCMA"), Some(Codec::Pcma));
-        assert_eq!(Codec::from_name("telephone-event"), None);
-    }
-
-    #[test]
-    fn the_silence_byte_of_a_codec_decodes_to_almost_nothing() {
-        for codec in [Codec::Pcmu, Codec::Pcma] {
-            let mut out = [99i16; 1];
-            codec.decode(&[codec.silence()], &mut out);
-            assert!(out[0].abs() <= 8, "{codec:?} {}", out[0]);
+    fn a_codec_is_found_by_its_names_in_any_case() {
+        assert_eq!(Codec::from_name("pcmu", 8000), Some(Codec::Pcmu));
+        assert_eq!(Codec::from_name("PCMA", 8000), Some(Codec::Pcma));
+        assert_eq!(Codec::from_name("OPUS", 48_000), Some(Codec::Opus));
+        assert_eq!(Codec::from_name("opus", 8000), None);
+        assert_eq!(
+            Codec::from_name("L16", 16_000),
+            Some(Codec::L16(L16Rate::Hz16000))
+        );
+        assert_eq!(Codec::from_name("telephone-event", 8000), None);
+        assert_eq!(
+            Codec::from_asterisk_name("Slin"),
+            Some(Codec::L16(L16Rate::Hz8000))
+        );
+        assert_eq!(Codec::from_asterisk_name("slin192"), None);
+        for codec in Codec::ALL {
+            let named = Codec::from_name(codec.name(), codec.clock_rate());
+            assert_eq!(named, Some(codec));
+            assert_eq!(
+                Codec::from_asterisk_name(codec.asterisk_name()),
+                Some(codec)
+            );
         }
     }
 
     #[test]
-    fn a_transcoded_payload_sounds_as_decoded_and_encoded_again() {
-        for (from, to) in [(Codec::Pcmu, Codec::Pcma), (Codec::Pcma, Codec::Pcmu)] {
-            let mut payload: Vec<u8> = (0..=255).collect();
-            let mut samples = [0i16; 256];
-            from.decode(&payload, &mut samples);
-            let mut expected = [0u8; 256];
-            to.encode(&samples, &mut expected);
-            from.transcode(to, &mut payload);
-            assert_eq!(payload, expected);
-        }
+    fn g722_counts_half_its_samples_and_opus_counts_48_khz() {
+        assert_eq!(Codec::G722.clock_rate(), 8000);
+        assert_eq!(Codec::G722.sample_rate(), 16_000);
+        assert_eq!(Codec::G722.samples_in(&[0; 160]), 160);
+        assert_eq!(Codec::Gsm.samples_in(&[0xD0; 66]), 320);
+        assert_eq!(
+            Codec::L16(L16Rate::Hz16000).samples_in(&[0; 640]),
+            320,
+            "20 ms at 16 kHz"
+        );
+        assert_eq!(Codec::Opus.samples_in(&[0xF8, 0xFF, 0xFE]), 960);
+        assert_eq!(Codec::Opus.samples_in(&[]), 0);
     }
 
     #[test]
-    fn short_outputs_take_what_fits() {
-        let mut samples = [0i16; 3];
-        assert_eq!(Codec::Pcmu.decode(&[0xFF; 10], &mut samples), 3);
-        let mut bytes = [0u8; 2];
-        assert_eq!(Codec::Pcma.encode(&[0; 10], &mut bytes), 2);
+    fn a_packet_time_is_one_that_the_codec_can_have() {
+        assert_eq!(Codec::Pcmu.ptime(35), 30);
+        assert_eq!(Codec::Pcmu.ptime(5), 10);
+        assert_eq!(Codec::Pcmu.ptime(200), 60);
+        assert_eq!(Codec::Gsm.ptime(30), 20);
+        assert_eq!(Codec::Opus.ptime(50), 40);
+        assert_eq!(Codec::L16(L16Rate::Hz48000).ptime(20), 10);
+        for codec in Codec::ALL {
+            for &ms in codec.ptimes() {
+                let bytes = match codec {
+                    Codec::L16(rate) => rate.hz() as usize * usize::from(ms) / 500,
+                    _ => 8 * usize::from(ms),
+                };
+                assert!(bytes <= PAYLOAD_MAX, "{codec:?} {ms} ms");
+            }
+        }
     }
 }

@@ -55,6 +55,7 @@ pub(super) enum Drop {
     NotSending,
     Replaced,
     DtmfUnwanted,
+    Transcode,
 }
 
 /// What was negotiated.
@@ -173,7 +174,9 @@ impl Leg {
         let moved = self.config.as_ref().is_none_or(|old| {
             old.remote_rtp != negotiated.remote_rtp || old.symmetric != negotiated.symmetric
         });
-        let ptime_ms = usize::from(negotiated.ptime_ms.clamp(10, 60));
+        let codec = negotiated.send.codec;
+        let ptime_ms = usize::from(codec.ptime(u32::from(negotiated.ptime_ms)));
+        self.sender.set_clock_rate(codec.clock_rate());
         self.config = Some(Config {
             remote_rtp: negotiated.remote_rtp,
             remote_rtcp: negotiated.remote_rtcp.or_else(|| {
@@ -285,13 +288,15 @@ impl Leg {
             Drop::NotSending => (&mut self.drops.not_sending, &counters.drop_not_sending),
             Drop::Replaced => (&mut self.drops.replaced, &counters.drop_replaced),
             Drop::DtmfUnwanted => (&mut self.drops.dtmf_unwanted, &counters.drop_dtmf_unwanted),
+            Drop::Transcode => (&mut self.drops.transcode, &counters.drop_transcode),
         };
         *own += 1;
         all.add(1);
     }
 
     pub(super) fn stats(&self) -> LegStats {
-        let us = |units: u32| (u64::from(units) * 1_000_000 / u64::from(SAMPLE_RATE)) as u32;
+        let clock_rate = u64::from(self.sender.clock_rate());
+        let us = |units: u32| (u64::from(units) * 1_000_000 / clock_rate) as u32;
         LegStats {
             packets_received: self.packets,
             bytes_received: self.bytes,

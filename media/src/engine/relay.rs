@@ -229,18 +229,20 @@ impl Leg {
         packet: &mut [u8],
         arrival: Arrival,
     ) {
+        let range = &mut accepted.header.payload;
         if self.mute_receive
-            && let Some(payload) = packet.get_mut(accepted.header.payload.clone())
+            && let Some(payload) = packet.get_mut(range.clone())
         {
-            payload.fill(codec.silence());
+            range.end = range.start + codec.hush(payload);
         }
         if self.recorders.is_empty() {
             return;
         }
-        let Some(payload) = packet.get(accepted.header.payload.clone()) else {
+        // A packet alone tells nothing of a codec with state.
+        let (Some(g711), Some(payload)) = (codec.g711(), packet.get(range.clone())) else {
             return;
         };
-        let count = codec.decode(payload, context.samples);
+        let count = g711.decode(payload, context.samples);
         accepted.decoded = Some(count);
         let restart = accepted.header.marker || arrival == Arrival::NewSource;
         for recorder in &mut self.recorders {
@@ -270,16 +272,22 @@ impl Leg {
         if self.player.is_some() || self.keypad.is_busy() {
             return Err(Drop::Replaced);
         }
-        let range = accepted.header.payload.clone();
-        let payload = packet.get_mut(range.clone()).ok_or(Drop::Invalid)?;
+        let mut range = accepted.header.payload.clone();
+        let mut payload = packet.get_mut(range.clone()).ok_or(Drop::Invalid)?;
         let send = config.send;
         let (payload_type, samples) = match accepted.what {
             What::Audio(codec) => {
-                codec.transcode(send.codec, payload);
-                if self.mute_transmit {
-                    payload.fill(send.codec.silence());
+                if codec != send.codec {
+                    let laws = codec.g711().zip(send.codec.g711());
+                    let (from, to) = laws.ok_or(Drop::Transcode)?;
+                    from.transcode(to, payload);
                 }
-                (send.payload_type, send.codec.samples_in(payload.len()))
+                if self.mute_transmit {
+                    let length = send.codec.hush(payload);
+                    range.end = range.start + length;
+                    payload = &mut payload[..length];
+                }
+                (send.payload_type, send.codec.samples_in(payload))
             }
             What::Noise => return Err(Drop::ComfortNoise),
             What::Dtmf => {
@@ -300,10 +308,13 @@ impl Leg {
                 samples,
             )
             .ok_or(Drop::Late)?;
-        if accepted.what != What::Dtmf && !self.recorders.is_empty() {
+        if accepted.what != What::Dtmf
+            && !self.recorders.is_empty()
+            && let Some(g711) = send.codec.g711()
+        {
             let count = match accepted.decoded {
                 Some(count) if !self.mute_transmit => count,
-                _ => send.codec.decode(payload, context.samples),
+                _ => g711.decode(payload, context.samples),
             };
             for recorder in &mut self.recorders {
                 recorder.transmitted(
@@ -342,7 +353,9 @@ impl Leg {
             Drop::DtmfUnwanted | Drop::ComfortNoise => {
                 self.sender.skip(accepted.source, accepted.header.sequence)
             }
-            Drop::NotSending | Drop::Replaced => self.sender.leave(accepted.source),
+            Drop::NotSending | Drop::Replaced | Drop::Transcode => {
+                self.sender.leave(accepted.source)
+            }
             _ => {}
         }
     }

@@ -186,11 +186,16 @@ impl Leg {
         let Some(format) = self.config.as_ref().map(|config| config.send) else {
             return;
         };
+        let Some(g711) = format.codec.g711() else {
+            self.sender.leave(key);
+            self.drop_packet(context.counters, Drop::Transcode);
+            return;
+        };
         if self.mute_transmit {
             samples.fill(0);
         }
         let mut payload = [0; PTIME_MAX];
-        let length = format.codec.encode(samples, &mut payload);
+        let length = g711.encode(samples, &mut payload);
         let numbers = self.sender.own(context.now, key, samples.len() as u32);
         for recorder in &mut self.recorders {
             recorder.transmitted(

@@ -69,6 +69,16 @@ impl Sender {
         self.ssrc
     }
 
+    /// Hz of the timestamps.
+    pub fn clock_rate(&self) -> u32 {
+        self.clock_rate
+    }
+
+    /// The codec changed: timestamps go on from the last one, at another pace.
+    pub fn set_clock_rate(&mut self, hz: u32) {
+        self.clock_rate = hz.max(1);
+    }
+
     /// Packets sent.
     pub fn packets(&self) -> u64 {
         self.packets

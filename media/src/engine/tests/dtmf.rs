@@ -181,7 +181,7 @@ fn a_digit_is_sent_as_a_tone_where_events_are_not_understood() {
     let mut samples = Vec::new();
     for packet in &sent {
         let mut frame = [0; 160];
-        Codec::Pcmu.decode(packet.payload(), &mut frame);
+        crate::codec::G711::Ulaw.decode(packet.payload(), &mut frame);
         samples.extend(frame);
     }
     let amplitude = |hz, from: usize, to: usize| Goertzel::new(hz).amplitude(&samples[from..to]);

@@ -80,6 +80,51 @@ fn codecs_that_differ_are_transcoded() {
 }
 
 #[test]
+fn a_codec_with_state_passes_untouched_and_is_muted_by_its_own_silence() {
+    let opus = Format {
+        payload_type: 96,
+        codec: Codec::Opus,
+    };
+    let (mut rig, a, _) = Rig::bridged();
+    for leg in [A, B] {
+        rig.configure(leg, |n| {
+            n.formats = vec![opus];
+            n.send = opus;
+        });
+    }
+    let mut phone = Phone::new(7);
+    let mut packet = phone.packet(&[0x48; 70]);
+    packet[1] = 96;
+    let heard = rig.receive(a, &packet).expect("relayed");
+    assert_eq!(heard.payload(), &[0x48; 70]);
+    rig.command(Command::Mute {
+        leg: B,
+        receive: false,
+        transmit: true,
+    });
+    rig.pass(20);
+    let mut packet = phone.packet(&[0x48; 70]);
+    packet[1] = 96;
+    let heard = rig.receive(a, &packet).expect("relayed");
+    assert_eq!(heard.payload(), &[0xF8, 0xFF, 0xFE]);
+    assert_eq!(heard.bytes.len(), 15);
+}
+
+#[test]
+fn what_would_have_to_be_translated_is_dropped_and_counted() {
+    let (mut rig, a, _) = Rig::bridged();
+    rig.configure(B, |n| {
+        n.send = Format {
+            payload_type: 9,
+            codec: Codec::G722,
+        };
+    });
+    assert!(rig.receive(a, &Phone::new(7).say(0x80)).is_none());
+    assert_eq!(rig.stats(B).drops.transcode, 1);
+    assert_eq!(rig.counters.drop_transcode.get(), 1);
+}
+
+#[test]
 fn a_prompt_a_hold_and_another_peer_are_one_stream_to_the_listener() {
     let (mut rig, a, b) = Rig::bridged();
     let c = rig.leg(C);

@@ -1,0 +1,3 @@
+//! Opus: what its packets say of themselves.
+
+pub(super) mod packet;
