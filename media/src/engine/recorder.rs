@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use crate::alignment::Alignment;
 use crate::dsp::{SilenceDetector, Volume, add_clamped};
-use crate::jitter::Alignment;
 use crate::recording::{FileSetup, Order, RecorderSetup, TapMode};
 use crate::sound::SAMPLE_RATE;
 use crate::types::{LegId, RecorderId};

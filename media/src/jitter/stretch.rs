@@ -1,0 +1,267 @@
+//! Making decoded audio a little longer or shorter without being heard: a period of the voice is repeated or left out,
+//! the seam faded over its whole length (WSOLA).
+
+/// Shortest and longest period that is looked for: 400 Hz to 67 Hz.
+const LAG_MIN_US: usize = 2500;
+const LAG_MAX_US: usize = 15_000;
+/// So alike (of 1) two periods have to be in speech; in silence it does not matter.
+const LIKENESS: f32 = 0.6;
+/// Mean magnitude below which nobody hears a seam: about -56 dBFS.
+const SILENCE: i32 = 50;
+
+/// Decoded audio that waits to be heard, behind a piece of what was heard already.
+#[derive(Debug)]
+pub(super) struct Pcm {
+    /// `lag_max` samples of the past, then what waits.
+    samples: Box<[i16]>,
+    end: usize,
+    lag_min: usize,
+    lag_max: usize,
+    /// Lags are multiples of it: whole clock units, and every eighth of a millisecond is near enough.
+    grain: usize,
+}
+
+impl Pcm {
+    /// Room for `capacity` samples that wait.
+    pub(super) fn new(rate: u32, capacity: usize) -> Self {
+        let rate = rate as usize;
+        let grain = (rate / 8000).max(1);
+        let lag = |us: usize| (us * rate / 1_000_000).next_multiple_of(grain);
+        let lag_max = lag(LAG_MAX_US);
+        Self {
+            samples: vec![0; lag_max + capacity].into_boxed_slice(),
+            end: lag_max,
+            lag_min: lag(LAG_MIN_US),
+            lag_max,
+            grain,
+        }
+    }
+
+    /// Samples that wait.
+    pub(super) fn len(&self) -> usize {
+        self.end - self.lag_max
+    }
+
+    /// Samples that have to wait so that a period can be left out.
+    pub(super) fn shorten_needs(&self) -> usize {
+        2 * self.lag_max
+    }
+
+    /// Appends what `fill` writes; it says how much that was.
+    pub(super) fn append(&mut self, fill: impl FnOnce(&mut [i16]) -> usize) -> usize {
+        let room = &mut self.samples[self.end..];
+        let count = fill(room).min(room.len());
+        self.end += count;
+        count
+    }
+
+    /// Appends so many samples (as many as there is room for) that `fill` writes.
+    pub(super) fn extend(&mut self, count: usize, fill: impl FnOnce(&mut [i16])) -> usize {
+        let room = &mut self.samples[self.end..];
+        let count = count.min(room.len());
+        fill(&mut room[..count]);
+        self.end += count;
+        count
+    }
+
+    /// Takes `count` samples away that begin `back` samples before the end.
+    pub(super) fn cut(&mut self, back: usize, count: usize) {
+        let from = self.end - back.min(self.len());
+        let count = count.min(self.end - from);
+        self.samples.copy_within(from + count..self.end, from);
+        self.end -= count;
+    }
+
+    /// The next samples to be heard; as many of `out` as there are, silence behind them.
+    pub(super) fn take(&mut self, out: &mut [i16]) {
+        let count = out.len().min(self.len());
+        let (filled, rest) = out.split_at_mut(count);
+        filled.copy_from_slice(&self.samples[self.lag_max..self.lag_max + count]);
+        rest.fill(0);
+        self.samples.copy_within(count..self.end, 0);
+        self.end -= count;
+    }
+
+    /// Is the next `count` samples' audio silent?
+    pub(super) fn is_silent(&self, count: usize) -> bool {
+        let count = count.min(self.len());
+        let part = &self.samples[self.lag_max..self.lag_max + count];
+        let sum: i64 = part.iter().map(|&s| i64::from(i32::from(s).abs())).sum();
+        count > 0 && sum < i64::from(SILENCE) * count as i64
+    }
+
+    /// Leaves a period out; how many samples that was, 0 when no two periods are alike enough.
+    pub(super) fn shorten(&mut self, silent: bool) -> usize {
+        if self.len() < self.shorten_needs() {
+            return 0;
+        }
+        let start = self.lag_max;
+        let Some(lag) = self.find_lag(silent, |lag| (start, start + lag)) else {
+            return 0;
+        };
+        for i in 0..lag {
+            self.samples[start + i] = faded(
+                self.samples[start + i],
+                self.samples[start + lag + i],
+                i,
+                lag,
+            );
+        }
+        self.samples
+            .copy_within(start + 2 * lag..self.end, start + lag);
+        self.end -= lag;
+        lag
+    }
+
+    /// Repeats a period; how many samples that added, 0 when it would be heard or there is no room.
+    pub(super) fn lengthen(&mut self, silent: bool) -> usize {
+        if self.len() < self.lag_max || self.end + self.lag_max > self.samples.len() {
+            return 0;
+        }
+        let start = self.lag_max;
+        let Some(lag) = self.find_lag(silent, |lag| (start, start - lag)) else {
+            return 0;
+        };
+        self.samples.copy_within(start..self.end, start + lag);
+        self.end += lag;
+        // From the present into the period before it, whose end the present follows.
+        for i in 0..lag {
+            self.samples[start + i] = faded(
+                self.samples[start + lag + i],
+                self.samples[start - lag + i],
+                i,
+                lag,
+            );
+        }
+        lag
+    }
+
+    /// The period at which the two pieces that `at` names are most alike.
+    fn find_lag(&self, silent: bool, at: impl Fn(usize) -> (usize, usize)) -> Option<usize> {
+        if silent {
+            return Some(self.lag_max);
+        }
+        let mut best: Option<(f32, usize)> = None;
+        let mut lag = self.lag_min;
+        while lag <= self.lag_max {
+            let (a, b) = at(lag);
+            let likeness = self.likeness(a, b, lag);
+            if best.is_none_or(|(most, _)| likeness > most) {
+                best = Some((likeness, lag));
+            }
+            lag += self.grain;
+        }
+        best.filter(|&(likeness, _)| likeness >= LIKENESS)
+            .map(|(_, lag)| lag)
+    }
+
+    /// Normalised correlation of two pieces of `len` samples, each `grain`th of them.
+    fn likeness(&self, a: usize, b: usize, len: usize) -> f32 {
+        let (a, b) = (&self.samples[a..a + len], &self.samples[b..b + len]);
+        let (mut ab, mut aa, mut bb) = (0.0f32, 1.0f32, 1.0f32);
+        for (&x, &y) in a.iter().zip(b).step_by(self.grain) {
+            let (x, y) = (f32::from(x), f32::from(y));
+            ab += x * y;
+            aa += x * x;
+            bb += y * y;
+        }
+        ab / (aa * bb).sqrt()
+    }
+}
+
+/// From `a` to `b` at step `i` of `len`.
+fn faded(a: i16, b: i16, i: usize, len: usize) -> i16 {
+    let (i, len) = (i as i32, len as i32);
+    ((i32::from(a) * (len - i) + i32::from(b) * i) / len) as i16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A voice-like sum of harmonics.
+    fn voice(rate: u32, hz: f32, n: usize) -> i16 {
+        let t = n as f32 / rate as f32;
+        let wave = |k: f32| (std::f32::consts::TAU * hz * k * t).sin() / k;
+        (6000.0 * (wave(1.0) + wave(2.0) + wave(3.0))) as i16
+    }
+
+    fn steepest(samples: &[i16]) -> i32 {
+        samples
+            .windows(2)
+            .map(|w| (i32::from(w[1]) - i32::from(w[0])).abs())
+            .max()
+            .unwrap_or(0)
+    }
+
+    #[test]
+    fn a_period_is_left_out_or_repeated_without_a_step() {
+        for rate in [8000u32, 16_000, 48_000] {
+            let frame = rate as usize / 50;
+            for hz in [80.0, 123.0, 210.0, 340.0] {
+                for shorten in [true, false] {
+                    let mut pcm = Pcm::new(rate, 4 * frame);
+                    let mut n = 0;
+                    let mut heard = Vec::new();
+                    let mut changed = 0usize;
+                    for turn in 0..50 {
+                        while pcm.len() < 2 * frame {
+                            pcm.extend(frame, |out| {
+                                for s in out {
+                                    *s = voice(rate, hz, n);
+                                    n += 1;
+                                }
+                            });
+                        }
+                        if turn % 5 == 4 {
+                            changed += if shorten {
+                                pcm.shorten(false)
+                            } else {
+                                pcm.lengthen(false)
+                            };
+                        }
+                        let mut out = vec![0; frame];
+                        pcm.take(&mut out);
+                        heard.extend(out);
+                    }
+                    let whole: Vec<i16> = (0..n).map(|n| voice(rate, hz, n)).collect();
+                    let what = format!("{rate} Hz, voice of {hz} Hz, shorten {shorten}");
+                    assert!(
+                        changed >= 10 * rate as usize / 400,
+                        "{what}: only {changed}"
+                    );
+                    let total = heard.len() + pcm.len();
+                    let expected = if shorten { n - changed } else { n + changed };
+                    assert_eq!(total, expected, "{what}");
+                    assert!(
+                        steepest(&heard) <= steepest(&whole) * 5 / 4,
+                        "{what}: {} after {}",
+                        steepest(&heard),
+                        steepest(&whole)
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn noise_is_left_alone_unless_nobody_hears_it() {
+        let mut state = 1u32;
+        let mut noise = |level: i32| {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            ((state >> 16) as i32 % (2 * level) - level) as i16
+        };
+        let mut pcm = Pcm::new(8000, 640);
+        pcm.extend(480, |out| out.iter_mut().for_each(|s| *s = noise(8000)));
+        assert!(!pcm.is_silent(160));
+        assert_eq!(pcm.shorten(false), 0);
+        let mut pcm = Pcm::new(8000, 640);
+        pcm.extend(480, |out| out.iter_mut().for_each(|s| *s = noise(40)));
+        assert!(pcm.is_silent(160));
+        assert_eq!(pcm.shorten(true), 120);
+        assert_eq!(pcm.lengthen(true), 120);
+        assert_eq!(pcm.len(), 480);
+    }
+}
