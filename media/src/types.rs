@@ -46,6 +46,13 @@ pub struct Negotiated {
     pub dtmf_receive: Option<u8>,
     /// Payload type under which telephone-events are sent; `None`: the remote does not want them.
     pub dtmf_send: Option<u8>,
+    /// Clock rate of telephone-events in Hz, both ways: 8000, or that of the codec (48000 beside Opus). 0: 8000.
+    pub dtmf_clock: u32,
+    /// What becomes of digits for a remote that takes no telephone-events. True: tones. False: nothing here; signalling
+    /// carries them (SIP INFO).
+    pub dtmf_tones: bool,
+    /// Listen for the tones of digits in what the remote sends.
+    pub detect_inband: bool,
     /// May we send? When not, packets towards this leg are dropped and counted.
     pub sending: bool,
     /// May the remote send? When not, what it sends is dropped and counted.
@@ -55,6 +62,37 @@ pub struct Negotiated {
     pub symmetric: bool,
     /// After so many milliseconds without received RTP: [`Event::RtpTimeout`], once. 0: never.
     pub rtp_timeout_ms: u32,
+    /// RTCP goes through the ports of RTP (RFC 5761).
+    pub rtcp_mux: bool,
+    /// The remote wants extended reports (RFC 3611): send them.
+    pub rtcp_xr: bool,
+}
+
+impl Default for Negotiated {
+    /// Nothing agreed: no address, no format to receive, PCMU to send under payload type 0, both directions, 20 ms.
+    fn default() -> Self {
+        Self {
+            remote_rtp: None,
+            remote_rtcp: None,
+            formats: Vec::new(),
+            send: Format {
+                payload_type: 0,
+                codec: Codec::Pcmu,
+            },
+            ptime_ms: 20,
+            dtmf_receive: None,
+            dtmf_send: None,
+            dtmf_clock: 8000,
+            dtmf_tones: true,
+            detect_inband: false,
+            sending: true,
+            receiving: true,
+            symmetric: false,
+            rtp_timeout_ms: 0,
+            rtcp_mux: false,
+            rtcp_xr: false,
+        }
+    }
 }
 
 /// A leg as the media engine starts it: everything of [`LegSetup`] but the sockets.
@@ -145,7 +183,7 @@ pub enum Command {
         play: PlayId,
     },
     /// Sends a digit (0-9, *, #, A-D) to the leg: as a telephone-event, in-band where the remote takes none. Digits queue
-    /// behind each other. The duration is brought into 40..=8000 ms (one RFC 4733 event can last 8.1 s).
+    /// behind each other. The duration is brought into 40..=60000 ms.
     SendDtmf {
         leg: LegId,
         digit: char,
@@ -172,7 +210,7 @@ pub enum Command {
 /// From the media thread to signalling.
 #[derive(Debug)]
 pub enum Event {
-    /// A digit was pressed (RFC 4733); each press is told once.
+    /// A digit was pressed (RFC 4733, or a tone where the leg listens for tones); each press is told once.
     DtmfBegin { leg: LegId, digit: char },
     /// It was released, or its end was lost and it is over by time.
     DtmfEnd {

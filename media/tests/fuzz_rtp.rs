@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use strowger_media::engine::{Clock, Engine, Limits, Slot};
-use strowger_media::rtp::dtmf::{Listener, Payload};
+use strowger_media::rtp::dtmf::{EventPacket, Listener, Payload};
 use strowger_media::rtp::packet::Header;
 use strowger_media::rtp::receive::Receiver;
 use strowger_media::rtp::rtcp;
@@ -188,7 +188,15 @@ fn telephone_events_of_any_shape_leave_no_key_down_twice() {
         let timestamp = bytes
             .get(4..8)
             .map_or(0, |b| u32::from_be_bytes(b.try_into().expect("four bytes")));
-        listener.packet(now, timestamp, payload, |press| {
+        let event = EventPacket {
+            timestamp,
+            marker: bytes.len().is_multiple_of(2),
+            payload,
+        };
+        if bytes.len().is_multiple_of(7) {
+            listener.new_source();
+        }
+        listener.packet(now, event, |press| {
             let begins = matches!(press, strowger_media::rtp::dtmf::Press::Begin(_));
             assert_ne!(begins, down);
             down = begins;
@@ -251,6 +259,7 @@ fn an_engine_under_any_packets_stays_whole() {
             receiving: true,
             symmetric: leg == 1,
             rtp_timeout_ms: 1000,
+            ..Negotiated::default()
         };
         let configure = Command::Configure(LegId(leg), Box::new(negotiated));
         engine.command(now, configure, &mut |_, _| ());

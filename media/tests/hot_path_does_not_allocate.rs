@@ -76,6 +76,7 @@ fn configure(leg: u64, send: Format) -> Command {
             receiving: true,
             symmetric: true,
             rtp_timeout_ms: 30_000,
+            ..Negotiated::default()
         }),
     )
 }

@@ -347,5 +347,6 @@ fn negotiated(peer: SocketAddr) -> Negotiated {
         receiving: true,
         symmetric: true,
         rtp_timeout_ms: 0,
+        ..Negotiated::default()
     }
 }

@@ -225,6 +225,7 @@ impl MediaSession {
             } else {
                 self.rtp_timeout_ms
             },
+            ..Negotiated::default()
         };
         shard.media_send(Command::Configure(self.leg, Box::new(negotiated)));
     }

@@ -35,6 +35,7 @@ impl Engine {
                     leg.reports.begin(now, slot);
                     engine.wheel.insert(now, Turn::Slow, slot);
                 }
+                engine.watch(now, slot);
             }),
             Command::Close(leg) => self.with_leg(leg, |engine, slot| engine.close(now, slot, out)),
             Command::Route(leg, route) => {
@@ -182,6 +183,7 @@ impl Engine {
     }
 
     fn route(&mut self, now: Instant, slot: Slot, route: Route) {
+        self.finish_digits(now, slot);
         let target = match route {
             Route::Silence => Target::Silence,
             Route::Echo => Target::Echo,
@@ -318,7 +320,7 @@ impl Engine {
     }
 
     /// Gives a leg its turns of 20 ms.
-    fn watch(&mut self, now: Instant, slot: Slot) {
+    pub(super) fn watch(&mut self, now: Instant, slot: Slot) {
         if let Some(leg) = leg_mut(&mut self.legs, slot)
             && !leg.in_fast
             && leg.is_generating()

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use crate::codec::Codec;
 use crate::counters::Counters;
 use crate::dsp::Dual;
-use crate::rtp::dtmf::{Keypad, Listener};
+use crate::rtp::dtmf::{DEFAULT_CLOCK, Keypad, Listener};
 use crate::rtp::receive::Receiver;
 use crate::rtp::send::{Sender, SourceKey};
 use crate::sound::SAMPLE_RATE;
 use crate::stats::{Drops, LegStats};
 use crate::types::{Format, LegId, LegStart, Negotiated};
 
+use super::digits::Ear;
 use super::player::Player;
 use super::recorder::Recorder;
 use super::{Slot, report};
@@ -66,6 +67,10 @@ pub(super) struct Config {
     pub(super) send: Format,
     pub(super) ptime: usize,
     pub(super) dtmf_send: Option<u8>,
+    /// Hz of telephone-events.
+    pub(super) dtmf_clock: u32,
+    /// Digits for a remote without telephone-events are sent as tones.
+    pub(super) dtmf_tones: bool,
     pub(super) sending: bool,
     pub(super) receiving: bool,
     pub(super) symmetric: bool,
@@ -94,6 +99,8 @@ pub(super) struct Leg {
     pub(super) listener: Listener,
     pub(super) keypad: Keypad,
     pub(super) keypad_key: SourceKey,
+    /// Listens for digits in the audio, where that is wanted.
+    pub(super) ear: Option<Box<Ear>>,
     /// The digit that is sent in-band.
     pub(super) tone: Option<Dual>,
     pub(super) player: Option<Box<Player>>,
@@ -140,6 +147,7 @@ impl Leg {
             listener: Listener::default(),
             keypad: Keypad::default(),
             keypad_key,
+            ear: None,
             tone: None,
             player: None,
             recorders: Vec::with_capacity(max_recorders),
@@ -171,6 +179,15 @@ impl Leg {
         {
             *kind = Kind::Dtmf;
         }
+        let dtmf_clock = match negotiated.dtmf_clock {
+            0 => DEFAULT_CLOCK,
+            hz => hz,
+        };
+        self.ear = negotiated
+            .detect_inband
+            .then(|| self.ear.take().unwrap_or_default());
+        self.listener.set_clock(dtmf_clock);
+        self.keypad.set_clock(dtmf_clock);
         let moved = self.config.as_ref().is_none_or(|old| {
             old.remote_rtp != negotiated.remote_rtp || old.symmetric != negotiated.symmetric
         });
@@ -186,6 +203,8 @@ impl Leg {
             send: negotiated.send,
             ptime: ptime_ms * SAMPLE_RATE as usize / 1000,
             dtmf_send: negotiated.dtmf_send.filter(|&pt| pt < 128),
+            dtmf_clock,
+            dtmf_tones: negotiated.dtmf_tones,
             sending: negotiated.sending,
             receiving: negotiated.receiving,
             symmetric: negotiated.symmetric,
@@ -242,7 +261,10 @@ impl Leg {
 
     /// Is anything to be done every 20 ms?
     pub(super) fn is_generating(&self) -> bool {
-        self.player.is_some() || self.keypad.is_busy() || !self.recorders.is_empty()
+        self.player.is_some()
+            || self.keypad.is_busy()
+            || !self.recorders.is_empty()
+            || self.ear.is_some()
     }
 
     pub(super) fn is_bridged(&self) -> bool {

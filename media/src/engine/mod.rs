@@ -15,6 +15,7 @@
 //! allocates, locks or logs.
 
 mod control;
+mod digits;
 mod leg;
 mod player;
 mod recorder;

@@ -9,7 +9,7 @@ use super::{Effect, Engine, Events, Forward, Slot, leg_mut, next_key};
 use crate::codec::Codec;
 use crate::counters::Counters;
 use crate::recording::Order;
-use crate::rtp::dtmf::{Payload, Press};
+use crate::rtp::dtmf::Payload;
 use crate::rtp::packet::{self, HEADER_LEN, Header};
 use crate::rtp::receive::Arrival;
 use crate::rtp::send::SourceKey;
@@ -31,17 +31,17 @@ struct Context<'a> {
 
 /// What is in a packet.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
-enum What {
+pub(super) enum What {
     Audio(Codec),
     Dtmf,
     Noise,
 }
 
 /// A packet that was accepted.
-struct Accepted {
-    header: Header,
-    what: What,
-    source: SourceKey,
+pub(super) struct Accepted {
+    pub(super) header: Header,
+    pub(super) what: What,
+    pub(super) source: SourceKey,
     /// Samples that were decoded already.
     decoded: Option<usize>,
 }
@@ -82,19 +82,44 @@ impl Engine {
                 return None;
             }
         };
+        if accepted.what == What::Dtmf || from.listener.is_down() {
+            return self.digit_packet(now, slot, &accepted, packet);
+        }
+        self.forward(now, slot, &accepted, packet)
+    }
+
+    /// Sends a packet on to where its leg's packets go.
+    #[inline]
+    pub(super) fn forward(
+        &mut self,
+        now: Instant,
+        slot: Slot,
+        accepted: &Accepted,
+        packet: &mut [u8],
+    ) -> Option<Forward> {
+        let mut context = Context {
+            now,
+            counters: &self.counters,
+            events: &mut self.events,
+            effects: &mut self.effects,
+            orders: &mut self.orders,
+            keys: &mut self.keys,
+            samples: &mut self.samples,
+        };
+        let from = leg_mut(&mut self.legs, slot)?;
         let to = match from.target {
             Target::Silence => return None,
             Target::Echo => from,
             Target::Relay(peer) => leg_mut(&mut self.legs, peer)?,
         };
-        match to.pass_on(&mut context, &accepted, packet) {
+        match to.pass_on(&mut context, accepted, packet) {
             Ok(forward) => {
                 self.counters.relayed.add(1);
                 self.counters.packets_out.add(1);
                 Some(forward)
             }
             Err(why) => {
-                to.sender_left(why, &accepted);
+                to.sender_left(why, accepted);
                 to.drop_packet(&self.counters, why);
                 None
             }
@@ -141,7 +166,10 @@ impl Leg {
         match arrival {
             Arrival::InOrder | Arrival::Reordered => {}
             // Another stream: listeners get its numbers shifted anew.
-            Arrival::NewSource => self.key = next_key(context.keys),
+            Arrival::NewSource => {
+                self.key = next_key(context.keys);
+                self.listener.new_source();
+            }
             Arrival::Duplicate => return Err(Drop::Duplicate),
             Arrival::Late | Arrival::Unconfirmed => return Err(Drop::Late),
         }
@@ -150,9 +178,6 @@ impl Leg {
         }
         if header.payload.is_empty() {
             return Err(Drop::Empty);
-        }
-        if let Some(press) = self.listener.expire(now) {
-            self.tell_press(context.events, press);
         }
         let mut accepted = Accepted {
             header,
@@ -165,17 +190,7 @@ impl Leg {
                 accepted.what = What::Audio(codec);
                 self.listen(context, &mut accepted, codec, packet, arrival);
             }
-            Kind::Dtmf => {
-                let payload = packet
-                    .get(accepted.header.payload.clone())
-                    .and_then(Payload::parse)
-                    .ok_or(Drop::Invalid)?;
-                let mut listener = self.listener;
-                listener.packet(now, accepted.header.timestamp, payload, |press| {
-                    self.tell_press(context.events, press);
-                });
-                self.listener = listener;
-            }
+            Kind::Dtmf => {}
             Kind::ComfortNoise | Kind::Unknown => accepted.what = What::Noise,
         }
         Ok(accepted)
@@ -204,22 +219,7 @@ impl Leg {
         });
     }
 
-    pub(super) fn tell_press(&mut self, events: &mut Events, press: Press) {
-        let leg = self.id;
-        match press {
-            Press::Begin(digit) => {
-                self.dtmf_received += 1;
-                events.tell_of_remote(Event::DtmfBegin { leg, digit });
-            }
-            Press::End(digit, duration_ms) => events.tell_of_remote(Event::DtmfEnd {
-                leg,
-                digit,
-                duration_ms,
-            }),
-        }
-    }
-
-    /// Muting and recorders of the receiving side.
+    /// Digits in the audio, muting and recorders of the receiving side.
     #[inline]
     fn listen(
         &mut self,
@@ -230,6 +230,13 @@ impl Leg {
         arrival: Arrival,
     ) {
         let range = &mut accepted.header.payload;
+        if let Some(ear) = &mut self.ear
+            && arrival != Arrival::Reordered
+            && let Some((g711, payload)) = codec.g711().zip(packet.get(range.clone()))
+        {
+            let count = g711.decode(payload, context.samples);
+            ear.hear(context.now, &context.samples[..count]);
+        }
         if self.mute_receive
             && let Some(payload) = packet.get_mut(range.clone())
         {

@@ -10,22 +10,20 @@ use super::player::{PTIME_MAX, Player};
 use super::wheel::Turn;
 use super::{Engine, Out, Slot, Transmit, leg_mut};
 use crate::counters::Counters;
-use crate::dsp::dtmf_tone;
 use crate::recording::Order;
-use crate::rtp::dtmf::{Key, digit_of};
 use crate::rtp::packet::{HEADER_LEN, Header};
 use crate::rtp::send::{Numbers, SourceKey};
 use crate::types::Event;
 
 /// Samples of a turn.
-const FRAME: usize = 160;
+pub(super) const FRAME: usize = 160;
 
 /// What generated packets need beside the leg.
-struct Context<'a, 'b> {
-    now: Instant,
-    counters: &'a Counters,
-    orders: &'a mut VecDeque<Order>,
-    out: &'a mut (dyn FnMut(Transmit, &[u8]) + 'b),
+pub(super) struct Context<'a, 'b> {
+    pub(super) now: Instant,
+    pub(super) counters: &'a Counters,
+    pub(super) orders: &'a mut VecDeque<Order>,
+    pub(super) out: &'a mut (dyn FnMut(Transmit, &[u8]) + 'b),
 }
 
 impl Engine {
@@ -71,6 +69,7 @@ impl Engine {
 
     /// False: the leg needs no more turns.
     fn fast_turn(&mut self, now: Instant, slot: Slot, out: Out<'_>) -> bool {
+        self.tones_heard(now, slot);
         let Some(leg) = leg_mut(&mut self.legs, slot) else {
             return false;
         };
@@ -98,12 +97,10 @@ impl Engine {
     }
 
     fn slow_turn(&mut self, now: Instant, slot: Slot) {
+        self.expire_digits(now, slot);
         let Some(leg) = leg_mut(&mut self.legs, slot) else {
             return;
         };
-        if let Some(press) = leg.listener.expire(now) {
-            leg.tell_press(&mut self.events, press);
-        }
         let silent = now.saturating_duration_since(leg.heard);
         let timeout = leg.config.as_ref().and_then(|config| config.timeout);
         if !leg.timed_out && timeout.is_some_and(|timeout| silent >= timeout) {
@@ -131,55 +128,13 @@ impl Leg {
         None
     }
 
-    /// 20 ms of a digit.
-    fn send_key(&mut self, context: &mut Context<'_, '_>) {
-        let key = self.keypad_key;
-        let step = self.keypad.step();
-        let payload_type = self.config.as_ref().and_then(|config| config.dtmf_send);
-        match (step, payload_type) {
-            (Key::Event { payload, first }, Some(payload_type)) => {
-                let Some(dest) = self.may_send(context.counters, key) else {
-                    return;
-                };
-                let duration = u32::from(payload.duration);
-                if first {
-                    // Each digit begins at the time of the clock, behind whatever was before.
-                    self.sender.leave(key);
-                }
-                let numbers = if self.sender.is_source(key) {
-                    self.sender.same_moment(context.now, duration)
-                } else {
-                    let numbers = self.sender.own(context.now, key, duration);
-                    Numbers {
-                        marker: first,
-                        ..numbers
-                    }
-                };
-                self.send(context, dest, payload_type, numbers, &payload.bytes());
-            }
-            (Key::Event { payload, first }, None) => {
-                if first {
-                    self.tone = digit_of(payload.event).and_then(dtmf_tone);
-                }
-                let mut samples = [0; FRAME];
-                if let Some(tone) = &mut self.tone {
-                    tone.fill(&mut samples);
-                }
-                if payload.end {
-                    self.tone = None;
-                }
-                self.send_audio(context, key, &mut samples);
-            }
-            (Key::Pause, None) => self.send_audio(context, key, &mut [0; FRAME]),
-            (Key::Pause | Key::Idle, _) => {}
-        }
-        if !self.keypad.is_busy() {
-            self.sender.leave(key);
-        }
-    }
-
     /// Sends samples of our own and lets recorders hear them.
-    fn send_audio(&mut self, context: &mut Context<'_, '_>, key: SourceKey, samples: &mut [i16]) {
+    pub(super) fn send_audio(
+        &mut self,
+        context: &mut Context<'_, '_>,
+        key: SourceKey,
+        samples: &mut [i16],
+    ) {
         let Some(dest) = self.may_send(context.counters, key) else {
             return;
         };
@@ -215,7 +170,7 @@ impl Leg {
         );
     }
 
-    fn may_send(&mut self, counters: &Counters, key: SourceKey) -> Option<SocketAddr> {
+    pub(super) fn may_send(&mut self, counters: &Counters, key: SourceKey) -> Option<SocketAddr> {
         let sending = self.config.as_ref().is_some_and(|config| config.sending);
         let dest = self.destination.filter(|_| sending);
         if dest.is_none() {
@@ -225,7 +180,7 @@ impl Leg {
         dest
     }
 
-    fn send(
+    pub(super) fn send(
         &mut self,
         context: &mut Context<'_, '_>,
         dest: SocketAddr,

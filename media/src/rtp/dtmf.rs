@@ -5,12 +5,21 @@ use std::time::{Duration, Instant};
 
 /// Milliseconds between two packets of an event, and the step of [`Keypad`].
 pub const STEP_MS: u32 = 20;
-/// Timestamp units in a millisecond: events use the 8000 Hz clock of the audio they go with.
-const UNITS_PER_MS: u32 = 8;
+/// The clock of events unless another was negotiated, Hz.
+pub const DEFAULT_CLOCK: u32 = 8000;
 /// Silence between two digits, milliseconds; the repeated end packets go out in it.
 const GAP_MS: u32 = 60;
+/// Longest digit that is sent, milliseconds.
+pub const PRESS_MAX_MS: u32 = 60_000;
 /// An event without news for so long is over, though its end was lost.
 const LOST_END: Duration = Duration::from_millis(240);
+/// The same when its sender sends audio again. Events are updated every 20 to 50 ms (§2.5.1.2).
+const LOST_END_AUDIO: Duration = Duration::from_millis(150);
+/// Packets of an event that is over may still come for so long; later its timestamp may stand for another.
+const MEMORY: Duration = Duration::from_secs(10);
+/// Events whose stragglers are recognised. The receiver tells packets apart over 64 sequence numbers, and an event has
+/// several.
+const REMEMBERED: usize = 8;
 /// Digits that may wait.
 const QUEUE_MAX: usize = 64;
 
@@ -21,7 +30,7 @@ pub struct Payload {
     pub end: bool,
     /// Power level, 0..=63, in -dBm0.
     pub volume: u8,
-    /// In timestamp units since the event began.
+    /// In timestamp units since the event (or its segment) began.
     pub duration: u16,
 }
 
@@ -45,7 +54,7 @@ impl Payload {
     }
 }
 
-/// The digit of an event code; `None` for events that are no digits.
+/// The digit of an event code; `None` for events that are no digits (16 is flash, others are tones and line states).
 pub fn digit_of(event: u8) -> Option<char> {
     b"0123456789*#ABCD"
         .get(usize::from(event))
@@ -66,124 +75,257 @@ pub enum Press {
     End(char, u32),
 }
 
+/// Names an event: two keys pressed at the same moment differ by their codes.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+struct EventId {
+    timestamp: u32,
+    event: u8,
+}
+
 #[derive(Copy, Clone, Debug)]
 struct Current {
     digit: char,
-    event: u8,
-    timestamp: u32,
+    id: EventId,
     /// Units of segments before this one (§2.5.1.3).
     earlier: u32,
     duration: u16,
-    ended: bool,
     heard: Instant,
 }
 
-impl Current {
-    fn end(&mut self) -> Option<Press> {
-        if self.ended {
-            return None;
-        }
-        self.ended = true;
-        let units = self.earlier + u32::from(self.duration);
-        Some(Press::End(self.digit, units / UNITS_PER_MS))
-    }
+/// A telephone-event packet as it was received.
+#[derive(Copy, Clone, Debug)]
+pub struct EventPacket {
+    /// Of the RTP header.
+    pub timestamp: u32,
+    /// Of the RTP header: the first packet of an event (§2.5.1.2).
+    pub marker: bool,
+    pub payload: Payload,
 }
 
-/// Tells each press once, whatever is repeated, lost or reordered.
-#[derive(Copy, Clone, Debug, Default)]
+/// Tells each press once, whatever is repeated, lost, reordered or interleaved, also across a change of the stream's
+/// source.
+#[derive(Clone, Debug)]
 pub struct Listener {
     current: Option<Current>,
+    /// The event heard last belonged to a stream that another has replaced; its timestamps mean nothing any more.
+    adrift: bool,
+    /// The event that ended last, for a replaced stream that repeats its end.
+    ended: Option<Current>,
+    clock: u32,
+    /// Events told completely, newest first.
+    past: [Option<(EventId, Instant)>; REMEMBERED],
+}
+
+impl Default for Listener {
+    fn default() -> Self {
+        Self {
+            current: None,
+            adrift: false,
+            ended: None,
+            clock: DEFAULT_CLOCK,
+            past: [None; REMEMBERED],
+        }
+    }
 }
 
 impl Listener {
-    /// Takes a packet with the timestamp of its header; tells up to three presses (the end of the event before, when
-    /// that was lost; begin; end).
-    pub fn packet(
-        &mut self,
-        now: Instant,
-        timestamp: u32,
-        payload: Payload,
-        mut tell: impl FnMut(Press),
-    ) {
+    /// The rate of the timestamps, Hz (the clock in `a=rtpmap` of telephone-event). 0 is taken for 8000.
+    pub fn set_clock(&mut self, clock: u32) {
+        self.clock = if clock == 0 { DEFAULT_CLOCK } else { clock };
+    }
+
+    /// Is a key down?
+    #[inline]
+    pub fn is_down(&self) -> bool {
+        self.current.is_some()
+    }
+
+    /// The stream comes from another source from now on (new SSRC, or sequence numbers that started anew): timestamps
+    /// compare with nothing before.
+    pub fn new_source(&mut self) {
+        self.adrift = self.current.is_some() || self.ended.is_some();
+        self.past = [None; REMEMBERED];
+    }
+
+    fn end(&mut self, tell: &mut impl FnMut(Press)) {
+        if let Some(current) = self.current.take() {
+            let units = u64::from(current.earlier) + u64::from(current.duration);
+            let ms = units * 1000 / u64::from(self.clock);
+            self.remember(current);
+            self.ended = Some(current);
+            tell(Press::End(
+                current.digit,
+                u32::try_from(ms).unwrap_or(u32::MAX),
+            ));
+        }
+    }
+
+    fn remember(&mut self, current: Current) {
+        self.past.rotate_right(1);
+        if let Some(first) = self.past.first_mut() {
+            *first = Some((current.id, current.heard));
+        }
+    }
+
+    fn is_past(&self, now: Instant, id: EventId) -> bool {
+        self.past
+            .iter()
+            .flatten()
+            .any(|(known, heard)| *known == id && now.saturating_duration_since(*heard) < MEMORY)
+    }
+
+    /// Takes a packet that the receiver found usable (not a duplicate by its sequence number); tells up to three presses
+    /// (the end of the event before, when that was lost; begin; end). Events that are no digits are nothing here.
+    pub fn packet(&mut self, now: Instant, packet: EventPacket, mut tell: impl FnMut(Press)) {
+        let payload = packet.payload;
         let Some(digit) = digit_of(payload.event) else {
             return;
         };
-        if let Some(current) = &mut self.current {
-            let age = timestamp.wrapping_sub(current.timestamp);
-            let next_segment = age == u32::from(u16::MAX)
-                && current.event == payload.event
-                && current.duration == u16::MAX;
-            if age == 0 {
-                current.heard = now;
-                if !current.ended {
-                    current.duration = current.duration.max(payload.duration);
-                    if payload.end {
-                        current.duration = payload.duration;
-                        if let Some(end) = current.end() {
-                            tell(end);
-                        }
-                    }
-                }
-                return;
-            }
-            if (age as i32) < 0 && now.saturating_duration_since(current.heard).as_secs() < 10 {
-                // A straggler of an event that is long over.
-                return;
-            }
-            if next_segment && !current.ended {
-                current.earlier += u32::from(u16::MAX);
-                current.timestamp = timestamp;
-                current.duration = payload.duration;
-                current.heard = now;
-                if payload.end
-                    && let Some(end) = current.end()
-                {
-                    tell(end);
-                }
-                return;
-            }
-            if let Some(end) = current.end() {
-                tell(end);
-            }
-        }
-        let mut current = Current {
-            digit,
+        let id = EventId {
+            timestamp: packet.timestamp,
             event: payload.event,
-            timestamp,
-            earlier: 0,
-            duration: payload.duration,
-            ended: false,
-            heard: now,
         };
-        tell(Press::Begin(digit));
-        if payload.end
-            && let Some(end) = current.end()
-        {
-            tell(end);
+        if std::mem::take(&mut self.adrift) && self.survives(now, id, &packet) {
+            return;
         }
-        self.current = Some(current);
+        if self.is_past(now, id) {
+            return;
+        }
+        let goes_on = match &mut self.current {
+            Some(current) if current.id == id => {
+                current.duration = if payload.end {
+                    payload.duration
+                } else {
+                    current.duration.max(payload.duration)
+                };
+                true
+            }
+            Some(current) if current.id.event == id.event && !packet.marker => {
+                let before = *current;
+                let continues = current.continues_in(&packet);
+                if continues {
+                    // Stragglers of the segment before are still to come.
+                    self.remember(before);
+                }
+                continues
+            }
+            _ => false,
+        };
+        if goes_on {
+            if let Some(current) = &mut self.current {
+                current.heard = now;
+            }
+        } else {
+            self.end(&mut tell);
+            self.current = Some(Current {
+                digit,
+                id,
+                earlier: 0,
+                duration: payload.duration,
+                heard: now,
+            });
+            tell(Press::Begin(digit));
+        }
+        if payload.end {
+            self.end(&mut tell);
+        }
+    }
+
+    /// The first event packet of a new source: may it be of the press that the old source was in, or repeat its end?
+    /// True when there is nothing more to do about it.
+    fn survives(&mut self, now: Instant, id: EventId, packet: &EventPacket) -> bool {
+        let fits = |old: &Current| {
+            old.id.event == id.event
+                && !packet.marker
+                && packet.payload.duration >= old.duration
+                && now.saturating_duration_since(old.heard) < LOST_END
+        };
+        if let Some(current) = &mut self.current {
+            if fits(current) {
+                // Known by its new timestamp from now on, and worked on as ever.
+                current.id = id;
+            }
+            return false;
+        }
+        let Some(ended) = self.ended.take() else {
+            return false;
+        };
+        let repeats =
+            packet.payload.end && packet.payload.duration == ended.duration && fits(&ended);
+        if repeats {
+            self.remember(Current {
+                id,
+                heard: now,
+                ..ended
+            });
+        }
+        repeats
+    }
+
+    /// Audio came from the sender of the events. Call it while [`Listener::is_down`]: a sender that is back at audio
+    /// has ended its event.
+    pub fn audio(&mut self, now: Instant, mut tell: impl FnMut(Press)) {
+        self.give_up(now, LOST_END_AUDIO, &mut tell);
     }
 
     /// Is a key down that nothing was heard of for too long? Then it is up. Call now and then.
-    #[inline]
-    pub fn expire(&mut self, now: Instant) -> Option<Press> {
-        let current = self.current.as_mut()?;
-        if current.ended || now.saturating_duration_since(current.heard) < LOST_END {
-            return None;
+    pub fn expire(&mut self, now: Instant, mut tell: impl FnMut(Press)) {
+        self.give_up(now, LOST_END, &mut tell);
+    }
+
+    fn give_up(&mut self, now: Instant, after: Duration, tell: &mut impl FnMut(Press)) {
+        let lost = |current: &Current| now.saturating_duration_since(current.heard) >= after;
+        if self.current.as_ref().is_some_and(lost) {
+            self.end(tell);
         }
-        current.end()
+    }
+
+    /// No more will be heard: a key that is down is up.
+    pub fn finish(&mut self, mut tell: impl FnMut(Press)) {
+        self.end(&mut tell);
+    }
+}
+
+impl Current {
+    /// Is this packet of the same press, under a new timestamp? Either it begins the next segment of a long event
+    /// (§2.5.1.3: where the last one ended, which is at most 65535 units on), or its sender wrongly moves the timestamp
+    /// along with the duration.
+    fn continues_in(&mut self, packet: &EventPacket) -> bool {
+        let moved = packet.timestamp.wrapping_sub(self.id.timestamp);
+        let longer = packet.payload.duration.checked_sub(self.duration);
+        if longer.is_some_and(|longer| longer > 0 && moved == u32::from(longer)) {
+            self.duration = packet.payload.duration;
+        } else if moved == u32::from(u16::MAX) || (moved > 0 && moved == u32::from(self.duration)) {
+            self.earlier = self.earlier.saturating_add(moved);
+            self.duration = packet.payload.duration;
+        } else {
+            return false;
+        }
+        self.id.timestamp = packet.timestamp;
+        true
     }
 }
 
 /// What to send in one step of 20 ms.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub enum Key {
-    /// A packet; `first`: it begins the event (marker bit, new timestamp).
-    Event { payload: Payload, first: bool },
+    /// A packet.
+    Event { payload: Payload, place: Place },
     /// Nothing: the gap after a digit.
     Pause,
     /// Nothing, and no digit waits.
     Idle,
+}
+
+/// Where a packet of an event stands.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum Place {
+    /// It begins the event: marker bit, new timestamp.
+    First,
+    /// The timestamp of the packet before.
+    Next,
+    /// It begins a further segment of a long event (§2.5.1.3): no marker bit, a timestamp 65535 units on.
+    Segment,
 }
 
 #[derive(Copy, Clone, Debug)]
@@ -192,7 +334,10 @@ enum State {
     Down {
         event: u8,
         elapsed_ms: u32,
-        total_ms: u32,
+        /// `None`: until released.
+        total_ms: Option<u32>,
+        /// Units in segments before this one.
+        earlier: u32,
     },
     Up {
         last: Payload,
@@ -201,12 +346,20 @@ enum State {
     },
 }
 
+#[derive(Copy, Clone, Debug)]
+struct Waiting {
+    event: u8,
+    /// `None`: until released.
+    total_ms: Option<u32>,
+}
+
 /// Makes the packets of digits, one after the other. Works in steps of 20 ms; the first packet of a digit goes out at
 /// once with the duration of one step, the last one three times.
 #[derive(Clone, Debug)]
 pub struct Keypad {
     state: State,
-    waiting: VecDeque<(u8, u32)>,
+    waiting: VecDeque<Waiting>,
+    clock: u32,
 }
 
 impl Default for Keypad {
@@ -214,29 +367,65 @@ impl Default for Keypad {
         Self {
             state: State::Idle,
             waiting: VecDeque::new(),
+            clock: DEFAULT_CLOCK,
         }
     }
 }
 
+/// Milliseconds of a digit as they are sent: whole steps, 40..=[`PRESS_MAX_MS`].
+fn in_steps(ms: u32) -> u32 {
+    ms.clamp(40, PRESS_MAX_MS).next_multiple_of(STEP_MS)
+}
+
 impl Keypad {
-    /// Queues a digit; false when it is none, or 64 wait already. The duration is brought into 40..=8000 ms and rounded
+    /// The rate of the timestamps, Hz, for durations. 0 is taken for 8000.
+    pub fn set_clock(&mut self, clock: u32) {
+        self.clock = if clock == 0 { DEFAULT_CLOCK } else { clock };
+    }
+
+    /// Queues a digit; false when it is none, or 64 wait already. The duration is brought into 40..=60000 ms and rounded
     /// up to steps.
     pub fn press(&mut self, digit: char, duration_ms: u32) -> bool {
+        self.queue(digit, Some(in_steps(duration_ms)))
+    }
+
+    /// Queues a digit whose end is not known yet; [`Keypad::release`] tells it. False as in [`Keypad::press`].
+    pub fn hold(&mut self, digit: char) -> bool {
+        self.queue(digit, None)
+    }
+
+    fn queue(&mut self, digit: char, total_ms: Option<u32>) -> bool {
         let Some(event) = event_of(digit) else {
             return false;
         };
         if self.waiting.len() >= QUEUE_MAX {
             return false;
         }
-        let duration = duration_ms.clamp(40, 8000).next_multiple_of(STEP_MS);
-        self.waiting.push_back((event, duration));
+        self.waiting.push_back(Waiting { event, total_ms });
         true
+    }
+
+    /// The digit that is held (there is one at a time) lasts so long in all; what was sent of it already counts. It ends
+    /// with the next step at the earliest.
+    pub fn release(&mut self, duration_ms: u32) {
+        if let Some(waiting) = self.waiting.iter_mut().find(|w| w.total_ms.is_none()) {
+            waiting.total_ms = Some(in_steps(duration_ms));
+        } else if let State::Down { total_ms, .. } = &mut self.state
+            && total_ms.is_none()
+        {
+            *total_ms = Some(in_steps(duration_ms));
+        }
     }
 
     /// Is a digit, its gap or its successor still to be sent?
     #[inline]
     pub fn is_busy(&self) -> bool {
         !matches!(self.state, State::Idle) || !self.waiting.is_empty()
+    }
+
+    /// Units of so many milliseconds.
+    pub fn units(&self, ms: u32) -> u32 {
+        (u64::from(ms) * u64::from(self.clock) / 1000) as u32
     }
 
     /// The next step.
@@ -256,34 +445,53 @@ impl Keypad {
             return if repeats > 0 {
                 Key::Event {
                     payload: last,
-                    first: false,
+                    place: Place::Next,
                 }
             } else {
                 Key::Pause
             };
         }
-        let (event, elapsed_ms, total_ms) = match self.state {
+        let (event, elapsed_ms, total_ms, mut earlier) = match self.state {
             State::Down {
                 event,
                 elapsed_ms,
                 total_ms,
-            } => (event, elapsed_ms, total_ms),
+                earlier,
+            } => (event, elapsed_ms, total_ms, earlier),
             State::Idle | State::Up { .. } => {
                 self.state = State::Idle;
-                let Some((event, total_ms)) = self.waiting.pop_front() else {
+                let Some(next) = self.waiting.pop_front() else {
                     return Key::Idle;
                 };
-                (event, 0, total_ms)
+                (next.event, 0, next.total_ms, 0)
             }
         };
+        let segment_max = u32::from(u16::MAX);
+        let mut place = if elapsed_ms == 0 {
+            Place::First
+        } else {
+            Place::Next
+        };
+        // The step before filled its segment.
+        if self.units(elapsed_ms).saturating_sub(earlier) > segment_max {
+            earlier += segment_max;
+            place = Place::Segment;
+        }
         let elapsed = elapsed_ms + STEP_MS;
+        // Held keys end by themselves some day, should nobody release them.
+        let end = elapsed >= total_ms.unwrap_or(PRESS_MAX_MS);
+        let mut units = self.units(elapsed).saturating_sub(earlier);
+        if end && units > segment_max {
+            units -= segment_max;
+            place = Place::Segment;
+        }
         let payload = Payload {
             event,
-            end: elapsed >= total_ms,
+            end,
             volume: 10,
-            duration: (elapsed * UNITS_PER_MS).min(u32::from(u16::MAX)) as u16,
+            duration: units.min(segment_max) as u16,
         };
-        self.state = if payload.end {
+        self.state = if end {
             State::Up {
                 last: payload,
                 repeats: 2,
@@ -294,170 +502,12 @@ impl Keypad {
                 event,
                 elapsed_ms: elapsed,
                 total_ms,
+                earlier,
             }
         };
-        Key::Event {
-            payload,
-            first: elapsed_ms == 0,
-        }
+        Key::Event { payload, place }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn presses(listener: &mut Listener, now: Instant, timestamp: u32, p: Payload) -> Vec<Press> {
-        let mut all = Vec::new();
-        listener.packet(now, timestamp, p, |press| all.push(press));
-        all
-    }
-
-    fn event(event: u8, duration: u16, end: bool) -> Payload {
-        Payload {
-            event,
-            end,
-            volume: 10,
-            duration,
-        }
-    }
-
-    /// All packets of one digit with the offset of their step.
-    fn packets(keypad: &mut Keypad) -> Vec<(Payload, bool)> {
-        let mut all = Vec::new();
-        loop {
-            match keypad.step() {
-                Key::Event { payload, first } => all.push((payload, first)),
-                Key::Pause => {}
-                Key::Idle => return all,
-            }
-        }
-    }
-
-    #[test]
-    fn a_digit_is_sent_with_growing_duration_and_three_ends() {
-        let mut keypad = Keypad::default();
-        assert!(keypad.press('#', 90));
-        let sent = packets(&mut keypad);
-        let expected: Vec<(Payload, bool)> = [
-            (160, false, true),
-            (320, false, false),
-            (480, false, false),
-            (640, false, false),
-            (800, true, false),
-            (800, true, false),
-            (800, true, false),
-        ]
-        .map(|(duration, end, first)| (event(11, duration, end), first))
-        .to_vec();
-        assert_eq!(sent, expected);
-        assert!(!keypad.is_busy());
-        assert!(!keypad.press('x', 100));
-    }
-
-    #[test]
-    fn waiting_digits_follow_after_a_gap_and_only_so_many_wait() {
-        let mut keypad = Keypad::default();
-        for _ in 0..QUEUE_MAX {
-            assert!(keypad.press('5', 40));
-        }
-        assert!(!keypad.press('5', 40));
-        let firsts = packets(&mut keypad)
-            .iter()
-            .filter(|(_, first)| *first)
-            .count();
-        assert_eq!(firsts, QUEUE_MAX);
-    }
-
-    #[test]
-    fn a_press_is_told_once_whatever_is_repeated_or_reordered() {
-        let now = Instant::now();
-        let mut listener = Listener::default();
-        assert_eq!(
-            presses(&mut listener, now, 1000, event(5, 160, false)),
-            [Press::Begin('5')]
-        );
-        assert!(presses(&mut listener, now, 1000, event(5, 480, false)).is_empty());
-        assert!(presses(&mut listener, now, 1000, event(5, 320, false)).is_empty());
-        assert_eq!(
-            presses(&mut listener, now, 1000, event(5, 800, true)),
-            [Press::End('5', 100)]
-        );
-        assert!(presses(&mut listener, now, 1000, event(5, 800, true)).is_empty());
-        assert!(presses(&mut listener, now, 1000, event(5, 640, false)).is_empty());
-        assert_eq!(
-            presses(&mut listener, now, 3000, event(5, 160, false)),
-            [Press::Begin('5')]
-        );
-        assert!(presses(&mut listener, now, 1000, event(5, 800, true)).is_empty());
-    }
-
-    #[test]
-    fn lost_beginnings_and_ends_are_made_up_for() {
-        let now = Instant::now();
-        let mut listener = Listener::default();
-        assert_eq!(
-            presses(&mut listener, now, 10, event(1, 800, true)),
-            [Press::Begin('1'), Press::End('1', 100)]
-        );
-        presses(&mut listener, now, 2000, event(2, 400, false));
-        assert_eq!(
-            presses(&mut listener, now, 4000, event(3, 160, false)),
-            [Press::End('2', 50), Press::Begin('3')]
-        );
-        assert_eq!(listener.expire(now + Duration::from_millis(100)), None);
-        let later = now + Duration::from_millis(300);
-        assert_eq!(listener.expire(later), Some(Press::End('3', 20)));
-        assert_eq!(listener.expire(later), None);
-    }
-
-    #[test]
-    fn a_long_press_in_segments_is_one_press() {
-        let now = Instant::now();
-        let mut listener = Listener::default();
-        presses(&mut listener, now, 0, event(9, u16::MAX, false));
-        assert!(presses(&mut listener, now, 65535, event(9, 160, false)).is_empty());
-        assert_eq!(
-            presses(&mut listener, now, 65535, event(9, 8000, true)),
-            [Press::End('9', (65535 + 8000) / 8)]
-        );
-    }
-
-    #[test]
-    fn every_digit_has_an_event_and_back() {
-        for digit in "0123456789*#ABCD".chars() {
-            assert_eq!(event_of(digit).and_then(digit_of), Some(digit));
-        }
-        assert_eq!(event_of('d'), Some(15));
-        assert_eq!(digit_of(16), None);
-    }
-
-    proptest! {
-        #[test]
-        fn a_written_event_reads_the_same(event: u8, end: bool, volume in 0u8..64, duration: u16) {
-            let payload = Payload { event, end, volume, duration };
-            prop_assert_eq!(Payload::parse(&payload.bytes()), Some(payload));
-        }
-
-        #[test]
-        fn ends_and_begins_alternate_for_any_packets(
-            input in proptest::collection::vec((0u8..20, any::<bool>(), any::<u16>(), 0u32..2000), 0..200),
-        ) {
-            let now = Instant::now();
-            let mut listener = Listener::default();
-            let mut down = None;
-            for (event, end, duration, timestamp) in input {
-                let payload = Payload { event, end, volume: 0, duration };
-                let mut told = Vec::new();
-                listener.packet(now, timestamp, payload, |press| told.push(press));
-                for press in told {
-                    match press {
-                        Press::Begin(digit) => prop_assert_eq!(down.replace(digit), None),
-                        Press::End(digit, _) => prop_assert_eq!(down.take(), Some(digit)),
-                    }
-                }
-            }
-        }
-    }
-}
+mod tests;

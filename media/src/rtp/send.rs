@@ -4,7 +4,7 @@
 //! stream with one SSRC, sequence numbers without holes but for real losses, and timestamps that follow the clock.
 //! Within a source its own numbers are kept, shifted; at a change the shift is computed anew and the marker bit set.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Names a source of packets; the engine makes each unique.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -188,6 +188,22 @@ impl Sender {
         sent
     }
 
+    /// Numbers for the next segment of a long telephone-event (RFC 4733 §2.5.1.3), `behind` units after the beginning of the
+    /// one before. `samples` as in [`Sender::same_moment`].
+    pub fn next_segment(&mut self, now: Instant, behind: u32, samples: u32) -> Numbers {
+        let numbers = Numbers {
+            sequence: self.last.sequence.wrapping_add(1),
+            timestamp: self.last.timestamp.wrapping_add(behind),
+            marker: false,
+        };
+        let began = self.last_at;
+        let sent = self.sent(now, numbers, samples);
+        let rate = u64::from(self.clock_rate.max(1));
+        self.last_at =
+            began.map(|at| at + Duration::from_nanos(u64::from(behind) * 1_000_000_000 / rate));
+        sent
+    }
+
     /// The RTP timestamp of this moment, for sender reports; `None` before anything was sent.
     pub fn timestamp_at(&self, now: Instant) -> Option<u32> {
         self.last_at
@@ -222,7 +238,6 @@ impl Sender {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     const A: SourceKey = SourceKey(1);
     const B: SourceKey = SourceKey(2);

@@ -85,6 +85,7 @@ impl Exchange {
             receiving: true,
             symmetric,
             rtp_timeout_ms: 0,
+            ..Negotiated::default()
         };
         self.send(Command::Configure(LegId(leg), Box::new(negotiated)));
     }

@@ -1,8 +1,10 @@
 //! Digits, both ways.
 
 use super::*;
+use crate::codec::G711;
 use crate::dsp::Goertzel;
-use crate::rtp::dtmf::Payload;
+use crate::dsp::{DtmfDetector, dtmf_tone};
+use crate::rtp::dtmf::{Payload, Press};
 
 fn digits(events: &[Event]) -> Vec<(char, Option<u32>)> {
     events
@@ -80,7 +82,10 @@ fn a_press_is_told_once_and_relayed_under_the_payload_type_of_the_other_side() {
 #[test]
 fn a_digit_towards_a_leg_without_telephone_events_is_dropped_and_leaves_no_hole() {
     let (mut rig, a, _) = Rig::bridged();
-    rig.configure(B, |n| n.dtmf_send = None);
+    rig.configure(B, |n| {
+        n.dtmf_send = None;
+        n.dtmf_tones = false;
+    });
     let mut phone = Phone::new(7);
     let before = rig.receive(a, &phone.say(1)).unwrap().header();
     for packet in press(&mut phone, 1) {
@@ -181,7 +186,7 @@ fn a_digit_is_sent_as_a_tone_where_events_are_not_understood() {
     let mut samples = Vec::new();
     for packet in &sent {
         let mut frame = [0; 160];
-        crate::codec::G711::Ulaw.decode(packet.payload(), &mut frame);
+        G711::Ulaw.decode(packet.payload(), &mut frame);
         samples.extend(frame);
     }
     let amplitude = |hz, from: usize, to: usize| Goertzel::new(hz).amplitude(&samples[from..to]);
@@ -241,4 +246,186 @@ fn a_flood_of_digits_does_not_crowd_out_other_events() {
         rig.take_events().last(),
         Some(Event::Stats { .. })
     ));
+}
+
+/// A second of silence with the tone of a digit in its middle, in packets of 20 ms.
+fn tone_packets(phone: &mut Phone, digit: char) -> Vec<Vec<u8>> {
+    let mut samples = vec![0i16; 8000];
+    dtmf_tone(digit)
+        .expect("a digit")
+        .fill(&mut samples[2400..3360]);
+    samples
+        .chunks(160)
+        .map(|frame| {
+            let mut payload = [0; 160];
+            G711::Ulaw.encode(frame, &mut payload);
+            let packet = phone.packet(&payload);
+            phone.timestamp = phone.timestamp.wrapping_add(160);
+            packet
+        })
+        .collect()
+}
+
+fn events_sent(sent: &[Sent]) -> Vec<Payload> {
+    sent.iter()
+        .filter(|s| s.header().payload_type == 96)
+        .map(|s| Payload::parse(s.payload()).expect("an event"))
+        .collect()
+}
+
+#[test]
+fn a_tone_is_told_once_and_becomes_events_for_a_leg_that_takes_them() {
+    let (mut rig, a, b) = Rig::bridged();
+    rig.configure(A, |n| {
+        n.dtmf_receive = None;
+        n.dtmf_send = None;
+        n.detect_inband = true;
+    });
+    let mut phone = Phone::new(7);
+    for packet in tone_packets(&mut phone, '9') {
+        rig.receive(a, &packet);
+        rig.pass(20);
+    }
+    let told = digits(&rig.take_events());
+    let [('9', None), ('9', Some(length))] = told[..] else {
+        panic!("{told:?}");
+    };
+    assert!((110..=130).contains(&length), "{length}");
+    let events = events_sent(&rig.take_sent(b));
+    assert!(events.iter().all(|p| p.event == 9));
+    assert_eq!(events.iter().filter(|p| p.end).count(), 3);
+    let last = events.last().expect("sent").duration;
+    assert!((110 * 8..=160 * 8).contains(&last), "{last}");
+}
+
+#[test]
+fn a_tone_passes_unchanged_to_a_leg_that_wants_tones() {
+    let (mut rig, a, b) = Rig::bridged();
+    rig.configure(A, |n| n.detect_inband = true);
+    rig.configure(B, |n| n.dtmf_send = None);
+    let mut phone = Phone::new(7);
+    for packet in tone_packets(&mut phone, '9') {
+        assert!(rig.receive(a, &packet).is_some());
+        rig.pass(20);
+    }
+    assert_eq!(digits(&rig.take_events()).len(), 2);
+    assert!(rig.take_sent(b).is_empty(), "nothing is made anew");
+}
+
+#[test]
+fn a_tone_whose_sender_falls_silent_ends() {
+    let mut rig = Rig::new();
+    let a = rig.leg(A);
+    rig.configure(A, |n| n.detect_inband = true);
+    let mut phone = Phone::new(7);
+    for packet in tone_packets(&mut phone, '1').into_iter().take(18) {
+        rig.receive(a, &packet);
+        rig.pass(20);
+    }
+    rig.pass(300);
+    assert_eq!(digits(&rig.take_events()).len(), 2);
+}
+
+#[test]
+fn an_event_becomes_a_tone_for_a_leg_that_takes_no_events() {
+    let (mut rig, a, b) = Rig::bridged();
+    rig.configure(B, |n| n.dtmf_send = None);
+    let mut phone = Phone::new(7);
+    rig.receive(a, &phone.say(1));
+    for packet in press(&mut phone, 5) {
+        rig.pass(20);
+        assert!(rig.receive(a, &packet).is_none());
+    }
+    rig.pass(400);
+    let mut detector = DtmfDetector::default();
+    let mut heard = Vec::new();
+    let sent = rig.take_sent(b);
+    for packet in &sent {
+        let mut frame = [0; 160];
+        G711::Ulaw.decode(packet.payload(), &mut frame);
+        detector.feed(&frame, |press| heard.push(press));
+    }
+    assert!(
+        matches!(heard[..], [Press::Begin('5'), Press::End('5', 80..=130)]),
+        "{heard:?}"
+    );
+    assert_eq!(rig.stats(B).drops.dtmf_unwanted, 0);
+}
+
+#[test]
+fn an_event_keeps_its_duration_in_the_clock_of_the_other_leg() {
+    let (mut rig, a, b) = Rig::bridged();
+    rig.configure(B, |n| n.dtmf_clock = 48_000);
+    let mut phone = Phone::new(7);
+    for packet in press(&mut phone, 5) {
+        rig.receive(a, &packet);
+        rig.pass(20);
+    }
+    rig.pass(200);
+    let events = events_sent(&rig.take_sent(b));
+    assert_eq!(events.iter().filter(|p| p.end).count(), 3);
+    assert_eq!(events.last().map(|p| p.duration), Some(4800));
+    assert_eq!(digits(&rig.take_events()), [('5', None), ('5', Some(100))]);
+    let mut bob = Phone::new(8);
+    rig.receive(b, &bob.say(1));
+    bob.payload_type = 101;
+    for (duration, end) in [(960, false), (1920, false), (3840, true)] {
+        let payload = Payload {
+            event: 3,
+            end,
+            volume: 10,
+            duration,
+        };
+        rig.receive(b, &bob.packet(&payload.bytes()));
+        rig.pass(20);
+    }
+    rig.pass(300);
+    assert_eq!(digits(&rig.take_events()), [('3', None), ('3', Some(80))]);
+    assert_eq!(
+        events_sent(&rig.take_sent(a)).last().map(|p| p.duration),
+        Some(640)
+    );
+}
+
+#[test]
+fn a_key_that_is_down_when_its_leg_goes_is_let_go_everywhere() {
+    let (mut rig, a, b) = Rig::bridged();
+    rig.configure(B, |n| n.dtmf_clock = 48_000);
+    let mut phone = Phone::new(7);
+    rig.receive(a, &press(&mut phone, 5)[1]);
+    rig.pass(100);
+    rig.command(Command::Close(A));
+    rig.pass(400);
+    assert_eq!(digits(&rig.take_events()), [('5', None), ('5', Some(40))]);
+    let events = events_sent(&rig.take_sent(b));
+    assert_eq!(events.iter().filter(|p| p.end).count(), 3);
+    assert!(
+        !rig.engine.legs[b.0 as usize]
+            .as_ref()
+            .expect("open")
+            .keypad
+            .is_busy()
+    );
+}
+
+#[test]
+fn a_changed_source_hides_no_digit() {
+    let mut rig = Rig::new();
+    let a = rig.leg(A);
+    for (ssrc, event) in [(7, 1), (8, 2), (9, 3)] {
+        let mut phone = Phone::new(ssrc);
+        // Each source's timestamps are behind those of the one before.
+        phone.timestamp = 1_000_000 / ssrc;
+        for packet in press(&mut phone, event) {
+            rig.receive(a, &packet);
+            rig.pass(20);
+        }
+        rig.pass(100);
+    }
+    let begun: Vec<char> = digits(&rig.take_events())
+        .iter()
+        .filter(|(_, length)| length.is_none())
+        .map(|(digit, _)| *digit)
+        .collect();
+    assert_eq!(begun, ['1', '2', '3']);
 }

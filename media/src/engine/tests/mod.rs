@@ -147,6 +147,7 @@ impl Rig {
             receiving: true,
             symmetric: true,
             rtp_timeout_ms: 0,
+            ..Negotiated::default()
         };
         change(&mut negotiated);
         self.command(Command::Configure(leg, Box::new(negotiated)));
