@@ -91,6 +91,16 @@ counters! {
     drop_replaced,
     /// Packets dropped: telephone-events to a leg without them.
     drop_dtmf_unwanted,
+    /// Packets dropped: on a secured leg, the authentication tag is wrong or missing.
+    drop_srtp_auth,
+    /// Packets dropped: on a secured leg, repeated or older than the replay window.
+    drop_srtp_replay,
+    /// Packets dropped: on a secured leg, too short to be protected.
+    drop_srtp_unprotected,
+    /// Packets dropped: their SRTP master key is used up.
+    drop_srtp_expired,
+    /// Packets that could not be protected: their number was sent already, or there was no room.
+    drop_srtp_not_sent,
     /// Packets dropped: the leg they were for speaks another codec, and nothing translates.
     drop_transcode,
     /// Packets for a leg that is closed or closing.

@@ -28,6 +28,16 @@ pub struct Drops {
     pub replaced: u64,
     /// Telephone-events towards a leg that did not negotiate them.
     pub dtmf_unwanted: u64,
+    /// On a secured leg: the authentication tag is wrong, or there is none.
+    pub srtp_auth: u64,
+    /// On a secured leg: came again, or is older than the replay window (128 packets).
+    pub srtp_replay: u64,
+    /// On a secured leg: too short to be protected.
+    pub srtp_unprotected: u64,
+    /// The master key has protected as many packets as it may.
+    pub srtp_expired: u64,
+    /// To a secured leg: a number that was sent already, or no room for the tag.
+    pub srtp_not_sent: u64,
     /// For a leg that speaks another codec, and nothing translates.
     pub transcode: u64,
 }

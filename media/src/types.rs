@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::codec::Codec;
 use crate::engine::Recorder;
+use crate::rtp::srtp::SrtpKeys;
 use crate::sound::Sound;
 use crate::stats::LegStats;
 
@@ -60,6 +61,9 @@ pub struct Negotiated {
     /// True: send to and accept only the source of the first valid packet, wherever it comes from (as behind NAT).
     /// False: accept only the address of `remote_rtp`, send only to `remote_rtp`.
     pub symmetric: bool,
+    /// Protection of RTP and RTCP (RFC 3711); `None`: plain. Keys that are the same as before leave their streams as they
+    /// are, new ones take over at once, with a short time in which the old key still opens what was on the way.
+    pub srtp: Option<SrtpKeys>,
     /// After so many milliseconds without received RTP: [`Event::RtpTimeout`], once. 0: never.
     pub rtp_timeout_ms: u32,
     /// RTCP goes through the ports of RTP (RFC 5761).
@@ -89,6 +93,7 @@ impl Default for Negotiated {
             receiving: true,
             symmetric: false,
             rtp_timeout_ms: 0,
+            srtp: None,
             rtcp_mux: false,
             rtcp_xr: false,
         }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use strowger_media::engine::{Clock, Engine, Limits, Slot};
 use strowger_media::rtp::packet::Header;
+use strowger_media::rtp::srtp::{Inbound, MasterKey, OVERHEAD_MAX, Outbound, SrtpKeys, Suite};
 use strowger_media::{
     Codec, Command, Counters, FileFormat, Format, LegId, LegStart, Negotiated, Order, PlayId,
     RecorderId, RecorderSetup, Repeat, Reply, Sound, TapMode,
@@ -54,11 +55,20 @@ fn allocations(work: impl FnOnce()) -> u64 {
     ALLOCATIONS.with(Cell::get) - before
 }
 
+const PCMU: Format = Format {
+    payload_type: 0,
+    codec: Codec::Pcmu,
+};
+
 fn remote(leg: u64) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, leg as u8], 4000))
 }
 
 fn configure(leg: u64, send: Format) -> Command {
+    configure_secured(leg, send, None)
+}
+
+fn configure_secured(leg: u64, send: Format, srtp: Option<SrtpKeys>) -> Command {
     Command::Configure(
         LegId(leg),
         Box::new(Negotiated {
@@ -75,6 +85,7 @@ fn configure(leg: u64, send: Format) -> Command {
             sending: true,
             receiving: true,
             symmetric: true,
+            srtp,
             rtp_timeout_ms: 30_000,
             ..Negotiated::default()
         }),
@@ -204,4 +215,54 @@ fn prompts_and_recordings_in_progress_do_not_allocate() {
     assert!(blocks >= 3 * 38, "{blocks}");
     assert!(sent > 1900, "{sent}");
     assert_eq!(count, 0);
+}
+
+#[test]
+fn relaying_between_secured_legs_does_not_allocate() {
+    let (mut engine, start, a, b) = rig();
+    let key = |suite: Suite, fill| {
+        let bytes = vec![fill; suite.key_len() + suite.salt_len()];
+        MasterKey::new(suite, &bytes).expect("the suite's length")
+    };
+    let suites = [Suite::AesCm128Sha1Tag80, Suite::AeadAes256Gcm];
+    let mut remotes = Vec::new();
+    for (leg, suite) in (1..).zip(suites) {
+        let srtp = SrtpKeys {
+            send: key(suite, 1),
+            receive: key(suite, 2),
+        };
+        remotes.push((Outbound::new(key(suite, 2)), Inbound::new(key(suite, 1))));
+        let command = configure_secured(leg, PCMU, Some(srtp));
+        engine.command(start, command, &mut |_, _| ());
+    }
+    let (mut relayed, mut reports) = (0u32, 0u32);
+    let count = allocations(|| {
+        for n in 0..20_000u32 {
+            let now = start + Duration::from_millis(u64::from(n) * 10);
+            let (from, to) = if n % 2 == 0 { (0, 1) } else { (1, 0) };
+            let mut buffer = [0u8; 172 + OVERHEAD_MAX];
+            let plain = buffer.first_chunk_mut::<172>().expect("room");
+            write(plain, n / 2, 7, 0);
+            let length = remotes[from]
+                .0
+                .protect(&mut buffer, 172)
+                .expect("protected");
+            // Some are forged.
+            buffer[100] ^= u8::from(n % 1000 == 0);
+            let source = Some(remote(from as u64 + 1));
+            let slot = [a, b][from];
+            let Some(forward) = engine.rtp_in_buffer(now, slot, source, &mut buffer, length) else {
+                continue;
+            };
+            let at = usize::from(forward.start);
+            let packet = &mut buffer[at..at + usize::from(forward.len)];
+            assert_eq!(remotes[to].1.unprotect(packet), Ok(172));
+            relayed += 1;
+            engine.tick(now, &mut |_, _| reports += 1);
+            while engine.poll_event().is_some() {}
+            while engine.poll_effect().is_some() {}
+        }
+    });
+    assert_eq!((relayed, count), (19_980, 0));
+    assert!(reports >= 60, "{reports}");
 }

@@ -218,6 +218,7 @@ impl MediaSession {
             sending: agreed.direction.sends(),
             receiving: agreed.direction.receives(),
             symmetric: self.symmetric,
+            srtp: None,
             rtp_timeout_ms: if !self.up {
                 0
             } else if agreed.on_hold {

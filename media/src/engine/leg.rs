@@ -9,6 +9,7 @@ use crate::dsp::Dual;
 use crate::rtp::dtmf::{DEFAULT_CLOCK, Keypad, Listener};
 use crate::rtp::receive::Receiver;
 use crate::rtp::send::{Sender, SourceKey};
+use crate::rtp::srtp;
 use crate::sound::SAMPLE_RATE;
 use crate::stats::{Drops, LegStats};
 use crate::types::{Format, LegId, LegStart, Negotiated};
@@ -57,6 +58,11 @@ pub(super) enum Drop {
     Replaced,
     DtmfUnwanted,
     Transcode,
+    SrtpAuth,
+    SrtpReplay,
+    SrtpUnprotected,
+    SrtpExpired,
+    SrtpNotSent,
 }
 
 /// What was negotiated.
@@ -91,6 +97,8 @@ pub(super) struct Leg {
     pub(super) receiver: Receiver,
     pub(super) key: SourceKey,
     pub(super) sender: Sender,
+    /// Protection of both directions; `None`: the leg has never been secured.
+    pub(super) srtp: Option<Box<srtp::Session>>,
     pub(super) target: Target,
     /// Legs that relay to this one.
     pub(super) inbound: Vec<Slot>,
@@ -140,6 +148,7 @@ impl Leg {
             receiver: Receiver::new(now),
             key,
             sender: Sender::new(start.ssrc, start.sequence, start.timestamp, SAMPLE_RATE),
+            srtp: None,
             target: Target::Silence,
             inbound: Vec::new(),
             mute_receive: false,
@@ -211,6 +220,7 @@ impl Leg {
             timeout: (negotiated.rtp_timeout_ms > 0)
                 .then(|| Duration::from_millis(u64::from(negotiated.rtp_timeout_ms))),
         });
+        self.set_keys(now, negotiated.srtp);
         self.heard = now;
         self.timed_out = false;
         if !moved {
@@ -310,6 +320,14 @@ impl Leg {
             Drop::NotSending => (&mut self.drops.not_sending, &counters.drop_not_sending),
             Drop::Replaced => (&mut self.drops.replaced, &counters.drop_replaced),
             Drop::DtmfUnwanted => (&mut self.drops.dtmf_unwanted, &counters.drop_dtmf_unwanted),
+            Drop::SrtpAuth => (&mut self.drops.srtp_auth, &counters.drop_srtp_auth),
+            Drop::SrtpReplay => (&mut self.drops.srtp_replay, &counters.drop_srtp_replay),
+            Drop::SrtpUnprotected => (
+                &mut self.drops.srtp_unprotected,
+                &counters.drop_srtp_unprotected,
+            ),
+            Drop::SrtpExpired => (&mut self.drops.srtp_expired, &counters.drop_srtp_expired),
+            Drop::SrtpNotSent => (&mut self.drops.srtp_not_sent, &counters.drop_srtp_not_sent),
             Drop::Transcode => (&mut self.drops.transcode, &counters.drop_transcode),
         };
         *own += 1;

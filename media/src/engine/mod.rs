@@ -18,6 +18,7 @@ mod control;
 mod digits;
 mod leg;
 mod player;
+mod protection;
 mod recorder;
 mod relay;
 mod report;

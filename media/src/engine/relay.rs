@@ -47,8 +47,8 @@ pub(super) struct Accepted {
 }
 
 impl Engine {
-    /// Takes a datagram that came to the RTP socket of a leg. `source` is `None` when the socket is connected, so that
-    /// the kernel checks it. The packet is rewritten in place; the answer says what to send of it, if anything.
+    /// [`Engine::rtp_in_buffer`] for a packet without room behind it: it cannot be relayed to a secured leg that adds
+    /// more than was taken off.
     #[inline]
     pub fn rtp(
         &mut self,
@@ -57,6 +57,23 @@ impl Engine {
         source: Option<SocketAddr>,
         packet: &mut [u8],
     ) -> Option<Forward> {
+        let length = packet.len();
+        self.rtp_in_buffer(now, slot, source, packet, length)
+    }
+
+    /// Takes a datagram that came to the RTP socket of a leg, `buffer[..length]`. `source` is `None` when the socket is
+    /// connected, so that the kernel checks it. The packet is rewritten in place; the answer says what to send of it, if
+    /// anything. Behind it should be room for what protection adds ([`crate::rtp::srtp::OVERHEAD_MAX`] bytes suffice).
+    #[inline]
+    pub fn rtp_in_buffer(
+        &mut self,
+        now: Instant,
+        slot: Slot,
+        source: Option<SocketAddr>,
+        buffer: &mut [u8],
+        length: usize,
+    ) -> Option<Forward> {
+        let packet = buffer.get_mut(..length)?;
         if packet::is_rtcp(packet) {
             self.rtcp(now, slot, source, packet);
             return None;
@@ -83,9 +100,9 @@ impl Engine {
             }
         };
         if accepted.what == What::Dtmf || from.listener.is_down() {
-            return self.digit_packet(now, slot, &accepted, packet);
+            return self.digit_packet(now, slot, &accepted, buffer);
         }
-        self.forward(now, slot, &accepted, packet)
+        self.forward(now, slot, &accepted, buffer)
     }
 
     /// Sends a packet on to where its leg's packets go.
@@ -137,6 +154,11 @@ impl Leg {
         packet: &mut [u8],
     ) -> Result<Accepted, Drop> {
         let now = context.now;
+        let length = match self.srtp {
+            None => packet.len(),
+            Some(_) => self.unprotect(now, source, packet)?,
+        };
+        let packet = packet.get_mut(..length).ok_or(Drop::Invalid)?;
         let header = Header::parse(packet).map_err(|_| Drop::Invalid)?;
         let config = self.config.as_ref().ok_or(Drop::Unconfigured)?;
         if !self.admits(now, config, source) {
@@ -345,11 +367,13 @@ impl Leg {
         let start = rewritten
             .write_before_payload(packet)
             .ok_or(Drop::Invalid)?;
+        let packet = packet.get_mut(start..).ok_or(Drop::Invalid)?;
+        let length = self.protect(packet, HEADER_LEN + range.len())?;
         Ok(Forward {
             slot: self.slot,
             dest,
             start: start as u16,
-            len: (HEADER_LEN + range.len()) as u16,
+            len: length as u16,
         })
     }
 

@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::leg::{Drop, Leg};
+use super::protection::PlainControl;
 use super::{Clock, Engine, Out, Slot, Transmit, leg_mut};
 use crate::counters::Counters;
 use crate::rtp::rtcp::{self, Block, PACKET_MAX, Part, Report, SenderInfo};
+use crate::rtp::srtp::CONTROL_OVERHEAD_MAX;
 
 /// Between two reports of a leg.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -71,6 +73,17 @@ impl Engine {
             return;
         }
         let clock = self.clock;
+        let mut plain = PlainControl::new();
+        let packet = match leg.srtp.as_deref_mut() {
+            None => packet,
+            Some(srtp) => match plain.of(now, srtp, packet) {
+                Ok(plain) => plain,
+                Err(why) => {
+                    leg.drop_packet(&self.counters, why);
+                    return;
+                }
+            },
+        };
         let read = rtcp::parse(packet, |part| leg.control_part(now, clock, &part));
         if read.is_err() {
             self.counters.rtcp_invalid.add(1);
@@ -178,8 +191,11 @@ impl Leg {
             cname: &self.reports.cname,
             goodbye,
         };
-        let mut packet = [0; PACKET_MAX];
-        if let Some(length) = rtcp::build(&report, &mut packet) {
+        let mut packet = [0; PACKET_MAX + CONTROL_OVERHEAD_MAX];
+        let length = rtcp::build(&report, &mut packet);
+        if let Some(length) =
+            length.and_then(|end| self.protect_control(counters, &mut packet, end))
+        {
             self.reports.sent += 1;
             counters.rtcp_out.add(1);
             let transmit = Transmit {

@@ -13,6 +13,7 @@ use crate::counters::Counters;
 use crate::recording::Order;
 use crate::rtp::packet::{HEADER_LEN, Header};
 use crate::rtp::send::{Numbers, SourceKey};
+use crate::rtp::srtp::OVERHEAD_MAX;
 use crate::types::Event;
 
 /// Samples of a turn.
@@ -196,13 +197,19 @@ impl Leg {
             ssrc: self.sender.ssrc(),
             payload: HEADER_LEN..HEADER_LEN + payload.len(),
         };
-        let mut packet = [0; HEADER_LEN + PTIME_MAX];
-        let Some(packet) = packet.get_mut(..header.payload.end) else {
+        let mut packet = [0; HEADER_LEN + PTIME_MAX + OVERHEAD_MAX];
+        let end = header.payload.end;
+        let Some(plain) = packet.get_mut(..end) else {
             return;
         };
-        let (head, body) = packet.split_at_mut(HEADER_LEN);
+        let (head, body) = plain.split_at_mut(HEADER_LEN);
         head.copy_from_slice(&header.bytes());
         body.copy_from_slice(payload);
+        let protected = self.protect(&mut packet, end);
+        let packet = match protected {
+            Ok(end) => packet.get(..end).unwrap_or_default(),
+            Err(why) => return self.drop_packet(context.counters, why),
+        };
         self.sender.count(payload.len());
         context.counters.generated.add(1);
         context.counters.packets_out.add(1);

@@ -64,6 +64,12 @@ impl Sender {
         }
     }
 
+    /// From now on another stream: receivers take its numbers as new ones.
+    pub fn renew(&mut self) {
+        // Any other value will do; an odd step visits them all.
+        self.ssrc = self.ssrc.wrapping_add(0x9E37_79B9);
+    }
+
     /// SSRC of the stream.
     pub fn ssrc(&self) -> u32 {
         self.ssrc

@@ -8,6 +8,7 @@ use super::address::{self, NAME_LEN, RawName};
 use super::buffers::BufferRing;
 use super::memory::{Mapping, Pages};
 use super::ring::{Ring, Wait};
+use crate::rtp::srtp::OVERHEAD_MAX;
 use io_uring::squeue::Flags;
 use io_uring::types::{CancelBuilder, Fd, Fixed};
 use io_uring::{cqueue, opcode, squeue};
@@ -21,6 +22,8 @@ const GROUP: u16 = 0;
 const BUFFER_LEN: u32 = 1536;
 /// `struct io_uring_recvmsg_out`: four 32-bit words before name and payload.
 const PREFIX_LEN: usize = 16;
+/// Behind the largest datagram of an Ethernet there is room for the tag of SRTP.
+const _: () = assert!(BUFFER_LEN as usize >= PREFIX_LEN + NAME_LEN + 1472 + OVERHEAD_MAX);
 /// Generated packets that wait for one submit.
 const ARENA_SLOTS: usize = 1024;
 /// Room for one generated packet, in bytes.
@@ -286,10 +289,12 @@ impl PacketRing {
         })
     }
 
-    /// The bytes of a datagram.
-    pub(crate) fn bytes_mut(&mut self, datagram: &Datagram) -> &mut [u8] {
+    /// The bytes of a datagram and of its buffer behind it: 20 at least behind what crosses an Ethernet (1472 bytes), enough
+    /// for the tag of SRTP.
+    pub(crate) fn bytes_and_room_mut(&mut self, datagram: &Datagram) -> &mut [u8] {
+        let length = self.buffers.buffer_len();
         self.buffers
-            .bytes_mut(datagram.buffer, datagram.start + datagram.len)
+            .bytes_mut(datagram.buffer, length)
             .get_mut(datagram.start..)
             .unwrap_or_default()
     }

@@ -258,16 +258,20 @@ impl Carrier {
             self.ring.give_back(buffer);
             return;
         };
-        let bytes = self.ring.bytes_mut(&datagram);
+        let bytes = self.ring.bytes_and_room_mut(&datagram);
         if rtcp {
-            self.engine
-                .rtcp(self.now, Slot(slot), datagram.source, bytes);
+            self.engine.rtcp(
+                self.now,
+                Slot(slot),
+                datagram.source,
+                bytes.get(..datagram.len).unwrap_or_default(),
+            );
             self.ring.give_back(buffer);
             return;
         }
-        let forward = self
-            .engine
-            .rtp(self.now, Slot(slot), datagram.source, bytes);
+        let forward =
+            self.engine
+                .rtp_in_buffer(self.now, Slot(slot), datagram.source, bytes, datagram.len);
         let Some(forward) = forward else {
             self.ring.give_back(buffer);
             return;

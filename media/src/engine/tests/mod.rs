@@ -7,6 +7,7 @@ mod play;
 mod record;
 mod relay;
 mod reports;
+mod secured;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use super::*;
 use crate::codec::Codec;
 use crate::recording::{FileSetup, RecorderSetup};
 use crate::rtp::packet::Header;
+use crate::rtp::srtp::OVERHEAD_MAX;
 use crate::sound::Sound;
 use crate::types::{Command, Format, LegStart, Negotiated, PlayId, Repeat, Route};
 use crate::{FileFormat, LegStats, TapMode};
@@ -207,7 +209,10 @@ impl Rig {
         packet: &[u8],
     ) -> Option<Sent> {
         let mut buffer = packet.to_vec();
-        let forward = self.engine.rtp(self.now, slot, source, &mut buffer);
+        buffer.resize(packet.len() + OVERHEAD_MAX, 0xEE);
+        let forward = self
+            .engine
+            .rtp_in_buffer(self.now, slot, source, &mut buffer, packet.len());
         self.drain();
         forward.map(|f| Sent {
             at: self.now - self.start,
