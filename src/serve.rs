@@ -115,8 +115,11 @@ pub(crate) fn serve(config: Config, runtime: &Runtime) -> anyhow::Result<ExitCod
     let _ = writeln!(std::io::stdout(), "{}", demo::banner(&config, &paths.data));
     let ended_in_time = runtime.block_on(wait_for_end(&shared, &config));
     sources.ready.store(false, Ordering::Relaxed);
+    for shard in &shards {
+        shard.ask_to_stop();
+    }
     for shard in shards {
-        shard.stop();
+        shard.join();
     }
     drop(media);
     drop(writer_handle);

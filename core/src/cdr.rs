@@ -162,6 +162,8 @@ impl CallRecords {
             });
             if index == 0 {
                 self.open[0].destination = destination;
+                // What became of an earlier Dial says nothing about this one.
+                self.open[0].disposition = None;
             } else {
                 let sequence = self.sequence();
                 self.open.push(Record {

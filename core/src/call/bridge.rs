@@ -49,10 +49,9 @@ impl Channel {
         if let Err(interrupt) = self.check() {
             return self.early_end(interrupt);
         }
-        if peer.is_over() {
-            return BridgeEnd::CalleeHungUp;
-        }
-        let (Some(caller), Some(callee)) = (self.leg(), peer.leg()) else {
+        let (Some(caller), Some(callee)) = (self.leg(), peer.leg().filter(|_| !peer.is_over()))
+        else {
+            self.close_records();
             return BridgeEnd::CalleeHungUp;
         };
         peer.watched_by(Some(self));
@@ -78,11 +77,16 @@ impl Channel {
             peer.media(|leg| Command::Route(leg, Route::Silence));
         }
         peer.watched_by(None);
+        self.close_records();
+        end
+    }
+
+    /// The Dial that led to this bridge is over.
+    fn close_records(&self) {
         let party = self.party_a();
         self.data_mut()
             .cdr
             .dial_end(std::time::SystemTime::now(), &party);
-        end
     }
 
     fn early_end(&self, interrupt: Interrupt) -> BridgeEnd {

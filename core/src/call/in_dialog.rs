@@ -97,6 +97,9 @@ impl Channel {
             }
             Some(session.dialog.as_mut()?.receive_request(request))
         });
+        if self.is_over() && checked.is_some() && request.method() == Some(Method::Bye) {
+            return self.bye_of_the_unacknowledged(id, request);
+        }
         let Some(checked) = checked.filter(|_| !self.is_over()) else {
             return self.answer_request(id, gone(481));
         };
@@ -152,6 +155,25 @@ impl Channel {
                 self.answer_request(id, response);
             }
         }
+    }
+
+    /// The other side hangs up a call that we ended, while our BYE still waits for the ACK of our 2xx: both are at rest
+    /// then (RFC 3261 §15.1.2), and ours is not needed any more.
+    fn bye_of_the_unacknowledged(&self, id: ServerId, request: &Message) {
+        let key = {
+            let mut guard = self.session();
+            let session = guard.as_mut();
+            session.and_then(|session| {
+                session.accepted = None;
+                session.bye_after_ack = false;
+                session.key.clone()
+            })
+        };
+        self.answer_request(id, Builder::response_to(request, 200, "OK").finish());
+        if let Some(key) = key {
+            self.shard().unmap_dialog(&key);
+        }
+        self.touch();
     }
 
     /// Our side of a new description: the answer to `offer`, or an offer of ours. On failure the status and Warning.

@@ -286,6 +286,10 @@ fn caller_of(endpoint: &Endpoint, request: &Message, from: &NameAddr) -> Party {
 
 /// `rewrite_contact`: requests in the dialog go to where the INVITE came from.
 pub(crate) fn rewrite_target(dialog: &mut Dialog, flow: &Flow) {
+    // Behind proxies that stay in the path the source is the proxy, and the contact is reached through it.
+    if !dialog.route_set().is_empty() {
+        return;
+    }
     let mut target = dialog.remote_target().clone();
     target.host = flow.remote.ip().into();
     target.port = Some(flow.remote.port());

@@ -176,7 +176,8 @@ impl MediaSession {
 
     /// The call is answered: from now on missing RTP counts.
     pub(crate) fn set_up(&mut self, shard: &Shard) {
-        if std::mem::replace(&mut self.up, true) || self.rtp_timeout_ms == 0 {
+        let watched = self.rtp_timeout_ms > 0 || self.rtp_timeout_hold_ms > 0;
+        if std::mem::replace(&mut self.up, true) || !watched {
             return;
         }
         if let Some(agreed) = &self.agreed {

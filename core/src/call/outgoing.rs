@@ -147,7 +147,13 @@ impl Channel {
             }
             Ok((invite, flow)) => {
                 match shard.request(invite, flow, ClientUser::Invite(self.id())) {
-                    Some(client) => self.with_outgoing(|outgoing| outgoing.client = Some(client)),
+                    Some(client) => {
+                        self.with_outgoing(|outgoing| outgoing.client = Some(client));
+                        // Sending may have failed already, with its end told before we knew its id.
+                        if !shard.is_client_open(client) {
+                            self.fail(Cause::NORMAL_CIRCUIT_CONGESTION, Some(503));
+                        }
+                    }
                     None => self.fail(Cause::NORMAL_CIRCUIT_CONGESTION, Some(503)),
                 }
             }

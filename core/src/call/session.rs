@@ -101,9 +101,13 @@ impl Session {
         let Some(remote) = hop.socket_addr(transport) else {
             return;
         };
-        if (transport, remote) != (self.flow.transport, self.flow.remote)
-            && let Some(flow) = shard.flow_to(transport, remote)
-        {
+        if (transport, remote) == (self.flow.transport, self.flow.remote) {
+            return;
+        }
+        if transport == self.flow.transport && remote.is_ipv4() == self.flow.remote.is_ipv4() {
+            // From the address the other side knows us by.
+            self.flow.remote = remote;
+        } else if let Some(flow) = shard.flow_to(transport, remote) {
             self.flow = flow;
         }
     }

@@ -1,5 +1,6 @@
 //! From bytes to whoever they concern: the owner shard, the transaction layer, the channel of a dialog.
 
+use std::cell::Cell;
 use std::hash::Hasher;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -14,6 +15,15 @@ use strowger_sip::{Flow, Message, Method};
 use super::inbox::ShardMessage;
 use super::{ClientUser, DialogKey, Shard};
 use crate::channel::{Cause, Channel, RecorderResult};
+
+/// The mark that a pump runs; taken away however that ends.
+struct Pumping<'a>(&'a Cell<bool>);
+
+impl Drop for Pumping<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
 
 impl Shard {
     /// Takes a whole message from a transport: ours is worked on, another shard's goes to its inbox.
@@ -66,6 +76,7 @@ impl Shard {
         if self.pumping.replace(true) {
             return;
         }
+        let mark = Pumping(&self.pumping);
         loop {
             let transmit = self.layer.borrow_mut().poll_transmit();
             if let Some(transmit) = transmit {
@@ -83,7 +94,7 @@ impl Shard {
                 .borrow_mut()
                 .transport_failed(Instant::now(), &flow);
         }
-        self.pumping.set(false);
+        drop(mark);
         self.rearm_timer();
         if !self.batching.get() {
             self.flush();
@@ -142,7 +153,13 @@ impl Shard {
                         channel.on_invite_response(id, &message, flow)
                     }
                     (Some(ClientUser::Qualify), _) => self.qualify_response(id, &message, flow),
-                    (Some(ClientUser::InDialog), _) => self.answer_in_dialog(id, &message, flow),
+                    (Some(ClientUser::InDialog), _) => {
+                        if message.status().is_some_and(|status| status >= 200) {
+                            // Nothing more is waited for, though the transaction stays for repetitions.
+                            self.clients.borrow_mut().remove(&id);
+                        }
+                        self.answer_in_dialog(id, &message, flow);
+                    }
                     _ => {}
                 }
             }
@@ -190,8 +207,6 @@ impl Shard {
     pub(super) fn guarded(self: &Rc<Self>, what: &str, work: impl FnOnce(&Rc<Self>)) {
         if catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
             self.counters.calls_failed_panic.add(1);
-            // A fault within the pump leaves its mark set.
-            self.pumping.set(false);
             tracing::error!(what, "fault in the exchange; the shard goes on");
         }
     }

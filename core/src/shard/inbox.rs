@@ -19,7 +19,7 @@ pub enum ShardMessage {
     /// A SIP message of a call this shard owns, received by another.
     Sip { flow: Flow, bytes: Bytes },
     /// Bytes for a connection this shard accepted or opened.
-    Stream { connection: u64, bytes: Bytes },
+    Stream { flow: Flow, bytes: Bytes },
     /// A connection that other shards may be using is gone.
     StreamClosed { flow: Flow },
     /// A request of the control plane.

@@ -27,7 +27,8 @@ use crate::channel::{Channel, ChannelId, RecorderResult};
 use crate::counters::ShardCounters;
 use crate::dialplan::Dialplan;
 use crate::shared::Shared;
-use crate::transport::{tcp, udp::Udp};
+use crate::transport::tcp::{self, Queued};
+use crate::transport::udp::Udp;
 use inbox::{Inbox, ShardMessage};
 
 pub(crate) use dispatch::ALLOW;
@@ -220,10 +221,17 @@ impl Shard {
 
     /// Requests of calls (not probes) that have no final response yet.
     fn has_open_requests(&self) -> bool {
-        self.clients
-            .borrow()
-            .values()
-            .any(|user| matches!(user, ClientUser::InDialog))
+        let waits = |channel: Channel| {
+            let session = channel.session();
+            let outgoing = session.as_ref().and_then(|s| s.outgoing.as_ref());
+            outgoing.is_some_and(|outgoing| !outgoing.settled)
+        };
+        self.clients.borrow().values().any(|user| match user {
+            ClientUser::InDialog => true,
+            // A transaction stays for repeated 2xx long after its answer (RFC 6026): nobody waits for those here.
+            ClientUser::Invite(id) => self.channel(*id).is_some_and(waits),
+            ClientUser::Qualify => false,
+        })
     }
 
     pub(crate) fn is_client_open(&self, id: ClientId) -> bool {
@@ -357,7 +365,10 @@ impl Shard {
         if let Some(id) = self.request(message, flow, ClientUser::InDialog)
             && let Some(copy) = copy
         {
-            self.challengeable.borrow_mut().insert(id, (copy, auths));
+            // Sending may have failed already, with its end told before we knew its id.
+            if self.is_client_open(id) {
+                self.challengeable.borrow_mut().insert(id, (copy, auths));
+            }
         }
     }
 
@@ -427,41 +438,56 @@ impl Shard {
     }
 
     fn transport_failed(self: &Rc<Self>, flow: Flow) {
-        self.layer
-            .borrow_mut()
-            .transport_failed(Instant::now(), &flow);
-        self.pump();
+        self.guarded("broken connection", |shard| {
+            shard
+                .layer
+                .borrow_mut()
+                .transport_failed(Instant::now(), &flow);
+            shard.pump();
+        });
     }
 
     fn transmit(&self, flow: Flow, bytes: &Bytes) {
         self.counters.sip_sent.add(1);
-        let sent = match flow.transport {
-            Transport::Udp => self
-                .udp
-                .borrow_mut()
-                .as_mut()
-                .is_some_and(|udp| udp.send(flow.local, flow.remote, bytes).is_ok()),
+        let queued = match flow.transport {
+            Transport::Udp => {
+                let mut udp = self.udp.borrow_mut();
+                match udp
+                    .as_mut()
+                    .map(|udp| udp.send(flow.local, flow.remote, bytes))
+                {
+                    Some(Ok(_)) => Queued::Sent,
+                    _ => Queued::Full,
+                }
+            }
             Transport::Tcp | Transport::Tls => {
                 let owner = tcp::owner(flow.connection);
                 if owner == self.index {
                     self.connections.send(flow.connection, bytes.clone())
                 } else {
-                    self.shared.inboxes().get(owner).is_some_and(|inbox| {
-                        inbox
-                            .send(ShardMessage::Stream {
-                                connection: flow.connection,
-                                bytes: bytes.clone(),
-                            })
-                            .is_ok()
-                    })
+                    let message = ShardMessage::Stream {
+                        flow,
+                        bytes: bytes.clone(),
+                    };
+                    match self
+                        .shared
+                        .inboxes()
+                        .get(owner)
+                        .map(|inbox| inbox.send(message))
+                    {
+                        Some(Ok(())) => Queued::Sent,
+                        Some(Err(_)) => Queued::Full,
+                        None => Queued::Gone,
+                    }
                 }
             }
         };
-        if !sent {
+        if queued != Queued::Sent {
             self.counters.sip_send_failed.add(1);
-            if flow.transport.is_reliable() {
-                self.broken_streams.borrow_mut().push(flow);
-            }
+        }
+        // A full queue loses this message alone; what else waits on the connection is not to fail with it.
+        if queued == Queued::Gone && flow.transport.is_reliable() {
+            self.broken_streams.borrow_mut().push(flow);
         }
     }
 
@@ -545,8 +571,10 @@ impl Shard {
                     {
                         continue;
                     }
-                    self.layer.borrow_mut().handle_timeout(Instant::now());
-                    self.pump();
+                    self.guarded("timers", |shard| {
+                        shard.layer.borrow_mut().handle_timeout(Instant::now());
+                        shard.pump();
+                    });
                     self.flush();
                 }
             }

@@ -162,6 +162,10 @@ impl Shard {
             });
         let id = self.request(options, flow, ClientUser::Qualify)?;
         self.counters.qualify_sent.add(1);
+        if !self.is_client_open(id) {
+            // Its end was told before we knew its id.
+            return None;
+        }
         self.qualification.borrow_mut().waiting.insert(
             id,
             Sent {

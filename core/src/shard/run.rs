@@ -51,8 +51,8 @@ pub struct RunningShard {
 }
 
 impl RunningShard {
-    /// Ends the thread; its calls end without ceremony.
-    pub fn stop(self) {
+    /// Asks the thread to end its calls (BYE or CANCEL to both sides, their records to the spool) and then itself.
+    pub fn ask_to_stop(&self) {
         let mut message = ShardMessage::Stop;
         while let Err(back) = self.inbox.send(message) {
             if self.thread.is_finished() {
@@ -61,7 +61,17 @@ impl RunningShard {
             message = back;
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Waits until the thread has ended. Ask all shards first: what one says may leave by another's connection.
+    pub fn join(self) {
         let _ = self.thread.join();
+    }
+
+    /// Asks it to end and waits until it has.
+    pub fn stop(self) {
+        self.ask_to_stop();
+        self.join();
     }
 }
 
@@ -262,28 +272,41 @@ async fn read_media(shard: Rc<Shard>) {
 
 /// How long a stopping shard waits for the answers to its last requests.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// A stopping shard goes on for so long at least: what it sent last is on its way through queues.
+const FAREWELL: Duration = Duration::from_millis(60);
+/// Calls ended before other tasks get their turn.
+const HANGUPS: usize = 64;
 
 async fn read_inbox(shard: &Rc<Shard>) {
     loop {
         shard.inbox.wait().await;
-        if drain_inbox(shard).await {
+        if drain_inbox(shard, None).await {
             break;
         }
     }
     // Calls in progress end properly: BYE to both sides, records to the spool.
-    for channel in shard.channels() {
+    for (count, channel) in shard.channels().into_iter().enumerate() {
         channel.hangup(Cause::NORMAL_CLEARING);
+        if count % HANGUPS == HANGUPS - 1 {
+            shard.flush();
+            tokio::task::yield_now().await;
+        }
     }
     shard.flush();
-    let until = Instant::now() + LAST_WORDS;
-    while shard.has_open_requests() && Instant::now() < until {
-        drain_inbox(shard).await;
+    let now = Instant::now();
+    let (least, until) = (now + FAREWELL, now + LAST_WORDS);
+    loop {
+        drain_inbox(shard, Some(until)).await;
         tokio::time::sleep(Duration::from_millis(20)).await;
+        let now = Instant::now();
+        if now >= until || (now >= least && !shard.has_open_requests()) {
+            return;
+        }
     }
 }
 
-/// Works off what waits in the inbox; true if the shard is to stop.
-async fn drain_inbox(shard: &Rc<Shard>) -> bool {
+/// Works off what waits in the inbox, until `until` at most; true if the shard is to stop.
+async fn drain_inbox(shard: &Rc<Shard>, until: Option<Instant>) -> bool {
     let mut count = 0;
     shard.batching.set(true);
     let mut stop = false;
@@ -292,9 +315,12 @@ async fn drain_inbox(shard: &Rc<Shard>) -> bool {
             ShardMessage::Sip { flow, bytes } => {
                 shard.guarded("message", |shard| shard.receive_own(flow, bytes));
             }
-            ShardMessage::Stream { connection, bytes } => {
-                if !shard.connections.send(connection, bytes) {
-                    shard.counters.tcp_write_full.add(1);
+            ShardMessage::Stream { flow, bytes } => {
+                match shard.connections.send(flow.connection, bytes) {
+                    tcp::Queued::Sent => {}
+                    tcp::Queued::Full => shard.counters.tcp_write_full.add(1),
+                    // The sender learns it with everybody else.
+                    tcp::Queued::Gone => shard.stream_closed(flow, true),
                 }
             }
             ShardMessage::StreamClosed { flow } => shard.transport_failed(flow),
@@ -305,6 +331,9 @@ async fn drain_inbox(shard: &Rc<Shard>) -> bool {
         if count % BATCH == 0 {
             shard.batching.set(false);
             shard.flush();
+            if until.is_some_and(|until| Instant::now() >= until) {
+                break;
+            }
             tokio::task::yield_now().await;
             shard.batching.set(true);
         }

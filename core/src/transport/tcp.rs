@@ -36,6 +36,16 @@ struct Connection {
     queue: mpsc::Sender<Bytes>,
 }
 
+/// What became of bytes for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Queued {
+    Sent,
+    /// Its queue is full: the peer reads too slowly. These bytes are lost, the connection is not.
+    Full,
+    /// There is no such connection any more.
+    Gone,
+}
+
 /// The connections of one shard.
 #[derive(Default)]
 pub(crate) struct Connections {
@@ -55,12 +65,17 @@ impl Connections {
         ((shard as u64) << 40) | number
     }
 
-    /// Queues bytes; false if the connection is gone or its queue full.
-    pub(crate) fn send(&self, connection: u64, bytes: Bytes) -> bool {
-        self.table
-            .borrow()
-            .get(&connection)
-            .is_some_and(|connection| connection.queue.try_send(bytes).is_ok())
+    /// Queues bytes for a connection.
+    pub(crate) fn send(&self, connection: u64, bytes: Bytes) -> Queued {
+        let table = self.table.borrow();
+        let Some(connection) = table.get(&connection) else {
+            return Queued::Gone;
+        };
+        match connection.queue.try_send(bytes) {
+            Ok(()) => Queued::Sent,
+            Err(mpsc::error::TrySendError::Full(_)) => Queued::Full,
+            Err(mpsc::error::TrySendError::Closed(_)) => Queued::Gone,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -102,7 +117,7 @@ pub(crate) async fn accept(shard: Rc<Shard>, listener: std::net::TcpListener) {
                 // Bound to a wildcard, only the connection knows which address of ours it reached.
                 let local = stream.local_addr().unwrap_or(local);
                 let (flow, receiver) = register(&shard, local, remote);
-                tokio::task::spawn_local(serve(Rc::clone(&shard), stream, flow, receiver));
+                tokio::task::spawn_local(serve(Rc::clone(&shard), stream, flow, receiver, false));
             }
             Err(error) => {
                 // Out of descriptors, usually: the pause lets some be returned.
@@ -147,7 +162,7 @@ pub(crate) fn open(shard: &Rc<Shard>, local: SocketAddr, remote: SocketAddr) -> 
     let shard = Rc::clone(shard);
     tokio::task::spawn_local(async move {
         match tokio::time::timeout(CONNECT, TcpStream::connect(remote)).await {
-            Ok(Ok(stream)) => serve(shard, stream, flow, receiver).await,
+            Ok(Ok(stream)) => serve(shard, stream, flow, receiver, true).await,
             Ok(Err(error)) => {
                 tracing::debug!(%remote, %error, "TCP connection failed");
                 closed(&shard, flow, true);
@@ -178,14 +193,15 @@ async fn serve(
     mut stream: TcpStream,
     flow: Flow,
     mut queue: mpsc::Receiver<Bytes>,
+    opened: bool,
 ) {
     let _ = stream.set_nodelay(true);
     let (mut reader, mut writer) = stream.split();
     let mut framer = Framer::new();
     let mut buffer = vec![0u8; 16 * 1024];
-    // One we opened waits for answers; a stranger's has to say something soon.
+    // One we opened is there for a request of ours; a stranger's has to say something soon.
     let accepted_at = Instant::now();
-    let mut used = false;
+    let mut used = opened;
     let reason = 'connection: loop {
         let patience = if used {
             IDLE
@@ -235,5 +251,5 @@ async fn serve(
                 }
     };
     tracing::debug!(remote = %flow.remote, reason, "TCP connection ended");
-    closed(&shard, flow, used);
+    closed(&shard, flow, used || !queue.is_empty());
 }

@@ -59,6 +59,9 @@ async fn dial(call: Call) -> AppResult {
     for warning in &request.warnings {
         call.warn(&format!("Dial: {warning}"));
     }
+    for note in &request.notes {
+        tracing::debug!(channel = %call.channel().name(), note, "Dial");
+    }
     if let Some(text) = request.options.argument('B') {
         let (location, arguments) = subroutine_place(&call.task, text)?;
         let end = runner::subroutine_here(&call.task, location, &arguments).await;

@@ -30,6 +30,8 @@ pub(super) struct Request {
     pub(super) limit: Option<TimeLimit>,
     /// Things to log.
     pub(super) warnings: Vec<String>,
+    /// What `strowger check` tells, and nobody needs to hear with every call.
+    pub(super) notes: Vec<String>,
 }
 
 impl Request {
@@ -72,7 +74,7 @@ impl Request {
         let idle = without_effect(&request.options);
         if !idle.is_empty() {
             request
-                .warnings
+                .notes
                 .push(format!("options \"{idle}\" have no effect here"));
         }
         request.read_limits();
@@ -183,7 +185,7 @@ mod tests {
         );
         assert_eq!(request.timeout, Some(Duration::from_secs(60)));
         assert!(request.options.has('t') && request.options.has('T'));
-        assert_eq!(request.warnings, ["options \"tT\" have no effect here"]);
+        assert_eq!(request.notes, ["options \"tT\" have no effect here"]);
 
         let request = parse("SIP/81234567890@peer-71234567890-office,60");
         assert_eq!(request.devices, ["SIP/81234567890@peer-71234567890-office"]);
@@ -237,7 +239,7 @@ mod tests {
         assert!(Request::parse(&args::split_at_most("", 4)).is_none());
         assert!(Request::parse(&args::split_at_most(",20", 4)).is_none());
         assert_eq!(parse("PJSIP/1,,gZ").warnings.len(), 1);
-        assert_eq!(parse("PJSIP/1,,tgiT").warnings.len(), 1);
+        assert_eq!(parse("PJSIP/1,,tgiT").notes.len(), 1);
         assert!(parse("PJSIP/1,,gm(t)").warnings.is_empty());
         assert_eq!(parse("PJSIP/1,soon").warnings.len(), 1);
         assert_eq!(parse("PJSIP/1,,m(x").warnings.len(), 1);
