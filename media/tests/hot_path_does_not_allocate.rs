@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use strowger_media::codec::{Decoder, Encoder, EncoderOptions, PAYLOAD_MAX};
+use strowger_media::dsp::{ComfortNoise, Resampler};
 use strowger_media::engine::{Clock, Engine, Limits, Slot};
 use strowger_media::rtp::packet::Header;
 use strowger_media::rtp::srtp::{Inbound, MasterKey, OVERHEAD_MAX, Outbound, SrtpKeys, Suite};
@@ -265,4 +267,46 @@ fn relaying_between_secured_legs_does_not_allocate() {
     });
     assert_eq!((relayed, count), (19_980, 0));
     assert!(reports >= 60, "{reports}");
+}
+
+#[test]
+fn codecs_resamplers_and_noise_work_without_the_allocator() {
+    let options = EncoderOptions {
+        fec: true,
+        ..EncoderOptions::default()
+    };
+    let samples: Vec<i16> = (0..2880).map(|i| (i * 37 % 9000) as i16).collect();
+    let mut payload = [0; PAYLOAD_MAX];
+    let mut out = [0; 2880];
+    for codec in Codec::ALL.into_iter().filter(|codec| codec.is_spoken()) {
+        let mut encoder = Encoder::new(codec, 16_000, &options).expect("it is spoken");
+        let mut decoder = Decoder::new(codec, 16_000).expect("it is spoken");
+        let mut there = Resampler::new(encoder.rate(), 8000).expect("a rate of a codec");
+        let mut back = Resampler::new(8000, encoder.rate()).expect("a rate of a codec");
+        let ptime = usize::from(codec.ptime(20));
+        let frame = encoder.rate() as usize * ptime / 1000;
+        let mut low = [0; 160];
+        let used = allocations(|| {
+            for round in 0..20 {
+                there.run(&samples[..frame], &mut low);
+                back.run(&low, &mut out);
+                let bytes = encoder.encode(&samples[..frame], &mut payload);
+                let bytes = bytes.expect("a whole frame");
+                if round % 5 == 3 {
+                    decoder.conceal(Some(&payload[..bytes]), &mut out[..frame]);
+                }
+                let heard = decoder.decode(&payload[..bytes], &mut out);
+                assert_eq!(heard, Ok(frame));
+            }
+            decoder.reset();
+            encoder.reset();
+        });
+        assert_eq!(used, 0, "{codec:?}");
+    }
+    let mut noise = ComfortNoise::new(1);
+    let used = allocations(|| {
+        noise.set(&[40, 60, 200]);
+        noise.fill(&mut out);
+    });
+    assert_eq!(used, 0);
 }

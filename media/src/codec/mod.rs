@@ -2,13 +2,23 @@
 //! codec a call uses is decided elsewhere (offer and answer).
 //!
 //! [`Codec`] names what can be negotiated and tells its numbers. G.711 needs no state: [`Codec::g711`] gives the table
-//! driven functions that work on any packet by itself.
+//! driven functions that work on any packet by itself. Everything else is a stream: a [`Decoder`] or [`Encoder`] for each
+//! direction of a leg, made only where samples are wanted.
 
+mod decoder;
+mod encoder;
+mod error;
 pub mod g711;
+pub mod g722;
+pub mod gsm;
 mod opus;
 mod silence;
 
+pub use decoder::{Concealed, Decoder};
+pub use encoder::{Encoder, EncoderOptions};
+pub use error::CodecError;
 pub use g711::G711;
+pub use opus::fmtp::OpusFmtp;
 
 /// Longest payload that is made, bytes: it leaves room for IP, UDP, RTP and SRTP on an Ethernet.
 pub const PAYLOAD_MAX: usize = 1400;
@@ -26,6 +36,8 @@ pub enum Codec {
     Gsm,
     /// Opus (RFC 6716, RFC 7587), mono.
     Opus,
+    /// G.729 at 8 kbit/s, frames of 10 ms in 10 bytes (RFC 3551 §4.5.6). Only relayed: see [`Codec::is_spoken`].
+    G729,
     /// Linear 16 bit samples in network byte order (RFC 3551 §4.5.11), mono.
     L16(L16Rate),
 }
@@ -75,11 +87,12 @@ impl L16Rate {
 
 impl Codec {
     /// Everything that can be negotiated.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Pcma,
         Self::Pcmu,
         Self::G722,
         Self::Opus,
+        Self::G729,
         Self::Gsm,
         Self::L16(L16Rate::Hz8000),
         Self::L16(L16Rate::Hz12000),
@@ -94,7 +107,7 @@ impl Codec {
     /// (RFC 7587 §4.1).
     pub const fn clock_rate(self) -> u32 {
         match self {
-            Self::Pcmu | Self::Pcma | Self::Gsm | Self::G722 => 8000,
+            Self::Pcmu | Self::Pcma | Self::Gsm | Self::G729 | Self::G722 => 8000,
             Self::Opus => 48_000,
             Self::L16(rate) => rate.hz(),
         }
@@ -103,7 +116,7 @@ impl Codec {
     /// Hz of the audio it carries at its best. An Opus decoder or encoder may be opened at a lower rate.
     pub const fn sample_rate(self) -> u32 {
         match self {
-            Self::Pcmu | Self::Pcma | Self::Gsm => 8000,
+            Self::Pcmu | Self::Pcma | Self::Gsm | Self::G729 => 8000,
             Self::G722 => 16_000,
             Self::Opus => 48_000,
             Self::L16(rate) => rate.hz(),
@@ -118,6 +131,7 @@ impl Codec {
             Self::G722 => "G722",
             Self::Gsm => "GSM",
             Self::Opus => "opus",
+            Self::G729 => "G729",
             Self::L16(_) => "L16",
         }
     }
@@ -146,6 +160,7 @@ impl Codec {
             Self::G722 => "g722",
             Self::Gsm => "gsm",
             Self::Opus => "opus",
+            Self::G729 => "g729",
             Self::L16(rate) => match rate {
                 L16Rate::Hz8000 => "slin",
                 L16Rate::Hz12000 => "slin12",
@@ -172,6 +187,7 @@ impl Codec {
             Self::Gsm => Some(3),
             Self::Pcma => Some(8),
             Self::G722 => Some(9),
+            Self::G729 => Some(18),
             Self::L16(L16Rate::Hz44100) => Some(11),
             Self::Opus | Self::L16(_) => None,
         }
@@ -193,11 +209,17 @@ impl Codec {
         self.g711().is_some()
     }
 
+    /// Can it be decoded and encoded here? Where not, a leg can be relayed to another of the same codec, and nothing more:
+    /// no prompts, recordings or rooms.
+    pub const fn is_spoken(self) -> bool {
+        !matches!(self, Self::G729)
+    }
+
     /// Milliseconds of audio that one packet can hold, shortest to longest packet, as far as we send: 10..=60, within
     /// [`PAYLOAD_MAX`].
     pub const fn ptimes(self) -> &'static [u8] {
         match self {
-            Self::Pcmu | Self::Pcma | Self::G722 => &[10, 20, 30, 40, 50, 60],
+            Self::Pcmu | Self::Pcma | Self::G722 | Self::G729 => &[10, 20, 30, 40, 50, 60],
             // Whole frames only.
             Self::Gsm => &[20, 40, 60],
             // The sizes an encoder takes in one piece.
@@ -224,7 +246,9 @@ impl Codec {
         match self {
             // G.722 has a byte for two samples, and half as many clock units.
             Self::Pcmu | Self::Pcma | Self::G722 => payload.len() as u32,
-            Self::Gsm => (payload.len() / GSM_FRAME_BYTES) as u32 * 160,
+            // A comfort noise frame of 2 bytes may end a packet (RFC 3551 §4.5.6).
+            Self::G729 => (payload.len() / 10 + usize::from(payload.len() % 10 >= 2)) as u32 * 80,
+            Self::Gsm => (payload.len() / gsm::FRAME_BYTES) as u32 * 160,
             Self::L16(_) => (payload.len() / 2) as u32,
             Self::Opus => opus::packet::samples(payload).unwrap_or(0),
         }
@@ -236,9 +260,6 @@ impl Codec {
         silence::hush(self, payload)
     }
 }
-
-/// Bytes of a GSM frame.
-const GSM_FRAME_BYTES: usize = 33;
 
 #[cfg(test)]
 mod tests {

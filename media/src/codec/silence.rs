@@ -1,7 +1,8 @@
 //! Silence in the words of each codec: what a muted packet is filled with.
 
+use super::Codec;
+use super::gsm::FRAME_BYTES as GSM_FRAME_BYTES;
 use super::opus::packet;
-use super::{Codec, GSM_FRAME_BYTES};
 
 /// A GSM frame without energy: log area ratios of a flat spectrum, block maxima of zero.
 const GSM_SILENCE: [u8; GSM_FRAME_BYTES] = [
@@ -12,6 +13,10 @@ const GSM_SILENCE: [u8; GSM_FRAME_BYTES] = [
 
 /// Smallest codes in both bands: the step sizes of a decoder shrink to their minimum within 40 ms.
 const G722_SILENCE: u8 = 0xFF;
+
+/// A G.729 frame of the smallest gains on a flat spectrum: whatever a decoder heard before, it is silent 20 ms later
+/// (-75 dB of overload or less).
+const G729_SILENCE: [u8; 10] = [0x00, 0x00, 0x00, 0x20, 0x00, 0x0A, 0xC0, 0x00, 0x00, 0x56];
 
 /// An Opus frame (CELT, full band) of which the range decoder reads "silence" (RFC 6716 §4.3).
 const OPUS_SILENCE: [u8; 2] = [0xFF, 0xFE];
@@ -27,6 +32,12 @@ pub(super) fn hush(codec: Codec, payload: &mut [u8]) -> usize {
             for frame in payload.chunks_mut(GSM_FRAME_BYTES) {
                 frame.copy_from_slice(&GSM_SILENCE[..frame.len()]);
             }
+        }
+        Codec::G729 => {
+            let (frames, noise) = payload.as_chunks_mut();
+            frames.fill(G729_SILENCE);
+            // Comfort noise at its lowest level.
+            noise.fill(0);
         }
         Codec::Opus => return hush_opus(payload),
     }

@@ -32,6 +32,61 @@ pub(in crate::codec) fn samples(packet: &[u8]) -> Option<u32> {
     Some(frames(packet)? * frame_samples(*packet.first()?))
 }
 
+/// Does a packet carry a second, coarser copy of the one before it (in-band FEC, RFC 6716 §2.1.7)?
+pub(in crate::codec) fn carries_fec(packet: &[u8]) -> bool {
+    let Some(&toc) = packet.first() else {
+        return false;
+    };
+    // CELT has none.
+    if toc >> 3 >= 16 || frames(packet).is_none() {
+        return false;
+    }
+    // A frame of SILK opens with a bit for the activity of each 20 ms, then one for the copy (RFC 6716 §4.2.3); those of
+    // a second channel follow.
+    let activities = (frame_samples(toc) / 960).max(1);
+    let Some(&head) = first_frame(packet).and_then(|at| packet.get(at)) else {
+        return false;
+    };
+    let bit = |number: u32| head >> (7 - number) & 1 == 1;
+    let stereo = toc & 4 != 0;
+    bit(activities) || stereo && bit(2 * activities + 1)
+}
+
+/// Where the first frame begins; `None`: it has no bytes.
+fn first_frame(packet: &[u8]) -> Option<usize> {
+    let count_byte = || packet.get(1).copied();
+    let at = match packet.first()? & 3 {
+        0 | 1 => 1,
+        2 => 1 + length_bytes(packet, 1)?,
+        _ => {
+            let count = count_byte()?;
+            let mut at = 2;
+            if count & 0x40 != 0 {
+                // Padding: each 255 is followed by another byte of its length.
+                while *packet.get(at)? == 255 {
+                    at += 1;
+                }
+                at += 1;
+            }
+            if count & 0x80 != 0 {
+                if *packet.get(at)? == 0 && count & 0x3F > 1 {
+                    return None;
+                }
+                for _ in 1..count & 0x3F {
+                    at += length_bytes(packet, at)?;
+                }
+            }
+            at
+        }
+    };
+    (at < packet.len()).then_some(at)
+}
+
+/// Bytes of a frame's length (RFC 6716 §3.2.1).
+fn length_bytes(packet: &[u8], at: usize) -> Option<usize> {
+    Some(if *packet.get(at)? < 252 { 1 } else { 2 })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
