@@ -75,7 +75,10 @@ fn is_gauge(name: &str) -> bool {
     name.ends_with("_max")
         || name.ends_with("_waiting")
         || name.ends_with("_us")
-        || matches!(name, "legs" | "recorders" | "strowger_database_up")
+        || matches!(
+            name,
+            "legs" | "recorders" | "rooms" | "room_members" | "strowger_database_up"
+        )
 }
 
 fn single(page: &mut String, name: &str, value: u64) {

@@ -16,6 +16,7 @@ use strowger_store::{AstDb, CdrSpool, Realtime, Snapshot};
 use tokio::runtime::Handle;
 
 use crate::channel::GlobalVariables;
+use crate::conference::Conferences;
 use crate::config::Config;
 use crate::endpoint::Gatekeeper;
 use crate::endpoint::contacts::Contacts;
@@ -74,6 +75,7 @@ pub struct Shared {
     pub contacts: Arc<Contacts>,
     pub gatekeeper: Gatekeeper,
     pub cdr: CdrSpool,
+    pub conferences: Conferences,
     /// The control runtime: SQL, files, child processes.
     pub control: Handle,
     pub started: SystemTime,
@@ -122,6 +124,7 @@ impl Shared {
             contacts,
             gatekeeper: Gatekeeper::new(secret(), Instant::now()),
             cdr,
+            conferences: Conferences::default(),
             control,
             started: SystemTime::now(),
             started_at: Instant::now(),

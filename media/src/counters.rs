@@ -115,6 +115,18 @@ counters! {
     recorders_refused,
     /// Samples lost because no buffer came back from the writer in time.
     recorder_samples_lost,
+    /// Rooms open now, or parts of rooms.
+    rooms,
+    /// Rooms refused: too many, or the id in use.
+    rooms_refused,
+    /// Legs in rooms now.
+    room_members,
+    /// Partial sums of rooms that the other shard had no room for.
+    room_link_overruns,
+    /// Turns of rooms without the partial sum of another shard: silence stood in.
+    room_link_late,
+    /// Partial sums of rooms left out because another shard was ahead.
+    room_link_skipped,
     /// Commands for legs, plays or recorders that do not exist.
     commands_ignored,
     /// Events dropped because nobody fetched them.

@@ -13,6 +13,7 @@ pub mod engine;
 pub mod jitter;
 pub mod ports;
 mod recording;
+pub mod room;
 pub mod rtp;
 mod sound;
 mod stats;
@@ -29,5 +30,5 @@ pub use sound::{RawFormat, SAMPLE_RATE, Sound, SoundError};
 pub use stats::{Drops, LegStats};
 pub use types::{
     Command, Event, Format, LegId, LegSetup, LegStart, Negotiated, PlayId, RecorderId, Repeat,
-    Route,
+    RoomCommand, RoomId, Route,
 };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::codec::Codec;
 use crate::engine::Recorder;
+use crate::room::{LinkEnd, MemberOptions};
 use crate::rtp::srtp::SrtpKeys;
 use crate::sound::Sound;
 use crate::stats::LegStats;
@@ -21,6 +22,11 @@ pub struct RecorderId(pub u64);
 /// Names one [`Command::Play`], so that its end can be told from the end of another.
 #[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Hash, Debug)]
 pub struct PlayId(pub u64);
+
+/// Names a room, or the part of one that a shard has. Chosen by signalling, unique within a shard for the life of the
+/// process.
+#[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Hash, Debug)]
+pub struct RoomId(pub u64);
 
 /// A codec under the payload type it has on one side of one leg.
 #[derive(Copy, Clone, Eq, PartialEq, Hash, Debug)]
@@ -156,6 +162,46 @@ pub enum Route {
     Echo,
 }
 
+/// What happens to a room. A room is opened by [`RoomCommand::Open`] and lives until [`RoomCommand::Close`]; legs come in
+/// by [`RoomCommand::Join`] and go by [`Command::Route`] to anywhere, or when they are closed.
+#[derive(Debug)]
+pub enum RoomCommand {
+    /// Opens a room that mixes at this rate in Hz: 8000, 16,000, 24,000, 32,000 or 48,000.
+    Open {
+        rate: u32,
+    },
+    /// Changes the rate; all parts of a room have to have the same.
+    Rate {
+        rate: u32,
+    },
+    /// Joins this part with another; the other end of the link goes to that part, on whatever thread it is.
+    Link(Box<LinkEnd>),
+    /// A leg comes in, or takes part in another way than before.
+    Join {
+        leg: LegId,
+        options: MemberOptions,
+    },
+    /// Plays to all in the room, over the talk. Ends with [`Event::RoomPlayEnded`].
+    Play {
+        play: PlayId,
+        sounds: Vec<Arc<Sound>>,
+        repeat: Repeat,
+    },
+    StopPlay(PlayId),
+    /// Sends a digit to all in the room, but to this one; as [`Command::SendDtmf`].
+    SendDtmf {
+        digit: char,
+        duration_ms: u16,
+        except: Option<LegId>,
+    },
+    /// Records what is heard in the room. The recorder's `leg` is of no importance.
+    StartRecorder(Box<Recorder>),
+    /// [`Event::RecorderClosed`] follows.
+    StopRecorder(RecorderId),
+    /// Ends the room: its legs are routed nowhere, what plays and records ends.
+    Close,
+}
+
 /// How often the sounds of a [`Command::Play`] are played.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
 pub enum Repeat {
@@ -208,6 +254,8 @@ pub enum Command {
         receive: bool,
         transmit: bool,
     },
+    /// Something about a room.
+    Room(RoomId, RoomCommand),
     /// Asks for [`Event::Stats`].
     Snapshot(LegId),
 }
@@ -248,6 +296,18 @@ pub enum Event {
         /// Samples that the disk was too slow for; silence stands in their place.
         lost_samples: u64,
         error: Option<String>,
+    },
+    /// A member of a room with `talk_events` begins or ends to talk.
+    RoomTalking {
+        room: RoomId,
+        leg: LegId,
+        talking: bool,
+    },
+    /// A [`RoomCommand::Play`] is over, as in [`Event::PlayEnded`].
+    RoomPlayEnded {
+        room: RoomId,
+        play: PlayId,
+        completed: bool,
     },
     /// The answer to [`Command::Snapshot`].
     Stats { leg: LegId, stats: Box<LegStats> },

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use strowger_media::codec::{Decoder, Encoder, EncoderOptions, PAYLOAD_MAX};
 use strowger_media::dsp::{ComfortNoise, Resampler};
 use strowger_media::engine::{Clock, Engine, Limits, Slot};
+use strowger_media::room::{MemberOptions, link};
 use strowger_media::rtp::packet::Header;
 use strowger_media::rtp::srtp::{Inbound, MasterKey, OVERHEAD_MAX, Outbound, SrtpKeys, Suite};
 use strowger_media::{
     Codec, Command, Counters, FileFormat, Format, LegId, LegStart, Negotiated, Order, PlayId,
-    RecorderId, RecorderSetup, Repeat, Reply, Sound, TapMode,
+    RecorderId, RecorderSetup, Repeat, Reply, RoomCommand, RoomId, Sound, TapMode,
 };
 
 struct Counting;
@@ -309,4 +310,50 @@ fn codecs_resamplers_and_noise_work_without_the_allocator() {
         noise.fill(&mut out);
     });
     assert_eq!(used, 0);
+}
+
+#[test]
+fn a_room_over_two_engines_with_an_announcement_does_not_allocate() {
+    let mut engines = [rig(), rig()];
+    let (here, there) = link();
+    let mut ends = [Some(Box::new(here)), Some(Box::new(there))];
+    for ((engine, start, _, _), end) in engines.iter_mut().zip(&mut ends) {
+        let sounds = vec![Arc::new(Sound::from_samples(vec![1000; 300]))];
+        let mut commands = vec![RoomCommand::Open { rate: 8000 }];
+        commands.extend(end.take().map(RoomCommand::Link));
+        for leg in [LegId(1), LegId(2)] {
+            let options = MemberOptions {
+                talk_events: true,
+                ..MemberOptions::default()
+            };
+            commands.push(RoomCommand::Join { leg, options });
+        }
+        commands.push(RoomCommand::Play {
+            play: PlayId(1),
+            sounds,
+            repeat: Repeat::Forever,
+        });
+        for command in commands {
+            engine.command(*start, Command::Room(RoomId(1), command), &mut |_, _| ());
+        }
+    }
+    let (mut sent, mut packet) = (0, [0u8; 172]);
+    let count = allocations(|| {
+        for n in 0..2000u32 {
+            for (engine, start, a, b) in &mut engines {
+                let now = *start + Duration::from_millis(u64::from(n) * 20);
+                for (slot, ssrc) in [(*a, 7), (*b, 8)] {
+                    // Now and then both are silent for a while.
+                    if n % 500 < 400 {
+                        write(&mut packet, n, ssrc, 0);
+                        engine.rtp(now, slot, Some(remote(u64::from(ssrc - 6))), &mut packet);
+                    }
+                }
+                engine.tick(now, &mut |_, _| sent += 1);
+                while engine.poll_event().is_some() {}
+            }
+        }
+    });
+    assert!(sent > 4 * 1900, "{sent}");
+    assert_eq!(count, 0);
 }

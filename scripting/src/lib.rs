@@ -16,6 +16,7 @@
 
 mod app;
 mod check;
+mod conference;
 mod decide;
 mod depth;
 mod func;

@@ -16,6 +16,7 @@ use strowger_media::PlayId;
 
 use crate::app::recording::Recording;
 use crate::app::{AppResult, Stop};
+use crate::conference::Custom;
 use crate::depth;
 use crate::func;
 use crate::func::party::presentation_number;
@@ -54,6 +55,8 @@ pub(crate) struct Task {
     loops: RefCell<Vec<Location>>,
     pub(crate) exception: RefCell<Option<Exception>>,
     pub(crate) recordings: RefCell<Vec<Recording>>,
+    /// What `CONFBRIDGE(...)` set.
+    pub(crate) conference: RefCell<Custom>,
     /// Numbers recordings for `StopMixMonitor`.
     pub(crate) recordings_made: Cell<u32>,
     /// What plays in the background (music, tones).
@@ -78,6 +81,7 @@ impl Task {
             loops: RefCell::default(),
             exception: RefCell::default(),
             recordings: RefCell::default(),
+            conference: RefCell::default(),
             recordings_made: Cell::new(0),
             background: Cell::new(None),
             legs: RefCell::default(),

@@ -142,6 +142,13 @@ impl MediaSession {
         self.leg
     }
 
+    /// Hz of the audio that is sent; 8000 before anything is agreed.
+    pub(crate) fn sample_rate(&self) -> u32 {
+        let agreed = self.agreed.iter().flat_map(|agreed| &agreed.codecs);
+        let codec = agreed.filter_map(|codec| codec_of(&codec.name)).next();
+        codec.map_or(8000, Codec::sample_rate)
+    }
+
     /// An offer of ours.
     pub(crate) fn offer(&mut self) -> Result<String, MediaError> {
         Ok(self

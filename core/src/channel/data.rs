@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::{Cause, ChannelId, Party, Variables};
 use crate::cdr::CallRecords;
+use crate::conference::MemberId;
 
 /// Digits a channel keeps that nobody has read yet.
 pub(crate) const DIGITS_MAX: usize = 64;
@@ -121,6 +122,8 @@ pub struct Data {
     pub(crate) runs_dialplan: bool,
     /// The channel this one is bridged with.
     pub bridged: Option<ChannelId>,
+    /// The conference it takes part in, and as whom.
+    pub conference: Option<(std::rc::Rc<str>, MemberId)>,
     /// The far end put us on hold.
     pub held: bool,
     /// The music this channel hears because its peer holds it.
@@ -166,6 +169,7 @@ impl Data {
             progress: DialProgress::default(),
             runs_dialplan: false,
             bridged: None,
+            conference: None,
             held: false,
             hold_music: None,
             redirect: None,

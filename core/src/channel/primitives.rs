@@ -195,6 +195,13 @@ impl Channel {
         self.shard().media_send(make(leg))
     }
 
+    /// Hz of the audio that this channel is sent; 8000 before anything is agreed.
+    pub(crate) fn sample_rate(&self) -> u32 {
+        let session = self.session();
+        let media = session.as_ref().and_then(|session| session.media.as_ref());
+        media.map_or(8000, crate::call::media::MediaSession::sample_rate)
+    }
+
     /// Starts playing to this channel without waiting; what was played before ends. None when there is no media.
     pub fn start_play(&self, sounds: Vec<Arc<Sound>>, repeat: Repeat) -> Option<PlayId> {
         let play = self.shard().next_play_id();

@@ -238,6 +238,17 @@ impl Shard {
                     channel.touch();
                 }
             }
+            MediaEvent::RoomTalking { leg, talking, .. } => {
+                let seat = channel_for(leg).and_then(|c| c.data().conference.clone());
+                if let Some((name, id)) = seat {
+                    self.shared
+                        .conferences
+                        .change(&self.shared, Some(self), |table, _| {
+                            table.talking(&name, id, talking);
+                        });
+                }
+            }
+            MediaEvent::RoomPlayEnded { .. } => {}
             MediaEvent::FirstRtp { leg, .. } => {
                 self.with_media.borrow_mut().insert(leg);
                 if let Some(channel) = channel_for(leg) {
@@ -268,6 +279,9 @@ impl Shard {
                 error,
             } => {
                 let state = self.recorders.borrow_mut().remove(&recorder);
+                self.room_recorders
+                    .borrow_mut()
+                    .retain(|_, known| *known != recorder);
                 if let Some(error) = &error {
                     tracing::error!(channel = %name_of(leg), path = %path.display(), lost_samples, error, "recording");
                 } else if lost_samples > 0 {

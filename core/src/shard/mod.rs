@@ -18,7 +18,7 @@ use bytes::Bytes;
 use rustc_hash::{FxHashMap, FxHashSet};
 use strowger_media::ports::PortRange;
 use strowger_media::worker::MediaHandle;
-use strowger_media::{Command, LegId, LegStats, PlayId, RecorderId};
+use strowger_media::{Command, LegId, LegStats, PlayId, RecorderId, RoomId};
 use strowger_sip::transaction::{Branches, ClientId, Layer, ServerId};
 use strowger_sip::{Flow, Message, Transport};
 use tokio::sync::Notify;
@@ -87,6 +87,8 @@ pub struct Shard {
     servers: RefCell<FxHashMap<ServerId, ChannelId>>,
     ended_plays: RefCell<FxHashMap<PlayId, bool>>,
     recorders: RefCell<FxHashMap<RecorderId, RecorderState>>,
+    /// What records in the rooms of this shard.
+    room_recorders: RefCell<FxHashMap<RoomId, RecorderId>>,
     qualification: RefCell<qualify::Qualification>,
     next_id: Cell<u64>,
     accept_tokens: Cell<(Instant, f64)>,
@@ -161,6 +163,10 @@ impl Shard {
 
     pub(crate) fn next_recorder_id(&self) -> RecorderId {
         RecorderId(self.next())
+    }
+
+    pub(crate) fn next_room_id(&self) -> RoomId {
+        RoomId(self.next())
     }
 
     pub(crate) fn next_leg_id(&self) -> LegId {
@@ -314,6 +320,19 @@ impl Shard {
             .borrow()
             .get(&recorder)
             .is_some_and(|state| state.silent)
+    }
+
+    /// Notes what records in a room, and gives what did so before.
+    pub(crate) fn set_room_recorder(
+        &self,
+        room: RoomId,
+        recorder: Option<RecorderId>,
+    ) -> Option<RecorderId> {
+        let mut recorders = self.room_recorders.borrow_mut();
+        match recorder {
+            Some(recorder) => recorders.insert(room, recorder),
+            None => recorders.remove(&room),
+        }
     }
 
     // Dialogs and transactions.

@@ -158,6 +158,7 @@ async fn run(setup: ShardSetup, ready: std::sync::mpsc::Sender<Result<(), String
         servers: RefCell::default(),
         ended_plays: RefCell::default(),
         recorders: RefCell::default(),
+        room_recorders: RefCell::default(),
         qualification: RefCell::new(Qualification::new(setup.index, setup.count)),
         next_id: Cell::new(0),
         accept_tokens: Cell::new((Instant::now(), 1.0)),

@@ -92,6 +92,7 @@ impl Engine {
                     leg.mute_transmit = transmit;
                 }
             }),
+            Command::Room(room, command) => self.room_command(now, room, command),
             Command::Snapshot(leg) => self.with_leg(leg, |engine, slot| {
                 if let Some(leg) = leg_mut(&mut engine.legs, slot) {
                     engine.events.tell(Event::Stats {
@@ -196,6 +197,10 @@ impl Engine {
                 }
             },
         };
+        self.set_target(now, slot, target);
+    }
+
+    pub(super) fn set_target(&mut self, now: Instant, slot: Slot, target: Target) {
         let Some(leg) = leg_mut(&mut self.legs, slot) else {
             return;
         };
@@ -206,6 +211,9 @@ impl Engine {
         }
         if before == target {
             return;
+        }
+        if let Target::Room(room) = before {
+            self.leave_room(now, slot, room);
         }
         if let Target::Relay(peer) = before
             && let Some(peer) = leg_mut(&mut self.legs, peer)
@@ -282,7 +290,7 @@ impl Engine {
     }
 
     /// A recorder that cannot start ends at once: whoever waits for its end hears of it.
-    fn refuse_recorder(&mut self, recorder: &Recorder, why: &str) {
+    pub(super) fn refuse_recorder(&mut self, recorder: &Recorder, why: &str) {
         self.counters.recorders_refused.add(1);
         self.events.tell(Event::RecorderClosed {
             recorder: recorder.id(),

@@ -17,6 +17,7 @@ use crate::types::{Format, LegId, LegStart, Negotiated};
 use super::digits::Ear;
 use super::player::Player;
 use super::recorder::Recorder;
+use super::room_ear::RoomEar;
 use super::{Slot, report};
 
 /// Comfort noise (RFC 3389).
@@ -40,6 +41,8 @@ pub(super) enum Target {
     Silence,
     Echo,
     Relay(Slot),
+    /// The room of this number.
+    Room(u32),
 }
 
 /// Why a packet went no further.
@@ -113,6 +116,8 @@ pub(super) struct Leg {
     pub(super) tone: Option<Dual>,
     pub(super) player: Option<Box<Player>>,
     pub(super) recorders: Vec<Recorder>,
+    /// What a room hears of it.
+    pub(super) room_ear: Option<Box<RoomEar>>,
     last_start: Option<Instant>,
     last_stop: Option<Instant>,
     /// When a packet was last accepted, or the leg configured.
@@ -156,10 +161,11 @@ impl Leg {
             listener: Listener::default(),
             keypad: Keypad::default(),
             keypad_key,
-            ear: None,
+            room_ear: None,
             tone: None,
             player: None,
             recorders: Vec::with_capacity(max_recorders),
+            ear: None,
             last_start: None,
             last_stop: None,
             heard: now,
@@ -278,7 +284,7 @@ impl Leg {
     }
 
     pub(super) fn is_bridged(&self) -> bool {
-        matches!(self.target, Target::Relay(_))
+        matches!(self.target, Target::Relay(_) | Target::Room(_))
     }
 
     /// The common start of recorders that start together.

@@ -22,6 +22,8 @@ mod protection;
 mod recorder;
 mod relay;
 mod report;
+mod room;
+mod room_ear;
 mod tick;
 mod wheel;
 
@@ -145,6 +147,7 @@ pub struct Engine {
     free: Vec<Slot>,
     by_id: HashMap<LegId, Slot>,
     recorders: HashMap<RecorderId, Slot>,
+    rooms: room::Rooms,
     wheel: Wheel,
     effects: VecDeque<Effect>,
     events: Events,
@@ -174,6 +177,7 @@ impl Engine {
             free: (0..max).rev().map(Slot).collect(),
             by_id: HashMap::with_capacity(max as usize),
             recorders: HashMap::new(),
+            rooms: room::Rooms::new(),
             wheel: Wheel::new(clock.now),
             // Each leg may be opened, connected and closed in one loop.
             effects: VecDeque::with_capacity(3 * max as usize),
@@ -248,7 +252,9 @@ impl Engine {
     }
 
     fn recorder_mut(&mut self, id: RecorderId) -> Option<&mut Recorder> {
-        let slot = *self.recorders.get(&id)?;
+        let Some(&slot) = self.recorders.get(&id) else {
+            return self.rooms.recorder_mut(id);
+        };
         let leg = leg_mut(&mut self.legs, slot)?;
         leg.recorders.iter_mut().find(|r| r.id() == id)
     }

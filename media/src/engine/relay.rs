@@ -125,7 +125,7 @@ impl Engine {
         };
         let from = leg_mut(&mut self.legs, slot)?;
         let to = match from.target {
-            Target::Silence => return None,
+            Target::Silence | Target::Room(_) => return None,
             Target::Echo => from,
             Target::Relay(peer) => leg_mut(&mut self.legs, peer)?,
         };
@@ -211,6 +211,13 @@ impl Leg {
             Kind::Audio(codec) => {
                 accepted.what = What::Audio(codec);
                 self.listen(context, &mut accepted, codec, packet, arrival);
+                if let Some(ear) = &mut self.room_ear
+                    && let Some(payload) = packet.get(accepted.header.payload.clone())
+                    && let Some(g711) = codec.g711()
+                {
+                    let count = g711.decode(payload, context.samples);
+                    ear.put(accepted.header.timestamp, &context.samples[..count]);
+                }
             }
             Kind::Dtmf => {}
             Kind::ComfortNoise | Kind::Unknown => accepted.what = What::Noise,

@@ -49,6 +49,13 @@ impl Engine {
                 }
             }
             let mut index = 0;
+            while let Some((room, part)) = self.wheel.room(number, index) {
+                // A room that has gone from this slot leaves its index to the next.
+                if self.room_turn(now, room, part, out) {
+                    index += 1;
+                }
+            }
+            let mut index = 0;
             while let Some(slot) = self.wheel.leg(number, Turn::Slow, index) {
                 self.slow_turn(now, slot);
                 self.report(now, slot, out);

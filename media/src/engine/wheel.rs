@@ -1,7 +1,7 @@
 //! When each leg has its turn: a wheel of 1 ms slots on an absolute schedule.
 //!
-//! Legs that generate something (prompts, digits, recordings) have a turn every 20 ms, all configured legs (reports,
-//! timeouts) one every 200 ms; both spread over their phases, so that the work of a core is even. An empty wheel has
+//! Legs that generate something (prompts, digits, recordings) have a turn every 20 ms, rooms one to twenty in that time
+//! (a large one sends to a part of its members in each), all configured legs (reports, timeouts) one every 200 ms; all spread over their phases, so that the work of a core is even. An empty wheel has
 //! no deadline: legs that only wait cost nothing.
 
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::Slot;
 
 /// Phases of both wheels.
-const PHASES: usize = 20;
+pub(super) const PHASES: usize = 20;
 /// Slots between two phases of the slow wheel.
 const SLOW_STEP: u64 = 10;
 /// After a stall, so many slots are run one after the other; older ones are skipped.
@@ -26,6 +26,7 @@ pub(super) enum Turn {
 
 #[derive(Debug, Default)]
 struct Phases {
+    /// Legs, or rooms by their numbers.
     legs: [Vec<Slot>; PHASES],
     /// Bit i: phase i has legs.
     occupied: u32,
@@ -33,13 +34,19 @@ struct Phases {
 
 impl Phases {
     fn insert(&mut self, slot: Slot) {
-        let phase = slot.0 as usize % PHASES;
+        self.insert_at(slot.0 as usize % PHASES, slot);
+    }
+
+    fn insert_at(&mut self, phase: usize, slot: Slot) {
         self.legs[phase].push(slot);
         self.occupied |= 1 << phase;
     }
 
     fn remove(&mut self, slot: Slot) {
-        let phase = slot.0 as usize % PHASES;
+        self.remove_at(slot.0 as usize % PHASES, slot);
+    }
+
+    fn remove_at(&mut self, phase: usize, slot: Slot) {
         self.legs[phase].retain(|&s| s != slot);
         if self.legs[phase].is_empty() {
             self.occupied &= !(1 << phase);
@@ -62,6 +69,7 @@ pub(super) struct Wheel {
     done: u64,
     fast: Phases,
     slow: Phases,
+    rooms: Phases,
 }
 
 /// What a stall did.
@@ -78,6 +86,7 @@ impl Wheel {
             done: 0,
             fast: Phases::default(),
             slow: Phases::default(),
+            rooms: Phases::default(),
         }
     }
 
@@ -86,19 +95,43 @@ impl Wheel {
     }
 
     fn is_empty(&self) -> bool {
-        self.fast.occupied == 0 && self.slow.occupied == 0
+        self.fast.occupied == 0 && self.slow.occupied == 0 && self.rooms.occupied == 0
     }
 
     /// A leg wants turns. Each leg at most once a kind.
     pub(super) fn insert(&mut self, now: Instant, turn: Turn, slot: Slot) {
-        if self.is_empty() {
-            // Nobody was waiting: there is nothing to catch up.
-            self.done = self.done.max(self.slot_of(now));
-        }
+        self.wake(now);
         match turn {
             Turn::Fast => self.fast.insert(slot),
             Turn::Slow => self.slow.insert(slot),
         }
+    }
+
+    fn wake(&mut self, now: Instant) {
+        if self.is_empty() {
+            // Nobody was waiting: there is nothing to catch up.
+            self.done = self.done.max(self.slot_of(now));
+        }
+    }
+
+    /// A room (its number) wants `parts` turns in 20 ms, at most 20, one after the other, instead of the `before` that it
+    /// had. Part 0 is at its own phase.
+    pub(super) fn set_room(&mut self, now: Instant, room: u32, before: usize, parts: usize) {
+        self.wake(now);
+        let phase = |part: usize| (room as usize + part) % PHASES;
+        for part in parts..before.min(PHASES) {
+            self.rooms.remove_at(phase(part), Slot(room));
+        }
+        for part in before..parts.min(PHASES) {
+            self.rooms.insert_at(phase(part), Slot(room));
+        }
+    }
+
+    /// The room number `index` that has a turn in this slot, and which of its turns it is.
+    pub(super) fn room(&self, number: u64, index: usize) -> Option<(u32, usize)> {
+        let phase = (number % PHASES as u64) as usize;
+        let room = self.rooms.legs[phase].get(index)?.0;
+        Some((room, (phase + PHASES - room as usize % PHASES) % PHASES))
     }
 
     /// A leg wants no more.
@@ -121,10 +154,11 @@ impl Wheel {
             .slow
             .distance((next_slow % PHASES as u64) as usize)
             .map(|d| (next_slow + d) * SLOW_STEP);
-        match (fast, slow) {
-            (Some(fast), Some(slow)) => Some(fast.min(slow)),
-            (fast, slow) => fast.or(slow),
-        }
+        let rooms = self
+            .rooms
+            .distance((next % PHASES as u64) as usize)
+            .map(|d| next + d);
+        [fast, slow, rooms].into_iter().flatten().min()
     }
 
     /// When the next turn is; `None`: nobody waits.

@@ -3,6 +3,7 @@
 //! runner's business.
 
 mod basic;
+mod conference;
 mod dial;
 pub(crate) mod dial_options;
 mod files;
@@ -172,6 +173,7 @@ static LIST: &[&[App]] = &[
     dial::APPS,
     record::APPS,
     recording::APPS,
+    conference::APPS,
 ];
 
 static TABLE: LazyLock<FxHashMap<String, &'static App>> = LazyLock::new(|| {

@@ -4,6 +4,7 @@
 
 mod channel;
 mod clock;
+mod conference;
 mod database;
 mod dialplan;
 mod logic;
@@ -89,6 +90,7 @@ static TABLE: LazyLock<FxHashMap<&'static str, &'static Function>> = LazyLock::n
         database::FUNCTIONS,
         variable::FUNCTIONS,
         dialplan::FUNCTIONS,
+        conference::FUNCTIONS,
     ]
     .into_iter()
     .flatten()
@@ -156,6 +158,7 @@ mod tests {
             database::FUNCTIONS,
             variable::FUNCTIONS,
             dialplan::FUNCTIONS,
+            conference::FUNCTIONS,
         ]
         .into_iter()
         .flatten();

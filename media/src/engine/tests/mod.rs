@@ -7,6 +7,7 @@ mod play;
 mod record;
 mod relay;
 mod reports;
+mod room;
 mod secured;
 
 use std::collections::HashMap;
@@ -71,6 +72,11 @@ pub(super) struct Rig {
 
 impl Rig {
     pub(super) fn new() -> Self {
+        Self::sized(8)
+    }
+
+    /// With room for so many legs.
+    pub(super) fn sized(max_legs: usize) -> Self {
         let start = Instant::now();
         let counters = Arc::new(Counters::default());
         let clock = Clock {
@@ -78,9 +84,9 @@ impl Rig {
             ntp: 0xE000_0000_0000_0000,
         };
         let limits = Limits {
-            max_legs: 8,
+            max_legs,
             max_recorders: 3,
-            max_events: 64,
+            max_events: 64.max(2 * max_legs),
         };
         Self {
             engine: Engine::new(limits, clock, counters.clone()),

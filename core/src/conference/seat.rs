@@ -1,0 +1,199 @@
+//! A channel's place in a conference: what its own task tells its media thread.
+
+use std::cell::Cell;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use strowger_media::room::MemberOptions;
+use strowger_media::{
+    Command, FileFormat, LegId, RecorderSetup, Repeat, RoomCommand, RoomId, Route, Sound, TapMode,
+};
+
+use super::{Entry, MemberId, Rate, Refused, Table, View};
+use crate::channel::Channel;
+use crate::conference::Effect;
+use crate::shard::Shard;
+
+/// How a channel wants to come in; see [`Entry`].
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub conference: String,
+    pub conference_rate: Rate,
+    pub max_members: usize,
+    pub admin: bool,
+    pub marked: bool,
+    pub wait_marked: bool,
+    pub end_marked: bool,
+    pub muted: bool,
+}
+
+/// A place in a conference. It is given up when it is dropped.
+pub struct Seat {
+    channel: Channel,
+    conference: Rc<str>,
+    id: MemberId,
+    leg: LegId,
+    room: RoomId,
+    /// What the media thread was told: in the room, and how.
+    told: Cell<Option<MemberOptions>>,
+}
+
+impl Seat {
+    /// Takes a place. The channel has to be answered; it hears nothing yet ([`Self::apply`]).
+    ///
+    /// # Errors
+    /// The conference is full or locked, or the call is over.
+    pub fn take(channel: &Channel, request: Request) -> Result<Self, Refused> {
+        let leg = channel.leg().ok_or(Refused::Over)?;
+        if channel.is_over() {
+            return Err(Refused::Over);
+        }
+        let shard = channel.shard();
+        let caller = channel.data().caller.clone();
+        let entry = Entry {
+            shard: shard.index(),
+            channel: channel.id(),
+            channel_name: channel.name().to_string(),
+            uniqueid: channel.uniqueid().to_string(),
+            caller_name: caller.name,
+            caller_number: caller.number,
+            leg,
+            rate: channel.sample_rate(),
+            room: shard.next_room_id(),
+            conference_rate: request.conference_rate,
+            max_members: request.max_members,
+            admin: request.admin,
+            marked: request.marked,
+            wait_marked: request.wait_marked,
+            end_marked: request.end_marked,
+            muted: request.muted,
+        };
+        let (id, room) = change(shard, |table, effects| {
+            let id = table.join(&request.conference, entry, effects)?;
+            let view = table.view(&request.conference, id);
+            Ok((id, view.ok_or(Refused::Over)?.room))
+        })?;
+        let conference: Rc<str> = request.conference.into();
+        channel.data_mut().conference = Some((Rc::clone(&conference), id));
+        Ok(Self {
+            channel: channel.clone(),
+            conference,
+            id,
+            leg,
+            room,
+            told: Cell::new(None),
+        })
+    }
+
+    /// The conference's name.
+    pub fn conference(&self) -> &str {
+        &self.conference
+    }
+
+    /// Who this is in the conference.
+    pub fn id(&self) -> MemberId {
+        self.id
+    }
+
+    /// What there is to know now. Changes wake the channel (`Channel::wait_change`).
+    pub fn view(&self) -> Option<View> {
+        let conferences = &self.channel.shard().shared().conferences;
+        conferences.read(|table| table.view(&self.conference, self.id))
+    }
+
+    /// Takes part in the room with these options, or not (`None`).
+    pub fn apply(&self, options: Option<MemberOptions>) {
+        if self.told.replace(options) == options {
+            return;
+        }
+        let leg = self.leg;
+        let command = match options {
+            Some(options) => Command::Room(self.room, RoomCommand::Join { leg, options }),
+            None => Command::Route(leg, Route::Silence),
+        };
+        self.channel.shard().media_send(command);
+    }
+
+    /// Changes the conference: the table, by its name and this member.
+    pub fn change<R>(
+        &self,
+        change_it: impl FnOnce(&mut Table, &str, MemberId, &mut Vec<Effect>) -> R,
+    ) -> R {
+        change(self.channel.shard(), |table, effects| {
+            change_it(table, &self.conference, self.id, effects)
+        })
+    }
+
+    /// Plays to all in the room.
+    pub fn announce(&self, sounds: Vec<Arc<Sound>>) {
+        let shard = self.channel.shard();
+        let play = shard.next_play_id();
+        let repeat = Repeat::Once;
+        let command = RoomCommand::Play {
+            play,
+            sounds,
+            repeat,
+        };
+        shard.media_send(Command::Room(self.room, command));
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if self.told.take().is_some() && !self.channel.is_over() {
+            let silence = Command::Route(self.leg, Route::Silence);
+            self.channel.shard().media_send(silence);
+        }
+        self.channel.data_mut().conference = None;
+        self.change(|table, name, id, effects| table.leave(name, id, effects));
+    }
+}
+
+fn change<R>(shard: &Rc<Shard>, change: impl FnOnce(&mut Table, &mut Vec<Effect>) -> R) -> R {
+    let conferences = &shard.shared().conferences;
+    conferences.change(shard.shared(), Some(shard), change)
+}
+
+/// Records what is heard in a room.
+pub(super) fn record(
+    shard: &Rc<Shard>,
+    room: RoomId,
+    path: PathBuf,
+    format: FileFormat,
+    append: bool,
+) {
+    let recorder = shard.next_recorder_id();
+    let setup = RecorderSetup {
+        recorder,
+        // Of no importance in a room.
+        leg: LegId(0),
+        path,
+        format,
+        mode: TapMode::Mix,
+        append,
+        only_bridged: false,
+        silence_ms: 0,
+        volume_receive: 0,
+        volume_transmit: 0,
+    };
+    shard.expect_recorder(
+        recorder,
+        Box::new(|result| {
+            tracing::info!(path = %result.path.display(), samples = result.samples, "conference recorded");
+        }),
+    );
+    let start = RoomCommand::StartRecorder(Box::new(setup.prepare()));
+    if shard.media_send(Command::Room(room, start)) {
+        shard.set_room_recorder(room, Some(recorder));
+    } else {
+        shard.forget_recorder(recorder);
+    }
+}
+
+/// Ends what is recorded in a room.
+pub(super) fn stop_record(shard: &Rc<Shard>, room: RoomId) {
+    if let Some(recorder) = shard.set_room_recorder(room, None) {
+        shard.media_send(Command::Room(room, RoomCommand::StopRecorder(recorder)));
+    }
+}
