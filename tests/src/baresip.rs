@@ -32,6 +32,19 @@ impl Baresip {
         tone_hz: f64,
         answers: bool,
     ) -> Self {
+        Self::start_with(user, password, exchange, tone_hz, answers, "")
+    }
+
+    /// The same with more account parameters: `;mediaenc=srtp-mand` for media that must be encrypted.
+    #[track_caller]
+    pub fn start_with(
+        user: &str,
+        password: &str,
+        exchange: SocketAddr,
+        tone_hz: f64,
+        answers: bool,
+        parameters: &str,
+    ) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("strowger-baresip-")
             .tempdir()
@@ -44,7 +57,7 @@ impl Baresip {
         .expect("the tone's file");
         let (sip, control) = (free_pair(), free_tcp());
         let first_rtp = 20_000 + sip % 20_000 / 2 * 2;
-        let modules = ["g711", "aufile", "aubridge", "sndfile"]
+        let modules = ["g711", "aufile", "aubridge", "sndfile", "srtp"]
             .map(|m| format!("module {m}.so\n"))
             .concat();
         let configuration = format!(
@@ -60,7 +73,7 @@ impl Baresip {
         let mode = if answers { "auto" } else { "manual" };
         let account = format!(
             "<sip:{user}@{exchange}>;auth_user={user};auth_pass={password};regint=600;answermode={mode};\
-             audio_codecs=pcma/8000/1,pcmu/8000/1\n"
+             audio_codecs=pcma/8000/1,pcmu/8000/1{parameters}\n"
         );
         std::fs::write(path.join("config"), configuration).expect("baresip's configuration");
         std::fs::write(path.join("accounts"), account).expect("baresip's account");
@@ -138,6 +151,11 @@ impl Baresip {
     pub fn command(&mut self, command: &str, parameters: &str) {
         let text = serde_json::json!({ "command": command, "params": parameters }).to_string();
         write!(self.control, "{}:{text},", text.len()).expect("baresip's control connection");
+    }
+
+    /// What it has written to its log.
+    pub fn log(&self) -> String {
+        log_of(self.folder.path())
     }
 
     /// What it has heard in its last call; complete once the call is over.

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
+use strowger_media::rtp::srtp::KeyError;
 use strowger_media::{Codec, Command, Format, LegId, LegSetup, Negotiated};
 use strowger_sip::Flow;
 use strowger_sip::offer_answer::{
@@ -12,6 +13,7 @@ use strowger_sip::sdp::{SdpError, SessionDescription};
 use strowger_store::DtmfMode;
 use strowger_store::Endpoint;
 
+use super::encryption;
 use crate::channel::ChannelId;
 use crate::shard::Shard;
 
@@ -27,6 +29,12 @@ pub(crate) enum MediaError {
     Overloaded,
     #[error("endpoint {0} allows no codec spoken here (ulaw, alaw)")]
     NoCodecs(String),
+    #[error(
+        "endpoint {0} has media_encryption=dtls, which is not spoken here: its calls are refused (sdes is)"
+    )]
+    Dtls(String),
+    #[error("media key: {0}")]
+    Key(#[from] KeyError),
     #[error("session description: {0}")]
     Description(#[from] SdpError),
     #[error("{0}")]
@@ -50,7 +58,8 @@ impl MediaError {
     pub(crate) fn status(&self) -> (u16, &'static str) {
         match self {
             Self::NoPorts(_) | Self::Overloaded => (503, "Service Unavailable"),
-            Self::NoCodecs(_) => (488, "Not Acceptable Here"),
+            Self::NoCodecs(_) | Self::Dtls(_) => (488, "Not Acceptable Here"),
+            Self::Key(_) => (500, "Server Internal Error"),
             Self::Description(_) => (400, "Bad Session Description"),
             Self::OfferAnswer(error) => match error.status() {
                 491 => (491, "Request Pending"),
@@ -84,6 +93,11 @@ impl MediaSession {
         flow: &Flow,
     ) -> Result<Self, MediaError> {
         let capabilities = capabilities(endpoint)?;
+        let security = encryption::security(endpoint).ok_or_else(|| {
+            let error = MediaError::Dtls(endpoint.id.clone());
+            tracing::warn!(%error, "call refused");
+            error
+        })?;
         let reached = shard.advertised(flow).ip();
         let fixed = endpoint
             .media_address
@@ -116,7 +130,8 @@ impl MediaSession {
             rtp,
             rtcp,
             ssrc: random as u32,
-            sequence: (random >> 32) as u16,
+            // RFC 3711 §3.3.1: with a low beginning no receiver misses the first wrap.
+            sequence: (random >> 32) as u16 & 0x7fff,
             timestamp: crate::random_u64() as u32,
             cname: format!("{:016x}", crate::random_u64()),
         };
@@ -124,7 +139,8 @@ impl MediaSession {
             return Err(MediaError::Overloaded);
         }
         shard.map_leg(leg, channel);
-        let negotiation = offer_answer::Session::new(&endpoint.sdp_owner, random & 0x7fff_ffff);
+        let negotiation = offer_answer::Session::new(&endpoint.sdp_owner, random & 0x7fff_ffff)
+            .with_security(security);
         Ok(Self {
             leg,
             local,
@@ -167,7 +183,7 @@ impl MediaSession {
         let (answer, agreed) = self
             .negotiation
             .answer(&offer, &self.capabilities, &self.local)?;
-        self.configure(shard, &agreed);
+        self.configure(shard, &agreed)?;
         self.agreed = Some(agreed.clone());
         Ok((answer.to_string(), agreed))
     }
@@ -176,7 +192,7 @@ impl MediaSession {
     pub(crate) fn apply(&mut self, shard: &Shard, answer: &[u8]) -> Result<Agreed, MediaError> {
         let answer = SessionDescription::parse(answer)?;
         let agreed = self.negotiation.apply_answer(&answer)?;
-        self.configure(shard, &agreed);
+        self.configure(shard, &agreed)?;
         self.agreed = Some(agreed.clone());
         Ok(agreed)
     }
@@ -187,9 +203,18 @@ impl MediaSession {
         if std::mem::replace(&mut self.up, true) || !watched {
             return;
         }
-        if let Some(agreed) = &self.agreed {
-            self.configure(shard, agreed);
+        if let Some(agreed) = &self.agreed
+            && let Err(error) = self.configure(shard, agreed)
+        {
+            tracing::error!(%error, "a leg goes without its RTP timeout");
         }
+    }
+
+    /// Is the media encrypted?
+    pub(crate) fn is_secure(&self) -> bool {
+        self.agreed
+            .as_ref()
+            .is_some_and(|agreed| agreed.crypto.is_some())
     }
 
     /// An offer of ours waits for its answer.
@@ -197,14 +222,14 @@ impl MediaSession {
         self.negotiation.is_pending()
     }
 
-    fn configure(&self, shard: &Shard, agreed: &Agreed) {
+    fn configure(&self, shard: &Shard, agreed: &Agreed) -> Result<(), MediaError> {
         let known: Vec<_> = agreed
             .codecs
             .iter()
             .filter_map(|agreed| Some((agreed, codec_of(&agreed.name)?)))
             .collect();
         let Some((first, codec)) = known.first() else {
-            return;
+            return Ok(());
         };
         let negotiated = Negotiated {
             remote_rtp: agreed.remote_rtp,
@@ -226,7 +251,7 @@ impl MediaSession {
             sending: agreed.direction.sends(),
             receiving: agreed.direction.receives(),
             symmetric: self.symmetric,
-            srtp: None,
+            srtp: agreed.crypto.as_ref().map(encryption::keys).transpose()?,
             rtp_timeout_ms: if !self.up {
                 0
             } else if agreed.on_hold {
@@ -237,6 +262,7 @@ impl MediaSession {
             ..Negotiated::default()
         };
         shard.media_send(Command::Configure(self.leg, Box::new(negotiated)));
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod bridge;
 pub mod destination;
 pub mod dial;
+mod encryption;
 mod in_dialog;
 pub(crate) mod incoming;
 pub(crate) mod media;

@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use strowger_media::LegId;
+use strowger_sip::Transport;
 use strowger_store::Endpoint;
 use tokio::sync::Notify;
 
@@ -23,6 +24,7 @@ pub use party::{Party, Presentation};
 pub use primitives::{Interrupt, Played, RecordError, RecorderResult, RecorderSpec};
 pub use variables::{GlobalVariables, Inheritance, VALUE_BYTES_MAX, VARIABLES_MAX, Variables};
 
+use crate::call::media::MediaSession;
 use crate::call::session::Session;
 use crate::shard::Shard;
 
@@ -115,6 +117,21 @@ impl Channel {
 
     pub(crate) fn session(&self) -> RefMut<'_, Option<Session>> {
         self.0.session.borrow_mut()
+    }
+
+    /// Is the media of the far end encrypted?
+    pub fn has_secure_media(&self) -> bool {
+        let session = self.session();
+        let media = session.as_ref().and_then(|session| session.media.as_ref());
+        media.is_some_and(MediaSession::is_secure)
+    }
+
+    /// Do messages of this channel's dialog travel through TLS?
+    pub fn has_secure_signaling(&self) -> bool {
+        let session = self.session();
+        session
+            .as_ref()
+            .is_some_and(|session| session.flow.transport == Transport::Tls)
     }
 
     /// The channel's state.

@@ -7,7 +7,9 @@ use rustc_hash::FxHashMap;
 
 use crate::error::{Problem, Severity, StoreError};
 use crate::pool::{Pool, Statement};
-use crate::rows::{BadCell, Cells, Contact, DomainAlias, ExtensionRow, Row, StaticRow};
+use crate::rows::{
+    BadCell, Cells, Contact, DomainAlias, Endpoint, ExtensionRow, MediaEncryption, Row, StaticRow,
+};
 use crate::schema::Columns;
 use crate::snapshot::{Snapshot, Table};
 
@@ -40,7 +42,11 @@ pub(crate) async fn table(
         more: 0,
     };
     let changed = match table {
-        Table::Endpoints => replace(&mut snapshot.endpoints, load.by_id(table).await?),
+        Table::Endpoints => {
+            let endpoints = load.by_id(table).await?;
+            load.unsupported(&endpoints);
+            replace(&mut snapshot.endpoints, endpoints)
+        }
         Table::Aors => replace(&mut snapshot.aors, load.by_id(table).await?),
         Table::Auths => replace(&mut snapshot.auths, load.by_id(table).await?),
         Table::Identifies => replace(&mut snapshot.identifies, load.sorted(table).await?),
@@ -165,6 +171,26 @@ impl Load<'_> {
                 row,
                 what,
             });
+        }
+    }
+
+    /// What an endpoint asks for and will not get.
+    fn unsupported(&mut self, endpoints: &FxHashMap<String, Arc<Endpoint>>) {
+        let mut refused: Vec<&String> = endpoints
+            .iter()
+            .filter(|(_, endpoint)| endpoint.media_encryption == MediaEncryption::Dtls)
+            .map(|(id, _)| id)
+            .collect();
+        refused.sort();
+        for id in refused {
+            self.problem(
+                Severity::Error,
+                Table::Endpoints.name(),
+                Some(id.clone()),
+                "media_encryption=dtls is not spoken here: calls of this endpoint are refused \
+                 (use sdes)"
+                    .to_owned(),
+            );
         }
     }
 

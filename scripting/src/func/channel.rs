@@ -96,6 +96,8 @@ fn channel(task: &Task, args: &str) -> Result<String, String> {
                 _ => "slin".to_owned(),
             }
         }
+        "secure_media" => u8::from(channel.has_secure_media()).to_string(),
+        "secure_signaling" => u8::from(channel.has_secure_signaling()).to_string(),
         "endpoint" => channel
             .endpoint()
             .map(|endpoint| endpoint.id.clone())
@@ -137,7 +139,8 @@ fn set_channel(task: &Task, args: &str, value: &str) -> Result<(), String> {
             }
             "name" | "uniqueid" | "linkedid" | "state" | "channeltype" | "onhold" | "exten"
             | "context" | "priority" | "appname" | "appdata" | "endpoint" | "aor"
-            | "checkhangup" | "audioreadformat" | "audiowriteformat" | "audionativeformat" => {
+            | "secure_media" | "secure_signaling" | "checkhangup" | "audioreadformat"
+            | "audiowriteformat" | "audionativeformat" => {
                 return Err(format!("CHANNEL({item}) can only be read"));
             }
             _ => return Err(format!("CHANNEL({item}): there is no such item")),

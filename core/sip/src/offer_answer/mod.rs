@@ -5,12 +5,14 @@
 //! sockets and ports (the caller passes them), codecs themselves, messages that carry the descriptions.
 
 mod capability;
+mod security;
 mod select;
 mod session;
 
 use std::net::SocketAddr;
 
 pub use capability::{Capabilities, CodecCapability, LocalMedia, Preference};
+pub use security::{AgreedCrypto, Sdes, Security};
 pub use session::Session;
 
 use crate::sdp::Direction;
@@ -47,6 +49,8 @@ pub struct Agreed {
     pub direction: Direction,
     /// How much audio to put in a packet, ms, 10 to 60.
     pub ptime_ms: u8,
+    /// The keys of both sides; `None`: plain RTP.
+    pub crypto: Option<AgreedCrypto>,
     /// The remote does not want to hear us although we would send: it put us on hold.
     pub on_hold: bool,
 }
@@ -54,7 +58,7 @@ pub struct Agreed {
 /// Why a description cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OfferAnswerError {
-    /// No audio stream over RTP/AVP.
+    /// No audio stream over RTP.
     #[error("no usable audio stream")]
     NoAudio,
     /// An audio stream, but no codec in common.
@@ -63,6 +67,12 @@ pub enum OfferAnswerError {
         /// What it offers, for the log.
         offered: String,
     },
+    /// Encrypted media is wanted by one side and impossible with the other; the text says why.
+    #[error("{0}")]
+    Encryption(String),
+    /// No key could be made.
+    #[error("the system gives no random numbers for a key")]
+    NoRandomness,
     /// No address, a host name, or of another family than ours.
     #[error("no usable connection address")]
     Address,
@@ -88,8 +98,9 @@ impl OfferAnswerError {
     pub fn status(&self) -> u16 {
         match self {
             Self::OfferPending => 491,
+            Self::NoRandomness => 500,
             Self::NoOffer | Self::StreamCount { .. } => 400,
-            Self::NoAudio | Self::NoCommonCodec { .. } | Self::Address => 488,
+            Self::NoAudio | Self::NoCommonCodec { .. } | Self::Encryption(_) | Self::Address => 488,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::security::is_secure;
 use super::{Agreed, AgreedCodec, Capabilities, CodecCapability, OfferAnswerError, Preference};
 use crate::sdp::{Connection, Direction, Media, MediaKind, RtpMap, SessionDescription};
 
@@ -9,17 +10,18 @@ use crate::sdp::{Connection, Direction, Media, MediaKind, RtpMap, SessionDescrip
 pub(super) const DTMF_EVENTS: &str = "0-16";
 const DTMF_NAME: &str = "telephone-event";
 
-/// Whether a stream is one that we could take: audio over plain RTP, not refused.
+/// Whether a stream is one that we could take: audio over RTP, not refused.
 pub(super) fn is_usable(media: &Media) -> bool {
     is_audio(media) && media.port != 0
 }
 
-/// Audio over plain RTP, refused or not.
+/// Audio over RTP, plain or with keys in the description, refused or not.
 pub(super) fn is_audio(media: &Media) -> bool {
     media.kind == MediaKind::Audio
-        && ["RTP/AVP", "RTP/AVPF"]
-            .iter()
-            .any(|proto| media.proto.eq_ignore_ascii_case(proto))
+        && (is_secure(media)
+            || ["RTP/AVP", "RTP/AVPF"]
+                .iter()
+                .any(|proto| media.proto.eq_ignore_ascii_case(proto)))
 }
 
 fn same_codec(capability: &CodecCapability, map: &RtpMap) -> bool {
@@ -219,6 +221,7 @@ pub(super) fn nothing_agreed(ptime_ms: u8) -> Agreed {
         dtmf: None,
         direction: Direction::Inactive,
         ptime_ms,
+        crypto: None,
         on_hold: true,
     }
 }

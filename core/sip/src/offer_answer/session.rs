@@ -1,5 +1,6 @@
 //! The offers and answers of one dialog, one after the other.
 
+use super::security::{AgreedCrypto, Security};
 use super::select::{
     DTMF_EVENTS, common, dtmf_map, dtmf_payload_type, is_audio, is_usable, kept, nothing_agreed,
     packet_time_ms, remote_addresses, remote_direction,
@@ -29,6 +30,9 @@ pub struct Session {
     /// `offer` has no answer yet.
     pending: bool,
     agreed: Option<Agreed>,
+    security: Security,
+    /// The keys that were agreed last; they outlive a time in which the stream is switched off.
+    crypto: Option<AgreedCrypto>,
 }
 
 impl Session {
@@ -43,7 +47,16 @@ impl Session {
             offer: None,
             pending: false,
             agreed: None,
+            security: Security::Plain,
+            crypto: None,
         }
+    }
+
+    /// The same with encrypted media as wanted.
+    #[must_use]
+    pub fn with_security(mut self, security: Security) -> Self {
+        self.security = security;
+        self
     }
 
     /// Our offer is waiting for its answer.
@@ -81,7 +94,7 @@ impl Session {
         // Where nothing of ours stands yet, behind what there is.
         let place = place.unwrap_or(streams.len());
         let previous = streams.get(place);
-        let mut audio = Media::new(MediaKind::Audio, local.rtp.port(), "RTP/AVP");
+        let mut audio = Media::new(MediaKind::Audio, local.rtp.port(), self.security.profile());
         if let Some(previous) = previous {
             audio.proto.clone_from(&previous.proto);
         }
@@ -103,6 +116,8 @@ impl Session {
                 audio.push_format(&dtmf_map(pt, 8000), DTMF_EVENTS);
             }
         }
+        self.security
+            .write_offer(&mut audio, self.crypto.as_ref(), previous.is_some())?;
         finish_audio(&mut audio, capabilities, local, local.direction);
         let mut media: Vec<Media> = streams.iter().map(refused).collect();
         match media.get_mut(place) {
@@ -153,6 +168,7 @@ impl Session {
                 offered: theirs.formats.join(", "),
             });
         }
+        let crypto = self.security.apply(ours, theirs)?;
         let (remote_rtp, remote_rtcp) = remote_addresses(answer, theirs, offer.local.rtp)?;
         let remote = remote_direction(answer, theirs);
         let wanted = offer.local.direction;
@@ -166,9 +182,11 @@ impl Session {
                 wanted.receives() && remote.sends(),
             ),
             ptime_ms: packet_time_ms(theirs, offer.ptime_ms),
+            crypto,
             on_hold: wanted.sends() && !remote.receives(),
         };
         self.settled = Some(offer.description.clone());
+        self.crypto.clone_from(&agreed.crypto);
         self.pending = false;
         self.agreed = Some(agreed.clone());
         Ok(agreed)
@@ -193,15 +211,19 @@ impl Session {
             if !is_usable(media) {
                 continue;
             }
-            match common(media, capabilities) {
-                Ok(codecs) => {
-                    chosen = Some((index, media, codecs));
+            let common = common(media, capabilities).and_then(|codecs| {
+                let crypto = self.security.answer(media, self.crypto.as_ref())?;
+                Ok((codecs, crypto))
+            });
+            match common {
+                Ok((codecs, crypto)) => {
+                    chosen = Some((index, media, codecs, crypto));
                     break;
                 }
                 Err(error) => first_error = first_error.or(Some(error)),
             }
         }
-        let Some((index, media, codecs)) = chosen else {
+        let Some((index, media, codecs, crypto)) = chosen else {
             let switched_off = self.settled.is_some() && offer.media.iter().any(is_audio);
             if first_error.is_none() && switched_off {
                 return Ok(self.answer_off(offer, capabilities, local));
@@ -236,6 +258,11 @@ impl Session {
         if let Some(map) = dtmf.and_then(|pt| media.rtpmap(pt)) {
             audio.push_format(&map, DTMF_EVENTS);
         }
+        if let Some(crypto) = &crypto {
+            audio
+                .attributes
+                .push(Attribute::new("crypto", &crypto.ours));
+        }
         finish_audio(&mut audio, capabilities, local, direction);
         let mut streams: Vec<Media> = offer.media.iter().map(refused).collect();
         if let Some(slot) = streams.get_mut(index) {
@@ -249,8 +276,10 @@ impl Session {
             dtmf: dtmf.map(|pt| (pt, pt)),
             direction,
             ptime_ms: packet_time_ms(media, capabilities.ptime_ms),
+            crypto,
             on_hold: wanted.sends() && !remote.receives(),
         };
+        self.crypto.clone_from(&agreed.crypto);
         self.settle(&answer, &agreed);
         Ok((answer, agreed))
     }

@@ -3,12 +3,14 @@
 //! Attributes are kept as written, in order, and read when asked for. Which codec to choose and whether an answer fits an
 //! offer is decided elsewhere.
 
+mod crypto;
 mod media;
 mod parse;
 mod write;
 
 use std::net::IpAddr;
 
+pub use crypto::{CRYPTO_LENGTH_MAX, CryptoAttribute, CryptoError, CryptoKey, CryptoSuite};
 pub use media::{Media, MediaKind, RtcpAttribute, RtpMap};
 pub use parse::{SDP_LENGTH_MAX, SDP_LINES_MAX, SdpError};
 
