@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use strowger_core::counters::Histogram;
+
 use crate::Sources;
 
 /// The whole page.
@@ -38,6 +40,31 @@ pub(crate) fn page(sources: &Sources) -> String {
         .map(|shard| shard.counters.snapshot())
         .collect();
     by_shard(&mut page, "strowger_", &shards);
+    let quality = &shared.quality;
+    for (name, help, numbers) in [
+        (
+            "strowger_leg_mos",
+            "Mean opinion score (E-model) of what ended legs received",
+            &quality.mos,
+        ),
+        (
+            "strowger_leg_loss_percent",
+            "Packets lost on the way to us, percent, of ended legs",
+            &quality.loss,
+        ),
+        (
+            "strowger_leg_jitter_ms",
+            "Jitter of what ended legs received",
+            &quality.jitter,
+        ),
+        (
+            "strowger_leg_round_trip_ms",
+            "Round trip of ended legs whose far end reported",
+            &quality.round_trip,
+        ),
+    ] {
+        histogram(&mut page, name, help, numbers);
+    }
     let media: Vec<_> = sources.shards.iter().map(|shard| (shard.media)()).collect();
     by_shard(&mut page, "strowger_media_", &media);
     let _ = writeln!(page, "# TYPE strowger_inbox_waiting gauge");
@@ -67,6 +94,18 @@ fn counter(page: &mut String, name: &str, help: &str, value: u64) {
     let _ = writeln!(
         page,
         "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}"
+    );
+}
+
+fn histogram(page: &mut String, name: &str, help: &str, numbers: &Histogram) {
+    let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} histogram");
+    for (bound, count) in numbers.buckets() {
+        let _ = writeln!(page, "{name}_bucket{{le=\"{bound}\"}} {count}");
+    }
+    let (count, sum) = (numbers.count(), numbers.sum());
+    let _ = writeln!(
+        page,
+        "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {sum}\n{name}_count {count}"
     );
 }
 
@@ -111,6 +150,15 @@ fn by_shard(page: &mut String, prefix: &str, shards: &[Vec<(&'static str, u64)>]
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_histogram_counts_up_to_each_bound() {
+        let mut page = String::new();
+        let quality = strowger_core::counters::QualityCounters::default();
+        histogram(&mut page, "m", "Help", &quality.mos);
+        assert!(page.starts_with("# HELP m Help\n# TYPE m histogram\nm_bucket{le=\"1.5\"} 0\n"));
+        assert!(page.ends_with("m_bucket{le=\"+Inf\"} 0\nm_sum 0\nm_count 0\n"));
+    }
 
     #[test]
     fn what_goes_down_again_is_a_gauge_and_has_no_total() {

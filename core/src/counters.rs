@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
+use strowger_media::LegStats;
 
 /// A monotonic counter.
 #[derive(Debug, Default)]
@@ -87,5 +88,116 @@ counters! {
         rtp_packets_lost,
         qualify_sent,
         qualify_failed,
+    }
+}
+
+/// Buckets of one [`Histogram`].
+const BUCKETS: usize = 8;
+
+/// How often a number fell below each of some bounds.
+#[derive(Debug)]
+pub struct Histogram {
+    bounds: [f64; BUCKETS],
+    counts: [AtomicU64; BUCKETS],
+    all: AtomicU64,
+    /// Thousandths.
+    sum: AtomicU64,
+}
+
+impl Histogram {
+    const fn new(bounds: [f64; BUCKETS]) -> Self {
+        Self {
+            bounds,
+            counts: [const { AtomicU64::new(0) }; BUCKETS],
+            all: AtomicU64::new(0),
+            sum: AtomicU64::new(0),
+        }
+    }
+
+    fn add(&self, value: f64) {
+        for (bound, count) in self.bounds.iter().zip(&self.counts) {
+            if value <= *bound {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.all.fetch_add(1, Ordering::Relaxed);
+        self.sum
+            .fetch_add((value.max(0.0) * 1000.0) as u64, Ordering::Relaxed);
+    }
+
+    /// Each bound with the values up to it.
+    pub fn buckets(&self) -> impl Iterator<Item = (f64, u64)> {
+        let counts = self.counts.iter().map(|c| c.load(Ordering::Relaxed));
+        self.bounds.iter().copied().zip(counts)
+    }
+
+    /// Values in all.
+    pub fn count(&self) -> u64 {
+        self.all.load(Ordering::Relaxed)
+    }
+
+    /// Their sum.
+    pub fn sum(&self) -> f64 {
+        self.sum.load(Ordering::Relaxed) as f64 / 1000.0
+    }
+}
+
+/// How legs sounded that have ended, of those that received anything.
+#[derive(Debug)]
+pub struct QualityCounters {
+    /// Mean opinion score, 1 to 4.5.
+    pub mos: Histogram,
+    /// Percent of packets lost on the way to us.
+    pub loss: Histogram,
+    /// Jitter at the end, milliseconds.
+    pub jitter: Histogram,
+    /// Round trip, milliseconds, of legs whose far end reported.
+    pub round_trip: Histogram,
+}
+
+impl Default for QualityCounters {
+    fn default() -> Self {
+        Self {
+            mos: Histogram::new([1.5, 2.0, 2.5, 3.0, 3.6, 4.0, 4.2, 4.5]),
+            loss: Histogram::new([0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 100.0]),
+            jitter: Histogram::new([1.0, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 1000.0]),
+            round_trip: Histogram::new([5.0, 20.0, 50.0, 100.0, 200.0, 400.0, 800.0, 10_000.0]),
+        }
+    }
+}
+
+impl QualityCounters {
+    pub(crate) fn leg_ended(&self, stats: &LegStats) {
+        let (Some(mos), Some(loss)) = (stats.mos_x100(), stats.loss_percent()) else {
+            return;
+        };
+        self.mos.add(f64::from(mos) / 100.0);
+        self.loss.add(f64::from(loss));
+        self.jitter.add(f64::from(stats.jitter_us) / 1000.0);
+        if let Some(us) = stats.round_trip_us {
+            self.round_trip.add(f64::from(us) / 1000.0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leg_that_heard_something_counts_in_each_histogram() {
+        let quality = QualityCounters::default();
+        quality.leg_ended(&LegStats::default());
+        assert_eq!(quality.mos.count(), 0);
+        quality.leg_ended(&LegStats {
+            packets_received: 950,
+            lost: 50,
+            jitter_us: 7000,
+            ..LegStats::default()
+        });
+        assert_eq!((quality.mos.count(), quality.round_trip.count()), (1, 0));
+        assert!((quality.loss.sum() - 5.0).abs() < 0.01);
+        let jitter: Vec<u64> = quality.jitter.buckets().map(|(_, n)| n).collect();
+        assert_eq!(jitter, [0, 0, 1, 1, 1, 1, 1, 1]);
     }
 }

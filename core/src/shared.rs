@@ -18,6 +18,7 @@ use tokio::runtime::Handle;
 use crate::channel::GlobalVariables;
 use crate::conference::Conferences;
 use crate::config::Config;
+use crate::counters::QualityCounters;
 use crate::endpoint::Gatekeeper;
 use crate::endpoint::contacts::Contacts;
 use crate::shard::inbox::Inbox;
@@ -76,6 +77,8 @@ pub struct Shared {
     pub gatekeeper: Gatekeeper,
     pub cdr: CdrSpool,
     pub conferences: Conferences,
+    /// How legs sounded that have ended.
+    pub quality: QualityCounters,
     /// The control runtime: SQL, files, child processes.
     pub control: Handle,
     pub started: SystemTime,
@@ -125,6 +128,7 @@ impl Shared {
             gatekeeper: Gatekeeper::new(secret(), Instant::now()),
             cdr,
             conferences: Conferences::default(),
+            quality: QualityCounters::default(),
             control,
             started: SystemTime::now(),
             started_at: Instant::now(),

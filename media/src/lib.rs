@@ -29,6 +29,6 @@ pub use recording::{FileFormat, FileSetup, Order, RecorderSetup, Reply, TapMode}
 pub use sound::{RawFormat, SAMPLE_RATE, Sound, SoundError};
 pub use stats::{Drops, LegStats};
 pub use types::{
-    Command, Event, Format, LegId, LegSetup, LegStart, Negotiated, PlayId, RecorderId, Repeat,
-    RoomCommand, RoomId, Route,
+    Command, ControlReport, Event, Format, LegId, LegSetup, LegStart, Negotiated, PlayId,
+    RecorderId, Repeat, RoomCommand, RoomId, Route,
 };

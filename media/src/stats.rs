@@ -1,5 +1,8 @@
 //! What is counted about one leg, as signalling reads it.
 
+use crate::codec::Codec;
+use crate::rtp::quality::{self, Impairment, Quality};
+
 /// Packets that did not go on, by reason. Counted on the leg where they were received, but for `not_sending`, `replaced`,
 /// `dtmf_unwanted` and `transcode`, which are counted on the leg they were for.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -45,6 +48,12 @@ pub struct Drops {
 /// Statistics of a leg since it was opened. Received: from the remote to us.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LegStats {
+    /// SSRC of what we send.
+    pub ssrc: u32,
+    /// SSRC of what we receive now; `None`: nothing came yet.
+    pub remote_ssrc: Option<u32>,
+    /// The codec we send; `None` before one was agreed.
+    pub codec: Option<Codec>,
     /// RTP packets accepted (source and format right), duplicates included.
     pub packets_received: u64,
     /// Their payload bytes.
@@ -79,30 +88,32 @@ pub struct LegStats {
     pub rtcp_received: u64,
     /// RTCP packets sent.
     pub rtcp_sent: u64,
+    /// What was seen at each report.
+    pub quality: Quality,
     /// Packets that did not go on.
     pub drops: Drops,
 }
 
 impl LegStats {
-    /// Mean opinion score of what was received, times 100 (100..=450), after the E-model of ITU-T G.107 with G.711 and
-    /// no echo: delay from half the round trip and twice the jitter, loss as counted. An estimate for people, not a
-    /// measurement. `None` before anything was received.
-    pub fn mos_x100(&self) -> Option<u16> {
+    /// Percent of the packets on the way to us that were lost; `None` before anything was received.
+    pub fn loss_percent(&self) -> Option<f32> {
         let expected = self.packets_received.saturating_sub(self.duplicates) + self.lost;
-        if expected == 0 {
-            return None;
-        }
-        let loss_percent = self.lost as f64 * 100.0 / expected as f64;
-        let delay_ms = f64::from(self.round_trip_us.unwrap_or(0)) / 2000.0
-            + 2.0 * f64::from(self.jitter_us) / 1000.0
-            + 20.0;
-        let late = (delay_ms - 177.3).max(0.0);
-        let delay_impairment = 0.024 * delay_ms + 0.11 * late;
-        // Bpl 4.3: G.711 without concealment, random loss (ITU-T G.113 appendix I).
-        let loss_impairment = 95.0 * loss_percent / (loss_percent + 4.3);
-        let r = (93.2 - delay_impairment - loss_impairment).clamp(0.0, 100.0);
-        let mos = 1.0 + 0.035 * r + r * (r - 60.0) * (100.0 - r) * 7e-6;
-        Some((mos.clamp(1.0, 4.5) * 100.0).round() as u16)
+        (expected > 0).then(|| self.lost as f32 * 100.0 / expected as f32)
+    }
+
+    /// Mean opinion score of what was received, times 100 (100..=450), after the E-model of ITU-T G.107 without echo:
+    /// delay from half the round trip and twice the jitter, loss as counted, the codec's weakness ([`Impairment`]). An
+    /// estimate for people, not a measurement. `None` before anything was received.
+    pub fn mos_x100(&self) -> Option<u16> {
+        let loss = self.loss_percent()?;
+        let seconds = |us: u32| us as f32 / 1e6;
+        let delay = quality::delay_ms(
+            self.round_trip_us.map_or(0.0, seconds),
+            seconds(self.jitter_us),
+        );
+        let impairment = Impairment::of(self.codec.unwrap_or(Codec::Pcmu));
+        let r = quality::r_factor(impairment, loss, delay);
+        Some((quality::mos(r) * 100.0).round() as u16)
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::codec::Codec;
 use crate::engine::Recorder;
 use crate::room::{LinkEnd, MemberOptions};
+use crate::rtp::rtcp::{Block, SenderInfo};
 use crate::rtp::srtp::SrtpKeys;
 use crate::sound::Sound;
 use crate::stats::LegStats;
@@ -260,9 +261,28 @@ pub enum Command {
     Snapshot(LegId),
 }
 
+/// An RTCP report that was sent or received: the first report of a compound packet.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub struct ControlReport {
+    /// Sent by us; false: received.
+    pub sent: bool,
+    /// SSRC of who reports.
+    pub ssrc: u32,
+    /// Where it went or came from, where that is known (a connected socket does not say).
+    pub remote: Option<SocketAddr>,
+    /// What the reporter sent.
+    pub sender: Option<SenderInfo>,
+    /// What the reporter received.
+    pub block: Option<Block>,
+    /// Round trip that a received report tells, microseconds.
+    pub round_trip_us: Option<u32>,
+}
+
 /// From the media thread to signalling.
 #[derive(Debug)]
 pub enum Event {
+    /// A report was sent or received: every four seconds or so each way.
+    Report { leg: LegId, report: ControlReport },
     /// A digit was pressed (RFC 4733, or a tone where the leg listens for tones); each press is told once.
     DtmfBegin { leg: LegId, digit: char },
     /// It was released, or its end was lost and it is over by time.

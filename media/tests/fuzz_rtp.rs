@@ -131,6 +131,15 @@ fn rtcp_corpus() -> Vec<Vec<u8>> {
                 delay: 5,
             }),
             cname: "a@b",
+            extended: has_block.then_some(rtcp::Extended {
+                reference: Some(rtcp::Ntp(0xE000_0000_1234_5678)),
+                answer: Some(rtcp::Dlrr {
+                    ssrc: 1,
+                    last: 0x1234,
+                    delay: 5,
+                }),
+                voip: Some(rtcp::VoipMetrics::default()),
+            }),
             goodbye,
         };
         let mut bytes = vec![0; rtcp::PACKET_MAX];
@@ -259,6 +268,8 @@ fn an_engine_under_any_packets_stays_whole() {
             receiving: true,
             symmetric: leg == 1,
             rtp_timeout_ms: 1000,
+            rtcp_xr: true,
+            detect_inband: leg == 2,
             ..Negotiated::default()
         };
         let configure = Command::Configure(LegId(leg), Box::new(negotiated));

@@ -16,6 +16,7 @@ use strowger_dialplan::{Query, Vars};
 use crate::app::{self, AppResult, Next, Stop};
 use crate::decide::{self, AtEnd, Special};
 use crate::depth::Measured;
+use crate::func::channel::reads_stats;
 use crate::host::Host;
 use crate::log_line;
 use crate::task::{Exception, Task};
@@ -266,6 +267,10 @@ async fn run_step(
     index: usize,
 ) -> AppResult {
     let failed = |error: &dyn std::fmt::Display| Stop::Failed(error.to_string());
+    let data = context.steps.get(index).map(|step| &*step.appdata);
+    if data.is_some_and(reads_stats) {
+        task.channel.refresh_stats().await;
+    }
     let function = task
         .host
         .step(context, index)
@@ -492,6 +497,8 @@ async fn run_h(task: &Rc<Task>) {
     if !task.exists(&context, "h", 1) {
         return;
     }
+    // How the media did is there for `h` to read.
+    task.channel.refresh_stats().await;
     task.channel.set_location(Location::new(&context, "h", 1));
     let mut turns = Turns::default();
     for _ in 0..H_STEPS_MAX {

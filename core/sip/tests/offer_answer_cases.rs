@@ -581,3 +581,69 @@ fn two_sessions_agree_with_each_other_early_late_and_again() {
         assert_eq!(theirs.on_hold, matches!(round, 2 | 3));
     }
 }
+
+#[test]
+fn one_port_for_media_and_control_is_agreed_where_both_want_it() {
+    let offer = "m=audio 4000 RTP/AVP 0\na=rtcp-mux\n";
+    let (answer, agreed) = accepted(offer);
+    assert!(!agreed.rtcp_mux && !has(&answer, "a=rtcp-mux"));
+    let wants = Capabilities {
+        rtcp_mux: true,
+        ..Capabilities::default()
+    };
+    let (answer, agreed) = session()
+        .answer(&sdp(offer), &wants, &local())
+        .expect("acceptable");
+    assert!(agreed.rtcp_mux && has(&answer, "a=rtcp-mux"));
+    let (answer, agreed) = session()
+        .answer(&sdp("m=audio 4000 RTP/AVP 0\n"), &wants, &local())
+        .expect("acceptable");
+    assert!(!agreed.rtcp_mux && !has(&answer, "a=rtcp-mux"));
+    for (line, agreed) in [("a=rtcp-mux\n", true), ("", false)] {
+        let mut session = session();
+        let ours = session.make_offer(&wants, &local()).expect("an offer");
+        assert!(has(&ours, "a=rtcp-mux"));
+        let theirs = sdp(&format!("m=audio 4000 RTP/AVP 0\n{line}"));
+        assert_eq!(
+            session.apply_answer(&theirs).expect("fits").rtcp_mux,
+            agreed
+        );
+    }
+}
+
+#[test]
+fn extended_reports_are_for_who_asks_for_ones_we_make() {
+    for (line, wanted) in [
+        ("a=rtcp-xr:voip-metrics\n", true),
+        ("a=rtcp-xr:pkt-loss-rle rcvr-rtt=all:10000\n", true),
+        ("a=rtcp-xr:stat-summary=loss,dup\n", false),
+        ("a=rtcp-xr:\n", false),
+        ("", false),
+    ] {
+        let (_, agreed) = accepted(&format!("m=audio 4000 RTP/AVP 0\n{line}"));
+        assert_eq!(agreed.rtcp_xr, wanted, "{line}");
+    }
+}
+
+#[test]
+fn the_clock_of_digits_is_that_of_their_payload_type() {
+    let opus = Capabilities {
+        codecs: vec![CodecCapability {
+            channels: 2,
+            ..CodecCapability::new("opus", 48_000, Some(107))
+        }],
+        ..Capabilities::default()
+    };
+    for (events, dtmf, clock) in [
+        ("101 telephone-event/48000", Some((101, 101)), 48_000),
+        ("101 telephone-event/8000", Some((101, 101)), 8000),
+        ("101 telephone-event/16000", None, 8000),
+    ] {
+        let offer =
+            format!("m=audio 4000 RTP/AVP 107 101\na=rtpmap:107 opus/48000/2\na=rtpmap:{events}\n");
+        let (_, agreed) = session()
+            .answer(&sdp(&offer), &opus, &local())
+            .expect("acceptable");
+        assert_eq!((agreed.dtmf, agreed.dtmf_clock), (dtmf, clock), "{events}");
+    }
+}

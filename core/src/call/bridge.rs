@@ -58,6 +58,10 @@ impl Channel {
         self.shard().media_send(Command::Bridge(caller, callee));
         self.data_mut().bridged = Some(peer.id());
         peer.data_mut().bridged = Some(self.id());
+        self.shard().set_partner(caller, peer.id());
+        self.shard().set_partner(callee, self.id());
+        self.data_mut().last_legs = [Some(caller), Some(callee)];
+        peer.data_mut().last_legs = [Some(callee), Some(caller)];
         let caller_name = self.name();
         peer.set_variable("BRIDGEPEER", &caller_name);
         self.set_variable("BRIDGEPEER", &peer.name());

@@ -267,16 +267,22 @@ impl Channel {
         self.answer_request(id, response);
     }
 
-    /// DTMF by INFO: `application/dtmf-relay` (`Signal=5`) or `application/dtmf` (`5`).
+    /// DTMF by INFO: `application/dtmf-relay` (`Signal=5`, `Duration=160`) or `application/dtmf` (`5`). A flash is taken
+    /// and means nothing.
     fn on_info(&self, id: ServerId, request: &Message) {
         let body = String::from_utf8_lossy(request.body()).into_owned();
-        let digit = if request.has_content("application/dtmf-relay") {
+        let field = |wanted: &str| {
             body.lines()
                 .filter_map(|line| line.split_once('='))
-                .find(|(name, _)| name.trim().eq_ignore_ascii_case("signal"))
-                .and_then(|(_, value)| digit_of(value))
+                .find(|(name, _)| name.trim().eq_ignore_ascii_case(wanted))
+                .map(|(_, value)| value.trim())
+        };
+        let (signal, duration) = if request.has_content("application/dtmf-relay") {
+            (field("signal").unwrap_or_default(), field("duration"))
         } else if request.has_content("application/dtmf") {
-            digit_of(&body)
+            (body.trim(), None)
+        } else if request.has_content("application/hook-flash") {
+            ("flash", None)
         } else if request.body().is_empty() {
             return self.answer_request(id, Builder::response_to(request, 200, "OK").finish());
         } else {
@@ -288,7 +294,10 @@ impl Channel {
                 .finish();
             return self.answer_request(id, response);
         };
-        let Some(digit) = digit else {
+        if is_flash(signal) {
+            return self.answer_request(id, Builder::response_to(request, 200, "OK").finish());
+        }
+        let Some(digit) = digit_of(signal) else {
             let response = Builder::response_to(request, 400, "Bad DTMF Signal")
                 .header(
                     HeaderName::Warning,
@@ -299,13 +308,43 @@ impl Channel {
         };
         self.answer_request(id, Builder::response_to(request, 200, "OK").finish());
         self.push_digit(digit);
-        let peer = self
-            .data()
-            .bridged
-            .and_then(|peer| self.shard().channel(peer));
-        if let Some(peer) = peer {
-            peer.send_digit(digit, 160);
+        if let Some(peer) = self.bridge_peer() {
+            let duration_ms = duration.and_then(|ms| ms.parse().ok());
+            peer.send_digit(digit, duration_ms.unwrap_or(INFO_DIGIT_MS));
         }
+    }
+
+    /// Sends a digit by INFO; false where there is no dialog to send it in.
+    pub(crate) fn send_info_digit(&self, digit: char, duration_ms: u16) -> bool {
+        let shard = Rc::clone(self.shard());
+        let sent = self.session().as_mut().and_then(|session| {
+            let flow = session.flow;
+            let via = super::session::new_via(&shard, &flow);
+            let body = format!("Signal={digit}\r\nDuration={duration_ms}\r\n");
+            let info = session
+                .dialog
+                .as_mut()?
+                .request(Method::Info, &via)
+                .header(HeaderName::UserAgent, &shard.shared().config.sip.user_agent)
+                .body("application/dtmf-relay", body)
+                .finish();
+            Some((info, flow))
+        });
+        let Some((info, flow)) = sent else {
+            return false;
+        };
+        let auths = self
+            .endpoint()
+            .map(|endpoint| endpoint.outbound_auth.clone())
+            .unwrap_or_default();
+        shard.request_in_dialog(info, flow, auths);
+        true
+    }
+
+    /// The channel that this one is bridged with.
+    pub(crate) fn bridge_peer(&self) -> Option<Self> {
+        let peer = self.data().bridged?;
+        self.shard().channel(peer)
     }
 
     /// The far end put us on hold, or took us back.
@@ -326,6 +365,16 @@ impl Channel {
         }
         self.touch();
     }
+}
+
+/// How long a digit is whose INFO does not say.
+const INFO_DIGIT_MS: u16 = 160;
+
+/// A hook flash, in the spellings that are about.
+fn is_flash(signal: &str) -> bool {
+    ["flash", "hf", "16", "!"]
+        .iter()
+        .any(|known| signal.trim().eq_ignore_ascii_case(known))
 }
 
 /// The digit named by an INFO body.
@@ -358,11 +407,15 @@ mod tests {
             ("10", Some('*')),
             ("11", Some('#')),
             ("a", Some('A')),
-            ("16", None),
+            ("17", None),
             ("55", None),
             ("", None),
         ] {
             assert_eq!(digit_of(text), digit, "{text:?}");
         }
+        for flash in ["!", "hf", " FLASH", "16"] {
+            assert!(is_flash(flash), "{flash}");
+        }
+        assert!(!is_flash("1"));
     }
 }

@@ -70,6 +70,33 @@ impl MediaError {
     }
 }
 
+/// How a digit is sent to the far end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DigitWay {
+    /// As telephone-event or tone: the media engine knows which.
+    Media,
+    /// By SIP INFO.
+    Info,
+    /// Not at all.
+    None,
+}
+
+/// What `dtmf_mode` means for sending, once it is known whether telephone-events were agreed.
+trait Way {
+    fn way(self, events: bool) -> DigitWay;
+}
+
+impl Way for DtmfMode {
+    fn way(self, events: bool) -> DigitWay {
+        match self {
+            Self::Rfc4733 | Self::Inband | Self::Auto => DigitWay::Media,
+            Self::AutoInfo if events => DigitWay::Media,
+            Self::AutoInfo | Self::Info => DigitWay::Info,
+            Self::None => DigitWay::None,
+        }
+    }
+}
+
 /// Ports and negotiation of one leg.
 pub(crate) struct MediaSession {
     leg: LegId,
@@ -77,6 +104,7 @@ pub(crate) struct MediaSession {
     negotiation: offer_answer::Session,
     capabilities: Capabilities,
     symmetric: bool,
+    dtmf_mode: DtmfMode,
     rtp_timeout_ms: u32,
     rtp_timeout_hold_ms: u32,
     /// What was agreed last, and whether the call is answered: silence while it rings is no fault.
@@ -147,6 +175,7 @@ impl MediaSession {
             negotiation,
             capabilities,
             symmetric: endpoint.rtp_symmetric,
+            dtmf_mode: endpoint.dtmf_mode,
             rtp_timeout_ms: endpoint.rtp_timeout.saturating_mul(1000),
             rtp_timeout_hold_ms: endpoint.rtp_timeout_hold.saturating_mul(1000),
             agreed: None,
@@ -163,6 +192,18 @@ impl MediaSession {
         let agreed = self.agreed.iter().flat_map(|agreed| &agreed.codecs);
         let codec = agreed.filter_map(|codec| codec_of(&codec.name)).next();
         codec.map_or(8000, Codec::sample_rate)
+    }
+
+    /// How digits of ours reach the remote.
+    pub(crate) fn digit_way(&self) -> DigitWay {
+        let events = self.agreed.as_ref().is_some_and(|a| a.dtmf.is_some());
+        self.dtmf_mode.way(events)
+    }
+
+    /// Where we receive RTP, and where the remote does as far as it said.
+    pub(crate) fn addresses(&self) -> (SocketAddr, Option<SocketAddr>) {
+        let remote = self.agreed.as_ref().and_then(|agreed| agreed.remote_rtp);
+        (self.local.rtp, remote)
     }
 
     /// An offer of ours.
@@ -259,7 +300,15 @@ impl MediaSession {
             } else {
                 self.rtp_timeout_ms
             },
-            ..Negotiated::default()
+            dtmf_clock: agreed.dtmf_clock,
+            dtmf_tones: self.dtmf_mode.way(agreed.dtmf.is_some()) == DigitWay::Media,
+            detect_inband: match self.dtmf_mode {
+                DtmfMode::Inband => true,
+                DtmfMode::Auto => agreed.dtmf.is_none(),
+                _ => false,
+            },
+            rtcp_mux: agreed.rtcp_mux,
+            rtcp_xr: agreed.rtcp_xr,
         };
         shard.media_send(Command::Configure(self.leg, Box::new(negotiated)));
         Ok(())
@@ -316,6 +365,7 @@ fn capabilities(endpoint: &Endpoint) -> Result<Capabilities, MediaError> {
             _ => Preference::Local,
         },
         single_codec: endpoint.preferred_codec_only,
+        rtcp_mux: endpoint.rtcp_mux || endpoint.webrtc,
         ..Capabilities::default()
     })
 }

@@ -9,6 +9,7 @@ mod in_dialog;
 pub(crate) mod incoming;
 pub(crate) mod media;
 pub(crate) mod outgoing;
+pub mod quality;
 pub(crate) mod session;
 
 pub use bridge::{BridgeEnd, BridgeOptions, LimitWarning};

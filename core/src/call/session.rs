@@ -214,6 +214,8 @@ impl Channel {
 
     pub(crate) fn close_media(&self) {
         let Some(leg) = self.leg() else { return };
+        self.shard().closes(leg);
+        self.data_mut().last_legs[0] = Some(leg);
         // Recorders end with the leg; their owners hear of it when the files are closed.
         if !self.shard().media_send(Command::Close(leg)) {
             let shard = Rc::clone(self.shard());

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
+use strowger_media::{LegId, LegStats};
+
 use super::{Cause, ChannelId, Party, Variables};
 use crate::cdr::CallRecords;
 use crate::conference::MemberId;
@@ -124,6 +126,12 @@ pub struct Data {
     pub bridged: Option<ChannelId>,
     /// The conference it takes part in, and as whom.
     pub conference: Option<(std::rc::Rc<str>, MemberId)>,
+    /// How its media did, as last told.
+    pub(crate) stats: Option<Box<LegStats>>,
+    /// How often it was told.
+    pub(crate) stats_told: u64,
+    /// The leg of this channel and that of whom it was bridged with last.
+    pub(crate) last_legs: [Option<LegId>; 2],
     /// The far end put us on hold.
     pub held: bool,
     /// The music this channel hears because its peer holds it.
@@ -170,6 +178,9 @@ impl Data {
             runs_dialplan: false,
             bridged: None,
             conference: None,
+            stats: None,
+            stats_told: 0,
+            last_legs: [None; 2],
             held: false,
             hold_music: None,
             redirect: None,

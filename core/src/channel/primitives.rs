@@ -11,6 +11,7 @@ use strowger_media::{
 };
 
 use super::{Cause, Channel, LegEnd, State};
+use crate::call::media::{DigitWay, MediaSession};
 
 /// Why a verb ended before it was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -273,13 +274,38 @@ impl Channel {
         self.media(|leg| Command::Route(leg, if on { Route::Echo } else { Route::Silence }));
     }
 
-    /// Sends a digit to the far end (RFC 4733) without waiting.
+    /// Sends a digit to the far end in its way (`dtmf_mode`: telephone-event, tone, SIP INFO) without waiting. False where
+    /// it has none, or is gone.
     pub fn send_digit(&self, digit: char, duration_ms: u16) -> bool {
+        match self.digit_way() {
+            DigitWay::Media => {}
+            DigitWay::Info => return self.send_info_digit(digit, duration_ms),
+            DigitWay::None => return false,
+        }
         self.media(|leg| Command::SendDtmf {
             leg,
             digit,
             duration_ms,
         })
+    }
+
+    fn digit_way(&self) -> DigitWay {
+        self.session()
+            .as_ref()
+            .and_then(|session| session.media.as_ref())
+            .map_or(DigitWay::None, MediaSession::digit_way)
+    }
+
+    /// A digit was heard from the far end of this channel, in its media.
+    pub(crate) fn heard_digit(&self, digit: char, duration_ms: u32) {
+        self.push_digit(digit);
+        // To a peer that takes events or tones the media engine has passed it on.
+        if let Some(peer) = self.bridge_peer()
+            && peer.digit_way() == DigitWay::Info
+        {
+            let duration_ms = u16::try_from(duration_ms).unwrap_or(u16::MAX);
+            peer.send_info_digit(digit, duration_ms);
+        }
     }
 
     /// Starts a recording of this channel. `closed` runs on the shard when the file is complete on disk, also after

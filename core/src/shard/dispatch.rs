@@ -222,12 +222,22 @@ impl Shard {
                 .unwrap_or_default()
         };
         match event {
-            MediaEvent::DtmfBegin { .. }
-            | MediaEvent::RtpResumed { .. }
-            | MediaEvent::Stats { .. } => {}
-            MediaEvent::DtmfEnd { leg, digit, .. } => {
+            MediaEvent::DtmfBegin { .. } | MediaEvent::RtpResumed { .. } => {}
+            MediaEvent::Report { leg, report } => {
+                tracing::debug!(channel = %name_of(leg), ?report, "RTCP");
+            }
+            MediaEvent::Stats { leg, stats } => {
                 if let Some(channel) = channel_for(leg) {
-                    channel.push_digit(digit);
+                    channel.set_stats(stats);
+                }
+            }
+            MediaEvent::DtmfEnd {
+                leg,
+                digit,
+                duration_ms,
+            } => {
+                if let Some(channel) = channel_for(leg) {
+                    channel.heard_digit(digit, duration_ms);
                 }
             }
             MediaEvent::PlayEnded { leg, play, .. } => {
@@ -300,7 +310,7 @@ impl Shard {
                 }
             }
             MediaEvent::Closed { leg, stats } => {
-                self.media_closed(leg, &stats);
+                self.media_closed(leg, stats);
             }
         }
     }

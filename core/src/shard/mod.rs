@@ -23,6 +23,7 @@ use strowger_sip::transaction::{Branches, ClientId, Layer, ServerId};
 use strowger_sip::{Flow, Message, Transport};
 use tokio::sync::Notify;
 
+use crate::call::quality;
 use crate::channel::{Channel, ChannelId, RecorderResult};
 use crate::counters::ShardCounters;
 use crate::dialplan::Dialplan;
@@ -78,6 +79,10 @@ pub struct Shard {
     lingering: RefCell<FxHashMap<ChannelId, Channel>>,
     legs: RefCell<FxHashMap<LegId, ChannelId>>,
     with_media: RefCell<FxHashSet<LegId>>,
+    /// Legs whose end was ordered and not yet told.
+    closing: RefCell<FxHashSet<LegId>>,
+    /// The channel that each leg was bridged with last.
+    partners: RefCell<FxHashMap<LegId, ChannelId>>,
     dialogs: RefCell<FxHashMap<DialogKey, ChannelId>>,
     clients: RefCell<FxHashMap<ClientId, ClientUser>>,
     /// Requests in dialogs that may be challenged, with the auths that answer.
@@ -249,13 +254,40 @@ impl Shard {
         self.lingering.borrow().len()
     }
 
-    fn media_closed(&self, leg: LegId, stats: &LegStats) {
+    fn media_closed(&self, leg: LegId, stats: Box<LegStats>) {
+        self.shared.quality.leg_ended(&stats);
+        let owner = self.legs.borrow().get(&leg).copied();
         self.unmap_leg(leg);
+        let partner = self.partners.borrow_mut().remove(&leg);
         self.counters
             .rtp_packets_received
             .add(stats.packets_received);
         self.counters.rtp_packets_sent.add(stats.packets_sent);
         self.counters.rtp_packets_lost.add(stats.lost);
+        if let Some(partner) = partner.and_then(|id| self.channel(id)) {
+            quality::set_variables(&partner, &stats, "BRIDGED");
+            partner.touch();
+        }
+        if let Some(channel) = owner.and_then(|id| self.channel(id)) {
+            quality::set_variables(&channel, &stats, "");
+            channel.set_stats(stats);
+        }
+    }
+
+    /// Who hears how this leg sounded when it ends: the channel it was bridged with last.
+    pub(crate) fn set_partner(&self, leg: LegId, channel: ChannelId) {
+        self.partners.borrow_mut().insert(leg, channel);
+    }
+
+    /// The leg is told to close, and has not said yet how it ended.
+    pub(crate) fn is_closing(&self, leg: LegId) -> bool {
+        self.closing.borrow().contains(&leg)
+    }
+
+    pub(crate) fn closes(&self, leg: LegId) {
+        if self.legs.borrow().contains_key(&leg) {
+            self.closing.borrow_mut().insert(leg);
+        }
     }
 
     // Media.
@@ -276,6 +308,7 @@ impl Shard {
     pub(crate) fn unmap_leg(&self, leg: LegId) {
         self.legs.borrow_mut().remove(&leg);
         self.with_media.borrow_mut().remove(&leg);
+        self.closing.borrow_mut().remove(&leg);
     }
 
     /// True once a packet arrived from the channel's far end.

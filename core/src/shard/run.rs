@@ -150,6 +150,8 @@ async fn run(setup: ShardSetup, ready: std::sync::mpsc::Sender<Result<(), String
         lingering: RefCell::default(),
         legs: RefCell::default(),
         with_media: RefCell::default(),
+        closing: RefCell::default(),
+        partners: RefCell::default(),
         dialogs: RefCell::default(),
         clients: RefCell::default(),
         challengeable: RefCell::default(),

@@ -32,7 +32,7 @@ impl Engine {
                 }
                 if !leg.in_slow {
                     leg.in_slow = true;
-                    leg.reports.begin(now, slot);
+                    leg.reports.begin(now);
                     engine.wheel.insert(now, Turn::Slow, slot);
                 }
                 engine.watch(now, slot);

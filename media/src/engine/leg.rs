@@ -84,6 +84,10 @@ pub(super) struct Config {
     pub(super) receiving: bool,
     pub(super) symmetric: bool,
     pub(super) timeout: Option<Duration>,
+    /// RTCP goes through the ports of RTP.
+    pub(super) rtcp_mux: bool,
+    /// Extended reports are sent.
+    pub(super) rtcp_xr: bool,
 }
 
 pub(super) struct Leg {
@@ -172,7 +176,7 @@ impl Leg {
             timed_out: false,
             in_fast: false,
             in_slow: false,
-            reports: report::Reports::new(start.cname),
+            reports: report::Reports::new(start.cname, start.ssrc),
             packets: 0,
             bytes: 0,
             dtmf_received: 0,
@@ -225,6 +229,8 @@ impl Leg {
             symmetric: negotiated.symmetric,
             timeout: (negotiated.rtp_timeout_ms > 0)
                 .then(|| Duration::from_millis(u64::from(negotiated.rtp_timeout_ms))),
+            rtcp_mux: negotiated.rtcp_mux,
+            rtcp_xr: negotiated.rtcp_xr,
         });
         self.set_keys(now, negotiated.srtp);
         self.heard = now;
@@ -344,6 +350,9 @@ impl Leg {
         let clock_rate = u64::from(self.sender.clock_rate());
         let us = |units: u32| (u64::from(units) * 1_000_000 / clock_rate) as u32;
         LegStats {
+            ssrc: self.sender.ssrc(),
+            remote_ssrc: self.receiver.ssrc(),
+            codec: self.config.as_ref().map(|config| config.send.codec),
             packets_received: self.packets,
             bytes_received: self.bytes,
             packets_sent: self.sender.packets(),
@@ -361,6 +370,7 @@ impl Leg {
             dtmf_received: self.dtmf_received,
             rtcp_received: self.reports.received,
             rtcp_sent: self.reports.sent,
+            quality: self.reports.quality.clone(),
             drops: self.drops.clone(),
         }
     }

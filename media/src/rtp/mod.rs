@@ -4,6 +4,7 @@
 
 pub mod dtmf;
 pub mod packet;
+pub mod quality;
 pub mod receive;
 pub mod rtcp;
 pub mod send;

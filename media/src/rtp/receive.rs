@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::packet::Header;
+use super::quality::{BurstFigures, Bursts};
 
 /// A jump forward by less is loss; by more it may be another stream (RFC 3550 A.1).
 const DROPOUT_MAX: i16 = 3000;
@@ -67,6 +68,9 @@ pub struct Receiver {
     jitter_scaled: u32,
     jitter_max: u32,
     lost_before: u64,
+    expected_before: u64,
+    /// Of this source.
+    bursts: Bursts,
     expected_at_report: u64,
     received_at_report: u64,
     duplicates: u64,
@@ -91,6 +95,8 @@ impl Receiver {
             jitter_scaled: 0,
             jitter_max: 0,
             lost_before: 0,
+            expected_before: 0,
+            bursts: Bursts::default(),
             expected_at_report: 0,
             received_at_report: 0,
             duplicates: 0,
@@ -137,6 +143,9 @@ impl Receiver {
         let delta = sequence.wrapping_sub(self.highest as u16) as i16;
         if (1..=DROPOUT_MAX).contains(&delta) {
             let step = delta as u64;
+            if step > 1 {
+                self.bursts.lost(self.base, self.highest + 1, step - 1);
+            }
             self.highest += step;
             self.window = if step < 64 { self.window << step } else { 0 } | 1;
             self.received += 1;
@@ -169,6 +178,8 @@ impl Receiver {
 
     fn start(&mut self, header: &Header) {
         self.lost_before = self.lost();
+        self.expected_before = self.expected_in_all();
+        self.bursts = Bursts::default();
         self.ssrc = Some(header.ssrc);
         // A cycle up, so that packets before the first have a number too.
         self.highest = 65536 + u64::from(header.sequence);
@@ -216,6 +227,16 @@ impl Receiver {
     /// Packets lost over all sources.
     pub fn lost(&self) -> u64 {
         self.lost_before + self.expected().saturating_sub(self.received)
+    }
+
+    /// Packets that should have come, over all sources.
+    pub fn expected_in_all(&self) -> u64 {
+        self.expected_before + self.expected()
+    }
+
+    /// How the losses of this source fell.
+    pub fn bursts(&self) -> BurstFigures {
+        self.bursts.figures(self.highest)
     }
 
     /// Packets that came more than once.

@@ -1,17 +1,42 @@
-//! RTP control packets (RFC 3550 §6): reports sent and read. Descriptions and applications of others are stepped over.
+//! RTP control packets (RFC 3550 §6) and extended reports (RFC 3611): written, read, and when to send them. Descriptions
+//! and applications of others are stepped over.
 
 use std::time::Duration;
 
 use super::receive::Reception;
+
+mod extended;
+
+pub use extended::{Dlrr, Extended, VoipMetrics};
 
 /// Sender report, receiver report, source description, goodbye.
 const SR: u8 = 200;
 const RR: u8 = 201;
 const SDES: u8 = 202;
 const BYE: u8 = 203;
+const XR: u8 = 207;
 
-/// Longest packet that [`build`] makes: a report with one block, a name of 255 bytes, goodbye.
-pub const PACKET_MAX: usize = 28 + 24 + 4 + 4 + 2 + 255 + 4 + 8;
+/// Longest packet that [`build`] makes: a report with one block, a name of 255 bytes, extended reports, goodbye.
+pub const PACKET_MAX: usize = 28 + 24 + 4 + 4 + 2 + 255 + 4 + (8 + 12 + 16 + 36) + 8;
+
+/// Shortest mean time between reports (§6.2).
+const INTERVAL_MIN_S: f64 = 5.0;
+/// e - 3/2: makes up for timers that are taken anew (§6.3.1).
+const COMPENSATION: f64 = 1.218_28;
+
+/// The time until the next report (§6.3.1, appendix A.7) in a session of two. `initial`: none was sent yet; `octets`: mean
+/// size of the packets, with their UDP and IP headers; `bandwidth`: of RTCP, octets a second; `random`: 0..1, where in
+/// 0.5 to 1.5 of the mean it falls.
+pub fn interval(initial: bool, octets: f64, bandwidth: f64, random: f64) -> Duration {
+    let least = if initial {
+        INTERVAL_MIN_S / 2.0
+    } else {
+        INTERVAL_MIN_S
+    };
+    let members = 2.0;
+    let mean = (members * octets / bandwidth.max(1.0)).max(least);
+    Duration::from_secs_f64(mean * (random.clamp(0.0, 1.0) + 0.5) / COMPENSATION)
+}
 
 /// A time as RTCP writes it: seconds since 1900 and a fraction, 32 bits each.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -62,6 +87,8 @@ pub struct Report<'a> {
     pub sender: Option<SenderInfo>,
     pub block: Option<Block>,
     pub cname: &'a str,
+    /// What is reported beyond that (RFC 3611), where the remote asked for it.
+    pub extended: Option<Extended>,
     pub goodbye: bool,
 }
 
@@ -106,6 +133,11 @@ pub fn build(report: &Report<'_>, out: &mut [u8]) -> Option<usize> {
     w.bytes(&[0; 4][..zeros])?;
     w.end(begin)?;
 
+    if let Some(extended) = &report.extended {
+        let begin = w.begin(0, XR, report.ssrc)?;
+        extended.write(&mut w)?;
+        w.end(begin)?;
+    }
     if report.goodbye {
         let begin = w.begin(1, BYE, report.ssrc)?;
         w.end(begin)?;
@@ -161,6 +193,18 @@ pub enum Part {
         from: u32,
         block: Block,
     },
+    /// The remote's clock (RFC 3611 §4.4): answered with a [`Dlrr`].
+    Reference {
+        ssrc: u32,
+        ntp: Ntp,
+    },
+    /// The remote answers our clock (RFC 3611 §4.5).
+    Answer(Dlrr),
+    /// How the remote hears a stream (RFC 3611 §4.7).
+    Voip {
+        from: u32,
+        metrics: VoipMetrics,
+    },
     /// The source leaves (the first that the packet names).
     Goodbye {
         ssrc: u32,
@@ -214,6 +258,7 @@ pub fn parse(packet: &[u8], mut tell: impl FnMut(Part)) -> Result<(), Invalid> {
                 tell(Part::Receiver { ssrc });
                 parse_blocks(ssrc, blocks, count, &mut tell)?;
             }
+            XR => extended::parse(body, &mut tell)?,
             BYE if count > 0 => tell(Part::Goodbye {
                 ssrc: word(body, 0)?,
             }),
@@ -300,6 +345,11 @@ mod tests {
                 delay: 0,
             }),
             cname: &name,
+            extended: Some(Extended {
+                reference: Some(Ntp(1)),
+                answer: Some(Dlrr::default()),
+                voip: Some(VoipMetrics::default()),
+            }),
             goodbye: true,
         };
         let mut out = [0; PACKET_MAX];
@@ -310,6 +360,24 @@ mod tests {
             Some(&Part::Goodbye { ssrc: 1 })
         );
         assert_eq!(build(&report, &mut out[..length - 1]), None);
+    }
+
+    #[test]
+    fn reports_are_spread_around_five_seconds_and_begin_sooner() {
+        let seconds = |initial, random| interval(initial, 120.0, 400.0, random).as_secs_f64();
+        for (initial, random, expected) in [
+            (false, 0.0, 2.052),
+            (false, 0.5, 4.104),
+            (false, 1.0, 6.156),
+            (true, 0.0, 1.026),
+            (true, 1.0, 3.078),
+        ] {
+            let s = seconds(initial, random);
+            assert!((s - expected).abs() < 0.001, "{initial} {random}: {s}");
+        }
+        // A narrow session reports less often.
+        assert!(interval(false, 120.0, 10.0, 0.5).as_secs_f64() > 19.0);
+        assert!(interval(false, 120.0, 0.0, 0.5) < Duration::from_secs(400));
     }
 
     #[test]
@@ -341,7 +409,8 @@ mod tests {
                 delay,
             };
             let report = Report {
-                ssrc, sender: is_sender.then_some(info), block: Some(block), cname: &cname, goodbye: false,
+                ssrc, sender: is_sender.then_some(info), block: Some(block), cname: &cname, extended: None,
+                goodbye: false,
             };
             let mut out = [0; PACKET_MAX];
             let length = build(&report, &mut out).unwrap();

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use strowger_core::call::quality;
 use strowger_dialplan::args;
+use strowger_media::LegStats;
 
 use super::text::{is_yes, leading_number, number};
 use super::{Function, argument};
@@ -14,7 +16,7 @@ const TIMEOUT_SECONDS_MAX: f64 = 365.0 * 86400.0;
 pub(crate) const FUNCTIONS: &[Function] = &[
     Function::read_write(
         "CHANNEL",
-        "CHANNEL(item)",
+        "CHANNEL(item[,field[,type]])",
         "a property of the channel",
         channel,
         set_channel,
@@ -71,6 +73,13 @@ fn channel(task: &Task, args: &str) -> Result<String, String> {
     let channel = &task.channel;
     let data = channel.data();
     let item = argument(args, 0).to_ascii_lowercase();
+    match item.as_str() {
+        "rtcp" => return rtcp(task, &argument(args, 1), &argument(args, 2)),
+        // As the old SIP channel had it: the type first.
+        "rtpqos" => return rtcp(task, &argument(args, 2), &argument(args, 1)),
+        "rtp" => return rtp(task, &argument(args, 1)),
+        _ => {}
+    }
     Ok(match item.as_str() {
         "name" => channel.name().to_string(),
         "uniqueid" => channel.uniqueid().to_string(),
@@ -114,6 +123,48 @@ fn channel(task: &Task, args: &str) -> Result<String, String> {
             .to_owned(),
         _ => return Err(format!("CHANNEL({item}): there is no such item")),
     })
+}
+
+/// `CHANNEL(rtcp,field[,audio])`: how the media did. The step that reads it has asked the media thread before.
+fn rtcp(task: &Task, field: &str, kind: &str) -> Result<String, String> {
+    if !matches!(kind.to_ascii_lowercase().as_str(), "" | "audio") {
+        return Err(format!("CHANNEL(rtcp): there is no {kind} stream"));
+    }
+    let field = field.to_ascii_lowercase();
+    let blank = LegStats::default();
+    let read = |stats: &LegStats| quality::item(stats, &field);
+    task.channel
+        .with_stats(read)
+        .unwrap_or_else(|| read(&blank))
+        .ok_or_else(|| format!("CHANNEL(rtcp,{field}): there is no such field"))
+}
+
+/// `CHANNEL(rtp,field)`: the addresses of the media.
+fn rtp(task: &Task, field: &str) -> Result<String, String> {
+    let (ours, theirs) = task
+        .channel
+        .rtp_addresses()
+        .ok_or("CHANNEL(rtp): the channel has no media")?;
+    Ok(match field.to_ascii_lowercase().as_str() {
+        "src" => ours.to_string(),
+        "dest" => theirs.map(|at| at.to_string()).unwrap_or_default(),
+        // Media never flows past us.
+        "direct" => String::new(),
+        "hold" => u8::from(task.channel.data().held).to_string(),
+        "secure" => u8::from(task.channel.has_secure_media()).to_string(),
+        other => {
+            return Err(format!(
+                "CHANNEL(rtp,{other}): known are src, dest, direct, hold and secure"
+            ));
+        }
+    })
+}
+
+/// Does a row of the dialplan read how the media did?
+pub(crate) fn reads_stats(data: &str) -> bool {
+    ["rtcp", "rtpqos", "RTCP", "RTPQOS"]
+        .iter()
+        .any(|word| data.contains(word))
 }
 
 /// Where settings are kept that other parts read from the channel's variables.

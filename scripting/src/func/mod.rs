@@ -2,7 +2,7 @@
 //! with its table; pure work (cutting text, formatting times) in files without a channel. Functions return at once: what
 //! has to wait for something is an application.
 
-mod channel;
+pub(crate) mod channel;
 mod clock;
 mod conference;
 mod database;

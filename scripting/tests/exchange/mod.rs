@@ -468,6 +468,7 @@ pub(crate) enum Manner {
 pub(crate) struct Phone {
     pub(crate) name: String,
     pub(crate) address: SocketAddr,
+    infos: Arc<Mutex<Vec<String>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -481,13 +482,24 @@ impl Phone {
         let address = socket.local_addr().expect("an address");
         let stop = Arc::new(AtomicBool::new(false));
         let stopping = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || serve(&socket, manner, &stopping));
+        let infos = Arc::new(Mutex::new(Vec::new()));
+        let got = Arc::clone(&infos);
+        let thread = std::thread::spawn(move || serve(&socket, manner, &stopping, &got));
         Self {
             name: name.to_owned(),
             address,
+            infos,
             stop,
             thread: Some(thread),
         }
+    }
+}
+
+impl Phone {
+    /// The bodies of the INFO requests it got, repetitions left out.
+    pub(crate) fn infos(&self) -> Vec<String> {
+        let infos = self.infos.lock().expect("the phone did not fail");
+        infos.clone()
     }
 }
 
@@ -500,7 +512,8 @@ impl Drop for Phone {
     }
 }
 
-fn serve(socket: &UdpSocket, manner: Manner, stop: &AtomicBool) {
+fn serve(socket: &UdpSocket, manner: Manner, stop: &AtomicBool, infos: &Mutex<Vec<String>>) {
+    let mut info_cseq = String::new();
     let local = socket.local_addr().expect("an address");
     let mut invite: Option<(String, SocketAddr)> = None;
     let mut leave_at: Option<Instant> = None;
@@ -548,6 +561,16 @@ fn serve(socket: &UdpSocket, manner: Manner, stop: &AtomicBool) {
                 reply(200, "");
                 if let Some((request, _)) = &invite {
                     let _ = socket.send_to(response(request, 487, "", local).as_bytes(), exchange);
+                }
+            }
+            "INFO" => {
+                reply(200, "");
+                let cseq = header(&message, "CSeq").to_owned();
+                if cseq != info_cseq {
+                    info_cseq = cseq;
+                    let body = message.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+                    let mut infos = infos.lock().expect("no test thread failed while it read");
+                    infos.push(body.to_owned());
                 }
             }
             "BYE" | "OPTIONS" => {

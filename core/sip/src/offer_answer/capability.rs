@@ -68,6 +68,8 @@ pub struct Capabilities {
     pub ptime_ms: u8,
     /// Longest packet that we take, ms; not written where `None`.
     pub maxptime_ms: Option<u8>,
+    /// RTCP may share the port of RTP (RFC 5761): offered, and accepted where offered.
+    pub rtcp_mux: bool,
     /// Whose order counts in answers.
     pub preference: Preference,
     /// Answer with the first common codec alone (`preferred_codec_only`).
@@ -83,6 +85,7 @@ impl Default for Capabilities {
             dtmf_payload_type: 101,
             ptime_ms: 20,
             maxptime_ms: None,
+            rtcp_mux: false,
             preference: Preference::Local,
             single_codec: false,
         }

@@ -45,12 +45,18 @@ pub struct Agreed {
     pub codecs: Vec<AgreedCodec>,
     /// RFC 4733 payload types: ours (receive) and the remote's (send).
     pub dtmf: Option<(u8, u8)>,
+    /// Clock rate of these events, Hz.
+    pub dtmf_clock: u32,
     /// What we may do: `SendOnly` means that we send and the remote listens.
     pub direction: Direction,
     /// How much audio to put in a packet, ms, 10 to 60.
     pub ptime_ms: u8,
     /// The keys of both sides; `None`: plain RTP.
     pub crypto: Option<AgreedCrypto>,
+    /// RTCP goes through the port of RTP (RFC 5761).
+    pub rtcp_mux: bool,
+    /// The remote wants extended reports about a voice call (RFC 3611 §5.1: `rcvr-rtt` or `voip-metrics`).
+    pub rtcp_xr: bool,
     /// The remote does not want to hear us although we would send: it put us on hold.
     pub on_hold: bool,
 }

@@ -103,14 +103,39 @@ fn describe(media: &Media, maps: &[RtpMap]) -> String {
 
 /// The payload type for DTMF in a stream: with the clock of the chosen codec, or with 8000 Hz as nearly everybody sends.
 pub(super) fn dtmf_payload_type(media: &Media, clock_rate: u32) -> Option<u8> {
-    let with_clock = |wanted: u32| {
-        media.payload_types().find(|pt| {
-            media.rtpmap(*pt).is_some_and(|map| {
-                map.name.eq_ignore_ascii_case(DTMF_NAME) && map.clock_rate == wanted
-            })
+    dtmf_with_clock(media, clock_rate).or_else(|| dtmf_with_clock(media, 8000))
+}
+
+/// The payload type for DTMF with this clock.
+pub(super) fn dtmf_with_clock(media: &Media, wanted: u32) -> Option<u8> {
+    media.payload_types().find(|pt| {
+        media
+            .rtpmap(*pt)
+            .is_some_and(|map| map.name.eq_ignore_ascii_case(DTMF_NAME) && map.clock_rate == wanted)
+    })
+}
+
+/// The clock of the events under this payload type of ours, Hz.
+pub(super) fn dtmf_clock(media: &Media, dtmf: Option<(u8, u8)>) -> u32 {
+    dtmf.and_then(|(ours, _)| media.rtpmap(ours))
+        .map_or(8000, |map| map.clock_rate)
+}
+
+/// Does the remote ask for extended reports that we can make (RFC 3611 §5.1)?
+pub(super) fn wants_extended_reports(session: &SessionDescription, media: &Media) -> bool {
+    let value = media.value("rtcp-xr").or_else(|| {
+        crate::sdp::find(&session.attributes, "rtcp-xr")?
+            .value
+            .as_deref()
+    });
+    value.is_some_and(|formats| {
+        formats.split_ascii_whitespace().any(|format| {
+            let name = format.split('=').next().unwrap_or_default();
+            ["rcvr-rtt", "voip-metrics"]
+                .iter()
+                .any(|known| name.eq_ignore_ascii_case(known))
         })
-    };
-    with_clock(clock_rate).or_else(|| with_clock(8000))
+    })
 }
 
 /// The codecs of our offer that the answer kept, in the order of the answer. Numbers may differ (RFC 3264 §6.1): each side
@@ -155,8 +180,9 @@ pub(super) fn kept(offer: &Media, answer: &Media) -> (Vec<AgreedCodec>, Option<(
         });
     }
     let clock_rate = codecs.first().map_or(8000, |codec| codec.clock_rate);
-    let dtmf = dtmf_payload_type(offer, clock_rate).and_then(|our_pt| {
-        let named = dtmf_payload_type(answer, clock_rate);
+    let dtmf = [clock_rate, 8000].into_iter().find_map(|clock| {
+        let our_pt = dtmf_with_clock(offer, clock)?;
+        let named = dtmf_with_clock(answer, clock);
         let bare = || {
             answer
                 .payload_types()
@@ -219,6 +245,9 @@ pub(super) fn nothing_agreed(ptime_ms: u8) -> Agreed {
         remote_rtcp: None,
         codecs: Vec::new(),
         dtmf: None,
+        dtmf_clock: 8000,
+        rtcp_mux: false,
+        rtcp_xr: false,
         direction: Direction::Inactive,
         ptime_ms,
         crypto: None,

@@ -2,8 +2,8 @@
 
 use super::security::{AgreedCrypto, Security};
 use super::select::{
-    DTMF_EVENTS, common, dtmf_map, dtmf_payload_type, is_audio, is_usable, kept, nothing_agreed,
-    packet_time_ms, remote_addresses, remote_direction,
+    DTMF_EVENTS, common, dtmf_clock, dtmf_map, dtmf_payload_type, is_audio, is_usable, kept,
+    nothing_agreed, packet_time_ms, remote_addresses, remote_direction, wants_extended_reports,
 };
 use super::{Agreed, Capabilities, LocalMedia, OfferAnswerError};
 use crate::sdp::{Attribute, Direction, Media, MediaKind, RtpMap, SessionDescription};
@@ -119,6 +119,9 @@ impl Session {
         self.security
             .write_offer(&mut audio, self.crypto.as_ref(), previous.is_some())?;
         finish_audio(&mut audio, capabilities, local, local.direction);
+        if capabilities.rtcp_mux {
+            audio.attributes.push(Attribute::flag("rtcp-mux"));
+        }
         let mut media: Vec<Media> = streams.iter().map(refused).collect();
         match media.get_mut(place) {
             Some(slot) => *slot = audio,
@@ -177,6 +180,9 @@ impl Session {
             remote_rtcp,
             codecs,
             dtmf,
+            dtmf_clock: dtmf_clock(ours, dtmf),
+            rtcp_mux: ours.rtcp_mux() && theirs.rtcp_mux(),
+            rtcp_xr: wants_extended_reports(answer, theirs),
             direction: Direction::from_flags(
                 wanted.sends() && remote.receives(),
                 wanted.receives() && remote.sends(),
@@ -264,6 +270,10 @@ impl Session {
                 .push(Attribute::new("crypto", &crypto.ours));
         }
         finish_audio(&mut audio, capabilities, local, direction);
+        let rtcp_mux = capabilities.rtcp_mux && media.rtcp_mux();
+        if rtcp_mux {
+            audio.attributes.push(Attribute::flag("rtcp-mux"));
+        }
         let mut streams: Vec<Media> = offer.media.iter().map(refused).collect();
         if let Some(slot) = streams.get_mut(index) {
             *slot = audio;
@@ -274,6 +284,9 @@ impl Session {
             remote_rtcp,
             codecs,
             dtmf: dtmf.map(|pt| (pt, pt)),
+            dtmf_clock: dtmf_clock(media, dtmf.map(|pt| (pt, pt))),
+            rtcp_mux,
+            rtcp_xr: wants_extended_reports(offer, media),
             direction,
             ptime_ms: packet_time_ms(media, capabilities.ptime_ms),
             crypto,

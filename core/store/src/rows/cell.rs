@@ -132,6 +132,8 @@ words! {
         Auto = "auto",
         /// RFC 4733 if negotiated, otherwise INFO.
         AutoInfo = "auto_info",
+        /// Not at all from us; what comes is heard.
+        None = "none",
     }
 }
 words! {

@@ -22,7 +22,7 @@ use crate::rtp::packet::Header;
 use crate::rtp::srtp::OVERHEAD_MAX;
 use crate::sound::Sound;
 use crate::types::{Command, Format, LegStart, Negotiated, PlayId, Repeat, Route};
-use crate::{FileFormat, LegStats, TapMode};
+use crate::{ControlReport, FileFormat, LegStats, TapMode};
 
 pub(super) const A: LegId = LegId(1);
 pub(super) const B: LegId = LegId(2);
@@ -63,6 +63,8 @@ pub(super) struct Rig {
     pub(super) counters: Arc<Counters>,
     pub(super) sent: Vec<Sent>,
     pub(super) events: Vec<Event>,
+    /// Control reports, which come among the events at any time.
+    pub(super) reports: Vec<(LegId, ControlReport)>,
     pub(super) effects: Vec<Effect>,
     pub(super) files: HashMap<RecorderId, File>,
     /// Does the file thread give buffers back?
@@ -95,6 +97,7 @@ impl Rig {
             counters,
             sent: Vec::new(),
             events: Vec::new(),
+            reports: Vec::new(),
             effects: Vec::new(),
             files: HashMap::new(),
             disk_works: true,
@@ -244,7 +247,10 @@ impl Rig {
             }
         }
         while let Some(event) = self.engine.poll_event() {
-            self.events.push(event);
+            match event {
+                Event::Report { leg, report } => self.reports.push((leg, report)),
+                event => self.events.push(event),
+            }
         }
     }
 
