@@ -12,6 +12,7 @@ use strowger_api::{ShardSource, Sources};
 use strowger_core::config::Cores;
 use strowger_core::counters::ShardCounters;
 use strowger_core::endpoint::contacts::Contacts;
+use strowger_core::record::jobs::Mp3Jobs;
 use strowger_core::shard::inbox::Inbox;
 use strowger_core::shard::{self, RunningShard, ShardSetup};
 use strowger_core::sounds::SoundStore;
@@ -19,7 +20,7 @@ use strowger_core::transport::bind;
 use strowger_core::{Config, Paths, Shared};
 use strowger_media::ports::PortRange;
 use strowger_media::worker::{self, WorkerConfig, WorkerControl};
-use strowger_media::writer::{self, WriterConfig};
+use strowger_media::writer::{self, WriterConfig, WriterHandle};
 use strowger_scripting::PlanWatcher;
 use strowger_store::{AstDb, CdrSpool, ContactWriter, Kind, Realtime, Store};
 use tokio::runtime::Runtime;
@@ -107,7 +108,7 @@ pub(crate) fn serve(config: Config, runtime: &Runtime) -> anyhow::Result<ExitCod
     let sources = Arc::new(Sources {
         shared: Arc::clone(&shared),
         shards: sources,
-        process: process_numbers(&keeping, &plans),
+        process: process_numbers(&keeping, &plans, shared.mp3.clone(), writer_handle.clone()),
         ready: AtomicBool::new(true),
     });
     let http = runtime.spawn(strowger_api::serve(listeners.http, Arc::clone(&sources)));
@@ -211,6 +212,8 @@ async fn open(config: &Arc<Config>, paths: &Paths) -> anyhow::Result<(Arc<Shared
         strowger_core::endpoint::contacts::epoch_now(),
     );
     tracing::info!(restored, "registrations restored");
+    let mp3 = Mp3Jobs::start(paths.spool.join("recordings"), config.recording.keep_wav)
+        .context("cannot start the threads that make MP3 files")?;
     let control = tokio::runtime::Handle::current();
     let sounds = Arc::new(SoundStore::new(paths.sounds.clone(), control.clone()));
     let shared = Shared::new(
@@ -221,6 +224,7 @@ async fn open(config: &Arc<Config>, paths: &Paths) -> anyhow::Result<(Arc<Shared
         sounds,
         contacts,
         cdr.clone(),
+        mp3,
         control,
     );
     Ok((
@@ -237,6 +241,8 @@ async fn open(config: &Arc<Config>, paths: &Paths) -> anyhow::Result<(Arc<Shared
 fn process_numbers(
     keeping: &Keeping,
     plans: &Arc<strowger_scripting::Plans>,
+    mp3: Mp3Jobs,
+    writer: WriterHandle,
 ) -> Vec<(&'static str, strowger_api::Numbers)> {
     let (cdr, contacts, astdb, realtime) = (
         keeping.cdr.clone(),
@@ -249,6 +255,8 @@ fn process_numbers(
         ("", Box::new(move || cdr.counters())),
         ("", Box::new(move || contacts.counters())),
         ("", Box::new(move || astdb.counters())),
+        ("recordings_", Box::new(move || mp3.counters())),
+        ("", Box::new(move || writer.counters().snapshot())),
         (
             "log_",
             Box::new(|| vec![("lines_lost", crate::logging::lost_lines())]),

@@ -266,12 +266,15 @@ impl Default for DialplanConfig {
 pub struct Recording {
     /// Relative to the data directory.
     pub directory: PathBuf,
+    /// WAV files stay when MP3 files were made of them.
+    pub keep_wav: bool,
 }
 
 impl Default for Recording {
     fn default() -> Self {
         Self {
             directory: PathBuf::from("monitor"),
+            keep_wav: false,
         }
     }
 }

@@ -82,6 +82,7 @@ counters! {
         tcp_refused_limit,
         tcp_write_full,
         rtp_timeouts,
+        recordings_in_trouble,
         /// Sums over legs that are closed.
         rtp_packets_received,
         rtp_packets_sent,

@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::counters::QualityCounters;
 use crate::endpoint::Gatekeeper;
 use crate::endpoint::contacts::Contacts;
+use crate::record::jobs::Mp3Jobs;
 use crate::shard::inbox::Inbox;
 use crate::sounds::SoundStore;
 
@@ -79,6 +80,8 @@ pub struct Shared {
     pub conferences: Conferences,
     /// How legs sounded that have ended.
     pub quality: QualityCounters,
+    /// MP3 files of recordings.
+    pub mp3: Mp3Jobs,
     /// The control runtime: SQL, files, child processes.
     pub control: Handle,
     pub started: SystemTime,
@@ -115,6 +118,7 @@ impl Shared {
         sounds: Arc<SoundStore>,
         contacts: Arc<Contacts>,
         cdr: CdrSpool,
+        mp3: Mp3Jobs,
         control: Handle,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -129,6 +133,7 @@ impl Shared {
             cdr,
             conferences: Conferences::default(),
             quality: QualityCounters::default(),
+            mp3,
             control,
             started: SystemTime::now(),
             started_at: Instant::now(),

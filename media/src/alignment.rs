@@ -1,30 +1,29 @@
 //! Where a packet's samples belong in time.
 //!
-//! A recording has one clock: samples of 8000 Hz since its start. A packet belongs where its RTP timestamp says, not
+//! A recording has one clock: samples since its start. A packet belongs where its RTP timestamp says, not
 //! where it happened to arrive. The relation between the two clocks is anchored on the first packet, follows the drift
 //! of the sender's clock in steps too small to hear, and is taken anew when the timestamps jump.
 
-use crate::sound::SAMPLE_RATE;
-
-const MS: i64 = SAMPLE_RATE as i64 / 1000;
-/// A packet that belongs so far into the future does not: its timestamps jumped.
-const AHEAD_MAX: i64 = 100 * MS;
-/// A packet that belongs so far into the past came late, or its timestamps jumped.
-const BEHIND_MAX: i64 = 180 * MS;
-/// Further back than this no network delays a packet.
-const BEHIND_NEVER: i64 = 2000 * MS;
+/// A packet that belongs so many milliseconds into the future does not: its timestamps jumped.
+const AHEAD_MAX_MS: i64 = 100;
+/// A packet that belongs so many milliseconds into the past came late, or its timestamps jumped.
+const BEHIND_MAX_MS: i64 = 180;
+/// Further back than this many milliseconds no network delays a packet.
+const BEHIND_NEVER_MS: i64 = 2000;
 /// So many packets in a row that are too late: a jump.
 const BEHIND_PACKETS: u32 = 10;
 /// Packets over which the fastest is looked for.
 const WINDOW: u32 = 50;
-/// The fastest packet may be so far off before the anchor follows by a sample a packet.
-const DRIFT: i64 = 5 * MS;
-/// So far off, the anchor jumps.
-const DRIFT_JUMP: i64 = 20 * MS;
+/// The fastest packet may be so many milliseconds off before the anchor follows by a sample a packet.
+const DRIFT_MS: i64 = 5;
+/// So many milliseconds off, the anchor jumps.
+const DRIFT_JUMP_MS: i64 = 20;
 
 /// Maps RTP timestamps onto the sample clock of a recording.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Alignment {
+    /// Samples of a millisecond.
+    ms: i64,
     /// Position of `timestamp`.
     anchor: Option<(u32, i64)>,
     behind_in_row: u32,
@@ -36,9 +35,21 @@ pub struct Alignment {
 }
 
 impl Alignment {
+    /// For a clock, and timestamps, of `rate` Hz (a multiple of 1000).
+    pub fn new(rate: u32) -> Self {
+        Self {
+            ms: i64::from(rate / 1000),
+            anchor: None,
+            behind_in_row: 0,
+            seen: 0,
+            least: 0,
+            correction: 0,
+        }
+    }
+
     /// Forgets the relation: the next packet belongs where it arrives.
     pub fn reset(&mut self) {
-        *self = Self::default();
+        *self = Self::new(self.ms as u32 * 1000);
     }
 
     /// Where the first sample of the packet belongs. `now` is the recording's clock at its arrival; `restart`: the sender
@@ -51,11 +62,11 @@ impl Alignment {
         let advance = i64::from(timestamp.wrapping_sub(anchor) as i32);
         let position = at + advance;
         let late = now - position;
-        let possible = (-AHEAD_MAX..=BEHIND_NEVER).contains(&late);
-        if !possible || (restart && late.abs() > DRIFT_JUMP) {
+        let possible = (-AHEAD_MAX_MS * self.ms..=BEHIND_NEVER_MS * self.ms).contains(&late);
+        if !possible || (restart && late.abs() > DRIFT_JUMP_MS * self.ms) {
             return self.anchor_at(now, timestamp);
         }
-        if late > BEHIND_MAX {
+        if late > BEHIND_MAX_MS * self.ms {
             self.behind_in_row += 1;
             if self.behind_in_row >= BEHIND_PACKETS {
                 return self.anchor_at(now, timestamp);
@@ -83,11 +94,11 @@ impl Alignment {
         self.seen += 1;
         if self.seen >= WINDOW {
             self.seen = 0;
-            if self.least.abs() > DRIFT_JUMP {
+            if self.least.abs() > DRIFT_JUMP_MS * self.ms {
                 self.correction = 0;
                 return self.least;
             }
-            if self.least.abs() > DRIFT {
+            if self.least.abs() > DRIFT_MS * self.ms {
                 self.correction = self.least;
             }
         }
@@ -97,10 +108,8 @@ impl Alignment {
     }
 
     fn anchor_at(&mut self, now: i64, timestamp: u32) -> i64 {
-        *self = Self {
-            anchor: Some((timestamp, now)),
-            ..Self::default()
-        };
+        self.reset();
+        self.anchor = Some((timestamp, now));
         now
     }
 }
@@ -109,9 +118,13 @@ impl Alignment {
 mod tests {
     use super::*;
 
+    const MS: i64 = 8;
+    const DRIFT: i64 = DRIFT_MS * MS;
+    const BEHIND_MAX: i64 = BEHIND_MAX_MS * MS;
+
     #[test]
     fn jitter_does_not_move_samples() {
-        let mut a = Alignment::default();
+        let mut a = Alignment::new(8000);
         for n in 0..500i64 {
             // Up to 24 ms of delay, from a fixed pattern.
             let delay = (n * 7919 % 25) * MS;
@@ -128,7 +141,7 @@ mod tests {
 
     #[test]
     fn drift_is_followed_without_steps_that_can_be_heard() {
-        let mut a = Alignment::default();
+        let mut a = Alignment::new(8000);
         let mut before: Option<i64> = None;
         // A sender that is 300 ppm slow, for ten minutes.
         for n in 0..30_000i64 {
@@ -144,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_jump_of_timestamps_is_anchored_anew() {
-        let mut a = Alignment::default();
+        let mut a = Alignment::new(8000);
         assert_eq!(a.position(0, 5000, false), 0);
         assert_eq!(a.position(160, 5160, false), 160);
         assert_eq!(a.position(320, 900_000, false), 320, "far ahead");
@@ -158,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_late_packet_keeps_its_place_but_ten_in_a_row_are_a_jump() {
-        let mut a = Alignment::default();
+        let mut a = Alignment::new(8000);
         a.position(0, 0, false);
         let late = BEHIND_MAX + 200;
         for n in 1..=i64::from(BEHIND_PACKETS) {
@@ -173,7 +186,7 @@ mod tests {
 
     #[test]
     fn the_wrap_of_timestamps_is_no_jump() {
-        let mut a = Alignment::default();
+        let mut a = Alignment::new(8000);
         let start = u32::MAX - 100_000;
         for n in 0..5000u32 {
             let at = a.position(

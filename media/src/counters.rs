@@ -127,6 +127,8 @@ counters! {
     room_link_late,
     /// Partial sums of rooms left out because another shard was ahead.
     room_link_skipped,
+    /// Times that a recording could not be written, or not as fast as it grew.
+    recorder_troubles,
     /// Commands for legs, plays or recorders that do not exist.
     commands_ignored,
     /// Events dropped because nobody fetched them.

@@ -1,5 +1,6 @@
 //! The words between signalling and media: ids, what a leg is, commands one way, events the other.
 
+use std::borrow::Cow;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -249,6 +250,12 @@ pub enum Command {
         leg: LegId,
         drop_last_ms: u32,
     },
+    /// Replaces audio by silence in one recording: `receive` what comes from the leg, `transmit` what goes to it.
+    MuteRecorder {
+        recorder: RecorderId,
+        receive: bool,
+        transmit: bool,
+    },
     /// Replaces audio by silence: `receive` what comes from the leg, `transmit` what goes to it.
     Mute {
         leg: LegId,
@@ -307,7 +314,21 @@ pub enum Event {
     RtpResumed { leg: LegId },
     /// The leg was silent for as long as `RecorderSetup::silence_ms` says. Told once per silence.
     RecorderSilence { leg: LegId, recorder: RecorderId },
-    /// The file is closed on disk. `samples` is its new length without what it had before (append).
+    /// A recording cannot be written, or not as fast as it grows. Told once until [`Event::RecorderResumed`]; the call is
+    /// not touched by it. What comes meanwhile is kept for about 16 seconds, then it is lost.
+    RecorderTrouble {
+        leg: LegId,
+        recorder: RecorderId,
+        error: Cow<'static, str>,
+    },
+    /// It is written again. So many samples were lost since the trouble was told; silence stands in their place.
+    RecorderResumed {
+        leg: LegId,
+        recorder: RecorderId,
+        lost_samples: u64,
+    },
+    /// The file is closed on disk. `samples` is its new length without what it had before (append), at the rate of the
+    /// recorder.
     RecorderClosed {
         recorder: RecorderId,
         leg: LegId,

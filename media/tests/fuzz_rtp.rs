@@ -274,18 +274,13 @@ fn an_engine_under_any_packets_stays_whole() {
         };
         let configure = Command::Configure(LegId(leg), Box::new(negotiated));
         engine.command(now, configure, &mut |_, _| ());
-        let recorder = RecorderSetup {
-            recorder: RecorderId(leg),
-            leg: LegId(leg),
-            path: "a".into(),
-            format: FileFormat::Wav,
-            mode: TapMode::Mix,
-            append: false,
-            only_bridged: false,
-            silence_ms: 0,
-            volume_receive: 0,
-            volume_transmit: 0,
-        };
+        let recorder = RecorderSetup::new(
+            RecorderId(leg),
+            LegId(leg),
+            "a".into(),
+            FileFormat::Wav,
+            TapMode::Mix,
+        );
         let record = Command::StartRecorder(Box::new(recorder.prepare()));
         engine.command(now, record, &mut |_, _| ());
     }

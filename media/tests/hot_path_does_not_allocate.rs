@@ -170,18 +170,16 @@ fn relaying_transcoding_latching_losses_and_digits_do_not_allocate() {
 fn prompts_and_recordings_in_progress_do_not_allocate() {
     let (mut engine, start, a, b) = rig();
     for id in 0..3 {
-        let setup = RecorderSetup {
-            recorder: RecorderId(id),
-            leg: LegId(1 + id % 2),
-            path: "a.wav".into(),
-            format: FileFormat::Wav,
-            mode: TapMode::Mix,
-            append: false,
-            only_bridged: false,
-            silence_ms: 100,
-            volume_receive: 1,
-            volume_transmit: -1,
-        };
+        let mut setup = RecorderSetup::new(
+            RecorderId(id),
+            LegId(1 + id % 2),
+            "a.wav".into(),
+            FileFormat::Wav,
+            TapMode::Mix,
+        );
+        setup.silence_ms = if id == 0 { 100 } else { 0 };
+        setup.volume_receive = 1;
+        setup.volume_transmit = -1;
         let command = Command::StartRecorder(Box::new(setup.prepare()));
         engine.command(start, command, &mut |_, _| ());
     }

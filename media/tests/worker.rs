@@ -345,17 +345,12 @@ fn noise_from_the_network_is_dropped_and_the_leg_lives_on() {
 }
 
 fn recorder(path: &std::path::Path, mode: TapMode) -> strowger_media::Recorder {
-    RecorderSetup {
-        recorder: RecorderId(1),
-        leg: LegId(1),
-        path: path.to_owned(),
-        format: FileFormat::Wav,
+    RecorderSetup::new(
+        RecorderId(1),
+        LegId(1),
+        path.to_owned(),
+        FileFormat::Wav,
         mode,
-        append: false,
-        only_bridged: false,
-        silence_ms: 0,
-        volume_receive: 0,
-        volume_transmit: 0,
-    }
+    )
     .prepare()
 }

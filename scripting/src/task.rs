@@ -14,7 +14,6 @@ use strowger_dialplan::plan::HINT;
 use strowger_dialplan::{CallError, Plan, Query, Vars};
 use strowger_media::PlayId;
 
-use crate::app::recording::Recording;
 use crate::app::{AppResult, Stop};
 use crate::conference::Custom;
 use crate::depth;
@@ -54,11 +53,8 @@ pub(crate) struct Task {
     /// Loops outside of any frame.
     loops: RefCell<Vec<Location>>,
     pub(crate) exception: RefCell<Option<Exception>>,
-    pub(crate) recordings: RefCell<Vec<Recording>>,
     /// What `CONFBRIDGE(...)` set.
     pub(crate) conference: RefCell<Custom>,
-    /// Numbers recordings for `StopMixMonitor`.
-    pub(crate) recordings_made: Cell<u32>,
     /// What plays in the background (music, tones).
     pub(crate) background: Cell<Option<PlayId>>,
     /// How the legs dialled last ended.
@@ -80,9 +76,7 @@ impl Task {
             frames: RefCell::default(),
             loops: RefCell::default(),
             exception: RefCell::default(),
-            recordings: RefCell::default(),
             conference: RefCell::default(),
-            recordings_made: Cell::new(0),
             background: Cell::new(None),
             legs: RefCell::default(),
             outcome: RefCell::default(),

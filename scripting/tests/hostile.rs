@@ -216,7 +216,7 @@ fn a_text_of_the_caller_is_one_line_of_the_log() {
         ("100", "Verbose", "1,verbose ${CALLERID(name)}"),
         ("100", "Log", "WARNING,log ${CALLERID(name)}"),
         ("100", "NoOp", "noop ${CALLERID(name)}"),
-        ("100", "MixMonitor", "${CALLERID(name)}.gsm"),
+        ("100", "MixMonitor", "${CALLERID(name)}.h264"),
         ("100", "Playback", "${CALLERID(name)},noanswer"),
         ("100", "Set", "${CALLERID(name)}"),
         ("100", "Wait", "${CALLERID(name)}"),

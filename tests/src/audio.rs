@@ -216,6 +216,11 @@ pub fn wav_channels(bytes: &[u8]) -> Result<(u32, Vec<Vec<i16>>)> {
     let (mut at, mut format) = (12, None);
     while at + 8 <= bytes.len() {
         let (name, size) = (&bytes[at..at + 4], word(at + 4)? as usize);
+        // A recording that is not finished says that its sound reaches to the end of the file.
+        let size = match name {
+            b"data" => size.min(bytes.len() - at - 8),
+            _ => size,
+        };
         let body = bytes.get(at + 8..at + 8 + size).with_context(|| {
             format!(
                 "chunk of {size} bytes at {at} runs past the end ({} bytes)",

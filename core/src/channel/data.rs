@@ -116,6 +116,7 @@ pub struct Data {
     pub cause: Cause,
     /// Set once: the channel is over.
     pub ended: Option<LegEnd>,
+    pub(crate) recordings: crate::record::Recordings,
     /// Received digits nobody has read yet.
     pub digits: VecDeque<char>,
     /// Progress of an outgoing leg.
@@ -173,6 +174,7 @@ impl Data {
             timeouts: Timeouts::default(),
             cause: Cause(0),
             ended: None,
+            recordings: crate::record::Recordings::default(),
             digits: VecDeque::new(),
             progress: DialProgress::default(),
             runs_dialplan: false,

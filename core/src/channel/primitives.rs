@@ -43,18 +43,43 @@ pub struct RecorderSpec {
     pub append: bool,
     /// Only while bridged.
     pub only_bridged: bool,
+    /// Leave out, instead of filling with silence, what nothing was received or sent for.
+    pub unpadded: bool,
+    /// Leave out so many ms at the start.
+    pub skip_ms: u32,
     /// Report silence after so many ms without received speech; 0 is never.
     pub silence_ms: u32,
+    /// The most that [`Channel::stop_record`] will be asked to leave out.
+    pub drop_last_ms_max: u32,
     /// Gain -4..=4 for each direction.
     pub volume_receive: i8,
     pub volume_transmit: i8,
+}
+
+impl RecorderSpec {
+    /// A recording with nothing special about it.
+    pub fn new(path: PathBuf, format: FileFormat, mode: TapMode) -> Self {
+        Self {
+            path,
+            format,
+            mode,
+            append: false,
+            only_bridged: false,
+            unpadded: false,
+            skip_ms: 0,
+            silence_ms: 0,
+            drop_last_ms_max: 0,
+            volume_receive: 0,
+            volume_transmit: 0,
+        }
+    }
 }
 
 /// A finished recording.
 #[derive(Clone, Debug)]
 pub struct RecorderResult {
     pub path: PathBuf,
-    /// Samples written (8000 Hz).
+    /// Samples written, at the rate of the recorder.
     pub samples: u64,
     /// Samples that could not be written and stand as a gap.
     pub lost_samples: u64,
@@ -317,18 +342,15 @@ impl Channel {
     ) -> Result<RecorderId, RecordError> {
         let leg = self.leg().ok_or(RecordError::NoMedia)?;
         let recorder = self.shard().next_recorder_id();
-        let setup = RecorderSetup {
-            recorder,
-            leg,
-            path: spec.path,
-            format: spec.format,
-            mode: spec.mode,
-            append: spec.append,
-            only_bridged: spec.only_bridged,
-            silence_ms: spec.silence_ms,
-            volume_receive: spec.volume_receive,
-            volume_transmit: spec.volume_transmit,
-        };
+        let mut setup = RecorderSetup::new(recorder, leg, spec.path, spec.format, spec.mode);
+        setup.append = spec.append;
+        setup.only_bridged = spec.only_bridged;
+        setup.unpadded = spec.unpadded;
+        setup.skip_ms = spec.skip_ms;
+        setup.silence_ms = spec.silence_ms;
+        setup.drop_last_ms_max = spec.drop_last_ms_max;
+        setup.volume_receive = spec.volume_receive;
+        setup.volume_transmit = spec.volume_transmit;
         self.shard().expect_recorder(recorder, Box::new(closed));
         if self
             .shard()
@@ -348,6 +370,15 @@ impl Channel {
             leg,
             drop_last_ms,
         });
+    }
+
+    /// Puts silence in place of what is received or sent, in one recording only.
+    pub fn mute_record(&self, recorder: RecorderId, receive: bool, transmit: bool) -> bool {
+        self.shard().media_send(Command::MuteRecorder {
+            recorder,
+            receive,
+            transmit,
+        })
     }
 
     /// True once silence was reported for this recorder (see [`RecorderSpec::silence_ms`]).

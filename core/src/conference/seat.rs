@@ -164,19 +164,9 @@ pub(super) fn record(
     append: bool,
 ) {
     let recorder = shard.next_recorder_id();
-    let setup = RecorderSetup {
-        recorder,
-        // Of no importance in a room.
-        leg: LegId(0),
-        path,
-        format,
-        mode: TapMode::Mix,
-        append,
-        only_bridged: false,
-        silence_ms: 0,
-        volume_receive: 0,
-        volume_transmit: 0,
-    };
+    // The leg is of no importance in a room.
+    let mut setup = RecorderSetup::new(recorder, LegId(0), path, format, TapMode::Mix);
+    setup.append = append;
     shard.expect_recorder(
         recorder,
         Box::new(|result| {

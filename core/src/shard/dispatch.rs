@@ -280,6 +280,21 @@ impl Shard {
                     channel.touch();
                 }
             }
+            MediaEvent::RecorderTrouble {
+                leg,
+                recorder: _,
+                error,
+            } => {
+                self.counters.recordings_in_trouble.add(1);
+                tracing::error!(channel = %name_of(leg), error = %error, "recording in trouble; the call goes on");
+            }
+            MediaEvent::RecorderResumed {
+                leg,
+                recorder: _,
+                lost_samples,
+            } => {
+                tracing::warn!(channel = %name_of(leg), lost_samples, "recording goes on");
+            }
             MediaEvent::RecorderClosed {
                 recorder,
                 leg,

@@ -10,6 +10,9 @@ use super::{Effect, Engine, Events, Out, Recorder, Slot, leg_mut};
 use crate::sound::Sound;
 use crate::types::{Command, Event, LegId, LegStart, PlayId, RecorderId, Repeat, Route};
 
+/// Spare buffers for blocks that are kept whatever the number of recorders.
+const SPARE_BUFFERS: usize = 8;
+
 impl Engine {
     /// Carries a command out. Packets that it causes (RTCP BYE of a closed leg) go to `out` before this returns.
     pub fn command(&mut self, now: Instant, command: Command, out: Out<'_>) {
@@ -82,6 +85,17 @@ impl Engine {
                 leg,
                 drop_last_ms,
             } => self.stop_recorder(now, leg, recorder, drop_last_ms),
+            Command::MuteRecorder {
+                recorder,
+                receive,
+                transmit,
+            } => match self.recorder_mut(recorder) {
+                Some(recorder) => {
+                    recorder.mute(receive, transmit);
+                    true
+                }
+                None => false,
+            },
             Command::Mute {
                 leg,
                 receive,
@@ -283,10 +297,28 @@ impl Engine {
         self.orders.reserve(4 * (self.recorders.len() + 1));
         let start = leg.recorder_start(now);
         recorder.start(start, leg.is_bridged(), &mut self.orders);
+        let spare = recorder.give_spare();
         leg.recorders.push(recorder);
+        if !leg.in_slow {
+            leg.in_slow = true;
+            self.wheel.insert(now, Turn::Slow, slot);
+        }
         self.recorders.insert(id, slot);
+        self.share(spare);
         self.counters.recorders.set(self.recorders.len() as u64);
         self.watch(now, slot);
+    }
+
+    /// One spare buffer for every fourth recorder, and a few: a block comes back within milliseconds, and the blocks of
+    /// different recorders end at different times.
+    fn share(&mut self, spare: Option<Vec<i16>>) {
+        let wanted = self.recorders.len() / 4 + SPARE_BUFFERS;
+        if self.buffers.capacity() < wanted {
+            self.buffers.reserve(2 * wanted);
+        }
+        if self.buffers.len() < wanted {
+            self.buffers.extend(spare);
+        }
     }
 
     /// A recorder that cannot start ends at once: whoever waits for its end hears of it.

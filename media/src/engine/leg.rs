@@ -285,7 +285,7 @@ impl Leg {
     pub(super) fn is_generating(&self) -> bool {
         self.player.is_some()
             || self.keypad.is_busy()
-            || !self.recorders.is_empty()
+            || self.recorders.iter().any(Recorder::is_impatient)
             || self.ear.is_some()
     }
 

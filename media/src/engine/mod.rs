@@ -25,6 +25,7 @@ mod report;
 mod room;
 mod room_ear;
 mod tick;
+mod track;
 mod wheel;
 
 #[cfg(test)]
@@ -152,6 +153,8 @@ pub struct Engine {
     effects: VecDeque<Effect>,
     events: Events,
     orders: VecDeque<Order>,
+    /// Buffers for blocks that any recorder may take.
+    buffers: Vec<Vec<i16>>,
     keys: u64,
     samples: Box<[i16; relay::SAMPLES_MAX]>,
 }
@@ -183,6 +186,7 @@ impl Engine {
             effects: VecDeque::with_capacity(3 * max as usize),
             events: Events::new(limits.max_events, counters.clone()),
             orders: VecDeque::new(),
+            buffers: Vec::new(),
             keys: 0,
             samples: Box::new([0; relay::SAMPLES_MAX]),
             limits,
@@ -198,7 +202,11 @@ impl Engine {
 
     /// The next order for the file thread. Orders of one recorder have to reach it in this sequence.
     pub fn poll_file(&mut self) -> Option<Order> {
-        self.orders.pop_front()
+        let order = self.orders.pop_front();
+        if let Some(Order::Samples { recorder, .. }) = &order {
+            self.refill(*recorder);
+        }
+        order
     }
 
     /// The next event for signalling.
@@ -224,15 +232,40 @@ impl Engine {
     pub fn file_reply(&mut self, reply: Reply) {
         match reply {
             Reply::Buffer { recorder, samples } => {
-                if let Some(recorder) = self.recorder_mut(recorder) {
-                    recorder.buffer(samples);
-                }
+                let left = match self.recorder_mut(recorder) {
+                    Some(recorder) => recorder.buffer(samples),
+                    None => Some(samples),
+                };
+                self.keep(left);
             }
             Reply::Refused { recorder, samples } => {
-                if let Some(recorder) = self.recorder_mut(recorder) {
-                    recorder.refused(samples);
-                }
+                let left = match self.recorder_mut(recorder) {
+                    Some(recorder) => recorder.refused(samples),
+                    None => Some(samples),
+                };
+                self.keep(left);
             }
+            Reply::Trouble {
+                recorder,
+                leg,
+                error,
+            } => {
+                self.counters.recorder_troubles.add(1);
+                self.events.tell(Event::RecorderTrouble {
+                    recorder,
+                    leg,
+                    error,
+                });
+            }
+            Reply::Resumed {
+                recorder,
+                leg,
+                lost_samples,
+            } => self.events.tell(Event::RecorderResumed {
+                recorder,
+                leg,
+                lost_samples,
+            }),
             Reply::Closed {
                 recorder,
                 leg,
@@ -248,6 +281,28 @@ impl Engine {
                 lost_samples,
                 error,
             }),
+        }
+    }
+
+    /// Gives a recorder whose block was just handed over the next buffer.
+    fn refill(&mut self, recorder: RecorderId) {
+        let Some(buffer) = self.buffers.pop() else {
+            return;
+        };
+        let left = match self.recorder_mut(recorder) {
+            Some(recorder) if recorder.wants_buffer() => recorder.buffer(buffer),
+            _ => Some(buffer),
+        };
+        self.keep(left);
+    }
+
+    /// Keeps a buffer for any recorder that needs one.
+    fn keep(&mut self, buffer: Option<Vec<i16>>) {
+        if let Some(buffer) = buffer
+            && buffer.capacity() == recorder::USUAL_BUFFER
+            && self.buffers.len() < self.buffers.capacity()
+        {
+            self.buffers.push(buffer);
         }
     }
 

@@ -1,88 +1,36 @@
-//! Recorders: packets of a leg, in both directions, placed on one sample clock and cut into blocks for the file thread.
+//! Recorders: audio of a leg, in both directions, placed on one sample clock and cut into blocks for the file thread.
+//!
+//! What comes late, by up to 400 ms, still finds its place; then it goes into a block, 200 ms at a time (20 ms where
+//! somebody waits for silence). A block is handed over
+//! when it holds a second. Buffers are few, because the file thread gives them back within milliseconds: while there is
+//! none, what is ready waits in the tracks for another turn.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use crate::alignment::Alignment;
+use super::track::Track;
 use crate::dsp::{SilenceDetector, Volume, add_clamped};
 use crate::recording::{FileSetup, Order, RecorderSetup, TapMode};
-use crate::sound::SAMPLE_RATE;
 use crate::types::{LegId, RecorderId};
 
-/// Samples of each direction that wait for late packets; what lies beyond [`MARGIN`] is room for the future.
-const RING: usize = 8192;
-/// How long packets may come late: 200 ms.
-const MARGIN: i64 = 1600;
-/// Samples in a block: a second.
+/// How long packets may come late, in turns of 20 ms.
+pub(super) const MARGIN_STEPS: i64 = 20;
+/// Turns that go by between two calls of [`Recorder::advance`].
+pub(super) const TURN_STEPS: i64 = 10;
+/// Values of a block: a second of 8000 Hz mono.
 const BLOCK: usize = 8000;
-/// The last block takes the margin too.
-const BLOCK_CAPACITY: usize = 12_000;
-/// Buffers of a recorder: one is filled while one is written.
-const BUFFERS: usize = 2;
-/// Gaps up to this come from clock corrections and are bridged by the last sample.
-const BRIDGED_GAP: i64 = 8;
-/// Samples of a step: silence is judged on 20 ms.
-const STEP: usize = 160;
+/// Largest step: 20 ms at 48 kHz.
+const STEP_MAX: usize = 960;
+/// Turns that what is ready may wait for a buffer before it is lost.
+pub(super) const WAIT_STEPS: i64 = 11;
 
-/// 125 us.
-const NANOS_PER_SAMPLE: u32 = 1_000_000_000 / SAMPLE_RATE;
+/// What a buffer of the usual recorder (8000 Hz, one channel) holds: a block and the margin that its last one takes too.
+pub(super) const USUAL_BUFFER: usize = buffer_values(8000, 1);
 
-/// One direction of a recording.
-struct Track {
-    ring: Box<[i16]>,
-    alignment: Alignment,
-    /// After the newest sample.
-    end: i64,
-}
-
-impl Track {
-    fn new() -> Self {
-        Self {
-            ring: vec![0; RING].into_boxed_slice(),
-            alignment: Alignment::default(),
-            end: 0,
-        }
-    }
-
-    /// Places samples at a position; what lies outside the window that begins at `flushed` is left out.
-    fn put(&mut self, flushed: i64, position: i64, samples: &[i16]) {
-        let gap = position - self.end;
-        if (1..=BRIDGED_GAP).contains(&gap) && self.end > flushed {
-            let last = self.ring[index(self.end - 1)];
-            for at in self.end..position {
-                self.ring[index(at)] = last;
-            }
-        }
-        let from = position.max(flushed);
-        let to = (position + samples.len() as i64).min(flushed + RING as i64);
-        if from >= to {
-            return;
-        }
-        let samples = &samples[(from - position) as usize..(to - position) as usize];
-        // At most one wrap: the window is as long as the ring.
-        let start = index(from);
-        let first = samples.len().min(RING - start);
-        self.ring[start..start + first].copy_from_slice(&samples[..first]);
-        self.ring[..samples.len() - first].copy_from_slice(&samples[first..]);
-        self.end = self.end.max(to);
-    }
-
-    /// Takes the samples from `position` on and leaves silence.
-    fn take(&mut self, position: i64, out: &mut [i16]) {
-        let start = index(position);
-        let (before, after) = out.split_at_mut(out.len().min(RING - start));
-        for (part, out) in [(start, before), (0, after)] {
-            let ring = &mut self.ring[part..part + out.len()];
-            out.copy_from_slice(ring);
-            ring.fill(0);
-        }
-    }
-}
-
-fn index(position: i64) -> usize {
-    // A power of two: the remainder of negative positions is right too.
-    (position & (RING as i64 - 1)) as usize
+const fn buffer_values(rate: u32, channels: u16) -> usize {
+    BLOCK + (rate / 50) as usize * (MARGIN_STEPS + TURN_STEPS + 1) as usize * channels as usize
 }
 
 /// Where the position stands, and since when it moves.
@@ -93,16 +41,26 @@ enum Clock {
 }
 
 impl Clock {
-    fn position(self, now: Instant) -> i64 {
+    fn position(self, now: Instant, rate: u32) -> i64 {
         match self {
             Self::Stopped { position } => position,
             Self::Running { position, since } => {
                 let elapsed = now.saturating_duration_since(since);
-                let whole = elapsed.as_secs() * u64::from(SAMPLE_RATE);
-                position + (whole + u64::from(elapsed.subsec_nanos() / NANOS_PER_SAMPLE)) as i64
+                let whole = elapsed.as_secs() * u64::from(rate);
+                let part = u64::from(elapsed.subsec_nanos()) * u64::from(rate) / 1_000_000_000;
+                position + (whole + part) as i64
             }
         }
     }
+}
+
+/// What happened to a recorder since it was last asked.
+#[derive(Debug)]
+pub(super) enum News {
+    /// No buffer comes back from the file thread: samples are being lost.
+    Losing,
+    /// They come back; so many samples were lost meanwhile.
+    Resumed(u64),
 }
 
 /// A recording in progress; made by `RecorderSetup::prepare` with all memory that it will need.
@@ -110,21 +68,34 @@ pub struct Recorder {
     recorder: RecorderId,
     leg: LegId,
     mode: TapMode,
+    rate: u32,
     only_bridged: bool,
+    unpadded: bool,
+    /// Samples at the start that are left out.
+    skip: i64,
     silence_samples: u64,
     volume_receive: Volume,
     volume_transmit: Volume,
+    mute_receive: bool,
+    mute_transmit: bool,
     file: Option<Box<FileSetup>>,
-    receive: Track,
-    transmit: Track,
+    receive: Option<Track>,
+    transmit: Option<Track>,
     clock: Clock,
     /// Everything before is in blocks.
     flushed: i64,
+    /// How much of that was left out of the file.
+    omitted: i64,
     /// Empty with no capacity: no buffer is at hand.
     block: Vec<i16>,
     block_position: u64,
-    spare: Vec<Vec<i16>>,
+    spare: Option<Vec<i16>>,
     lost: u64,
+    /// What was lost when the trouble began that has been told.
+    losing: Option<u64>,
+    /// The end is being written: its buffer takes it in one piece.
+    ending: bool,
+    news: Option<News>,
     silence: SilenceDetector,
     silence_told: bool,
 }
@@ -142,31 +113,48 @@ impl std::fmt::Debug for Recorder {
 
 impl Recorder {
     pub(crate) fn new(setup: RecorderSetup) -> Self {
-        let mut spare = Vec::with_capacity(BUFFERS);
-        spare.resize_with(BUFFERS - 1, || Vec::with_capacity(BLOCK_CAPACITY));
+        let rate = setup.rate;
+        let channels = setup.mode.channels();
+        let values = buffer_values(rate, channels);
+        let samples = |ms: u32| u64::from(ms) * u64::from(rate) / 1000;
+        let track = |wanted: bool| wanted.then(|| Track::new(rate));
+        // Silence is judged on what is received.
+        let receive = setup.mode != TapMode::Transmit || setup.silence_ms > 0;
         Self {
             recorder: setup.recorder,
             leg: setup.leg,
             mode: setup.mode,
+            rate,
             only_bridged: setup.only_bridged,
-            silence_samples: u64::from(setup.silence_ms) * u64::from(SAMPLE_RATE) / 1000,
+            unpadded: setup.unpadded,
+            skip: samples(setup.skip_ms) as i64,
+            silence_samples: samples(setup.silence_ms),
             volume_receive: Volume::new(setup.volume_receive),
             volume_transmit: Volume::new(setup.volume_transmit),
+            mute_receive: false,
+            mute_transmit: false,
             file: Some(Box::new(FileSetup {
                 recorder: setup.recorder,
                 leg: setup.leg,
                 path: setup.path,
                 format: setup.format,
+                rate,
+                channels,
                 append: setup.append,
+                drop_last_max: u32::try_from(samples(setup.drop_last_ms_max)).unwrap_or(u32::MAX),
             })),
-            receive: Track::new(),
-            transmit: Track::new(),
+            receive: track(receive),
+            transmit: track(setup.mode != TapMode::Receive),
             clock: Clock::Stopped { position: 0 },
             flushed: 0,
-            block: Vec::with_capacity(BLOCK_CAPACITY),
+            omitted: 0,
+            block: Vec::with_capacity(values),
             block_position: 0,
-            spare,
+            spare: Some(Vec::with_capacity(values)),
             lost: 0,
+            losing: None,
+            ending: false,
+            news: None,
             silence: SilenceDetector::default(),
             silence_told: false,
         }
@@ -182,6 +170,11 @@ impl Recorder {
         self.leg
     }
 
+    /// Samples a second that it works with.
+    pub fn rate(&self) -> u32 {
+        self.rate
+    }
+
     /// The file it will write, before it is started.
     pub(super) fn path(&self) -> PathBuf {
         self.file
@@ -195,6 +188,15 @@ impl Recorder {
         self.lost
     }
 
+    /// What happened since the last call.
+    pub(super) fn take_news(&mut self) -> Option<News> {
+        self.news.take()
+    }
+
+    /// Why samples are being lost, as it is told.
+    pub(super) const LOSING: Cow<'static, str> =
+        Cow::Borrowed("the file thread does not keep up: audio is being lost");
+
     /// Opens the file; the clock runs from `since`.
     pub(super) fn start(&mut self, since: Instant, bridged: bool, orders: &mut VecDeque<Order>) {
         if let Some(file) = self.file.take() {
@@ -205,6 +207,12 @@ impl Recorder {
         }
     }
 
+    /// Leaves out what is received or transmitted from now on; silence stands in its place.
+    pub(super) fn mute(&mut self, receive: bool, transmit: bool) {
+        self.mute_receive = receive;
+        self.mute_transmit = transmit;
+    }
+
     /// The leg was connected to another, or parted: matters to recorders that run only while bridged.
     pub(super) fn bridged(&mut self, now: Instant, bridged: bool, orders: &mut VecDeque<Order>) {
         if !self.only_bridged {
@@ -212,15 +220,15 @@ impl Recorder {
         }
         match (self.clock, bridged) {
             (Clock::Stopped { position }, true) => {
-                self.receive.alignment.reset();
-                self.transmit.alignment.reset();
+                let tracks = [&mut self.receive, &mut self.transmit];
+                tracks.into_iter().flatten().for_each(Track::reset);
                 self.clock = Clock::Running {
                     position,
                     since: now,
                 };
             }
             (Clock::Running { .. }, false) => {
-                let position = self.clock.position(now);
+                let position = self.clock.position(now, self.rate);
                 self.flush(position, orders);
                 self.clock = Clock::Stopped { position };
             }
@@ -228,7 +236,7 @@ impl Recorder {
         }
     }
 
-    /// Takes decoded audio that the leg received.
+    /// Takes audio that the leg received: a packet of 8000 Hz samples, placed by its timestamp.
     pub(super) fn received(
         &mut self,
         now: Instant,
@@ -237,10 +245,15 @@ impl Recorder {
         samples: &[i16],
         orders: &mut VecDeque<Order>,
     ) {
-        self.put(now, timestamp, restart, samples, orders, |r| &mut r.receive);
+        let Some(clock) = self.make_room(now, samples.len(), orders) else {
+            return;
+        };
+        if let Some(track) = &mut self.receive {
+            track.packet(self.flushed, clock, timestamp, restart, samples);
+        }
     }
 
-    /// Takes decoded audio that was sent to the leg.
+    /// Takes audio that was sent to the leg: a packet of 8000 Hz samples, placed by its timestamp.
     pub(super) fn transmitted(
         &mut self,
         now: Instant,
@@ -249,31 +262,45 @@ impl Recorder {
         samples: &[i16],
         orders: &mut VecDeque<Order>,
     ) {
-        self.put(now, timestamp, restart, samples, orders, |r| {
-            &mut r.transmit
-        });
+        let Some(clock) = self.make_room(now, samples.len(), orders) else {
+            return;
+        };
+        if let Some(track) = &mut self.transmit {
+            track.packet(self.flushed, clock, timestamp, restart, samples);
+        }
     }
 
-    fn put(
+    /// Where the clock is, if it runs. After a stall, when the clock went on and nobody called, there may be no room for
+    /// what comes now: then what waits goes into blocks first.
+    fn make_room(
         &mut self,
         now: Instant,
-        timestamp: u32,
-        restart: bool,
-        samples: &[i16],
+        samples: usize,
         orders: &mut VecDeque<Order>,
-        track: impl Fn(&mut Self) -> &mut Track,
-    ) {
+    ) -> Option<i64> {
         if matches!(self.clock, Clock::Stopped { .. }) {
-            return;
+            return None;
         }
-        let clock = self.clock.position(now);
-        let position = track(self).alignment.position(clock, timestamp, restart);
-        if position + samples.len() as i64 > self.flushed + RING as i64 {
-            // A stall: the clock went on and nobody called.
-            self.flush_steps(clock - MARGIN, orders);
+        let clock = self.clock.position(now, self.rate);
+        let room = Track::room(self.rate) - Track::ahead(self.rate) - samples as i64;
+        if clock > self.flushed + room {
+            self.flush_steps(clock - self.margin(), true, orders);
         }
-        let flushed = self.flushed;
-        track(self).put(flushed, position, samples);
+        Some(clock)
+    }
+
+    fn margin(&self) -> i64 {
+        MARGIN_STEPS * self.frame()
+    }
+
+    /// Samples of 20 ms.
+    fn frame(&self) -> i64 {
+        i64::from(self.rate / 50)
+    }
+
+    /// Does it have to advance every 20 ms? The others do every 200 ms: many samples at once cost least.
+    pub(super) fn is_impatient(&self) -> bool {
+        self.silence_samples > 0
     }
 
     /// Brings what can no longer change into blocks. True when the received side has just been silent for as long as was
@@ -282,17 +309,19 @@ impl Recorder {
         if matches!(self.clock, Clock::Stopped { .. }) {
             return false;
         }
-        self.flush_steps(self.clock.position(now) - MARGIN, orders)
+        let until = self.clock.position(now, self.rate) - self.margin();
+        self.flush_steps(until, false, orders)
     }
 
     /// Ends the recording at `end` and closes the file, less the last `drop_last_ms`.
     pub(super) fn stop(&mut self, end: Instant, drop_last_ms: u32, orders: &mut VecDeque<Order>) {
-        let position = self.clock.position(end).max(self.flushed);
+        let position = self.clock.position(end, self.rate).max(self.flushed);
+        self.ending = true;
         self.flush(position, orders);
         self.clock = Clock::Stopped { position };
         self.send_block(orders);
-        let samples = self.flushed as u64;
-        let dropped = u64::from(drop_last_ms) * u64::from(SAMPLE_RATE) / 1000;
+        let samples = (self.flushed - self.omitted) as u64;
+        let dropped = u64::from(drop_last_ms) * u64::from(self.rate) / 1000;
         orders.push_back(Order::Close {
             recorder: self.recorder,
             leg: self.leg,
@@ -302,68 +331,126 @@ impl Recorder {
         });
     }
 
-    /// A buffer came back.
-    pub(super) fn buffer(&mut self, mut samples: Vec<i16>) {
+    /// A buffer is there. One that is not wanted comes back.
+    pub(super) fn buffer(&mut self, mut samples: Vec<i16>) -> Option<Vec<i16>> {
         samples.clear();
-        if samples.capacity() >= BLOCK_CAPACITY && self.spare.len() < BUFFERS {
-            self.spare.push(samples);
+        let fits = samples.capacity() >= buffer_values(self.rate, self.mode.channels());
+        if self.wants_buffer() && fits {
+            self.spare = Some(samples);
+            return None;
         }
+        Some(samples)
+    }
+
+    /// Has it nothing to write into next?
+    pub(super) fn wants_buffer(&self) -> bool {
+        self.spare.is_none() && self.block.capacity() == 0
+    }
+
+    /// Gives the buffer that it can do without while it writes into another, if others can use it.
+    pub(super) fn give_spare(&mut self) -> Option<Vec<i16>> {
+        self.spare
+            .take_if(|spare| spare.capacity() == USUAL_BUFFER && self.block.capacity() > 0)
     }
 
     /// A block was refused: its samples are lost.
-    pub(super) fn refused(&mut self, samples: Vec<i16>) {
-        self.lost += samples.len() as u64;
-        self.buffer(samples);
+    pub(super) fn refused(&mut self, samples: Vec<i16>) -> Option<Vec<i16>> {
+        self.lose((samples.len() / usize::from(self.mode.channels())) as u64);
+        self.buffer(samples)
     }
 
-    fn flush_steps(&mut self, until: i64, orders: &mut VecDeque<Order>) -> bool {
+    fn lose(&mut self, samples: u64) {
+        if self.losing.is_none() {
+            self.losing = Some(self.lost);
+            self.news = Some(News::Losing);
+        }
+        self.lost += samples;
+    }
+
+    /// `force`: what finds no buffer is lost, even if it could wait.
+    fn flush_steps(&mut self, until: i64, force: bool, orders: &mut VecDeque<Order>) -> bool {
+        let frame = self.frame();
         let mut silent = false;
-        while self.flushed + STEP as i64 <= until {
-            silent |= self.step(STEP, orders);
+        while self.flushed + frame <= until {
+            if !force && !self.has_buffer() && until - self.flushed < WAIT_STEPS * frame {
+                break;
+            }
+            silent |= self.step(frame as usize, orders);
         }
         silent
     }
 
     fn flush(&mut self, until: i64, orders: &mut VecDeque<Order>) {
-        self.flush_steps(until, orders);
+        self.flush_steps(until, true, orders);
         if until > self.flushed {
             self.step((until - self.flushed) as usize, orders);
         }
     }
 
-    /// Moves so many samples (at most [`STEP`]) into the block.
+    fn has_buffer(&self) -> bool {
+        self.block.capacity() > 0 || self.spare.is_some()
+    }
+
+    /// Moves so many samples (at most 20 ms) into the block.
     fn step(&mut self, count: usize, orders: &mut VecDeque<Order>) -> bool {
-        let mut heard = [0i16; STEP];
-        let mut said = [0i16; STEP];
+        let mut heard = [0i16; STEP_MAX];
+        let mut said = [0i16; STEP_MAX];
+        let count = count.min(STEP_MAX);
         let (heard, said) = (&mut heard[..count], &mut said[..count]);
-        self.receive.take(self.flushed, heard);
-        self.transmit.take(self.flushed, said);
+        let mut present = false;
+        if let Some(track) = &mut self.receive {
+            let any = track.take(self.flushed, heard);
+            present |= any && self.mode != TapMode::Transmit;
+        }
+        if let Some(track) = &mut self.transmit {
+            present |= track.take(self.flushed, said);
+        }
         let silent = self.silence_samples > 0 && self.judge_silence(heard);
-        self.volume_receive.apply(heard);
-        self.volume_transmit.apply(said);
-        let samples = match self.mode {
-            TapMode::Mix => {
-                add_clamped(heard, said);
-                heard
+        let at = self.flushed;
+        self.flushed += count as i64;
+        if at < self.skip || (self.unpadded && !present) {
+            self.omitted += count as i64;
+            return silent;
+        }
+        let channels = usize::from(self.mode.channels());
+        if self.block.len() + count * channels > self.block.capacity() {
+            self.send_block(orders);
+            if let Some(buffer) = self.spare.take() {
+                self.block = buffer;
             }
-            TapMode::Receive => heard,
-            TapMode::Transmit => said,
-        };
-        if self.block.capacity() == 0
-            && let Some(buffer) = self.spare.pop()
-        {
-            self.block = buffer;
+        }
+        if self.block.len() + count * channels > self.block.capacity() {
+            self.lose(count as u64);
+            return silent;
+        }
+        if let Some(lost) = self.losing.take() {
+            self.news = Some(News::Resumed(self.lost - lost));
         }
         if self.block.is_empty() {
-            self.block_position = self.flushed as u64;
+            self.block_position = (at - self.omitted) as u64;
         }
-        if self.block.len() + count <= self.block.capacity() {
-            self.block.extend_from_slice(samples);
-        } else {
-            self.lost += count as u64;
+        if self.mute_receive {
+            heard.fill(0);
         }
-        self.flushed += count as i64;
-        if self.block.len() >= BLOCK {
+        if self.mute_transmit {
+            said.fill(0);
+        }
+        self.volume_receive.apply(heard);
+        self.volume_transmit.apply(said);
+        match self.mode {
+            TapMode::Mix => {
+                add_clamped(heard, said);
+                self.block.extend_from_slice(heard);
+            }
+            TapMode::Receive => self.block.extend_from_slice(heard),
+            TapMode::Transmit => self.block.extend_from_slice(said),
+            TapMode::Stereo => {
+                for (&left, &right) in heard.iter().zip(said.iter()) {
+                    self.block.extend_from_slice(&[left, right]);
+                }
+            }
+        }
+        if self.block.len() >= BLOCK && !self.ending {
             self.send_block(orders);
         }
         silent
@@ -387,6 +474,35 @@ impl Recorder {
                 position: self.block_position,
                 samples: std::mem::take(&mut self.block),
             });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recording::FileFormat;
+
+    #[test]
+    fn a_recorder_takes_no_more_memory_than_is_said_of_it() {
+        for (mode, windows) in [
+            (TapMode::Mix, 2),
+            (TapMode::Receive, 1),
+            (TapMode::Transmit, 1),
+        ] {
+            let setup = RecorderSetup::new(
+                RecorderId(1),
+                LegId(1),
+                "call.wav".into(),
+                FileFormat::Wav,
+                mode,
+            );
+            let recorder = setup.prepare();
+            let tracks = [&recorder.receive, &recorder.transmit];
+            assert_eq!(tracks.into_iter().flatten().count(), windows);
+            assert_eq!(2 * Track::room(8000), 15_680, "bytes of a window");
+            assert_eq!(2 * recorder.block.capacity(), 25_920, "bytes of a block");
+            assert!(size_of::<Recorder>() < 1024);
         }
     }
 }

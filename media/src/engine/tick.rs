@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::control::play_ended;
 use super::leg::{Drop, Leg};
 use super::player::{PTIME_MAX, Player};
+use super::recorder::{News, Recorder};
 use super::wheel::Turn;
 use super::{Engine, Out, Slot, Transmit, leg_mut};
 use crate::counters::Counters;
@@ -93,7 +94,7 @@ impl Engine {
             play_ended(&mut self.events, leg.id, &player, true);
         }
         for recorder in &mut leg.recorders {
-            if recorder.advance(now, context.orders) {
+            if recorder.is_impatient() && recorder.advance(now, context.orders) {
                 self.events.tell_of_remote(Event::RecorderSilence {
                     leg: leg.id,
                     recorder: recorder.id(),
@@ -109,6 +110,26 @@ impl Engine {
         let Some(leg) = leg_mut(&mut self.legs, slot) else {
             return;
         };
+        for recorder in &mut leg.recorders {
+            recorder.advance(now, &mut self.orders);
+            let (leg, recorder, news) = (leg.id, recorder.id(), recorder.take_news());
+            match news {
+                None => {}
+                Some(News::Losing) => {
+                    self.counters.recorder_troubles.add(1);
+                    self.events.tell(Event::RecorderTrouble {
+                        leg,
+                        recorder,
+                        error: Recorder::LOSING,
+                    });
+                }
+                Some(News::Resumed(lost_samples)) => self.events.tell(Event::RecorderResumed {
+                    leg,
+                    recorder,
+                    lost_samples,
+                }),
+            }
+        }
         let silent = now.saturating_duration_since(leg.heard);
         let timeout = leg.config.as_ref().and_then(|config| config.timeout);
         if !leg.timed_out && timeout.is_some_and(|timeout| silent >= timeout) {

@@ -88,32 +88,40 @@ impl FileRing {
             .mode(0o644)
             .build();
         self.start(entry, token, Memory::Path(path))
+            .map_err(|(error, _)| error)
     }
 
-    /// Writes `bytes` at byte `offset` of the file. The caller keeps `file` until the outcome.
+    /// Writes `bytes` at byte `offset` of the file. The caller keeps `file` until the outcome. Bytes that cannot even be
+    /// submitted come back with the error.
     pub(crate) fn write(
         &mut self,
         token: u64,
         file: &File,
         bytes: Vec<u8>,
         offset: u64,
-    ) -> io::Result<()> {
+    ) -> Result<(), (io::Error, Vec<u8>)> {
         let entry = opcode::Write::new(Fd(file.as_raw_fd()), bytes.as_ptr(), bytes.len() as u32)
             .offset(offset)
             .build();
         self.start(entry, token, Memory::Bytes(bytes))
+            .map_err(|(error, memory)| match memory {
+                Memory::Bytes(bytes) => (error, bytes),
+                _ => (error, Vec::new()),
+            })
     }
 
     /// Cuts or extends the file to `length` bytes.
     pub(crate) fn truncate(&mut self, token: u64, file: &File, length: u64) -> io::Result<()> {
         let entry = opcode::Ftruncate::new(Fd(file.as_raw_fd()), length).build();
         self.start(entry, token, Memory::Length)
+            .map_err(|(error, _)| error)
     }
 
     /// Closes the file.
     pub(crate) fn close(&mut self, token: u64, file: File) -> io::Result<()> {
         let entry = opcode::Close::new(Fd(file.into_raw_fd())).build();
         self.start(entry, token, Memory::Nothing)
+            .map_err(|(error, _)| error)
     }
 
     /// Operations that have not ended.
@@ -168,7 +176,12 @@ impl FileRing {
         Some(Done { token, outcome })
     }
 
-    fn start(&mut self, entry: squeue::Entry, token: u64, memory: Memory) -> io::Result<()> {
+    fn start(
+        &mut self,
+        entry: squeue::Entry,
+        token: u64,
+        memory: Memory,
+    ) -> Result<(), (io::Error, Memory)> {
         let in_flight = InFlight { token, memory };
         let index = match self.free.pop() {
             Some(index) => {
@@ -182,11 +195,11 @@ impl FileRing {
         };
         // SAFETY: path and bytes are on the heap and stay in `in_flight` until the completion.
         let pushed = unsafe { self.ring.push(&entry.user_data(index as u64)) };
-        if pushed.is_err() {
-            self.in_flight[index] = None;
+        pushed.map_err(|error| {
             self.free.push(index);
-        }
-        pushed
+            let memory = self.in_flight[index].take().map(|flight| flight.memory);
+            (error, memory.unwrap_or(Memory::Nothing))
+        })
     }
 
     fn watch(&mut self) -> io::Result<()> {

@@ -37,6 +37,12 @@ pub fn make_realtime() -> io::Result<()> {
     })
 }
 
+/// Lowers the priority of the calling thread, and of those it starts, to this nice value (0..=19).
+pub fn make_nice(nice: i32) -> io::Result<()> {
+    // SAFETY: no pointers; on Linux 0 means the calling thread.
+    check(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice.clamp(0, 19)) })
+}
+
 /// Timers of the calling thread fire without slack (the default of a normal thread is 50 us).
 pub fn tighten_timers() -> io::Result<()> {
     // SAFETY: PR_SET_TIMERSLACK takes one integer and no pointer.

@@ -1,15 +1,27 @@
 //! The file thread: takes finished blocks of samples from the media threads and puts them into files, so that no media
-//! thread ever meets a disk. A slow or failing disk costs samples, which are counted and reported when the recording
-//! closes; it never makes anybody wait.
+//! thread ever meets a disk. A slow or failing disk costs samples, which are told, counted, and silent in the file; it
+//! never makes anybody wait.
 //!
-//! What never lives here: mixing, alignment or any other decision about the sound. [`wav`] knows the container,
-//! [`recording`] is the sans-IO life of one file, [`thread`] drives it on a ring of its own at normal priority.
+//! What never lives here: mixing, alignment or any other decision about the sound. [`recording`] is the sans-IO life of
+//! one file, [`thread`] drives it on a ring of its own at normal priority; [`encode`] makes the bytes of every format,
+//! those that take time on the threads of [`helper`]; [`wav`] knows the container, [`opus`] and [`mp3`] the streams.
 
+mod encode;
+#[cfg(test)]
+mod format_tests;
+mod helper;
+mod mp3;
+mod opus;
+mod rate;
 mod recording;
+#[cfg(test)]
+mod recording_tests;
 #[cfg(test)]
 mod tests;
 mod thread;
 mod wav;
+
+pub use mp3::Mp3Encoder;
 
 use crate::recording::{Order, Reply};
 use crate::uring::wake::Wake;
@@ -57,7 +69,7 @@ pub struct WriterCounters {
     pub bytes_written: AtomicU64,
     /// Blocks refused because the queue or the backlog was full.
     pub blocks_refused: AtomicU64,
-    /// Blocks lost to write errors.
+    /// Writes of blocks that failed; each is tried again.
     pub blocks_failed: AtomicU64,
 }
 

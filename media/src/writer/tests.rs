@@ -7,8 +7,14 @@ use crate::uring::wake::Wake;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+const WAV: wav::Kind = wav::Kind::Pcm {
+    rate: 8000,
+    channels: 1,
+};
 const R: RecorderId = RecorderId(7);
 const LEG: LegId = LegId(3);
+/// Longer than anything here takes, on a slow machine too.
+const LONG: Duration = Duration::from_secs(60);
 
 fn connect(writer: &WriterHandle) -> WriterPort {
     writer.connect(Wake::new().expect("eventfd"))
@@ -20,7 +26,10 @@ fn open(path: &Path, format: FileFormat, append: bool) -> Order {
         leg: LEG,
         path: path.to_owned(),
         format,
+        rate: 8000,
+        channels: 1,
         append,
+        drop_last_max: 0,
     }))
 }
 
@@ -59,7 +68,11 @@ struct Closed {
 
 /// Waits for the end of the recording; returns it with the number of vectors that came back.
 fn closed(port: &mut WriterPort) -> (Closed, usize) {
-    let until = Instant::now() + Duration::from_secs(5);
+    closed_with_troubles(port, &mut Vec::new())
+}
+
+fn closed_with_troubles(port: &mut WriterPort, troubles: &mut Vec<String>) -> (Closed, usize) {
+    let until = Instant::now() + LONG;
     let mut vectors = 0;
     while Instant::now() < until {
         match port.pop() {
@@ -85,15 +98,19 @@ fn closed(port: &mut WriterPort) -> (Closed, usize) {
                 };
                 return (closed, vectors);
             }
+            Some(Reply::Trouble { error, .. }) => troubles.push(error.into_owned()),
+            Some(Reply::Resumed { lost_samples, .. }) => {
+                troubles.push(format!("resumed, {lost_samples} lost"));
+            }
             Some(other) => panic!("unexpected reply {other:?}"),
             None => std::thread::sleep(Duration::from_millis(2)),
         }
     }
-    panic!("the recording did not close within five seconds");
+    panic!("the recording did not close");
 }
 
 fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(5);
+    let until = Instant::now() + LONG;
     while !holds() {
         assert!(Instant::now() < until, "{what}");
         std::thread::sleep(Duration::from_millis(2));
@@ -105,7 +122,7 @@ fn read_wav(path: &Path) -> Vec<i16> {
     let bytes = std::fs::read(path).expect("a recording");
     assert_eq!(
         bytes[..44],
-        wav::header(bytes.len() as u64 - 44),
+        WAV.header(bytes.len() as u64 - 44),
         "a header that fits"
     );
     read_linear(&bytes[44..])
@@ -139,7 +156,17 @@ fn a_wav_file_plays_after_its_first_block_and_is_right_at_the_end() {
     eventually("the first block is on disk with its header", || {
         std::fs::metadata(&path).is_ok_and(|m| m.len() == 44 + 16000)
     });
-    assert_eq!(read_wav(&path), ramp(1, 8000));
+    let bytes = std::fs::read(&path).expect("a recording");
+    let layout = WAV.parse(&bytes, bytes.len() as u64);
+    assert_eq!(
+        layout,
+        Ok(wav::Layout {
+            start: 44,
+            len: 16_000
+        }),
+        "up to the end of the file"
+    );
+    assert_eq!(read_linear(&bytes[44..]), ramp(1, 8000));
     give(&mut port, [samples(8000, ramp(-5, 100)), close(8100, 0)]);
     let (end, vectors) = closed(&mut port);
     assert_eq!(vectors, 2);
@@ -163,7 +190,7 @@ fn holes_become_silence_and_the_end_is_cut_or_filled() {
     let (handle, _writer) = spawn(WriterConfig::default()).expect("a writer");
     for (format, silence) in [
         (FileFormat::Wav, 0),
-        (FileFormat::Sln, 0),
+        (FileFormat::Sln(8000), 0),
         (FileFormat::Ulaw, 0xff),
         (FileFormat::Alaw, 0xd5),
     ] {
@@ -183,7 +210,7 @@ fn holes_become_silence_and_the_end_is_cut_or_filled() {
         let loud = |i: usize| (10..30).contains(&i) || (40..60).contains(&i);
         let bytes = std::fs::read(&path).expect("a recording");
         match format {
-            FileFormat::Wav | FileFormat::Sln => {
+            FileFormat::Wav | FileFormat::Sln(_) => {
                 let all = if format == FileFormat::Wav {
                     read_wav(&path)
                 } else {
@@ -194,7 +221,7 @@ fn holes_become_silence_and_the_end_is_cut_or_filled() {
                     assert_eq!(sample != 0, loud(i), "{format:?} sample {i}");
                 }
             }
-            FileFormat::Ulaw | FileFormat::Alaw => {
+            _ => {
                 assert_eq!(bytes.len(), 70, "{format:?}");
                 for (i, &byte) in bytes.iter().enumerate() {
                     assert_eq!(byte != silence, loud(i), "{format:?} byte {i}");
@@ -310,8 +337,13 @@ fn a_full_disk_costs_samples_and_is_reported_but_stops_nobody() {
         ],
     );
     give(&mut full, [samples(8000, vec![1; 8000]), close(16000, 0)]);
-    let (end, vectors) = closed(&mut full);
+    let mut troubles = Vec::new();
+    let (end, vectors) = closed_with_troubles(&mut full, &mut troubles);
     assert_eq!(vectors, 2, "the vectors come back all the same");
+    assert!(
+        matches!(&troubles[..], [trouble] if trouble.contains("/dev/full")),
+        "told when it happens, and once: {troubles:?}"
+    );
     assert_eq!(end.lost, 16000);
     let error = end.error.expect("an error");
     assert!(
@@ -425,7 +457,10 @@ fn hundreds_of_recordings_at_once_are_all_right() {
             leg: LegId(i),
             path: path(i),
             format: FileFormat::Wav,
+            rate: 8000,
+            channels: 1,
             append: false,
+            drop_last_max: 0,
         };
         give(&mut port, [Order::Open(Box::new(setup))]);
     }

@@ -1,9 +1,11 @@
-//! The writer thread: encodes blocks, gives their vectors back at once, and runs each recording's steps on the file ring.
+//! The writer thread: encodes blocks or has them encoded, gives their vectors back at once, and runs each recording's steps
+//! on the file ring.
 
-use super::recording::{Recording, Step};
+use super::encode;
+use super::helper::{Done as Helped, Helpers, Job, Key};
+use super::recording::{News, Recording, Step};
 use super::{Message, Port, Shared, WriterConfig};
-use crate::codec::g711;
-use crate::recording::{FileFormat, Order, Reply};
+use crate::recording::{FileSetup, Order, Reply};
 use crate::types::RecorderId;
 use crate::uring::file::{Done, FileRing, Outcome};
 use std::collections::{HashMap, VecDeque};
@@ -19,9 +21,11 @@ use std::time::{Duration, Instant};
 const IDLE: Duration = Duration::from_secs(1);
 /// Pause before a reply that did not fit is tried again.
 const RETRY: Duration = Duration::from_millis(20);
+/// Pause before a disk that failed is tried again.
+const DISK_RETRY: Duration = Duration::from_millis(500);
 /// How long the end of the thread waits for the disk.
 const STOP_MAX: Duration = Duration::from_secs(10);
-/// Byte vectors kept for the next blocks.
+/// Vectors kept for the next blocks.
 const POOL_MAX: usize = 1024;
 
 /// Starts the thread; its ring is made on it, and an error of that is returned here.
@@ -50,18 +54,29 @@ pub(super) fn start(config: &WriterConfig, shared: Arc<Shared>) -> io::Result<Jo
 struct Entry {
     port: Arc<Port>,
     recording: Recording,
+    /// Tells it from others that have had its place.
+    number: u64,
+    /// What a stream's end waits for: how many samples were lost on the way here.
+    ending: Option<u64>,
+    /// A retry is noted.
+    waits: bool,
+    /// Its part of the backlog of all, in bytes.
+    backlog: usize,
 }
-
-type Key = (*const Port, RecorderId);
 
 struct Loop {
     shared: Arc<Shared>,
     ring: FileRing,
+    helpers: Helpers,
     entries: Vec<Option<Entry>>,
     free: Vec<usize>,
-    index: HashMap<Key, usize>,
+    index: HashMap<(*const Port, RecorderId), usize>,
+    numbers: u64,
     undelivered: VecDeque<(Arc<Port>, Reply)>,
+    /// When to try again what the disk refused; in order of time.
+    retries: VecDeque<(Instant, Key)>,
     pool: Vec<Vec<u8>>,
+    sample_pool: Vec<Vec<i16>>,
     done: Vec<Done>,
     backlog: usize,
     backlog_max: usize,
@@ -70,13 +85,17 @@ struct Loop {
 impl Loop {
     fn new(shared: Arc<Shared>, ring: FileRing, backlog_max: usize) -> Self {
         Self {
+            helpers: Helpers::new(shared.wake.clone()),
             shared,
             ring,
             entries: Vec::new(),
             free: Vec::new(),
             index: HashMap::new(),
+            numbers: 0,
             undelivered: VecDeque::new(),
+            retries: VecDeque::new(),
             pool: Vec::new(),
+            sample_pool: Vec::new(),
             done: Vec::new(),
             backlog: 0,
             backlog_max,
@@ -92,6 +111,10 @@ impl Loop {
             if self.shared.abandoned.swap(false, Ordering::AcqRel) || stop {
                 self.abandon(stop);
             }
+            while let Some((key, helped)) = self.helpers.take() {
+                self.helped(key, helped);
+            }
+            self.retry();
             self.deliver();
             if stop {
                 let since = *stopping.get_or_insert_with(Instant::now);
@@ -107,7 +130,9 @@ impl Loop {
                 }
             }
             let timeout = if self.undelivered.is_empty() && !stop {
-                IDLE
+                self.retries.front().map_or(IDLE, |(at, _)| {
+                    at.saturating_duration_since(Instant::now()).min(IDLE)
+                })
             } else {
                 RETRY
             };
@@ -130,23 +155,7 @@ impl Loop {
                 return;
             };
             match order {
-                Order::Open(setup) => {
-                    let key = (Arc::as_ptr(&port), setup.recorder);
-                    let entry = Entry {
-                        port,
-                        recording: Recording::new(setup),
-                    };
-                    let at = match self.free.pop() {
-                        Some(at) => at,
-                        None => {
-                            self.entries.push(None);
-                            self.entries.len() - 1
-                        }
-                    };
-                    self.entries[at] = Some(entry);
-                    self.index.insert(key, at);
-                    self.advance(at);
-                }
+                Order::Open(setup) => self.open(port, setup),
                 Order::Samples {
                     recorder,
                     position,
@@ -160,15 +169,35 @@ impl Loop {
                     lost_samples,
                 } => {
                     let length = samples.saturating_sub(u64::from(drop_last_samples));
-                    if let Some(at) = self.find(&port, recorder)
-                        && let Some(entry) = &mut self.entries[at]
-                    {
-                        entry.recording.finish(length, lost_samples);
-                        self.advance(at);
+                    if let Some(at) = self.find(&port, recorder) {
+                        self.end(at, Some(length), lost_samples);
                     }
                 }
             }
         }
+    }
+
+    fn open(&mut self, port: Arc<Port>, setup: Box<FileSetup>) {
+        let index = (Arc::as_ptr(&port), setup.recorder);
+        self.numbers += 1;
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(None);
+            self.entries.len() - 1
+        });
+        if encode::is_stream(&setup) {
+            self.helpers
+                .give((at, self.numbers), Job::Open(setup.clone()));
+        }
+        self.entries[at] = Some(Entry {
+            port,
+            recording: Recording::new(setup),
+            number: self.numbers,
+            ending: None,
+            waits: false,
+            backlog: 0,
+        });
+        self.index.insert(index, at);
+        self.advance(at);
     }
 
     fn samples(
@@ -181,35 +210,107 @@ impl Loop {
         if let Some(at) = self.find(&port, recorder)
             && let Some(entry) = &mut self.entries[at]
         {
-            let mut bytes = self.pool.pop().unwrap_or_default();
-            encode(entry.recording.setup().format, &samples, &mut bytes);
-            let len = bytes.len();
+            let recording = &mut entry.recording;
+            let setup = recording.setup();
+            let count = (samples.len() / usize::from(setup.channels)) as u64;
             // Beyond the backlog of all, a block is lost as if the queue of its own file were full.
-            let fits = self.backlog + len <= self.backlog_max;
-            if fits && entry.recording.block(position, bytes) {
-                self.backlog += len;
-                self.advance(at);
+            let cost = 2 * samples.len();
+            let fits = self.backlog + cost <= self.backlog_max;
+            if !fits || !recording.has_room() {
+                recording.refuse(
+                    count,
+                    if fits {
+                        "the disk is too slow: audio is being lost"
+                    } else {
+                        "too much waits for the disk: audio is being lost"
+                    },
+                );
+                bump(&self.shared.counters.blocks_refused, 1);
+            } else if recording.is_stream() {
+                recording.encoding();
+                let mut copy = self.sample_pool.pop().unwrap_or_default();
+                copy.extend_from_slice(&samples);
+                let job = Job::Samples {
+                    position,
+                    samples: copy,
+                };
+                self.helpers.give((at, entry.number), job);
             } else {
-                if !fits {
-                    entry.recording.refuse(samples.len() as u64);
-                }
-                count(&self.shared.counters.blocks_refused, 1);
+                let mut bytes = self.pool.pop().unwrap_or_default();
+                encode::direct(setup.format, &samples, &mut bytes);
+                recording.block(position, count, bytes);
             }
+            self.advance(at);
         }
         samples.clear();
         self.reply(port, Reply::Buffer { recorder, samples });
     }
 
+    /// Nothing more comes for a recording. `None`: it ends where it stands.
+    fn end(&mut self, at: usize, length: Option<u64>, lost: u64) {
+        let Some(Some(entry)) = self.entries.get_mut(at) else {
+            return;
+        };
+        if entry.ending.is_some() {
+            return;
+        }
+        entry.ending = Some(lost);
+        if entry.recording.is_stream() {
+            let key = (at, entry.number);
+            self.helpers.give(key, Job::Finish(length));
+            return;
+        }
+        match length {
+            Some(length) => entry.recording.finish(length, lost),
+            None => entry.recording.abandon(),
+        }
+        self.advance(at);
+    }
+
     /// Ends the recordings of ports that were given up; all when the thread stops.
     fn abandon(&mut self, all: bool) {
         for at in 0..self.entries.len() {
-            if let Some(entry) = &mut self.entries[at]
+            if let Some(entry) = &self.entries[at]
                 && (all || entry.port.abandoned.load(Ordering::Acquire))
             {
-                entry.recording.abandon();
-                self.advance(at);
+                self.end(at, None, 0);
             }
         }
+    }
+
+    fn helped(&mut self, (at, number): Key, helped: Helped) {
+        let Some(Some(entry)) = self.entries.get_mut(at) else {
+            return;
+        };
+        if entry.number != number {
+            return;
+        }
+        let recording = &mut entry.recording;
+        match helped {
+            Helped::Encoded {
+                bytes,
+                samples,
+                buffer,
+            } => {
+                recording.encoded(samples, bytes);
+                if self.sample_pool.len() < POOL_MAX {
+                    self.sample_pool.push(buffer);
+                }
+            }
+            Helped::Ended {
+                bytes,
+                samples,
+                head,
+            } => {
+                recording.encoded(samples, bytes);
+                let lost = entry.ending.unwrap_or(0);
+                recording.finish_stream(recording.covered(), lost, head);
+            }
+            Helped::Failed(why) => recording.encoder_failed(&why),
+            Helped::Directories(result) => recording.directories(result),
+            Helped::Looked(result) => recording.looked(result),
+        }
+        self.advance(at);
     }
 
     fn finished(&mut self, at: usize, outcome: Outcome) {
@@ -218,93 +319,115 @@ impl Loop {
             return;
         };
         match &outcome {
-            Outcome::Opened(Ok(_)) => count(&counters.files_opened, 1),
-            Outcome::Written(Ok(n), _) => count(&counters.bytes_written, *n as u64),
+            Outcome::Opened(Ok(_)) => bump(&counters.files_opened, 1),
+            Outcome::Written(Ok(n), _) => bump(&counters.bytes_written, *n as u64),
             _ => {}
         }
-        let block = entry.recording.is_writing_block();
-        let failed = matches!(&outcome, Outcome::Written(Err(_), _));
-        let (bytes, rest) = entry.recording.done(outcome);
-        if block && rest.is_none() {
-            count(
-                if failed {
-                    &counters.blocks_failed
-                } else {
-                    &counters.blocks_written
-                },
-                1,
-            );
-        }
-        if let Some(mut bytes) = bytes {
-            if block {
-                self.backlog = self.backlog.saturating_sub(bytes.len());
+        if entry.recording.is_writing_block() {
+            match &outcome {
+                Outcome::Written(Ok(n), bytes) if *n == bytes.len() => {
+                    bump(&counters.blocks_written, 1);
+                }
+                Outcome::Written(Err(_), _) => bump(&counters.blocks_failed, 1),
+                _ => {}
             }
+        }
+        if let Some(mut bytes) = entry.recording.done(outcome) {
             bytes.clear();
             if self.pool.len() < POOL_MAX {
                 self.pool.push(bytes);
             }
         }
-        match rest {
-            Some(step) => self.perform(at, step),
-            None => self.advance(at),
-        }
+        self.advance(at);
     }
 
-    /// Starts what a recording has to do next.
+    /// Starts what a recording has to do next, and tells what happened to it.
     fn advance(&mut self, at: usize) {
-        loop {
-            let Some(Some(entry)) = self.entries.get_mut(at) else {
-                return;
-            };
-            if entry.recording.is_finished() {
-                self.close(at);
-                return;
-            }
-            match entry.recording.step() {
-                None => return,
-                Some(Step::MakeDirectories) => {
-                    // Rare (a new day's folder), and the only thing here that waits for the disk.
-                    let parent = entry.recording.setup().path.parent();
-                    let keep = entry.recording.setup().append;
-                    match parent.map_or(Ok(()), std::fs::create_dir_all) {
-                        Ok(()) => self.perform(at, Step::Open { keep }),
-                        Err(error) => {
-                            entry.recording.no_directories(&error);
-                            continue;
-                        }
-                    }
-                    return;
-                }
-                Some(Step::Finished) => {}
-                Some(step) => {
-                    self.perform(at, step);
-                    return;
-                }
+        let Some(Some(entry)) = self.entries.get_mut(at) else {
+            return;
+        };
+        let step = entry.recording.step();
+        let backlog = entry.recording.backlog();
+        self.backlog = (self.backlog + backlog).saturating_sub(entry.backlog);
+        entry.backlog = backlog;
+        if let Some(news) = entry.recording.take_news() {
+            let setup = entry.recording.setup();
+            let (recorder, leg) = (setup.recorder, setup.leg);
+            let port = Arc::clone(&entry.port);
+            self.reply(
+                port,
+                match news {
+                    News::Trouble(error) => Reply::Trouble {
+                        recorder,
+                        leg,
+                        error,
+                    },
+                    News::Resumed(lost_samples) => Reply::Resumed {
+                        recorder,
+                        leg,
+                        lost_samples,
+                    },
+                },
+            );
+        }
+        let Some(Some(entry)) = self.entries.get_mut(at) else {
+            return;
+        };
+        if entry.recording.is_finished() {
+            self.close(at);
+        } else if let Some(step) = step {
+            self.perform(at, step);
+        } else if entry.recording.is_waiting() && !entry.waits {
+            entry.waits = true;
+            let key = (at, entry.number);
+            self.retries.push_back((Instant::now() + DISK_RETRY, key));
+        }
+    }
+
+    /// Tries again what failed a while ago.
+    fn retry(&mut self) {
+        let now = Instant::now();
+        while let Some((_, (at, number))) = self.retries.pop_front_if(|(due, _)| *due <= now) {
+            if let Some(Some(entry)) = self.entries.get_mut(at)
+                && entry.number == number
+            {
+                entry.waits = false;
+                entry.recording.retry();
+                self.advance(at);
             }
         }
     }
 
-    /// Gives an operation to the ring. When the ring takes none, the operation has failed.
+    /// Gives an operation to the ring or to a helper. When the ring takes none, the operation has failed.
     fn perform(&mut self, at: usize, step: Step) {
         let Some(Some(entry)) = self.entries.get_mut(at) else {
             return;
         };
         let token = at as u64;
+        let key = (at, entry.number);
         let recording = &entry.recording;
+        let path = &recording.setup().path;
         let closed = || io::Error::from_raw_os_error(libc::EBADF);
         let failed = match step {
-            Step::Open { keep } => {
-                let path = recording.setup().path.as_os_str().as_bytes();
-                CString::new(path)
-                    .map_err(|_| io::Error::from(io::ErrorKind::InvalidFilename))
-                    .and_then(|path| self.ring.open(token, path, keep))
-                    .map_err(|error| Outcome::Opened(Err(error)))
+            Step::Open { keep } => CString::new(path.as_os_str().as_bytes())
+                .map_err(|_| io::Error::from(io::ErrorKind::InvalidFilename))
+                .and_then(|path| self.ring.open(token, path, keep))
+                .map_err(|error| Outcome::Opened(Err(error))),
+            Step::MakeDirectories => {
+                let parent = path.parent().unwrap_or(path).to_owned();
+                self.helpers.give(key, Job::Directories(parent));
+                Ok(())
+            }
+            Step::Look => {
+                let path = path.clone();
+                self.helpers.give(key, Job::Look(path));
+                Ok(())
             }
             Step::Write { bytes, offset } => match recording.file() {
                 Some(file) => self.ring.write(token, file, bytes, offset),
-                None => Err(closed()),
+                None => Err((closed(), bytes)),
             }
-            .map_err(|error| Outcome::Written(Err(error), Vec::new())),
+            .map_err(|(error, bytes)| Outcome::Written(Err(error), bytes)),
             Step::Truncate { length } => match recording.file() {
                 Some(file) => self.ring.truncate(token, file, length),
                 None => Err(closed()),
@@ -314,7 +437,6 @@ impl Loop {
                 .ring
                 .close(token, file)
                 .map_err(|error| Outcome::Closed(Err(error))),
-            Step::MakeDirectories | Step::Finished => Ok(()),
         };
         if let Err(outcome) = failed {
             self.finished(at, outcome);
@@ -326,14 +448,14 @@ impl Loop {
             return;
         };
         self.free.push(at);
-        self.backlog = self.backlog.saturating_sub(entry.recording.backlog());
+        self.backlog = self.backlog.saturating_sub(entry.backlog);
         let setup = entry.recording.setup().clone();
         self.index
             .remove(&(Arc::as_ptr(&entry.port), setup.recorder));
         let report = entry.recording.report();
-        count(&self.shared.counters.files_closed, 1);
+        bump(&self.shared.counters.files_closed, 1);
         if report.error.is_some() {
-            count(&self.shared.counters.files_failed, 1);
+            bump(&self.shared.counters.files_failed, 1);
         }
         let reply = Reply::Closed {
             recorder: setup.recorder,
@@ -378,18 +500,7 @@ impl Loop {
     }
 }
 
-fn encode(format: FileFormat, samples: &[i16], bytes: &mut Vec<u8>) {
-    bytes.clear();
-    match format {
-        FileFormat::Wav | FileFormat::Sln => {
-            bytes.extend(samples.iter().flat_map(|s| s.to_le_bytes()));
-        }
-        FileFormat::Ulaw => bytes.extend(samples.iter().map(|&s| g711::ulaw_encode(s))),
-        FileFormat::Alaw => bytes.extend(samples.iter().map(|&s| g711::alaw_encode(s))),
-    }
-}
-
 /// Only the writer thread writes these, but for the refused blocks, so the order does not matter.
-fn count(counter: &AtomicU64, n: u64) {
+fn bump(counter: &AtomicU64, n: u64) {
     counter.fetch_add(n, Ordering::Relaxed);
 }

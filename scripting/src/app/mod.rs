@@ -12,7 +12,7 @@ mod loops;
 mod play;
 mod read;
 mod record;
-pub(crate) mod recording;
+mod recording;
 mod shell;
 mod tones;
 

@@ -6,12 +6,12 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use strowger_core::channel::{Interrupt, RecorderResult, RecorderSpec};
+use strowger_core::record::FORMATS;
 use strowger_core::sounds::Tone;
 use strowger_dialplan::args::Options;
-use strowger_media::TapMode;
+use strowger_media::{FileFormat, TapMode};
 use tokio::sync::oneshot;
 
-use super::recording::{FORMATS, format_of};
 use super::{ANSWER_MEDIA_WAIT, App, AppResult, Call, Next, Stop, app, files};
 
 pub(super) const APPS: &[App] = &[app!(
@@ -71,7 +71,13 @@ async fn record(call: Call) -> AppResult {
     let options = call.options("Record", 3);
     call.warn_unknown("Record", &options, "anoqstuxky");
     let folder = call.shared().paths().sounds.clone();
-    let (stem, extension) = (stem.to_owned(), format.to_owned());
+    // GSM in RIFF is named so, as by Asterisk.
+    let extension = if format.eq_ignore_ascii_case("wav49") {
+        "WAV".to_owned()
+    } else {
+        format.to_owned()
+    };
+    let stem = stem.to_owned();
     let stem = if stem.contains("%d") {
         let (folder, extension) = (folder.clone(), extension.clone());
         let numbered = call
@@ -92,7 +98,7 @@ async fn record(call: Call) -> AppResult {
         stem
     };
     call.set("RECORDED_FILE", &stem);
-    let Some(format) = format_of(&extension) else {
+    let Some(format) = FileFormat::from_extension(&extension) else {
         call.set("RECORD_STATUS", "ERROR");
         call.warn(&format!(
             "Record: recordings in format {extension} are not available; known are {FORMATS}"
@@ -135,16 +141,10 @@ async fn record(call: Call) -> AppResult {
         return Err(interrupt.into());
     }
     let silence_ms = u32::try_from(silence.as_millis()).unwrap_or(u32::MAX);
-    let spec = RecorderSpec {
-        path: path.clone(),
-        format,
-        mode: TapMode::Receive,
-        append: options.has('a'),
-        only_bridged: false,
-        silence_ms,
-        volume_receive: 0,
-        volume_transmit: 0,
-    };
+    let mut spec = RecorderSpec::new(path.clone(), format, TapMode::Receive);
+    spec.append = options.has('a');
+    spec.silence_ms = silence_ms;
+    spec.drop_last_ms_max = silence_ms.saturating_sub(SILENCE_KEPT_MS).max(DTMF_MS);
     let (closed, mut closing) = oneshot::channel::<RecorderResult>();
     let closed = Rc::new(RefCell::new(Some(closed)));
     let recorder = match channel.record(spec, move |result| {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use strowger_core::counters::ShardCounters;
 use strowger_core::endpoint::contacts::{ContactWriter, Contacts};
+use strowger_core::record::jobs::Mp3Jobs;
 use strowger_core::shard::inbox::Inbox;
 use strowger_core::shard::{self, RunningShard, ShardSetup};
 use strowger_core::sounds::SoundStore;
@@ -148,6 +149,7 @@ impl Exchange {
                 )),
                 Arc::new(Contacts::new("", Box::new(NoTable))),
                 CdrSpool::open(&paths.spool).expect("the spool"),
+                Mp3Jobs::start(paths.spool.join("recordings"), false).expect("two threads"),
                 runtime.handle().clone(),
             )
         };

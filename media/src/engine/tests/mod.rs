@@ -340,18 +340,13 @@ impl Rig {
         mode: TapMode,
         change: impl FnOnce(&mut RecorderSetup),
     ) {
-        let mut setup = RecorderSetup {
-            recorder: RecorderId(id),
+        let mut setup = RecorderSetup::new(
+            RecorderId(id),
             leg,
-            path: format!("{id}.wav").into(),
-            format: FileFormat::Wav,
+            format!("{id}.wav").into(),
+            FileFormat::Wav,
             mode,
-            append: false,
-            only_bridged: false,
-            silence_ms: 0,
-            volume_receive: 0,
-            volume_transmit: 0,
-        };
+        );
         change(&mut setup);
         self.command(Command::StartRecorder(Box::new(setup.prepare())));
     }

@@ -251,18 +251,14 @@ fn a_slow_disk_costs_samples_but_not_length_and_is_counted() {
 fn a_refused_block_is_lost_and_its_buffer_used_again() {
     let mut rig = Rig::new();
     rig.leg(A);
-    let setup = RecorderSetup {
-        recorder: RecorderId(1),
-        leg: A,
-        path: "x".into(),
-        format: FileFormat::Sln,
-        mode: TapMode::Mix,
-        append: true,
-        only_bridged: false,
-        silence_ms: 0,
-        volume_receive: 0,
-        volume_transmit: 0,
-    };
+    let mut setup = RecorderSetup::new(
+        RecorderId(1),
+        A,
+        "x".into(),
+        FileFormat::Sln(8000),
+        TapMode::Mix,
+    );
+    setup.append = true;
     let command = Command::StartRecorder(Box::new(setup.prepare()));
     rig.engine.command(rig.now, command, &mut |_, _| ());
     assert!(matches!(rig.engine.poll_file(), Some(Order::Open(file)) if file.append));

@@ -236,18 +236,14 @@ fn a_recording_of_a_room_holds_everything_that_was_said() {
     talk.says(0, Some(one));
     talk.says(1, Some(two));
     talk.turns(10);
-    let setup = RecorderSetup {
-        recorder: RecorderId(5),
-        leg: LegId(0),
-        path: "room.wav".into(),
-        format: FileFormat::Wav,
-        mode: TapMode::Mix,
-        append: false,
-        only_bridged: false,
-        silence_ms: 0,
-        volume_receive: 0,
-        volume_transmit: 0,
-    };
+    let setup = RecorderSetup::new(
+        RecorderId(5),
+        LegId(0),
+        "room.wav".into(),
+        FileFormat::Wav,
+        TapMode::Mix,
+    );
+
     in_room(
         &mut talk.rig,
         RoomCommand::StartRecorder(Box::new(setup.prepare())),
