@@ -81,6 +81,7 @@ pub(crate) fn serve(config: Config, runtime: &Runtime) -> anyhow::Result<ExitCod
             format!("cannot start media thread {index} (io_uring of Linux 6.1 or newer is needed)")
         })?;
         let (handle, media_counters, control) = worker.split();
+        let liveness = control.liveness();
         media.push(control);
         let counters = Arc::new(ShardCounters::default());
         let running = shard::start(ShardSetup {
@@ -103,6 +104,7 @@ pub(crate) fn serve(config: Config, runtime: &Runtime) -> anyhow::Result<ExitCod
             counters,
             inbox,
             media: Box::new(move || media_counters.snapshot()),
+            media_runs: Box::new(move || liveness.is_running()),
         });
     }
     let sources = Arc::new(Sources {

@@ -23,6 +23,8 @@ pub struct ShardSource {
     pub inbox: Arc<Inbox>,
     /// Counters of its media thread.
     pub media: Numbers,
+    /// Whether its media thread runs.
+    pub media_runs: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 /// Where the answers come from.
@@ -78,6 +80,11 @@ pub async fn serve(listener: TcpListener, sources: Arc<Sources>) -> io::Result<(
 fn readiness(sources: &Sources) -> (StatusCode, &'static str) {
     if sources.shared.draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+    } else if !sources.shards.iter().all(|shard| (shard.media_runs)()) {
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "a media thread has ended; restart the exchange\n",
+        )
     } else if sources.ready.load(Ordering::Relaxed) {
         (StatusCode::OK, "ready\n")
     } else {

@@ -69,6 +69,10 @@ counters! {
         calls_answered,
         calls_ended,
         calls_refused_overload,
+        /// Calls refused because the media thread of their shard has ended.
+        calls_refused_no_media,
+        /// Media threads that ended while the exchange ran.
+        media_threads_ended,
         calls_refused_draining,
         calls_refused_no_ports,
         calls_failed_panic,

@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn pairs_are_even_then_odd_and_taken_in_turn() {
-        let mut range = PortRange::new(39001, 39007);
+        let mut range = PortRange::new(7001, 7007);
         assert_eq!(range.pairs(), 3);
         let (rtp, rtcp) = range.allocate(LOOPBACK).expect("a free pair");
         assert_eq!(port(&rtp) % 2, 0);
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_full_range_says_so_and_recovers() {
-        let mut range = PortRange::new(39010, 39013);
+        let mut range = PortRange::new(7010, 7013);
         let held: Vec<_> = (0..2)
             .map(|_| range.allocate(LOOPBACK).expect("a free pair"))
             .collect();
@@ -137,15 +137,15 @@ mod tests {
 
     #[test]
     fn a_pair_whose_rtcp_port_is_taken_is_skipped() {
-        let _taken = UdpSocket::bind((LOOPBACK, 39021)).expect("bind");
-        let mut range = PortRange::new(39020, 39023);
+        let _taken = UdpSocket::bind((LOOPBACK, 7021)).expect("bind");
+        let mut range = PortRange::new(7020, 7023);
         let (rtp, _rtcp) = range.allocate(LOOPBACK).expect("a free pair");
-        assert_eq!(port(&rtp), 39022);
+        assert_eq!(port(&rtp), 7022);
     }
 
     #[test]
     fn an_address_that_is_not_ours_is_an_error_at_once() {
-        let mut range = PortRange::new(39030, 39999);
+        let mut range = PortRange::new(7030, 7999);
         let error = range
             .allocate(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)))
             .expect_err("not a local address");

@@ -4,11 +4,12 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 use strowger_media::uring::udp::{self, UdpSocketRing};
 
+/// What a busy machine may take for anything a test waits for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 fn socket(address: &str) -> (UdpSocket, SocketAddr) {
     let socket = UdpSocket::bind(address).expect("bind");
-    socket
-        .set_read_timeout(Some(Duration::from_secs(2)))
-        .expect("a timeout");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let address = socket.local_addr().expect("an address");
     (socket, address)
 }
@@ -19,10 +20,10 @@ fn harvest_until(
     seen: &mut Vec<(usize, SocketAddr, Vec<u8>)>,
     mut done: impl FnMut(&[(usize, SocketAddr, Vec<u8>)]) -> bool,
 ) {
-    let until = Instant::now() + Duration::from_millis(1900);
+    let until = Instant::now() + PATIENCE;
     while !done(seen) {
         assert!(Instant::now() < until, "after {} datagrams", seen.len());
-        if ring.wait(Duration::from_secs(2)).expect("poll") {
+        if ring.wait(PATIENCE).expect("poll") {
             while ring
                 .harvest(|index, source, bytes| seen.push((index, source, bytes.to_vec())))
                 .expect("harvest")
@@ -173,7 +174,7 @@ fn a_bind_waits_for_a_port_that_is_about_to_be_free() {
     let (held, address) = socket("127.0.0.1:0");
     let refused = udp::bind(address, 1 << 20, Duration::ZERO).expect_err("the port is taken");
     assert_eq!(refused.kind(), std::io::ErrorKind::AddrInUse);
-    let waiting = std::thread::spawn(move || udp::bind(address, 1 << 20, Duration::from_secs(5)));
+    let waiting = std::thread::spawn(move || udp::bind(address, 1 << 20, PATIENCE));
     std::thread::sleep(Duration::from_millis(60));
     drop(held);
     let bound = waiting.join().expect("no panic").expect("the port is free");
@@ -205,7 +206,7 @@ fn an_edge_triggered_event_loop_misses_nothing() {
         let mut ring = UdpSocketRing::new(vec![ours]).expect("a ring");
         let ready = Readiness::new(ring.event_source().expect("a descriptor")).expect("polled");
         while next < 2000 {
-            let readable = tokio::time::timeout(Duration::from_secs(3), ready.readable());
+            let readable = tokio::time::timeout(PATIENCE, ready.readable());
             let mut guard = readable.await.expect("a wake-up in time").expect("poll");
             let mut answers = Vec::new();
             let more = ring

@@ -5,7 +5,7 @@
 use crate::audio;
 use serde_json::Value;
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -55,8 +55,8 @@ impl Baresip {
             &audio::sine(tone_hz, 8000.0, 60_000),
         )
         .expect("the tone's file");
-        let (sip, control) = (free_pair(), free_tcp());
-        let first_rtp = 20_000 + sip % 20_000 / 2 * 2;
+        let (sip, control) = (crate::free_port(), crate::free_port());
+        let first_rtp = 20_000 + sip % 10_000 / 2 * 2;
         let modules = ["g711", "aufile", "aubridge", "sndfile", "srtp"]
             .map(|m| format!("module {m}.so\n"))
             .concat();
@@ -87,7 +87,7 @@ impl Baresip {
             .stderr(log)
             .spawn()
             .expect("baresip is installed (`make setup-test`)");
-        let connected = crate::wait_until(Duration::from_secs(10), || {
+        let connected = crate::wait_until(crate::SOON, || {
             TcpStream::connect((Ipv4Addr::LOCALHOST, control)).ok()
         });
         let control = connected
@@ -210,25 +210,6 @@ fn read_events(mut stream: TcpStream, sink: &Mutex<Vec<Value>>) {
             buffer.drain(..=end);
         }
     }
-}
-
-/// A port that is free for UDP and TCP, and so is the next one: baresip takes it for TLS.
-fn free_pair() -> u16 {
-    loop {
-        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let port = udp.local_addr().expect("its number").port();
-        let both = port < u16::MAX
-            && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
-            && TcpListener::bind((Ipv4Addr::LOCALHOST, port + 1)).is_ok();
-        if both {
-            return port;
-        }
-    }
-}
-
-fn free_tcp() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("its number").port()
 }
 
 /// Where Debian keeps baresip's modules: one folder, or one for each architecture.

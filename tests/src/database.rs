@@ -195,7 +195,7 @@ impl Drop for Database {
 async fn sqlite(url: &str) -> Result<sqlx::SqliteConnection, sqlx::Error> {
     sqlx::sqlite::SqliteConnectOptions::from_str(url)?
         .create_if_missing(true)
-        .busy_timeout(std::time::Duration::from_secs(10))
+        .busy_timeout(crate::SOON)
         .connect()
         .await
 }

@@ -39,7 +39,7 @@ impl Default for Settings {
             engine: Engine::Sqlite,
             refresh_ms: 1000,
             more: String::new(),
-            start_limit: Duration::from_secs(20),
+            start_limit: Duration::from_secs(90),
         }
     }
 }
@@ -260,8 +260,8 @@ impl Exchange {
     /// Status and body of a GET on its HTTP port.
     pub fn get(&self, path: &str) -> std::io::Result<(u16, String)> {
         let address: SocketAddr = (self.ip, 8088).into();
-        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+        stream.set_read_timeout(Some(crate::SOON))?;
         write!(
             stream,
             "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
@@ -276,6 +276,15 @@ impl Exchange {
             .ok_or_else(|| std::io::Error::other("no HTTP answer"))?;
         let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
         Ok((status, body.to_owned()))
+    }
+
+    /// A number of the metrics page, summed over the shards; 0 when it is not there.
+    pub fn metric(&self, name: &str) -> u64 {
+        let (_, page) = self.get("/metrics").expect("the metrics page");
+        page.lines()
+            .filter_map(|line| line.strip_prefix(name)?.strip_prefix(['{', ' ']))
+            .filter_map(|rest| rest.rsplit(' ').next()?.parse::<u64>().ok())
+            .sum()
     }
 
     // ---- rows ----
@@ -351,6 +360,21 @@ impl Exchange {
         );
     }
 
+    /// An endpoint `server` that does not register: it is reached at `contact`, and calls from `context`.
+    #[track_caller]
+    pub fn server(&self, contact: &str, context: &str) {
+        self.database
+            .insert("ps_aors", &[("id", "server"), ("contact", contact)]);
+        let row = [
+            ("id", "server"),
+            ("aors", "server"),
+            ("context", context),
+            ("disallow", "all"),
+            ("allow", "alaw"),
+        ];
+        self.database.insert("ps_endpoints", &row);
+    }
+
     /// The steps of one extension, from priority 1.
     #[track_caller]
     pub fn extension(&self, context: &str, exten: &str, steps: &[(&str, &str)]) {
@@ -384,6 +408,26 @@ impl Exchange {
         let rows = rows.unwrap_or_else(|| self.database.select("cdr", columns, tail));
         assert_eq!(rows.len(), count, "CDR rows {tail}: {rows:?}");
         rows
+    }
+
+    /// Waits until a recording is complete and `enough` of it; returns its samples.
+    #[track_caller]
+    pub fn expect_recording(
+        &self,
+        name: &str,
+        limit: Duration,
+        enough: impl Fn(&[i16]) -> bool,
+    ) -> Vec<i16> {
+        let path = self.recordings().join(name);
+        let found = crate::wait_until(limit, || {
+            crate::audio::read_wav(&path)
+                .ok()
+                .filter(|samples| enough(samples))
+        });
+        found.unwrap_or_else(|| {
+            let now = crate::audio::read_wav(&path).map(|samples| samples.len());
+            panic!("the recording {name} is not as it should be after {limit:?}: {now:?} samples")
+        })
     }
 
     /// The recordings' directory.

@@ -21,8 +21,13 @@ pub use phone::{Bank, Call, Challenge, Ending, Heard, Manner, Phone, Source, Sta
 pub use sipp::{Sipp, SippResult};
 pub use tap::{Tap, Tapped};
 
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+/// What a busy machine may take for anything a test waits for; on an idle one nothing takes so long.
+pub const SOON: Duration = Duration::from_secs(60);
 
 /// Asks again and again until there is a value or the time is over.
 pub fn wait_until<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
@@ -35,6 +40,24 @@ pub fn wait_until<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Opt
             return None;
         }
         std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A port on 127.0.0.1 that is free for UDP and TCP, as the next one is. It lies below those that the kernel gives to
+/// whoever asks for any port, so that nobody takes it before its owner does.
+fn free_port() -> u16 {
+    const PORTS: std::ops::Range<u32> = 10_000..16_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = NEXT.fetch_add(2, Ordering::Relaxed) + std::process::id() * 64;
+        let port = (PORTS.start + number % PORTS.len() as u32) as u16;
+        let free = |port| {
+            UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+                && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+        };
+        if free(port) && free(port + 1) {
+            return port;
+        }
     }
 }
 

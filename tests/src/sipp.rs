@@ -32,13 +32,14 @@ pub struct SippResult {
     pub statistics: HashMap<String, String>,
     /// What it complained of.
     pub errors: String,
+    /// All messages sent and received, as SIPp logs them.
+    pub messages: String,
 }
 
 impl Sipp {
     /// A scenario file of `loadtest/` against that address, one call unless `calls` says otherwise.
     pub fn new(scenario: &str, target: SocketAddr) -> Self {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let port = socket.local_addr().expect("its number").port();
+        let port = crate::free_port();
         Self {
             scenario: scenario.to_owned(),
             target,
@@ -143,7 +144,7 @@ impl Sipp {
         self.process = Some(process);
         // A server has to have its socket before anyone calls it.
         let stream = self.arguments.iter().any(|a| a == "-t");
-        let bound = crate::wait_until(Duration::from_secs(5), || {
+        let bound = crate::wait_until(crate::SOON, || {
             let taken = if stream {
                 TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).is_err()
             } else {
@@ -196,6 +197,7 @@ impl Sipp {
             failed: number("FailedCall(C)"),
             retransmissions: number("Retransmissions(C)"),
             errors: format!("{}\n{}", self.file("errors"), self.tail("messages")),
+            messages: self.messages(),
             statistics,
         }
     }

@@ -1,10 +1,7 @@
 //! What an administrator gets wrong is told once, with what, where and what would be right; `strowger check` tells it before
 //! a call does.
 
-use std::time::Duration;
-use strowger_tests::{Bank, Ending, Exchange, text_of};
-
-const SOON: Duration = Duration::from_secs(10);
+use strowger_tests::{Bank, Ending, Exchange, SOON, text_of};
 
 /// `strowger check` has to fail, with one line that has all of these words.
 #[track_caller]
@@ -117,7 +114,7 @@ fn a_database_that_does_not_answer_is_named_without_its_password() {
         check_finds(&exchange, &["127.0.0.1:9"]);
         let before = exchange.log().len();
         exchange.launch();
-        let status = exchange.wait_for_end(Duration::from_secs(30));
+        let status = exchange.wait_for_end(SOON);
         assert!(
             status.is_some_and(|s| !s.success()),
             "serve has to give up: {status:?}"

@@ -4,25 +4,14 @@
 use std::time::Duration;
 use strowger_tests::{Exchange, Sipp};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 const TCP: [&str; 2] = ["-t", "t1"];
 
 fn exchange(server: Option<&Sipp>) -> Exchange {
     let mut exchange = Exchange::new();
     exchange.subscriber("sipp", "secret", "sipp");
     if let Some(server) = server {
-        let contact = format!("sip:{};transport=tcp", server.address());
-        exchange
-            .database
-            .insert("ps_aors", &[("id", "server"), ("contact", &contact)]);
-        let row = [
-            ("id", "server"),
-            ("aors", "server"),
-            ("context", "sipp"),
-            ("disallow", "all"),
-            ("allow", "alaw"),
-        ];
-        exchange.database.insert("ps_endpoints", &row);
+        exchange.server(&format!("sip:{};transport=tcp", server.address()), "sipp");
     }
     exchange.extension("sipp", "echo", &[("Answer", ""), ("Echo", "")]);
     exchange.extension("sipp", "server", &[("Dial", "PJSIP/server,20")]);

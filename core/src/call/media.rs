@@ -27,6 +27,8 @@ pub(crate) enum MediaError {
     NoPorts(std::io::Error),
     #[error("the media thread is overloaded")]
     Overloaded,
+    #[error("the media thread has ended")]
+    Ended,
     #[error("endpoint {0} allows no codec spoken here (ulaw, alaw)")]
     NoCodecs(String),
     #[error(
@@ -57,7 +59,7 @@ impl MediaError {
     /// The response to a request with this fault.
     pub(crate) fn status(&self) -> (u16, &'static str) {
         match self {
-            Self::NoPorts(_) | Self::Overloaded => (503, "Service Unavailable"),
+            Self::NoPorts(_) | Self::Overloaded | Self::Ended => (503, "Service Unavailable"),
             Self::NoCodecs(_) | Self::Dtls(_) => (488, "Not Acceptable Here"),
             Self::Key(_) => (500, "Server Internal Error"),
             Self::Description(_) => (400, "Bad Session Description"),
@@ -133,6 +135,10 @@ impl MediaSession {
             .and_then(|text| text.parse::<IpAddr>().ok())
             .or_else(|| shard.shared().config.rtp.fixed_address().ok().flatten());
         let offered = fixed.unwrap_or(reached);
+        if !shard.media_runs() {
+            shard.counters().calls_refused_no_media.add(1);
+            return Err(MediaError::Ended);
+        }
         if shard.legs_exhausted() {
             shard.counters().calls_refused_no_ports.add(1);
             return Err(MediaError::NoPorts(std::io::Error::other(

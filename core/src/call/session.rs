@@ -214,6 +214,12 @@ impl Channel {
 
     pub(crate) fn close_media(&self) {
         let Some(leg) = self.leg() else { return };
+        if !self.shard().media_runs() {
+            // Nobody is left to close it or to tell of it.
+            self.shard().unmap_leg(leg);
+            self.set_leg(None);
+            return;
+        }
         self.shard().closes(leg);
         self.data_mut().last_legs[0] = Some(leg);
         // Recorders end with the leg; their owners hear of it when the files are closed.
@@ -221,7 +227,7 @@ impl Channel {
             let shard = Rc::clone(self.shard());
             Shard::spawn(async move {
                 // A full queue empties within milliseconds; the leg must not stay.
-                while !shard.media_send(Command::Close(leg)) {
+                while shard.media_runs() && !shard.media_send(Command::Close(leg)) {
                     tokio::time::sleep(std::time::Duration::from_millis(5)).await;
                 }
             });

@@ -301,6 +301,26 @@ impl Shard {
         sent
     }
 
+    /// Whether the media thread of this shard runs.
+    pub(crate) fn media_runs(&self) -> bool {
+        self.media.borrow().is_running()
+    }
+
+    /// The media thread has ended, which it never does while the shard runs unless its ring failed or by a fault: the
+    /// calls of this shard cannot be heard any more, and no new one is taken until the exchange is started anew.
+    fn media_ended(self: &Rc<Self>) {
+        tracing::error!(
+            shard = self.index,
+            "the media thread has ended: the calls of this shard are over and it takes no more; restart the exchange"
+        );
+        self.counters.media_threads_ended.add(1);
+        // What waits for the last words of a leg waits no longer.
+        self.closing.borrow_mut().clear();
+        for channel in self.channels() {
+            channel.hangup(crate::channel::Cause::NETWORK_OUT_OF_ORDER);
+        }
+    }
+
     pub(crate) fn map_leg(&self, leg: LegId, channel: ChannelId) {
         self.legs.borrow_mut().insert(leg, channel);
     }

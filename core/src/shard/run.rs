@@ -261,6 +261,7 @@ async fn read_media(shard: Rc<Shard>) {
         shard.media.borrow_mut().ack_events();
         guard.clear_ready();
         let mut count = 0;
+        let ended = !shard.media_runs();
         loop {
             let event = shard.media.borrow_mut().poll_event();
             let Some(event) = event else { break };
@@ -269,6 +270,10 @@ async fn read_media(shard: Rc<Shard>) {
             if count % BATCH == 0 {
                 tokio::task::yield_now().await;
             }
+        }
+        if ended {
+            shard.guarded("end of the media thread", Shard::media_ended);
+            return;
         }
     }
 }

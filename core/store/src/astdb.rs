@@ -446,7 +446,7 @@ mod tests {
         let db = open_in(&dir);
         put(&db, "a", "b", "first");
         put(&db, "a", "b", "second");
-        assert!(db.flush(Duration::from_secs(5)));
+        assert!(db.flush(Duration::from_secs(60)));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -9,7 +9,7 @@ use strowger_store::{Cdr, CdrSpool, Store};
 
 const DIR: &str = "STROWGER_TEST_KILL_DIR";
 const FIRST: &str = "STROWGER_TEST_KILL_FIRST";
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 
 fn record(number: i64) -> Cdr {
     Cdr {

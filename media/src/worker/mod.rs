@@ -78,9 +78,15 @@ pub fn spawn(config: WorkerConfig, writer: WriterHandle) -> io::Result<Worker> {
         stop: Arc::clone(&stop),
         counters: Arc::clone(&counters),
     };
+    let alive = Liveness(Arc::new(AtomicBool::new(true)));
+    let (running, ended_wake) = (alive.clone(), events_wake.clone());
     let thread = std::thread::Builder::new()
         .name(config.name.clone())
-        .spawn(move || carrier::run(&config, outside, &started_sender))?;
+        .spawn(move || {
+            // However it ends: whoever waits for its events hears of it.
+            let _ending = Ending(running, ended_wake);
+            carrier::run(&config, outside, &started_sender);
+        })?;
     started
         .recv()
         .map_err(|_| io::Error::other("the media thread died at its start"))??;
@@ -90,12 +96,14 @@ pub fn spawn(config: WorkerConfig, writer: WriterHandle) -> io::Result<Worker> {
             commands_wake: commands_wake.clone(),
             events: event_consumer,
             events_wake,
+            alive: alive.clone(),
             _one_thread: PhantomData,
         },
         counters,
         control: WorkerControl {
             stop,
             wake: commands_wake,
+            alive,
             thread: Some(thread),
         },
     })
@@ -128,17 +136,44 @@ impl Worker {
     }
 }
 
+/// Tells from any thread whether a media thread runs.
+#[derive(Clone, Debug)]
+pub struct Liveness(Arc<AtomicBool>);
+
+impl Liveness {
+    /// Whether the thread runs. It ends by itself only when its ring fails, or by a fault of its own.
+    pub fn is_running(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Notes the end of the thread that has it.
+struct Ending(Liveness, Wake);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.0.store(false, Ordering::Release);
+        self.1.raise();
+    }
+}
+
 /// The life of a media thread; ends it when dropped.
 pub struct WorkerControl {
     stop: Arc<AtomicBool>,
     wake: Wake,
+    alive: Liveness,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl WorkerControl {
-    /// Whether the thread runs. It ends by itself only when its ring fails.
+    /// Whether the thread runs. It ends by itself only when its ring fails, or by a fault of its own.
     pub fn is_running(&self) -> bool {
-        self.thread.as_ref().is_some_and(|t| !t.is_finished())
+        self.alive.is_running()
+    }
+
+    /// The same, for others to ask.
+    pub fn liveness(&self) -> Liveness {
+        self.alive.clone()
     }
 
     /// Closes all legs and ends the thread.
@@ -164,6 +199,7 @@ pub struct MediaHandle {
     commands_wake: Wake,
     events: rtrb::Consumer<Event>,
     events_wake: Wake,
+    alive: Liveness,
     _one_thread: PhantomData<Cell<()>>,
 }
 
@@ -180,6 +216,11 @@ impl MediaHandle {
             }
             Err(rtrb::PushError::Full(command)) => Err(command),
         }
+    }
+
+    /// Whether the media thread runs; its end makes the event descriptor readable.
+    pub fn is_running(&self) -> bool {
+        self.alive.is_running()
     }
 
     /// The next event.

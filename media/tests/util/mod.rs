@@ -11,7 +11,8 @@ use strowger_media::writer::{self, Writer, WriterConfig};
 use strowger_media::{Codec, Command, Event, Format, LegId, LegSetup, Negotiated};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-const PATIENCE: Duration = Duration::from_secs(3);
+/// What a busy machine may take for anything a test waits for.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One range for all tests of the process, so that they do not take ports from each other.
 static PORTS: Mutex<Option<PortRange>> = Mutex::new(None);
@@ -290,6 +291,24 @@ pub(crate) fn level(samples: &[i16], frequency: f64) -> f64 {
         imaginary += f64::from(sample) * angle.sin();
     }
     2.0 * f64::hypot(real, imaginary) / samples.len() as f64
+}
+
+/// Share of the whole 100 ms of the samples in which that tone of amplitude 8000 is heard. A sender that had to wait for
+/// its processor leaves a gap, after which the phase is another.
+pub(crate) fn share_with(samples: &[i16], frequency: f64) -> f64 {
+    let pieces = samples.chunks_exact(800);
+    let count = pieces.len().max(1);
+    let with = pieces.filter(|piece| level(piece, frequency) > 0.8 * 8000.0);
+    with.count() as f64 / count as f64
+}
+
+/// Waits until nobody has that port any more.
+pub(crate) fn expect_free(port: SocketAddr) {
+    let until = Instant::now() + PATIENCE;
+    while let Err(error) = UdpSocket::bind(port) {
+        assert!(Instant::now() < until, "port {port} is not free: {error}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// The samples of a WAV file, whose header must not promise more than there is.

@@ -281,8 +281,8 @@ impl Phone {
     #[track_caller]
     pub fn try_register(&self, expires: u32) -> (u16, u32) {
         self.start_register(expires);
-        self.await_registered(Duration::from_secs(10))
-            .expect("an answer to REGISTER within 10 s")
+        self.await_registered(crate::SOON)
+            .expect("an answer to REGISTER in time")
     }
 
     /// Sends REGISTER and does not wait.
@@ -404,9 +404,9 @@ impl Call {
     #[track_caller]
     pub fn renegotiate(&self, direction: &'static str) {
         self.act(|inner, call, now| inner.reinvite(call, direction, now));
-        let status = self.shared.wait(Duration::from_secs(5), |inner| {
-            inner.calls[self.index].reinvite
-        });
+        let status = self
+            .shared
+            .wait(crate::SOON, |inner| inner.calls[self.index].reinvite);
         assert_eq!(
             status,
             Some(200),
@@ -557,6 +557,38 @@ impl Call {
             .rtp
             .as_ref()
             .map_or(0, |rtp| rtp.sent)
+    }
+
+    /// Waits until so many packets have been heard.
+    #[track_caller]
+    pub fn expect_packets(&self, count: u64, limit: Duration) {
+        let found = self.shared.wait(limit, |inner| {
+            let call = &inner.calls[self.index];
+            let heard = call.rtp.as_ref().map_or(&call.heard, |rtp| &rtp.heard);
+            (heard.packets >= count).then_some(())
+        });
+        let packets = self.heard().packets;
+        assert!(
+            found.is_some(),
+            "only {packets} of {count} packets within {limit:?}"
+        );
+    }
+
+    /// Waits until `wanted` holds of everything heard so far.
+    #[track_caller]
+    pub fn expect_to_hear(&self, what: &str, limit: Duration, wanted: impl Fn(&[i16]) -> bool) {
+        let found = crate::wait_until(limit, || wanted(&self.heard().samples).then_some(()));
+        assert!(found.is_some(), "not heard within {limit:?}: {what}");
+    }
+
+    /// Waits until the last `milliseconds` heard are (nearly) all that tone.
+    #[track_caller]
+    pub fn expect_tone(&self, frequency_hz: f64, milliseconds: usize, limit: Duration) {
+        self.expect_to_hear(&format!("{frequency_hz} Hz"), limit, |samples| {
+            let last = crate::audio::last_ms(samples, milliseconds);
+            last.len() == milliseconds * 8
+                && crate::audio::share_with_tone(last, frequency_hz) > 0.9
+        });
     }
 
     /// Listens that long from now and returns only what came in that time.

@@ -16,7 +16,7 @@ use crate::realtime::Realtime;
 use crate::rows::Contact;
 use crate::store::{Store, now_s};
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A line to a server that can be cut.
 struct Line {
