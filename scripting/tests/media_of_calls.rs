@@ -7,8 +7,6 @@ use std::time::Duration;
 
 use exchange::{Exchange, Manner, Phone};
 
-const LONG: Duration = Duration::from_secs(8);
-
 /// One digit is one INFO to a peer that wants INFO: dialled by the caller, sent by the dialplan before the bridge, and
 /// to the caller itself.
 #[test]
@@ -21,7 +19,7 @@ fn digits_reach_a_peer_that_wants_info_once_each() {
         ],
         &[&phone],
     );
-    exchange.call("100", "5#", Duration::from_secs(5));
+    exchange.call_until("100", "5#", || phone.infos().len() >= 4);
     let digits: Vec<String> = phone
         .infos()
         .iter()
@@ -63,7 +61,7 @@ fn the_dialplan_reads_how_the_media_did() {
         &[],
     );
     exchange.sound("quiet", 1);
-    exchange.call("100", "", LONG);
+    exchange.call("100", "");
     // The phone's port listens to nobody: what is sent there is sent all the same.
     assert_eq!(exchange.global("SENT"), "50");
     assert_eq!(exchange.global("OCTETS"), "8000");
@@ -94,7 +92,7 @@ fn how_a_bridged_leg_did_is_told_to_its_peer() {
         ],
         &[&phone],
     );
-    exchange.call("100", "", LONG);
+    exchange.call("100", "");
     let (own, peer) = (exchange.global("OWN"), exchange.global("PEER"));
     assert!(
         own.starts_with("ssrc=") && peer.starts_with("ssrc="),
