@@ -26,9 +26,9 @@ pub use codec::{Codec, L16Rate};
 pub use counters::Counters;
 pub use engine::Recorder;
 pub use recording::{FileFormat, FileSetup, Order, RecorderSetup, Reply, TapMode};
-pub use sound::{RawFormat, SAMPLE_RATE, Sound, SoundError};
+pub use sound::{SAMPLE_RATE, Sound, SoundError, SoundFormat, WIDE_RATE};
 pub use stats::{Drops, LegStats};
 pub use types::{
-    Command, ControlReport, Event, Format, LegId, LegSetup, LegStart, Negotiated, PlayId,
-    RecorderId, Repeat, RoomCommand, RoomId, Route,
+    Command, ControlReport, Event, Format, LegId, LegSetup, LegStart, Negotiated, PlayAction,
+    PlayId, RecorderId, Repeat, RoomCommand, RoomId, Route,
 };

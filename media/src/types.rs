@@ -210,6 +210,24 @@ pub enum Repeat {
     Once,
     /// From the first again after the last, until stopped.
     Forever,
+    /// So many first sounds once, then those behind them again and again, until stopped.
+    After(usize),
+}
+
+/// What a listener does with a [`Command::Play`].
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub enum PlayAction {
+    /// Nothing is sent until [`Self::Resume`].
+    Pause,
+    Resume,
+    /// Goes on from so many milliseconds behind the beginning of the first sound; beyond the last it is over.
+    Seek {
+        ms: u32,
+    },
+    /// Goes on so many milliseconds further on, or back when negative, at most to the beginning.
+    Skip {
+        ms: i32,
+    },
 }
 
 /// From signalling to the media thread. A command for a leg that does not exist is ignored and counted.
@@ -223,7 +241,7 @@ pub enum Command {
     /// Relay both ways.
     Bridge(LegId, LegId),
     /// Plays to the leg. Relayed packets towards it are dropped meanwhile; a newer Play replaces an older one, which
-    /// ends with `completed: false`.
+    /// ends with `completed: false`. All sounds have the rate of the first.
     Play {
         leg: LegId,
         play: PlayId,
@@ -234,6 +252,12 @@ pub enum Command {
     StopPlay {
         leg: LegId,
         play: PlayId,
+    },
+    /// Pauses, resumes or moves a Play, if it is the one that plays now.
+    ControlPlay {
+        leg: LegId,
+        play: PlayId,
+        action: PlayAction,
     },
     /// Sends a digit (0-9, *, #, A-D) to the leg: as a telephone-event, in-band where the remote takes none. Digits queue
     /// behind each other. The duration is brought into 40..=60000 ms.
@@ -298,13 +322,15 @@ pub enum Event {
         digit: char,
         duration_ms: u32,
     },
-    /// A Play is over: all sounds played (`completed`), stopped, replaced, or the leg closed. `samples` were played (8000
-    /// a second, over all repetitions).
+    /// A Play is over: all sounds played (`completed`), stopped, replaced, or the leg closed. `samples` were played (at
+    /// the rate of the sounds, over all repetitions); `position_ms` is where it was, from the beginning of the first
+    /// sound.
     PlayEnded {
         leg: LegId,
         play: PlayId,
         completed: bool,
         samples: u64,
+        position_ms: u32,
     },
     /// The first accepted RTP packet since the remote address was (re)negotiated.
     FirstRtp { leg: LegId, source: SocketAddr },

@@ -5,10 +5,10 @@
 use std::f64::consts::TAU;
 use std::path::{Path, PathBuf};
 
-use strowger_media::Sound;
 use strowger_media::codec::g711::{alaw_decode, alaw_encode};
 use strowger_media::dsp::DtmfDetector;
 use strowger_media::rtp::dtmf::Press;
+use strowger_media::{SAMPLE_RATE, Sound, SoundFormat};
 
 const DIGITS: &str = "123A456B789C*0#D";
 const LOW: [f64; 4] = [697.0, 770.0, 852.0, 941.0];
@@ -465,7 +465,12 @@ fn speech_is_not_taken_for_digits() {
     files.sort();
     let (mut seconds, mut hits) = (0.0, Vec::new());
     for file in &files {
-        let sound = Sound::from_wav(&std::fs::read(file).expect("readable")).expect("a sound");
+        let sound = Sound::decode(
+            SoundFormat::Wav,
+            std::fs::read(file).expect("readable"),
+            SAMPLE_RATE,
+        )
+        .expect("a sound");
         for speed in [0.7, 0.78, 0.86, 0.93, 1.0, 1.08, 1.17, 1.27, 1.4] {
             let samples = at_speed(&sound.samples, speed);
             for gain in [1.0, 0.3] {

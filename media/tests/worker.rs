@@ -54,9 +54,7 @@ fn a_sound_is_played_in_time_and_heard_as_it_is() {
     let samples: Vec<i16> = (0..4000)
         .map(|i| (8000.0 * (std::f64::consts::TAU * 440.0 * f64::from(i) / 8000.0).sin()) as i16)
         .collect();
-    let sound = Arc::new(Sound {
-        samples: samples.into(),
-    });
+    let sound = Arc::new(Sound::from_samples(samples));
     let started = std::time::Instant::now();
     exchange.send(Command::Play {
         leg: LegId(1),

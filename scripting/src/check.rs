@@ -90,16 +90,14 @@ fn missing(context: &Context, step: &Step, name: &str) -> Problem {
             "{} plays the sound \"{name}\", which does not exist",
             step.app
         ),
-        hint: Cow::Borrowed(
-            "put NAME.wav (8000 Hz, 16 bit, mono) into the sounds folder of the data directory",
-        ),
+        hint: Cow::Borrowed("put NAME.wav into the sounds folder of the data directory"),
     }
 }
 
 /// The sounds a step names, when its data is constant.
 fn sounds_of(step: &Step) -> Vec<String> {
     let place = match &*step.app {
-        "Playback" | "BackGround" => 0,
+        "Playback" | "BackGround" | "ControlPlayback" => 0,
         "Read" => 1,
         _ => return Vec::new(),
     };
@@ -115,6 +113,11 @@ fn sounds_of(step: &Step) -> Vec<String> {
     {
         return Vec::new();
     }
+    // Options say and mix of Playback: `number:12` is no file.
+    let spoken = &*step.app == "Playback"
+        && arguments
+            .get(1)
+            .is_some_and(|options| options.contains("say") || options.contains("mix"));
     arguments
         .get(place)
         .map(|files| {
@@ -122,6 +125,7 @@ fn sounds_of(step: &Step) -> Vec<String> {
                 .split('&')
                 .map(str::trim)
                 .filter(|name| !name.is_empty())
+                .filter(|name| !spoken || !name.contains(':'))
                 .map(str::to_owned)
                 .collect()
         })
@@ -144,6 +148,7 @@ mod tests {
             ("Playback", "${VARIABLE}"),
             ("NoOp", "nothing-missing"),
             ("Playback", "demo-hello,noanswer"),
+            ("Playback", "number:12&demo-hello,mix"),
         ]
         .into_iter()
         .zip(1..)

@@ -25,6 +25,7 @@ mod log_line;
 mod plans;
 mod registry;
 mod runner;
+mod say;
 mod task;
 mod vm;
 

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use strowger_core::channel::{Cause, Channel, Interrupt, Location};
 use strowger_core::dialplan::SubroutineEnd;
-use strowger_core::sounds::Tone;
 use strowger_dialplan::{Query, Vars};
 
 use crate::app::{self, AppResult, Next, Stop};
@@ -376,12 +375,12 @@ async fn missing(task: &Rc<Task>) -> bool {
             gather(task, String::new(), wait).await
         }
         AtEnd::HangUp => false,
-        AtEnd::Busy => tone(task, Cause::USER_BUSY, Tone::Busy).await,
-        AtEnd::Congestion => tone(task, Cause::NORMAL_CIRCUIT_CONGESTION, Tone::Congestion).await,
+        AtEnd::Busy => tone(task, Cause::USER_BUSY, "busy").await,
+        AtEnd::Congestion => tone(task, Cause::NORMAL_CIRCUIT_CONGESTION, "congestion").await,
     }
 }
 
-async fn tone(task: &Task, cause: Cause, tone: Tone) -> bool {
+async fn tone(task: &Task, cause: Cause, tone: &str) -> bool {
     match app::refuse_channel(&task.channel, cause, tone, Some(FALLTHROUGH_TONE)).await {
         Err(Stop::Interrupted(interrupt)) => interrupted(task, interrupt),
         _ => false,

@@ -5,8 +5,8 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
 
-use strowger_media::Sound;
 use strowger_media::dsp::{DtmfDetector, dtmf_tone};
+use strowger_media::{SAMPLE_RATE, Sound, SoundFormat};
 
 const FRAME: usize = 160;
 const ROUNDS: usize = 7;
@@ -50,7 +50,9 @@ fn main() -> anyhow::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         if path.extension().is_some_and(|e| e == "wav") {
-            speech.extend_from_slice(&Sound::from_wav(&std::fs::read(path)?)?.samples);
+            speech.extend_from_slice(
+                &Sound::decode(SoundFormat::Wav, std::fs::read(path)?, SAMPLE_RATE)?.samples,
+            );
         }
     }
     for (name, samples) in [

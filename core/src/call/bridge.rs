@@ -173,15 +173,10 @@ impl Channel {
         let holder = self.clone();
         let peer = peer.clone();
         crate::shard::Shard::spawn(async move {
-            let sounds = &holder.shard().shared().sounds;
-            let music = match sounds.music(&class).await {
-                Ok(music) => Ok(music),
-                Err(_) => sounds.music("default").await,
-            };
-            match music {
+            match peer.music(&class).await {
                 // The hold, or the bridge, may be over by now.
                 Ok(music) if holder.data().held && peer.data().bridged == Some(holder.id()) => {
-                    let play = peer.start_play(music, Repeat::Forever);
+                    let play = peer.start_play(music.sounds, Repeat::Forever);
                     peer.data_mut().hold_music = play;
                 }
                 Ok(_) => {}

@@ -1,14 +1,14 @@
 //! Dial: several devices at once, the first to answer wins.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use strowger_media::{Command, PlayId, Repeat, Sound};
+use strowger_media::{Command, PlayId};
 
 use super::destination::Destination;
 use crate::channel::{Cause, Channel, Party};
 use crate::dialplan::LocalFuture;
+use crate::sounds::Cadence;
 
 /// Devices one Dial may ring at once.
 pub const DESTINATIONS_MAX: usize = 256;
@@ -25,8 +25,8 @@ pub enum RingMode {
     Always,
     /// Option `R`: ringing at once, until early media arrives.
     UntilMedia,
-    /// Option `m`: these sounds, over and over.
-    Music(Vec<Arc<Sound>>),
+    /// Options `m` and `r(tone)`: this, over and over, early media kept away.
+    Playing(Cadence),
 }
 
 /// Something to run on each outgoing channel before it is dialled (option `b`).
@@ -335,7 +335,7 @@ impl Channel {
         signalled: &mut Signalled,
     ) {
         match request.ring {
-            RingMode::Always | RingMode::Music(_) => return,
+            RingMode::Always | RingMode::Playing(_) => return,
             RingMode::Signalled | RingMode::UntilMedia => {}
         }
         if early && signalled.early.is_none() {
@@ -357,8 +357,7 @@ impl Channel {
 
     fn ring_caller(&self, signalled: &mut Signalled) {
         if self.is_up() {
-            let tone = self.shard().shared().sounds.tone(crate::sounds::Tone::Ring);
-            signalled.music = self.start_play(vec![tone], Repeat::Forever);
+            signalled.music = self.start_tone("ring");
         } else {
             self.indicate_ringing();
         }
@@ -371,11 +370,11 @@ impl Channel {
                 signalled.ringing = true;
                 self.ring_caller(signalled);
             }
-            RingMode::Music(sounds) => {
+            RingMode::Playing(cadence) => {
                 if !self.is_up() {
                     self.indicate_progress();
                 }
-                signalled.music = self.start_play(sounds.clone(), Repeat::Forever);
+                signalled.music = self.start_play(cadence.sounds.clone(), cadence.repeat);
             }
         }
     }

@@ -83,6 +83,7 @@ impl Channel {
         }
         data.accountcode = endpoint.accountcode.clone().unwrap_or_default();
         data.music_class = String::new();
+        data.tonezone = endpoint.tone_zone.clone().unwrap_or_default();
         "AppDial".clone_into(&mut data.application);
         "(Outgoing Line)".clone_into(&mut data.application_data);
         let channel = Self::new(

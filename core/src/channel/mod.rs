@@ -6,6 +6,7 @@
 mod cause;
 mod data;
 mod party;
+mod playing;
 mod primitives;
 mod variables;
 
@@ -21,6 +22,8 @@ use tokio::sync::Notify;
 pub use cause::Cause;
 pub use data::{Data, DialProgress, LegEnd, Location, State, Timeouts};
 pub use party::{Party, Presentation};
+pub use playing::{Controlled, PlayKeys};
+pub(crate) use playing::{PlayEnd, PlayState};
 pub use primitives::{Interrupt, Played, RecordError, RecorderResult, RecorderSpec};
 pub use variables::{GlobalVariables, Inheritance, VALUE_BYTES_MAX, VARIABLES_MAX, Variables};
 

@@ -10,6 +10,7 @@ use strowger_media::{
     Command, FileFormat, PlayId, RecorderId, RecorderSetup, Repeat, Route, Sound, TapMode,
 };
 
+use super::playing::PlayEnd;
 use super::{Cause, Channel, LegEnd, State};
 use crate::call::media::{DigitWay, MediaSession};
 
@@ -96,15 +97,25 @@ pub enum RecordError {
 }
 
 /// A play somebody waits for; forgotten however the waiting ends.
-struct ExpectedPlay<'a> {
+pub(super) struct ExpectedPlay<'a> {
     channel: &'a Channel,
     play: PlayId,
 }
 
 impl<'a> ExpectedPlay<'a> {
-    fn new(channel: &'a Channel, play: PlayId) -> Self {
+    pub(super) fn new(channel: &'a Channel, play: PlayId) -> Self {
         channel.shard().expect_play(play);
         Self { channel, play }
+    }
+
+    /// How it ended, once the media thread has told.
+    pub(super) fn ended(&self) -> Option<PlayEnd> {
+        self.channel.shard().play_ended(self.play)
+    }
+
+    /// Remembers the key for which it is being stopped; the first counts.
+    pub(super) fn stopped_by(&self, key: char) {
+        self.channel.shard().play_stopped_by(self.play, key);
     }
 }
 
@@ -229,7 +240,14 @@ impl Channel {
     }
 
     /// Starts playing to this channel without waiting; what was played before ends. None when there is no media.
-    pub fn start_play(&self, sounds: Vec<Arc<Sound>>, repeat: Repeat) -> Option<PlayId> {
+    pub fn start_play(&self, mut sounds: Vec<Arc<Sound>>, repeat: Repeat) -> Option<PlayId> {
+        // One play has one rate. What was loaded for this channel has it already.
+        let rate = sounds.first().map_or(0, |sound| sound.rate);
+        for sound in &mut sounds {
+            if sound.rate != rate {
+                *sound = Arc::new(sound.at_rate(rate));
+            }
+        }
         let play = self.shard().next_play_id();
         self.media(|leg| Command::Play {
             leg,
@@ -258,7 +276,7 @@ impl Channel {
         let Some(play) = self.start_play(sounds, Repeat::Once) else {
             return Err(Interrupt::Hangup);
         };
-        let _expected = ExpectedPlay::new(self, play);
+        let expected = ExpectedPlay::new(self, play);
         // The media thread says when it is done; the limit only guards against a lost event.
         let until = Instant::now() + Duration::from_millis(length + 2000);
         let result = loop {
@@ -281,7 +299,7 @@ impl Channel {
                     }
                 }
             }
-            if self.shard().play_ended(play) {
+            if expected.ended().is_some() {
                 return Ok(Played::Complete);
             }
             match self.wait_change(Some(until)).await {

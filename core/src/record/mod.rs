@@ -22,7 +22,6 @@ use tokio::sync::Notify;
 use crate::channel::{Channel, RecorderResult, RecorderSpec};
 use crate::shard::Shard;
 use crate::shared::Shared;
-use crate::sounds::Tone;
 use jobs::JobId;
 
 /// Recordings one channel may run at once.
@@ -318,7 +317,7 @@ pub fn mute(channel: &Channel, id: Option<&str>, side: Side, on: bool) -> bool {
 }
 
 fn beep(channel: &Channel) {
-    let beep = channel.shard().shared().sounds.tone(Tone::Beep);
+    let beep = channel.shard().shared().sounds.beep();
     channel.start_play(vec![beep], Repeat::Once);
 }
 

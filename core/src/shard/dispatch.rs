@@ -240,9 +240,14 @@ impl Shard {
                     channel.heard_digit(digit, duration_ms);
                 }
             }
-            MediaEvent::PlayEnded { leg, play, .. } => {
-                if let Some(ended) = self.ended_plays.borrow_mut().get_mut(&play) {
-                    *ended = true;
+            MediaEvent::PlayEnded {
+                leg,
+                play,
+                position_ms,
+                ..
+            } => {
+                if let Some(state) = self.ended_plays.borrow_mut().get_mut(&play) {
+                    state.set_ended(position_ms);
                 }
                 if let Some(channel) = channel_for(leg) {
                     channel.touch();

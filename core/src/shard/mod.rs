@@ -24,7 +24,7 @@ use strowger_sip::{Flow, Message, Transport};
 use tokio::sync::Notify;
 
 use crate::call::quality;
-use crate::channel::{Channel, ChannelId, RecorderResult};
+use crate::channel::{Channel, ChannelId, PlayEnd, PlayState, RecorderResult};
 use crate::counters::ShardCounters;
 use crate::dialplan::Dialplan;
 use crate::shared::Shared;
@@ -90,7 +90,7 @@ pub struct Shard {
     /// Streams that refused bytes: their transactions fail when the current messages are done.
     broken_streams: RefCell<Vec<Flow>>,
     servers: RefCell<FxHashMap<ServerId, ChannelId>>,
-    ended_plays: RefCell<FxHashMap<PlayId, bool>>,
+    ended_plays: RefCell<FxHashMap<PlayId, PlayState>>,
     recorders: RefCell<FxHashMap<RecorderId, RecorderState>>,
     /// What records in the rooms of this shard.
     room_recorders: RefCell<FxHashMap<RoomId, RecorderId>>,
@@ -339,15 +339,23 @@ impl Shard {
     }
 
     pub(crate) fn expect_play(&self, play: PlayId) {
-        self.ended_plays.borrow_mut().insert(play, false);
+        self.ended_plays
+            .borrow_mut()
+            .insert(play, PlayState::default());
     }
 
-    pub(crate) fn play_ended(&self, play: PlayId) -> bool {
-        self.ended_plays
-            .borrow()
-            .get(&play)
-            .copied()
-            .unwrap_or(true)
+    /// How an expected play ended; `None` while it goes on.
+    pub(crate) fn play_ended(&self, play: PlayId) -> Option<PlayEnd> {
+        match self.ended_plays.borrow().get(&play) {
+            Some(state) => state.ended(),
+            None => Some(PlayEnd::default()),
+        }
+    }
+
+    pub(crate) fn play_stopped_by(&self, play: PlayId, key: char) {
+        if let Some(state) = self.ended_plays.borrow_mut().get_mut(&play) {
+            state.set_stopped_by(key);
+        }
     }
 
     pub(crate) fn forget_play(&self, play: PlayId) {

@@ -26,8 +26,8 @@ pub use pool::Kind;
 pub use realtime::Realtime;
 pub use rows::{
     Aor, Auth, AuthType, Contact, DirectMediaMethod, DomainAlias, DtmfMode, Endpoint, ExtensionRow,
-    Globals, Identify, MediaEncryption, Registration, Rel100, SessionTimers, StaticRow, System,
-    Transport, TransportProtocol,
+    Globals, Identify, MediaEncryption, MusicEntry, MusicRow, Registration, Rel100, SessionTimers,
+    StaticRow, System, Transport, TransportProtocol,
 };
 pub use seed::{add_subscriber, seed_demo};
 pub use snapshot::{Snapshot, Table};

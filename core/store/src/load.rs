@@ -8,7 +8,8 @@ use rustc_hash::FxHashMap;
 use crate::error::{Problem, Severity, StoreError};
 use crate::pool::{Pool, Statement};
 use crate::rows::{
-    BadCell, Cells, Contact, DomainAlias, Endpoint, ExtensionRow, MediaEncryption, Row, StaticRow,
+    BadCell, Cells, Contact, DomainAlias, Endpoint, ExtensionRow, MediaEncryption, MusicEntry,
+    MusicRow, Row, StaticRow,
 };
 use crate::schema::Columns;
 use crate::snapshot::{Snapshot, Table};
@@ -68,6 +69,8 @@ pub(crate) async fn table(
             replace(&mut snapshot.system, row.unwrap_or_default())
         }
         Table::Extensions => replace(&mut snapshot.extensions, load.extensions().await?),
+        Table::Music => replace(&mut snapshot.music, load.music().await?),
+        Table::MusicEntries => replace(&mut snapshot.music_entries, load.music_entries().await?),
         Table::StaticExtensions | Table::StaticPjsip | Table::StaticSorcery => {
             let mut rows = Vec::new();
             for table in [
@@ -367,6 +370,65 @@ impl Load<'_> {
             (&a.context, &a.exten, a.priority, a.id).cmp(&(&b.context, &b.exten, b.priority, b.id))
         });
         Ok(rows)
+    }
+
+    async fn music(&mut self) -> Result<Vec<MusicRow>, StoreError> {
+        const WANTED: [&str; 5] = ["name", "mode", "directory", "digit", "sort"];
+        let mut rows = Vec::new();
+        self.small(Table::Music, &WANTED, &["name"], |cells| {
+            let [name, mode, directory, digit, sort] = cells;
+            rows.push(MusicRow {
+                name,
+                mode,
+                directory,
+                digit,
+                sort,
+            });
+        })
+        .await?;
+        rows.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(rows)
+    }
+
+    async fn music_entries(&mut self) -> Result<Vec<MusicEntry>, StoreError> {
+        const WANTED: [&str; 3] = ["name", "position", "entry"];
+        let mut rows = Vec::new();
+        self.small(Table::MusicEntries, &WANTED, &["name", "entry"], |cells| {
+            let [name, position, entry] = cells;
+            rows.push(MusicEntry {
+                name,
+                position: position.trim().parse().unwrap_or(0),
+                entry,
+            });
+        })
+        .await?;
+        rows.sort_by(|a, b| (&a.name, a.position, &a.entry).cmp(&(&b.name, b.position, &b.entry)));
+        Ok(rows)
+    }
+
+    /// Gives the cells of each row of an optional table that has no column `id`; what is missing or NULL is empty.
+    async fn small<const N: usize>(
+        &mut self,
+        table: Table,
+        wanted: &[&str; N],
+        essential: &[&str],
+        mut row: impl FnMut([String; N]) + Send,
+    ) -> Result<(), StoreError> {
+        let table = table.name();
+        let Some(columns) = self.columns(table, false).await? else {
+            return Ok(());
+        };
+        self.check(table, &columns, wanted, essential)?;
+        let (sql, places) = columns.select(self.pool.kind(), table, wanted);
+        self.pool
+            .each_row(Statement::new(sql), |get| {
+                row(std::array::from_fn(|at| {
+                    let place = places.get(at).copied().flatten();
+                    place.and_then(get).unwrap_or_default().to_owned()
+                }));
+            })
+            .await
+            .map_err(StoreError::sql(format!("reading table {table}")))
     }
 
     async fn statics(&mut self, table: Table, rows: &mut Vec<StaticRow>) -> Result<(), StoreError> {

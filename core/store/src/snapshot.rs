@@ -5,8 +5,8 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use crate::rows::{
-    Aor, Auth, Contact, DomainAlias, Endpoint, ExtensionRow, Globals, Identify, Registration,
-    StaticRow, System, Transport,
+    Aor, Auth, Contact, DomainAlias, Endpoint, ExtensionRow, Globals, Identify, MusicEntry,
+    MusicRow, Registration, StaticRow, System, Transport,
 };
 
 /// A table that is loaded and watched.
@@ -38,11 +38,15 @@ pub enum Table {
     StaticPjsip,
     /// `static_sorcery`
     StaticSorcery,
+    /// `musiconhold`
+    Music,
+    /// `musiconhold_entry`
+    MusicEntries,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Endpoints,
         Self::Aors,
         Self::Auths,
@@ -56,6 +60,8 @@ impl Table {
         Self::StaticExtensions,
         Self::StaticPjsip,
         Self::StaticSorcery,
+        Self::Music,
+        Self::MusicEntries,
     ];
 
     /// Name in the database.
@@ -74,6 +80,8 @@ impl Table {
             Self::StaticExtensions => "static_extensions",
             Self::StaticPjsip => "static_pjsip",
             Self::StaticSorcery => "static_sorcery",
+            Self::Music => "musiconhold",
+            Self::MusicEntries => "musiconhold_entry",
         }
     }
 
@@ -111,6 +119,10 @@ pub struct Snapshot {
     pub extensions: Arc<Vec<ExtensionRow>>,
     /// All static tables, without rows that are commented out, in the order of [`StaticRow::sort`].
     pub statics: Arc<Vec<StaticRow>>,
+    /// `musiconhold`, in the order of the names.
+    pub music: Arc<Vec<MusicRow>>,
+    /// `musiconhold_entry`, by class and position.
+    pub music_entries: Arc<Vec<MusicEntry>>,
     /// Contacts of this moment: filled by the first load only, without those that have expired or are to be pruned.
     pub contacts: Arc<Vec<Contact>>,
     /// How often each table changed since the start, in the order of [`Table::ALL`].

@@ -8,7 +8,9 @@ use super::player::Player;
 use super::wheel::Turn;
 use super::{Effect, Engine, Events, Out, Recorder, Slot, leg_mut};
 use crate::sound::Sound;
-use crate::types::{Command, Event, LegId, LegStart, PlayId, RecorderId, Repeat, Route};
+use crate::types::{
+    Command, Event, LegId, LegStart, PlayAction, PlayId, RecorderId, Repeat, Route,
+};
 
 /// Spare buffers for blocks that are kept whatever the number of recorders.
 const SPARE_BUFFERS: usize = 8;
@@ -63,6 +65,7 @@ impl Engine {
                 engine.play(now, slot, play, sounds, repeat);
             }),
             Command::StopPlay { leg, play } => self.stop_play(leg, play),
+            Command::ControlPlay { leg, play, action } => self.control_play(leg, play, action),
             Command::SendDtmf {
                 leg,
                 digit,
@@ -281,6 +284,23 @@ impl Engine {
         }
     }
 
+    fn control_play(&mut self, leg: LegId, play: PlayId, action: PlayAction) -> bool {
+        let slot = self.by_id.get(&leg).copied();
+        let Some(leg) = slot.and_then(|slot| leg_mut(&mut self.legs, slot)) else {
+            return false;
+        };
+        let Some(player) = leg.player.as_mut().filter(|player| player.play == play) else {
+            return false;
+        };
+        player.control(action);
+        if player.is_paused() {
+            // What comes after the pause begins at the time of the clock.
+            let key = player.key;
+            leg.sender.leave(key);
+        }
+        true
+    }
+
     fn start_recorder(&mut self, now: Instant, mut recorder: Recorder) {
         let id = recorder.id();
         let slot = self.by_id.get(&recorder.leg()).copied();
@@ -378,5 +398,6 @@ pub(super) fn play_ended(events: &mut Events, leg: LegId, player: &Player, compl
         play: player.play,
         completed,
         samples: player.played(),
+        position_ms: player.position_ms(),
     });
 }

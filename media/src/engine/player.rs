@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::rtp::send::SourceKey;
-use crate::sound::Sound;
-use crate::types::{PlayId, Repeat};
+use crate::sound::{SAMPLE_RATE, Sound};
+use crate::types::{PlayAction, PlayId, Repeat};
 
 /// Samples of a turn.
 const FRAME: usize = 160;
@@ -17,10 +17,12 @@ pub(super) struct Player {
     pub(super) play: PlayId,
     pub(super) key: SourceKey,
     sounds: Vec<Arc<Sound>>,
-    repeat: Repeat,
+    /// The sound that follows the last; `None`: the end.
+    again: Option<usize>,
     index: usize,
     offset: usize,
     played: u64,
+    paused: bool,
     /// Audio that waits to fill a packet.
     pending: [i16; 2 * PTIME_MAX],
     pending_len: usize,
@@ -33,21 +35,96 @@ impl Player {
         sounds: Vec<Arc<Sound>>,
         repeat: Repeat,
     ) -> Self {
+        let again = match repeat {
+            Repeat::Once => None,
+            Repeat::Forever => Some(0),
+            Repeat::After(first) => Some(first),
+        };
         // Sounds of no length would make a loop that never yields.
-        let has_audio = sounds.iter().any(|sound| !sound.samples.is_empty());
+        let again = again.filter(|&first| {
+            sounds
+                .iter()
+                .skip(first)
+                .any(|sound| !sound.samples.is_empty())
+        });
         let mut player = Self {
             play,
             key,
             sounds,
-            repeat: if has_audio { repeat } else { Repeat::Once },
+            again,
             index: 0,
             offset: 0,
             played: 0,
+            paused: false,
             pending: [0; 2 * PTIME_MAX],
             pending_len: 0,
         };
         player.skip_finished();
         player
+    }
+
+    /// Does what a listener asked for.
+    pub(super) fn control(&mut self, action: PlayAction) {
+        match action {
+            PlayAction::Pause => self.paused = true,
+            PlayAction::Resume => self.paused = false,
+            PlayAction::Seek { ms } => self.seek(self.samples_in(ms)),
+            PlayAction::Skip { ms } => {
+                let length = self.samples_in(ms.unsigned_abs());
+                let to = if ms < 0 {
+                    self.position().saturating_sub(length)
+                } else {
+                    self.position().saturating_add(length)
+                };
+                self.seek(to);
+            }
+        }
+    }
+
+    /// Is nothing sent for now?
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Where playing is, in milliseconds from the beginning of the first sound.
+    pub(super) fn position_ms(&self) -> u32 {
+        u32::try_from(self.position() * 1000 / u64::from(self.rate())).unwrap_or(u32::MAX)
+    }
+
+    /// Samples a second of what is played.
+    fn rate(&self) -> u32 {
+        self.sounds.first().map_or(SAMPLE_RATE, |sound| sound.rate)
+    }
+
+    fn samples_in(&self, ms: u32) -> u64 {
+        u64::from(ms) * u64::from(self.rate()) / 1000
+    }
+
+    /// Where playing is, in samples from the beginning of the first sound.
+    fn position(&self) -> u64 {
+        let before: usize = self
+            .sounds
+            .iter()
+            .take(self.index)
+            .map(|sound| sound.samples.len())
+            .sum();
+        (before + self.offset) as u64
+    }
+
+    /// Goes on from there; beyond the last sample is the end.
+    fn seek(&mut self, to: u64) {
+        let mut left = usize::try_from(to).unwrap_or(usize::MAX);
+        self.index = 0;
+        self.offset = 0;
+        self.pending_len = 0;
+        while let Some(sound) = self.sounds.get(self.index) {
+            if left < sound.samples.len() {
+                self.offset = left;
+                return;
+            }
+            left -= sound.samples.len();
+            self.index += 1;
+        }
     }
 
     /// Samples played so far.
@@ -111,8 +188,10 @@ impl Player {
         {
             self.offset = 0;
             self.index += 1;
-            if self.index == self.sounds.len() && self.repeat == Repeat::Forever {
-                self.index = 0;
+            if self.index == self.sounds.len()
+                && let Some(first) = self.again
+            {
+                self.index = first;
             }
         }
     }
@@ -158,5 +237,45 @@ mod tests {
         assert_eq!(p.played(), 1600);
         assert!(player(&[0, 0], Repeat::Forever).is_done());
         assert!(player(&[], Repeat::Forever).is_done());
+    }
+
+    #[test]
+    fn what_is_played_once_comes_before_what_is_repeated() {
+        let mut p = player(&[160, 80, 80], Repeat::After(1));
+        let mut heard = Vec::new();
+        let mut frame = [0i16; 160];
+        for _ in 0..3 {
+            p.fill(&mut frame);
+            heard.extend([frame[0], frame[80]]);
+        }
+        assert_eq!(heard, [1, 1, 2, 3, 2, 3]);
+        // Nothing to repeat: it ends.
+        assert!(player(&[0], Repeat::After(1)).is_done());
+        let mut p = player(&[160], Repeat::After(1));
+        p.fill(&mut frame);
+        assert!(p.is_done());
+    }
+
+    #[test]
+    fn a_listener_skips_forward_and_back_over_the_sounds_and_beyond_their_end() {
+        let mut p = player(&[800, 800], Repeat::Once);
+        let mut frame = [0i16; 160];
+        p.fill(&mut frame);
+        assert_eq!(p.position_ms(), 20);
+        p.control(PlayAction::Skip { ms: 100 });
+        p.fill(&mut frame);
+        assert_eq!((p.position_ms(), frame[0]), (140, 2));
+        p.control(PlayAction::Skip { ms: -60 });
+        p.fill(&mut frame);
+        assert_eq!((p.position_ms(), frame[0], frame[159]), (100, 1, 1));
+        p.control(PlayAction::Skip { ms: -60_000 });
+        assert_eq!(p.position_ms(), 0);
+        p.control(PlayAction::Seek { ms: 150 });
+        assert_eq!((p.position_ms(), p.is_done()), (150, false));
+        p.control(PlayAction::Skip { ms: i32::MAX });
+        assert!(p.is_done());
+        assert_eq!(p.position_ms(), 200);
+        p.control(PlayAction::Skip { ms: -100 });
+        assert_eq!((p.position_ms(), p.is_done()), (100, false));
     }
 }

@@ -146,7 +146,7 @@ impl Leg {
     /// 20 ms of what is played. Packets go out when there is enough for one. Gives the player back when it has ended.
     fn send_frame(&mut self, context: &mut Context<'_, '_>) -> Option<Box<Player>> {
         let ptime = self.config.as_ref().map_or(FRAME, |config| config.ptime);
-        let mut player = self.player.take()?;
+        let mut player = self.player.take_if(|player| !player.is_paused())?;
         let key = player.key;
         player.turn(ptime, |samples| self.send_audio(context, key, samples));
         if player.is_done() {

@@ -78,6 +78,7 @@ mod tests {
             play: PlayId(play),
             completed: true,
             samples: 0,
+            position_ms: 0,
         }
     }
 

@@ -3,10 +3,9 @@
 use std::time::{Duration, Instant};
 
 use strowger_core::channel::{Cause, Interrupt};
-use strowger_core::sounds::Tone;
 use strowger_dialplan::args;
-use strowger_media::Repeat;
 
+use super::play::play_in_background;
 use super::{ANSWER_MEDIA_WAIT, App, AppResult, Call, Next, Stop, app, seconds};
 use crate::log_line;
 
@@ -156,8 +155,14 @@ async fn wait(call: Call) -> AppResult {
 }
 
 async fn ringing(call: Call) -> AppResult {
-    if !call.channel().is_up() && !call.channel().is_over() {
-        call.channel().indicate_ringing();
+    let channel = call.channel();
+    if channel.is_up() {
+        // Too late to tell the telephone: the caller hears it.
+        if let Some(tone) = channel.tone("ring") {
+            play_in_background(&call, tone);
+        }
+    } else if !channel.is_over() {
+        channel.indicate_ringing();
     }
     Ok(Next::Continue)
 }
@@ -171,21 +176,15 @@ async fn progress(call: Call) -> AppResult {
 
 async fn busy(call: Call) -> AppResult {
     let limit = seconds(&call.data).filter(|limit| !limit.is_zero());
-    refuse(&call, Cause::USER_BUSY, Tone::Busy, limit).await
+    refuse(&call, Cause::USER_BUSY, "busy", limit).await
 }
 
 async fn congestion(call: Call) -> AppResult {
     let limit = seconds(&call.data).filter(|limit| !limit.is_zero());
-    refuse(
-        &call,
-        Cause::NORMAL_CIRCUIT_CONGESTION,
-        Tone::Congestion,
-        limit,
-    )
-    .await
+    refuse(&call, Cause::NORMAL_CIRCUIT_CONGESTION, "congestion", limit).await
 }
 
-async fn refuse(call: &Call, cause: Cause, tone: Tone, limit: Option<Duration>) -> AppResult {
+async fn refuse(call: &Call, cause: Cause, tone: &str, limit: Option<Duration>) -> AppResult {
     refuse_channel(call.channel(), cause, tone, limit).await?;
     Ok(Next::End)
 }
@@ -194,7 +193,7 @@ async fn refuse(call: &Call, cause: Cause, tone: Tone, limit: Option<Duration>) 
 pub(crate) async fn refuse_channel(
     channel: &strowger_core::channel::Channel,
     cause: Cause,
-    tone: Tone,
+    tone: &str,
     limit: Option<Duration>,
 ) -> Result<(), Stop> {
     channel.check()?;
@@ -203,8 +202,7 @@ pub(crate) async fn refuse_channel(
         channel.hangup(cause);
         return Err(Interrupt::Hangup.into());
     }
-    let sound = channel.shard().shared().sounds.tone(tone);
-    let play = channel.start_play(vec![sound], Repeat::Forever);
+    let play = channel.start_tone(tone);
     let until = limit.map(|limit| Instant::now() + limit);
     let result = loop {
         match channel.wait_change(until).await {

@@ -9,7 +9,8 @@ use strowger_core::conference::{Out, Refused, Request, Seat, View, Who};
 use strowger_media::room::MemberOptions;
 use strowger_media::{PlayId, Repeat, Sound};
 
-use super::play::{load, music_of};
+use super::music::music_of;
+use super::play::load;
 use super::recording::format_of;
 use super::{ANSWER_MEDIA_WAIT, App, AppResult, Call, Next, Stop, app};
 use crate::conference::{Action, Bridge, Kind, Menu, User, record_path};
@@ -208,7 +209,9 @@ impl Attendance<'_> {
         let limit = (self.user.timeout > 0).then(|| Duration::from_secs(self.user.timeout));
         let until = limit.map(|limit| Instant::now() + limit);
         if self.user.music_when_empty {
-            *self.music_sounds.borrow_mut() = music_of(call, &self.user.music_class).await;
+            *self.music_sounds.borrow_mut() = music_of(call, &self.user.music_class)
+                .await
+                .map_or_else(Vec::new, |music| music.sounds);
         }
         call.channel().clear_digits();
         self.record();

@@ -9,13 +9,14 @@ use strowger_core::call::{
 };
 use strowger_core::channel::{Cause, Channel, Interrupt, Location, Party};
 use strowger_core::dialplan::SubroutineEnd;
-use strowger_core::sounds::Tone;
 use strowger_dialplan::args;
 use strowger_media::Sound;
 
 use super::dial_options::{Request, place, subroutine};
 use super::jump::resolve;
-use super::play::{load, music_of, send_digits};
+use super::music::music_of;
+use super::play::{load, send_digits};
+use super::tones::tones_of;
 use super::{ANSWER_MEDIA_WAIT, App, AppResult, Call, Next, Stop, app};
 use crate::func::text::is_yes;
 use crate::runner;
@@ -86,7 +87,17 @@ async fn dial(call: Call) -> AppResult {
 async fn outgoing(call: &Call, request: &Request, exit_context: &str) -> Result<DialRequest, Stop> {
     let options = &request.options;
     let ring = if let Some(class) = options.argument('m') {
-        RingMode::Music(music_of(call, class).await)
+        music_of(call, class)
+            .await
+            .map_or(RingMode::Always, RingMode::Playing)
+    } else if let Some(tone) = options.argument('r').filter(|tone| !tone.is_empty()) {
+        match tones_of(call.channel(), tone) {
+            Ok(tone) => RingMode::Playing(tone),
+            Err(error) => {
+                call.warn(&format!("Dial: option r({tone}): {error}"));
+                RingMode::Always
+            }
+        }
     } else if options.has('r') {
         RingMode::Always
     } else if options.has('R') {
@@ -207,6 +218,10 @@ async fn answered(
     call.set("DIALEDPEERNAME", &peer.name());
     call.set("DIALEDPEERNUMBER", &outcome.number);
     peer.set_variable("DIALEDPEERNUMBER", &outcome.number);
+    // Tones and music that play in the background would drown the other party.
+    if let Some(play) = call.task.background.take() {
+        channel.stop_play(play);
+    }
     if options.has('a') {
         channel.answer(Duration::ZERO).await?;
     }
@@ -403,7 +418,7 @@ async fn bridge_options(call: &Call, request: &Request) -> BridgeOptions {
             None => Vec::new(),
         };
         let sounds = if sounds.is_empty() {
-            vec![call.shared().sounds.tone(Tone::Beep)]
+            vec![call.shared().sounds.beep()]
         } else {
             sounds
         };

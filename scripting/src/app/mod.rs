@@ -4,15 +4,18 @@
 
 mod basic;
 mod conference;
+mod control;
 mod dial;
 pub(crate) mod dial_options;
 mod files;
 mod jump;
 mod loops;
+mod music;
 mod play;
 mod read;
 mod record;
 mod recording;
+mod say;
 mod shell;
 mod tones;
 
@@ -168,6 +171,10 @@ static LIST: &[&[App]] = &[
     jump::APPS,
     loops::APPS,
     play::APPS,
+    control::APPS,
+    music::APPS,
+    say::APPS,
+    tones::APPS,
     read::APPS,
     shell::APPS,
     dial::APPS,

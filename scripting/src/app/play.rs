@@ -1,21 +1,23 @@
-//! Playing: prompts, digits, music and tones, and sending digits.
+//! Playing prompts, alone or while digits may be dialled, and sending digits.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use strowger_core::channel::Played;
-use strowger_core::sounds::Tone;
+use strowger_core::sounds::Cadence;
 use strowger_dialplan::Query;
-use strowger_media::{Repeat, Sound};
+use strowger_media::Sound;
 
 use super::files;
-use super::tones::{Tones, milliwatt, sound};
+use super::music::music_of;
+use super::say::prompts_of;
+use super::tones::tones_of;
 use super::{ANSWER_MEDIA_WAIT, App, AppResult, Call, Next, Stop, app};
 
 pub(super) const APPS: &[App] = &[
     app!(
         "Playback",
-        "Playback(file[&file...][,skip|noanswer])",
+        "Playback(file[&file...][,skip|noanswer|say|mix])",
         "plays sounds",
         playback
     ),
@@ -27,51 +29,9 @@ pub(super) const APPS: &[App] = &[
     ),
     app!(
         "WaitExten",
-        "WaitExten([seconds][,m(class)])",
+        "WaitExten([seconds][,m(class)d[(tone)]])",
         "waits for digits",
         wait_exten
-    ),
-    app!(
-        "SayDigits",
-        "SayDigits(digits)",
-        "says digits one by one",
-        say_digits
-    ),
-    app!(
-        "MusicOnHold",
-        "MusicOnHold([class[,seconds]])",
-        "plays music",
-        music
-    ),
-    app!(
-        "StartMusicOnHold",
-        "StartMusicOnHold([class])",
-        "plays music in the background",
-        start_music
-    ),
-    app!(
-        "StopMusicOnHold",
-        "StopMusicOnHold()",
-        "ends music in the background",
-        stop_background
-    ),
-    app!(
-        "PlayTones",
-        "PlayTones(name|list)",
-        "plays tones in the background",
-        play_tones
-    ),
-    app!(
-        "StopPlayTones",
-        "StopPlayTones()",
-        "ends tones in the background",
-        stop_background
-    ),
-    app!(
-        "Milliwatt",
-        "Milliwatt()",
-        "plays 1004 Hz until the call ends",
-        play_milliwatt
     ),
     app!(
         "SendDTMF",
@@ -87,6 +47,19 @@ pub(super) async fn load(
     files: &str,
     language: Option<&str>,
 ) -> (Vec<Arc<Sound>>, bool) {
+    let names = files
+        .split('&')
+        .map(str::trim)
+        .filter(|name| !name.is_empty());
+    load_all(call, names, language).await
+}
+
+/// The same for names in a list.
+pub(super) async fn load_all<'n>(
+    call: &Call,
+    names: impl Iterator<Item = &'n str>,
+    language: Option<&str>,
+) -> (Vec<Arc<Sound>>, bool) {
     let language = match language {
         Some(language) if !language.is_empty() => language.to_owned(),
         _ => call.channel().data().language.clone(),
@@ -97,20 +70,17 @@ pub(super) async fn load(
     } else {
         language
     };
+    let rate = call.channel().sound_rate();
     let store = Arc::clone(&call.task.shared().sounds);
     let mut sounds = Vec::new();
     let mut complete = true;
-    for name in files
-        .split('&')
-        .map(str::trim)
-        .filter(|name| !name.is_empty())
-    {
+    for name in names {
         if let Some(why) = files::refused(name) {
             call.warn(&format!("sound \"{name}\" is not played: {why}"));
             complete = false;
             continue;
         }
-        match store.load(name, &language).await {
+        match store.load_at(name, &language, rate).await {
             Ok(sound) => sounds.push(sound),
             Err(error) => {
                 call.warn(&error.to_string());
@@ -147,11 +117,12 @@ async fn playback(call: Call) -> AppResult {
         call.set("PLAYBACKSTATUS", "SUCCESS");
         return Ok(Next::Continue);
     }
-    if has("say") || has("mix") {
-        call.warn("Playback: options say and mix are not available; sounds are played by name");
-    }
     audible(&call, !has("noanswer")).await?;
-    let (sounds, complete) = load(&call, call.arg(0), None).await;
+    let (sounds, complete) = if has("say") || has("mix") {
+        spoken(&call, has("mix")).await
+    } else {
+        load(&call, call.arg(0), None).await
+    };
     if !sounds.is_empty() {
         call.channel().play(sounds, false, &|_| false).await?;
     }
@@ -160,6 +131,32 @@ async fn playback(call: Call) -> AppResult {
         if complete { "SUCCESS" } else { "FAILED" },
     );
     Ok(Next::Continue)
+}
+
+/// Options `say` (`number:12`, `datetime:1700000000`) and `mix` (such words and names of sounds).
+async fn spoken(call: &Call, mix: bool) -> (Vec<Arc<Sound>>, bool) {
+    let mut names = Vec::new();
+    let mut complete = true;
+    for part in call
+        .arg(0)
+        .split('&')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+    {
+        let said = part
+            .split_once(':')
+            .and_then(|(mode, text)| prompts_of(call, mode, text));
+        match said {
+            Some(prompts) => names.extend(prompts),
+            None if mix => names.push(part.to_owned()),
+            None => {
+                call.warn(&format!("Playback: \"{part}\" cannot be said; write number:12, digits:12, characters:ab, phonetic:ab, ordinal:2, money:3.20, date:, time: or datetime: with seconds since 1970"));
+                complete = false;
+            }
+        }
+    }
+    let (sounds, loaded) = load_all(call, names.iter().map(String::as_str), None).await;
+    (sounds, complete && loaded)
 }
 
 async fn background(call: Call) -> AppResult {
@@ -231,16 +228,16 @@ async fn wait_exten(call: Call) -> AppResult {
     let options =
         strowger_dialplan::args::Options::parse(options).unwrap_or_else(|(_, options)| options);
     let play = match options.argument('m') {
-        Some(class) => {
-            let sounds = music_of(&call, class).await;
-            call.channel().start_play(sounds, Repeat::Forever)
-        }
-        None if options.has('d') => {
-            let tone = call.shared().sounds.tone(Tone::Dial);
-            call.channel().start_play(vec![tone], Repeat::Forever)
-        }
-        None => None,
+        Some(class) => music_of(&call, class).await,
+        None => match options.argument('d') {
+            Some(tone) if !tone.is_empty() => tones_of(call.channel(), tone)
+                .inspect_err(|error| call.warn(&format!("WaitExten: {error}")))
+                .ok(),
+            _ if options.has('d') => call.channel().tone("dial"),
+            _ => None,
+        },
     };
+    let play = play.and_then(|play| call.channel().start_play(play.sounds, play.repeat));
     let digit = call.channel().wait_digit(wait).await;
     if let Some(play) = play {
         call.channel().stop_play(play);
@@ -265,68 +262,10 @@ async fn wait_exten(call: Call) -> AppResult {
         })
 }
 
-async fn say_digits(call: Call) -> AppResult {
-    let names: Vec<String> = call
-        .arg(0)
-        .chars()
-        .filter_map(|c| match c {
-            '0'..='9' => Some(format!("digits/{c}")),
-            '*' => Some("digits/star".to_owned()),
-            '#' => Some("digits/pound".to_owned()),
-            '-' => Some("digits/minus".to_owned()),
-            _ => None,
-        })
-        .take(256)
-        .collect();
-    audible(&call, false).await?;
-    let (sounds, _) = load(&call, &names.join("&"), None).await;
-    if !sounds.is_empty() {
-        call.channel().play(sounds, false, &|_| false).await?;
-    }
-    Ok(Next::Continue)
-}
-
-/// The music of a class; without a name the channel's own, and the default when there is no such class.
-pub(super) async fn music_of(call: &Call, class: &str) -> Vec<Arc<Sound>> {
-    let class = if class.is_empty() {
-        call.channel().data().music_class.clone()
-    } else {
-        class.to_owned()
-    };
-    let store = Arc::clone(&call.task.shared().sounds);
-    match store.music(&class).await {
-        Ok(sounds) => sounds,
-        Err(error) => {
-            call.warn(&format!("{error}; the default class is played"));
-            match store.music("default").await {
-                Ok(sounds) => sounds,
-                Err(error) => {
-                    call.warn(&error.to_string());
-                    vec![store.tone(Tone::Ring)]
-                }
-            }
-        }
-    }
-}
-
-async fn music(call: Call) -> AppResult {
-    let until = call
-        .seconds(1)
-        .filter(|length| !length.is_zero())
-        .map(|length| Instant::now() + length);
-    audible(&call, false).await?;
-    let sounds = music_of(&call, call.arg(0)).await;
-    play_until(&call, sounds, until).await
-}
-
-async fn play_milliwatt(call: Call) -> AppResult {
-    audible(&call, true).await?;
-    play_until(&call, vec![milliwatt()], None).await
-}
-
-async fn play_until(call: &Call, sounds: Vec<Arc<Sound>>, until: Option<Instant>) -> AppResult {
+/// Plays until a moment (`None`: until the call ends).
+pub(super) async fn play_until(call: &Call, cadence: Cadence, until: Option<Instant>) -> AppResult {
     let channel = call.channel();
-    let play = channel.start_play(sounds, Repeat::Forever);
+    let play = channel.start_play(cadence.sounds, cadence.repeat);
     let result = loop {
         match channel.wait_change(until).await {
             Err(interrupt) => break Err(interrupt.into()),
@@ -342,56 +281,18 @@ async fn play_until(call: &Call, sounds: Vec<Arc<Sound>>, until: Option<Instant>
     result
 }
 
-fn play_in_background(call: &Call, sounds: Vec<Arc<Sound>>) {
-    let play = call.channel().start_play(sounds, Repeat::Forever);
+/// Plays while the dialplan goes on.
+pub(super) fn play_in_background(call: &Call, cadence: Cadence) {
+    let play = call.channel().start_play(cadence.sounds, cadence.repeat);
     if play.is_none() && !call.channel().is_over() {
         call.warn("there is no media to play to yet; Answer or Progress come first");
     }
     call.task.background.set(play);
 }
 
-async fn start_music(call: Call) -> AppResult {
-    let sounds = music_of(&call, call.arg(0)).await;
-    play_in_background(&call, sounds);
-    Ok(Next::Continue)
-}
-
-async fn stop_background(call: Call) -> AppResult {
+pub(super) async fn stop_background(call: Call) -> AppResult {
     if let Some(play) = call.task.background.take() {
         call.channel().stop_play(play);
-    }
-    Ok(Next::Continue)
-}
-
-async fn play_tones(call: Call) -> AppResult {
-    let text = call.data.trim();
-    let named = match text.to_ascii_lowercase().as_str() {
-        "busy" => Some(Tone::Busy),
-        "congestion" => Some(Tone::Congestion),
-        "ring" => Some(Tone::Ring),
-        "dial" => Some(Tone::Dial),
-        _ => None,
-    };
-    if let Some(tone) = named {
-        let tone = call.shared().sounds.tone(tone);
-        play_in_background(&call, vec![tone]);
-        return Ok(Next::Continue);
-    }
-    match Tones::parse(text) {
-        Ok(tones) if tones.repeated.is_empty() => {
-            let play = call
-                .channel()
-                .start_play(vec![sound(tones.once)], Repeat::Once);
-            call.task.background.set(play);
-        }
-        Ok(tones) => {
-            let mut samples = tones.once;
-            samples.extend(tones.repeated);
-            play_in_background(&call, vec![sound(samples)]);
-        }
-        Err(error) => {
-            call.warn(&format!("PlayTones({text}): {error}; write busy, congestion, ring, dial, or a list such as 425/500,0/500"));
-        }
     }
     Ok(Next::Continue)
 }

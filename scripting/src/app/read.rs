@@ -1,9 +1,10 @@
 //! `Read`: digits into a variable.
 
 use strowger_core::channel::{Interrupt, Played};
-use strowger_dialplan::args;
+use strowger_core::sounds::Cadence;
 
 use super::play::{audible, load};
+use super::tones::tones_of;
 use super::{App, AppResult, Call, Next, Stop, app};
 
 pub(super) const APPS: &[App] = &[app!(
@@ -93,6 +94,21 @@ struct Prompt<'c> {
     tones: bool,
 }
 
+/// Tones until the first digit, at most so long.
+async fn listen(
+    call: &Call,
+    cadence: Cadence,
+    wait: std::time::Duration,
+) -> Result<Option<char>, Stop> {
+    let channel = call.channel();
+    let play = channel.start_play(cadence.sounds, cadence.repeat);
+    let digit = channel.wait_digit(wait).await;
+    if let Some(play) = play {
+        channel.stop_play(play);
+    }
+    Ok(digit?)
+}
+
 #[expect(
     clippy::too_many_arguments,
     reason = "one value for each setting of the application"
@@ -110,13 +126,14 @@ async fn attempt(
     let mut pending = None;
     if !prompt.files.is_empty() {
         let sounds = if prompt.tones {
-            match super::tones::Tones::parse(&args::unquote(prompt.files)) {
-                Ok(tones) => vec![super::tones::sound([tones.once, tones.repeated].concat())],
-                Err(error) => {
-                    call.warn(&format!("Read: {error}"));
-                    Vec::new()
-                }
+            match tones_of(call.channel(), prompt.files) {
+                Ok(cadence) => pending = listen(call, cadence, first).await?,
+                Err(error) => call.warn(&format!("Read: {error}")),
             }
+            if pending.is_none() {
+                return Ok("TIMEOUT");
+            }
+            Vec::new()
         } else {
             load(call, prompt.files, None).await.0
         };

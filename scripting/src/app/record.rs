@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use strowger_core::channel::{Interrupt, RecorderResult, RecorderSpec};
 use strowger_core::record::FORMATS;
-use strowger_core::sounds::Tone;
 use strowger_dialplan::args::Options;
 use strowger_media::{FileFormat, TapMode};
 use tokio::sync::oneshot;
@@ -237,7 +236,7 @@ async fn begin(call: &Call, options: &Options) -> Result<(), Interrupt> {
         channel.answer(ANSWER_MEDIA_WAIT).await?;
     }
     if !options.has('q') {
-        let beep = call.shared().sounds.tone(Tone::Beep);
+        let beep = call.shared().sounds.beep();
         channel.play(vec![beep], false, &|_| false).await?;
     }
     Ok(())

@@ -9,6 +9,7 @@ mod dialplan;
 mod endpoint;
 mod globals;
 mod identify;
+mod music;
 mod registration;
 mod transport;
 
@@ -23,6 +24,7 @@ pub use dialplan::{ExtensionRow, StaticRow};
 pub use endpoint::Endpoint;
 pub use globals::{Globals, System};
 pub use identify::{DomainAlias, Identify};
+pub use music::{MusicEntry, MusicRow};
 pub use registration::Registration;
 pub use transport::Transport;
 

@@ -1,6 +1,7 @@
 //! Prompts and music.
 
 use super::*;
+use crate::types::PlayAction;
 
 fn ended(events: &[Event]) -> Vec<(u64, bool, u64)> {
     events
@@ -197,4 +198,72 @@ fn what_plays_when_a_leg_is_closed_ends_before_it() {
         ]
     ));
     assert_eq!(rig.engine.next_deadline(rig.now), None);
+}
+
+#[test]
+fn a_paused_play_sends_nothing_and_goes_on_where_it_was() {
+    let mut rig = Rig::new();
+    let a = rig.leg(A);
+    rig.play(A, 1, &[1600], Repeat::Once);
+    rig.pass(100);
+    let before = rig.take_sent(a);
+    let control = |action| Command::ControlPlay {
+        leg: A,
+        play: PlayId(1),
+        action,
+    };
+    rig.command(control(PlayAction::Pause));
+    rig.pass(500);
+    assert!(rig.take_sent(a).is_empty());
+    rig.command(control(PlayAction::Resume));
+    rig.pass(500);
+    let after = rig.take_sent(a);
+    assert_eq!(before.len() + after.len(), 10, "nothing is lost");
+    let (last, first) = (before.last().unwrap().header(), after[0].header());
+    assert_eq!(first.sequence.wrapping_sub(last.sequence), 1);
+    let moved = first.timestamp.wrapping_sub(last.timestamp);
+    assert!(
+        (4000..4400).contains(&moved),
+        "the pause is in the timestamps: {moved}"
+    );
+    assert!(first.marker);
+    assert_eq!(ended(&rig.take_events()), [(1, true, 1600)]);
+}
+
+#[test]
+fn a_play_is_moved_within_its_sounds_and_tells_where_it_was_stopped() {
+    let mut rig = Rig::new();
+    let a = rig.leg(A);
+    rig.play(A, 1, &[8000], Repeat::Once);
+    rig.pass(100);
+    let control = |play, action| Command::ControlPlay {
+        leg: A,
+        play: PlayId(play),
+        action,
+    };
+    rig.command(control(1, PlayAction::Skip { ms: 500 }));
+    // Not the one that plays: ignored.
+    rig.command(control(2, PlayAction::Seek { ms: 0 }));
+    rig.pass(100);
+    rig.command(Command::StopPlay {
+        leg: A,
+        play: PlayId(1),
+    });
+    let sent = rig.take_sent(a).len();
+    let events = rig.take_events();
+    let Some(Event::PlayEnded {
+        completed: false,
+        samples,
+        position_ms,
+        ..
+    }) = events.last()
+    else {
+        panic!("{events:?}");
+    };
+    assert_eq!(*samples, 160 * sent as u64);
+    assert_eq!(*position_ms, 500 + 20 * sent as u32);
+    rig.play(A, 3, &[8000], Repeat::Once);
+    rig.command(control(3, PlayAction::Seek { ms: 5000 }));
+    rig.pass(100);
+    assert_eq!(ended(&rig.take_events()), [(3, true, 0)]);
 }
