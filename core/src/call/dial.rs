@@ -209,6 +209,9 @@ impl Channel {
                 Ok(_) => {}
             }
         };
+        if let Some(leg) = winner.and_then(|index| legs.get(index)) {
+            self.share_codec(&leg.channel);
+        }
         self.signal_stop(&mut signalled);
         self.settle(legs, winner, &request, &mut outcome);
         outcome
@@ -343,6 +346,7 @@ impl Channel {
             if let Some(play) = signalled.music.take() {
                 self.stop_play(play);
             }
+            self.share_codec(leg);
             if !self.is_up() {
                 self.indicate_progress();
             }

@@ -7,12 +7,12 @@ use strowger_media::rtp::srtp::KeyError;
 use strowger_media::{Codec, Command, Format, LegId, LegSetup, Negotiated};
 use strowger_sip::Flow;
 use strowger_sip::offer_answer::{
-    self, Agreed, Capabilities, CodecCapability, LocalMedia, OfferAnswerError, Preference,
+    self, Agreed, AgreedCodec, Capabilities, LocalMedia, OfferAnswerError, Preference,
 };
 use strowger_sip::sdp::{SdpError, SessionDescription};
-use strowger_store::DtmfMode;
-use strowger_store::Endpoint;
+use strowger_store::{DtmfMode, Endpoint};
 
+use super::codecs;
 use super::encryption;
 use crate::channel::ChannelId;
 use crate::shard::Shard;
@@ -29,7 +29,9 @@ pub(crate) enum MediaError {
     Overloaded,
     #[error("the media thread has ended")]
     Ended,
-    #[error("endpoint {0} allows no codec spoken here (ulaw, alaw)")]
+    #[error(
+        "endpoint {0} allows no codec spoken here (alaw, ulaw, g722, opus, gsm, slin, slin16 and others)"
+    )]
     NoCodecs(String),
     #[error(
         "endpoint {0} has media_encryption=dtls, which is not spoken here: its calls are refused (sdes is)"
@@ -122,12 +124,13 @@ impl MediaSession {
         endpoint: &Endpoint,
         flow: &Flow,
     ) -> Result<Self, MediaError> {
-        let capabilities = capabilities(endpoint)?;
         let security = encryption::security(endpoint).ok_or_else(|| {
             let error = MediaError::Dtls(endpoint.id.clone());
             tracing::warn!(%error, "call refused");
             error
         })?;
+        let capabilities = codecs::capabilities(endpoint)
+            .ok_or_else(|| MediaError::NoCodecs(endpoint.id.clone()))?;
         let reached = shard.advertised(flow).ip();
         let fixed = endpoint
             .media_address
@@ -196,7 +199,7 @@ impl MediaSession {
     /// Hz of the audio that is sent; 8000 before anything is agreed.
     pub(crate) fn sample_rate(&self) -> u32 {
         let agreed = self.agreed.iter().flat_map(|agreed| &agreed.codecs);
-        let codec = agreed.filter_map(|codec| codec_of(&codec.name)).next();
+        let codec = agreed.filter_map(codec_of).next();
         codec.map_or(8000, Codec::sample_rate)
     }
 
@@ -210,6 +213,47 @@ impl MediaSession {
     pub(crate) fn addresses(&self) -> (SocketAddr, Option<SocketAddr>) {
         let remote = self.agreed.as_ref().and_then(|agreed| agreed.remote_rtp);
         (self.local.rtp, remote)
+    }
+
+    /// Orders the codecs of the first offer by those that the calling side speaks, as `outgoing_call_offer_pref` says.
+    pub(crate) fn prefer(&mut self, pref: &str, caller: &[Codec]) {
+        codecs::order_for_offer(pref, &mut self.capabilities.codecs, caller);
+    }
+
+    /// The codecs agreed with the remote, the one that is sent first.
+    pub(crate) fn agreed_codecs(&self) -> Vec<Codec> {
+        self.agreed.as_ref().map(codecs::agreed).unwrap_or_default()
+    }
+
+    /// Sends `codec` from now on, if it was agreed; the remote may go on sending any that was.
+    pub(crate) fn send_as(&mut self, shard: &Shard, codec: Codec) {
+        let Some(agreed) = self.agreed.as_mut() else {
+            return;
+        };
+        let is_wanted = |agreed: &AgreedCodec| codec_of(agreed) == Some(codec);
+        match agreed.codecs.iter().position(is_wanted) {
+            None | Some(0) => return,
+            Some(place) => agreed.codecs[..=place].rotate_right(1),
+        }
+        if let Some(agreed) = &self.agreed {
+            // Keys that were taken before are taken again.
+            let _ = self.configure(shard, agreed);
+        }
+    }
+
+    /// Answers an offer anew, as nobody has been told the first answer: with `codec` as the most wanted.
+    pub(crate) fn answer_with(
+        &mut self,
+        shard: &Shard,
+        offer: &[u8],
+        codec: Codec,
+    ) -> Result<String, MediaError> {
+        let before = self.capabilities.clone();
+        codecs::order_for_offer("remote_merge", &mut self.capabilities.codecs, &[codec]);
+        self.capabilities.preference = Preference::Local;
+        let answer = self.answer(shard, offer);
+        self.capabilities = before;
+        answer.map(|(answer, _)| answer)
     }
 
     /// An offer of ours.
@@ -273,7 +317,7 @@ impl MediaSession {
         let known: Vec<_> = agreed
             .codecs
             .iter()
-            .filter_map(|agreed| Some((agreed, codec_of(&agreed.name)?)))
+            .filter_map(|agreed| Some((agreed, codec_of(agreed)?)))
             .collect();
         let Some((first, codec)) = known.first() else {
             return Ok(());
@@ -292,7 +336,7 @@ impl MediaSession {
                 payload_type: first.remote_pt,
                 codec: *codec,
             },
-            ptime_ms: agreed.ptime_ms,
+            ptime_ms: codec.ptime(agreed.ptime_ms.into()),
             dtmf_receive: agreed.dtmf.map(|(ours, _)| ours),
             dtmf_send: agreed.dtmf.map(|(_, remote)| remote),
             sending: agreed.direction.sends(),
@@ -321,93 +365,6 @@ impl MediaSession {
     }
 }
 
-fn codec_of(name: &str) -> Option<Codec> {
-    match name.to_ascii_uppercase().as_str() {
-        "PCMU" => Some(Codec::Pcmu),
-        "PCMA" => Some(Codec::Pcma),
-        _ => None,
-    }
-}
-
-/// The codecs an endpoint may use, in its order: `disallow` first, then `allow`, where `!x` removes and `all` is every
-/// codec spoken here. With both columns empty A-law and mu-law are allowed.
-fn capabilities(endpoint: &Endpoint) -> Result<Capabilities, MediaError> {
-    let mut codecs: Vec<CodecCapability> = Vec::new();
-    let known = |name: &str| match name.trim().to_ascii_lowercase().as_str() {
-        "ulaw" | "pcmu" | "g711u" => vec![CodecCapability::pcmu()],
-        "alaw" | "pcma" | "g711a" => vec![CodecCapability::pcma()],
-        "all" => vec![CodecCapability::pcma(), CodecCapability::pcmu()],
-        _ => Vec::new(),
-    };
-    let defaults = endpoint.allow.is_empty() && endpoint.disallow.is_empty();
-    let all = ["all".to_owned()];
-    for word in if defaults {
-        &all[..]
-    } else {
-        &endpoint.allow[..]
-    } {
-        if let Some(removed) = word.strip_prefix('!') {
-            let removed = known(removed);
-            codecs.retain(|codec| !removed.contains(codec));
-        } else {
-            for codec in known(word) {
-                if !codecs.contains(&codec) {
-                    codecs.push(codec);
-                }
-            }
-        }
-    }
-    if codecs.is_empty() {
-        return Err(MediaError::NoCodecs(endpoint.id.clone()));
-    }
-    Ok(Capabilities {
-        codecs,
-        dtmf: matches!(
-            endpoint.dtmf_mode,
-            DtmfMode::Rfc4733 | DtmfMode::Auto | DtmfMode::AutoInfo
-        ),
-        preference: match endpoint.incoming_call_offer_pref.as_str() {
-            "remote" | "remote_first" => Preference::Remote,
-            _ => Preference::Local,
-        },
-        single_codec: endpoint.preferred_codec_only,
-        rtcp_mux: endpoint.rtcp_mux || endpoint.webrtc,
-        ..Capabilities::default()
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn allowed(disallow: &[&str], allow: &[&str]) -> Option<String> {
-        let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect();
-        let endpoint = Endpoint {
-            disallow: words(disallow),
-            allow: words(allow),
-            ..Endpoint::default()
-        };
-        let names: Vec<_> = capabilities(&endpoint)
-            .ok()?
-            .codecs
-            .into_iter()
-            .map(|codec| codec.name)
-            .collect();
-        Some(names.join(","))
-    }
-
-    #[test]
-    fn allow_is_read_in_its_order() {
-        assert_eq!(
-            allowed(&["all"], &["ulaw", "alaw"]).as_deref(),
-            Some("PCMU,PCMA")
-        );
-        assert_eq!(
-            allowed(&["all"], &["opus", "alaw"]).as_deref(),
-            Some("PCMA")
-        );
-        assert_eq!(allowed(&[], &["all", "!alaw"]).as_deref(), Some("PCMU"));
-        assert_eq!(allowed(&[], &[]).as_deref(), Some("PCMA,PCMU"));
-        assert_eq!(allowed(&["all"], &["opus"]), None);
-    }
+fn codec_of(agreed: &AgreedCodec) -> Option<Codec> {
+    Codec::from_name(&agreed.name, agreed.clock_rate)
 }

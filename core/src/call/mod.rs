@@ -2,6 +2,7 @@
 //! through [`Channel`](crate::channel::Channel); nothing here knows Lua or the dialplan's text.
 
 pub mod bridge;
+pub(crate) mod codecs;
 pub mod destination;
 pub mod dial;
 mod encryption;

@@ -94,15 +94,17 @@ impl Channel {
             data,
         );
         apply_set_var(&channel, endpoint.set_var.as_deref());
-        let media = MediaSession::open(&shard, channel.id(), endpoint, &flow).map_err(|error| {
-            tracing::warn!(endpoint = endpoint.id, %error, "cannot call");
-            Cause(if matches!(error, super::media::MediaError::NoCodecs(_)) {
-                58
-            } else {
-                34
-            })
-        })?;
+        let mut media =
+            MediaSession::open(&shard, channel.id(), endpoint, &flow).map_err(|error| {
+                tracing::warn!(endpoint = endpoint.id, %error, "cannot call");
+                Cause(if matches!(error, super::media::MediaError::NoCodecs(_)) {
+                    58
+                } else {
+                    34
+                })
+            })?;
         channel.set_leg(Some(media.leg()));
+        media.prefer(&endpoint.outgoing_call_offer_pref, &self.codecs());
         let contact_user = endpoint.contact_user.clone();
         let mut session = Session::new(flow, contact(&shard, &flow, contact_user.as_deref()));
         session.media = Some(media);

@@ -236,7 +236,7 @@ impl Channel {
     pub(crate) fn sample_rate(&self) -> u32 {
         let session = self.session();
         let media = session.as_ref().and_then(|session| session.media.as_ref());
-        media.map_or(8000, crate::call::media::MediaSession::sample_rate)
+        media.map_or(8000, MediaSession::sample_rate)
     }
 
     /// Starts playing to this channel without waiting; what was played before ends. None when there is no media.
