@@ -11,6 +11,7 @@ pub mod generator;
 pub mod subject;
 mod telephones;
 pub mod traffic;
+pub mod works;
 
 /// The middle value; of an even number of values the mean of the two in the middle. `None` of nothing.
 pub fn median(values: &[f64]) -> Option<f64> {

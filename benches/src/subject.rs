@@ -1,5 +1,6 @@
 //! Programs that relay packets between pairs of legs and can be measured doing so.
 
+use crate::cpu;
 use anyhow::{Context, Result, ensure};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -27,8 +28,8 @@ pub struct Running {
     pub guard: Box<dyn Send>,
 }
 
-/// A subject that is a program of its own: it reads the peers' ports from its input, one line, and prints its legs' ports,
-/// one line; all on the loopback address. It ends when its input ends.
+/// A subject that is a program of its own: it prints `ready`, reads the peers' ports from its input, one line, and prints
+/// its legs' ports, one line; all on the loopback address. It ends when its input ends.
 pub struct Program {
     name: String,
     path: PathBuf,
@@ -58,14 +59,19 @@ impl Subject for Program {
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start {}", self.path.display()))?;
+        let output = child.stdout.take().context("the program has an output")?;
+        let mut output = BufReader::new(output);
+        let mut line = String::new();
+        output.read_line(&mut line)?;
+        ensure!(line.trim() == "ready", "{} said {line:?}", self.name);
+        let pid = child.id();
+        let idle_memory = cpu::resident(pid)?;
         let ports: Vec<String> = peers.iter().map(|p| p.port().to_string()).collect();
         let input = child.stdin.as_mut().context("the program has an input")?;
         writeln!(input, "{}", ports.join(" "))?;
         input.flush()?;
-        let output = child.stdout.take().context("the program has an output")?;
-        let mut line = String::new();
-        BufReader::new(output).read_line(&mut line)?;
-        let pid = child.id();
+        line.clear();
+        output.read_line(&mut line)?;
         let guard = Box::new(Guard(child));
         let legs = parse_ports(&line).with_context(|| format!("{} said {line:?}", self.name))?;
         ensure!(
@@ -78,7 +84,7 @@ impl Subject for Program {
         Ok(Running {
             pid,
             legs,
-            idle_memory: None,
+            idle_memory: Some(idle_memory),
             guard,
         })
     }

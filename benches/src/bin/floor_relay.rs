@@ -85,6 +85,7 @@ impl Buffers {
 
 fn main() -> Result<()> {
     let core = std::env::args().nth(1).map(|a| a.parse::<usize>());
+    println!("ready");
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line)?;
     let peers = parse_ports(&line)?;

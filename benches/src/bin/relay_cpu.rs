@@ -264,19 +264,20 @@ fn parse(arguments: &[String]) -> Result<Options> {
 
 /// The measured side: a media thread with two legs for each call, bridged.
 fn media() -> Result<()> {
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line)?;
-    let peers = parse_ports(&line)?;
     let (writer_handle, _writer) = writer::spawn(WriterConfig::default())?;
     let mut worker = worker::spawn(
         WorkerConfig {
             name: "media".to_owned(),
             core: Some(SUBJECT_CORE),
             realtime: true,
-            max_legs: peers.len().max(16),
+            max_legs: CALLS_MAX * 2,
         },
         writer_handle,
     )?;
+    println!("ready");
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    let peers = parse_ports(&line)?;
     let mut ports = PortRange::new(10000, 32000);
     let mut own = Vec::with_capacity(peers.len());
     for (index, peer) in peers.iter().enumerate() {
