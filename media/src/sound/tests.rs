@@ -183,7 +183,7 @@ fn files_of_other_programs_are_understood() {
 
 #[test]
 fn g722_is_wide() {
-    let mut encoder = crate::codec::g722::Encoder::default();
+    let mut encoder = g722::Encoder::default();
     let mut file = vec![0; 8000];
     let made = encoder.encode(&tone(1000.0, 16_000), &mut file);
     assert_eq!(made, 8000);

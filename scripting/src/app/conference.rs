@@ -7,11 +7,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use strowger_core::channel::Interrupt;
 use strowger_core::conference::{Out, Refused, Request, Seat, View, Who};
 use strowger_media::room::MemberOptions;
-use strowger_media::{PlayId, Repeat, Sound};
+use strowger_media::{FileFormat, PlayId, Repeat, Sound};
 
 use super::music::music_of;
 use super::play::load;
-use super::recording::format_of;
 use super::{ANSWER_MEDIA_WAIT, App, AppResult, Call, Next, Stop, app};
 use crate::conference::{Action, Bridge, Kind, Menu, User, record_path};
 
@@ -250,7 +249,7 @@ impl Attendance<'_> {
             epoch.unwrap_or_default().as_secs(),
         );
         let extension = path.extension().unwrap_or_default().to_string_lossy();
-        let Some(format) = format_of(&extension) else {
+        let Some(format) = FileFormat::from_extension(&extension) else {
             self.call.warn(&format!(
                 "ConfBridge: record_file {}: its format cannot be written; the conference is not recorded",
                 path.display()
