@@ -1,5 +1,6 @@
 //! Behaviours of the engine, each on a rig of virtual time: no socket, no file, no sleep.
 
+mod drift;
 mod dtmf;
 mod latching;
 mod network;
