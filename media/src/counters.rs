@@ -105,6 +105,22 @@ counters! {
     drop_transcode,
     /// Packets for a leg that is closed or closing.
     drop_no_leg,
+    /// Frames of 20 ms decoded to a steady stream.
+    frames_heard,
+    /// Of these: sent on in another codec.
+    frames_translated,
+    /// Routes that went from relay to translation or back.
+    carrier_changes,
+    /// Packets that the jitter buffers got too late.
+    jitter_late,
+    /// Packets that jitter buffers dropped because too many waited.
+    jitter_overflowed,
+    /// Samples that stand for lost or late audio.
+    jitter_concealed_samples,
+    /// Times that a sender's timestamps jumped, or a delay was cut.
+    jitter_resyncs,
+    /// Largest delay of a jitter buffer, milliseconds.
+    jitter_delay_ms_max,
     /// Legs open now.
     legs,
     /// Legs refused because the table was full or the id in use.

@@ -1,6 +1,7 @@
 //! What is counted about one leg, as signalling reads it.
 
 use crate::codec::Codec;
+use crate::jitter::Report;
 use crate::rtp::quality::{self, Impairment, Quality};
 
 /// Packets that did not go on, by reason. Counted on the leg where they were received, but for `not_sending`, `replaced`,
@@ -92,6 +93,8 @@ pub struct LegStats {
     pub quality: Quality,
     /// Packets that did not go on.
     pub drops: Drops,
+    /// What the jitter buffer went through, while audio was decoded.
+    pub heard: Report,
 }
 
 impl LegStats {

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::codec::Codec;
+use crate::codec::{Codec, EncoderOptions};
 use crate::engine::Recorder;
 use crate::room::{LinkEnd, MemberOptions};
 use crate::rtp::rtcp::{Block, SenderInfo};
@@ -51,6 +51,10 @@ pub struct Negotiated {
     pub send: Format,
     /// Milliseconds of audio in a packet that we generate, 10..=60; others are brought into that range.
     pub ptime_ms: u8,
+    /// What the encoder is to do; Opus has a choice (RFC 7587 §6.1).
+    pub encoder: EncoderOptions,
+    /// The remote takes comfort noise (RFC 3389, payload type 13): relay it.
+    pub comfort_noise: bool,
     /// Payload type under which telephone-events (RFC 4733) arrive.
     pub dtmf_receive: Option<u8>,
     /// Payload type under which telephone-events are sent; `None`: the remote does not want them.
@@ -92,6 +96,8 @@ impl Default for Negotiated {
                 codec: Codec::Pcmu,
             },
             ptime_ms: 20,
+            encoder: EncoderOptions::default(),
+            comfort_noise: false,
             dtmf_receive: None,
             dtmf_send: None,
             dtmf_clock: 8000,

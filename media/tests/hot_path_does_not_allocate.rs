@@ -219,6 +219,52 @@ fn prompts_and_recordings_in_progress_do_not_allocate() {
 }
 
 #[test]
+fn translating_between_codecs_does_not_allocate() {
+    let (mut engine, start, a, _) = rig();
+    let opus = Format {
+        payload_type: 107,
+        codec: Codec::Opus,
+    };
+    for (leg, payload_type, codec) in [(1, 0, Codec::Pcmu), (2, 107, Codec::Opus)] {
+        let format = Format {
+            payload_type,
+            codec,
+        };
+        let negotiated = Negotiated {
+            remote_rtp: Some(remote(leg)),
+            formats: vec![format],
+            send: format,
+            ..Negotiated::default()
+        };
+        let command = Command::Configure(LegId(leg), Box::new(negotiated));
+        engine.command(start, command, &mut |_, _| ());
+    }
+    let mut translated = 0;
+    let mut packet = [0u8; 172];
+    let mut step = |engine: &mut Engine, n: u32| {
+        let now = start + Duration::from_millis(u64::from(n) * 20);
+        // Losses, another stream and comfort noise are among them.
+        if n % 50 != 7 {
+            write(&mut packet, n, n / 500, if n % 90 == 3 { 13 } else { 0 });
+            engine.rtp(now, a, Some(remote(1)), &mut packet);
+        }
+        engine.tick(now, &mut |_, bytes| {
+            translated += u32::from(bytes.get(1).is_some_and(|b| b & 0x7F == opus.payload_type));
+        });
+        while engine.poll_event().is_some() {}
+        while engine.poll_effect().is_some() {}
+    };
+    step(&mut engine, 0);
+    let count = allocations(|| {
+        for n in 1..1500 {
+            step(&mut engine, n);
+        }
+    });
+    assert!(translated > 1400, "{translated}");
+    assert_eq!(count, 0);
+}
+
+#[test]
 fn relaying_between_secured_legs_does_not_allocate() {
     let (mut engine, start, a, b) = rig();
     let key = |suite: Suite, fill| {

@@ -7,7 +7,7 @@ use super::leg::{Leg, Target};
 use super::player::Player;
 use super::wheel::Turn;
 use super::{Effect, Engine, Events, Out, Recorder, Slot, leg_mut};
-use crate::sound::Sound;
+use crate::sound::{SAMPLE_RATE, Sound};
 use crate::types::{
     Command, Event, LegId, LegStart, PlayAction, PlayId, RecorderId, Repeat, Route,
 };
@@ -40,7 +40,7 @@ impl Engine {
                     leg.reports.begin(now);
                     engine.wheel.insert(now, Turn::Slow, slot);
                 }
-                engine.watch(now, slot);
+                engine.settle(now, slot);
             }),
             Command::Close(leg) => self.with_leg(leg, |engine, slot| engine.close(now, slot, out)),
             Command::Route(leg, route) => {
@@ -72,8 +72,10 @@ impl Engine {
                 duration_ms,
             } => match self.by_id.get(&leg).copied() {
                 Some(slot) => {
-                    let pressed = leg_mut(&mut self.legs, slot)
-                        .is_some_and(|leg| leg.keypad.press(digit, u32::from(duration_ms)));
+                    let pressed = leg_mut(&mut self.legs, slot).is_some_and(|leg| {
+                        leg.prepare_voice(SAMPLE_RATE);
+                        leg.keypad.press(digit, u32::from(duration_ms))
+                    });
                     self.watch(now, slot);
                     pressed
                 }
@@ -169,6 +171,7 @@ impl Engine {
         for from in std::mem::take(&mut leg.inbound) {
             if let Some(from) = leg_mut(&mut self.legs, from) {
                 from.target = Target::Silence;
+                from.unsettled = true;
                 for recorder in &mut from.recorders {
                     recorder.bridged(now, false, &mut self.orders);
                 }
@@ -242,6 +245,7 @@ impl Engine {
         {
             peer.inbound.push(slot);
         }
+        self.settle(now, slot);
     }
 
     fn play(
@@ -264,6 +268,7 @@ impl Engine {
             play_ended(&mut self.events, leg.id, &player, true);
         } else {
             leg.player = Some(Box::new(player));
+            leg.prepare_voice(SAMPLE_RATE);
             self.watch(now, slot);
         }
     }
@@ -326,7 +331,7 @@ impl Engine {
         self.recorders.insert(id, slot);
         self.share(spare);
         self.counters.recorders.set(self.recorders.len() as u64);
-        self.watch(now, slot);
+        self.settle(now, slot);
     }
 
     /// One spare buffer for every fourth recorder, and a few: a block comes back within milliseconds, and the blocks of
@@ -376,6 +381,7 @@ impl Engine {
         self.counters.recorder_samples_lost.add(recorder.lost());
         self.recorders.remove(&recorder.id());
         self.counters.recorders.set(self.recorders.len() as u64);
+        self.settle(now, slot);
         true
     }
 

@@ -14,6 +14,7 @@ use super::{Engine, Forward, Slot, leg_mut};
 use crate::dsp::{DtmfDetector, dtmf_tone};
 use crate::rtp::dtmf::{EventPacket, Key, Payload, Place, Press, digit_of};
 use crate::rtp::send::Numbers;
+use crate::sound::SAMPLE_RATE;
 use crate::types::Event;
 
 /// A sender of whom nothing came for so long holds no tone.
@@ -278,13 +279,13 @@ impl Leg {
                 if payload.end {
                     self.tone = None;
                 }
-                self.send_audio(context, key, &mut samples);
+                self.say(context, key, SAMPLE_RATE, &samples);
             }
-            (Key::Pause, None) => self.send_audio(context, key, &mut [0; FRAME]),
+            (Key::Pause, None) => self.say(context, key, SAMPLE_RATE, &[0; FRAME]),
             (Key::Pause | Key::Idle, _) => {}
         }
         if !self.keypad.is_busy() {
-            self.sender.leave(key);
+            self.hush(context, key);
         }
     }
 

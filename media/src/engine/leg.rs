@@ -3,9 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use crate::codec::Codec;
+use crate::codec::{Codec, EncoderOptions};
 use crate::counters::Counters;
 use crate::dsp::Dual;
+use crate::jitter;
 use crate::rtp::dtmf::{DEFAULT_CLOCK, Keypad, Listener};
 use crate::rtp::receive::Receiver;
 use crate::rtp::send::{Sender, SourceKey};
@@ -14,14 +15,17 @@ use crate::sound::SAMPLE_RATE;
 use crate::stats::{Drops, LegStats};
 use crate::types::{Format, LegId, LegStart, Negotiated};
 
+use super::carriage::Carrier;
 use super::digits::Ear;
+use super::hearing::Hearing;
 use super::player::Player;
 use super::recorder::Recorder;
 use super::room_ear::RoomEar;
+use super::voice::Voice;
 use super::{Slot, report};
 
 /// Comfort noise (RFC 3389).
-const COMFORT_NOISE: usize = 13;
+pub(super) const COMFORT_NOISE: u8 = 13;
 /// After a change of the remote's address, packets of the old source still on the way are not taken for the new one.
 const OLD_SOURCE: Duration = Duration::from_millis(500);
 /// Recorders of one leg that start or stop within this time start or stop together.
@@ -74,7 +78,10 @@ pub(super) struct Config {
     pub(super) remote_rtp: Option<SocketAddr>,
     pub(super) remote_rtcp: Option<SocketAddr>,
     pub(super) send: Format,
-    pub(super) ptime: usize,
+    /// Milliseconds of audio in a packet that is generated, 10..=60.
+    pub(super) ptime_ms: u8,
+    pub(super) encoder: EncoderOptions,
+    pub(super) comfort_noise: bool,
     pub(super) dtmf_send: Option<u8>,
     /// Hz of telephone-events.
     pub(super) dtmf_clock: u32,
@@ -107,6 +114,17 @@ pub(super) struct Leg {
     /// Protection of both directions; `None`: the leg has never been secured.
     pub(super) srtp: Option<Box<srtp::Session>>,
     pub(super) target: Target,
+    pub(super) carrier: Carrier,
+    /// The codec that is received: of the last audio packet, before any the preferred one.
+    pub(super) heard_codec: Option<Codec>,
+    /// Another codec came than was prepared for.
+    pub(super) unsettled: bool,
+    /// For those who want what is received as a steady stream.
+    pub(super) hearing: Option<Box<Hearing>>,
+    /// For everything that is generated.
+    pub(super) voice: Option<Box<Voice>>,
+    /// What ears that are gone went through.
+    heard_before: jitter::Report,
     /// Legs that relay to this one.
     pub(super) inbound: Vec<Slot>,
     pub(super) mute_receive: bool,
@@ -159,6 +177,12 @@ impl Leg {
             sender: Sender::new(start.ssrc, start.sequence, start.timestamp, SAMPLE_RATE),
             srtp: None,
             target: Target::Silence,
+            carrier: Carrier::default(),
+            heard_codec: None,
+            unsettled: false,
+            hearing: None,
+            voice: None,
+            heard_before: jitter::Report::default(),
             inbound: Vec::new(),
             mute_receive: false,
             mute_transmit: false,
@@ -187,7 +211,7 @@ impl Leg {
     /// Takes what was negotiated. True when the socket has to be unconnected.
     pub(super) fn configure(&mut self, now: Instant, negotiated: Negotiated) -> bool {
         self.kinds = [Kind::Unknown; 128];
-        self.kinds[COMFORT_NOISE] = Kind::ComfortNoise;
+        self.kinds[usize::from(COMFORT_NOISE)] = Kind::ComfortNoise;
         for format in &negotiated.formats {
             if let Some(kind) = self.kinds.get_mut(usize::from(format.payload_type)) {
                 *kind = Kind::Audio(format.codec);
@@ -207,11 +231,14 @@ impl Leg {
             .then(|| self.ear.take().unwrap_or_default());
         self.listener.set_clock(dtmf_clock);
         self.keypad.set_clock(dtmf_clock);
+        let still = self
+            .heard_codec
+            .filter(|&codec| negotiated.formats.iter().any(|f| f.codec == codec));
+        self.heard_codec = still.or_else(|| negotiated.formats.first().map(|format| format.codec));
         let moved = self.config.as_ref().is_none_or(|old| {
             old.remote_rtp != negotiated.remote_rtp || old.symmetric != negotiated.symmetric
         });
         let codec = negotiated.send.codec;
-        let ptime_ms = usize::from(codec.ptime(u32::from(negotiated.ptime_ms)));
         self.sender.set_clock_rate(codec.clock_rate());
         self.config = Some(Config {
             remote_rtp: negotiated.remote_rtp,
@@ -220,7 +247,9 @@ impl Leg {
                 Some(SocketAddr::new(rtp.ip(), rtp.port().checked_add(1)?))
             }),
             send: negotiated.send,
-            ptime: ptime_ms * SAMPLE_RATE as usize / 1000,
+            ptime_ms: codec.ptime(u32::from(negotiated.ptime_ms)),
+            encoder: negotiated.encoder,
+            comfort_noise: negotiated.comfort_noise,
             dtmf_send: negotiated.dtmf_send.filter(|&pt| pt < 128),
             dtmf_clock,
             dtmf_tones: negotiated.dtmf_tones,
@@ -287,6 +316,7 @@ impl Leg {
             || self.keypad.is_busy()
             || self.recorders.iter().any(Recorder::is_impatient)
             || self.ear.is_some()
+            || self.hearing.is_some()
     }
 
     pub(super) fn is_bridged(&self) -> bool {
@@ -346,6 +376,19 @@ impl Leg {
         all.add(1);
     }
 
+    /// Nobody wants a steady stream any more.
+    pub(super) fn drop_hearing(&mut self) {
+        self.heard_before = self.heard_report();
+        self.hearing = None;
+    }
+
+    fn heard_report(&self) -> jitter::Report {
+        match &self.hearing {
+            Some(hearing) => self.heard_before.followed_by(hearing.report()),
+            None => self.heard_before,
+        }
+    }
+
     pub(super) fn stats(&self) -> LegStats {
         let clock_rate = u64::from(self.sender.clock_rate());
         let us = |units: u32| (u64::from(units) * 1_000_000 / clock_rate) as u32;
@@ -372,6 +415,7 @@ impl Leg {
             rtcp_sent: self.reports.sent,
             quality: self.reports.quality.clone(),
             drops: self.drops.clone(),
+            heard: self.heard_report(),
         }
     }
 }

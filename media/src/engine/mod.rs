@@ -14,8 +14,10 @@
 //! A leg has a dense [`Slot`], so that neither side looks anything up on the packet path. Nothing on that path
 //! allocates, locks or logs.
 
+mod carriage;
 mod control;
 mod digits;
+mod hearing;
 mod leg;
 mod player;
 mod protection;
@@ -26,6 +28,7 @@ mod room;
 mod room_ear;
 mod tick;
 mod track;
+mod voice;
 mod wheel;
 
 #[cfg(test)]

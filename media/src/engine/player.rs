@@ -8,8 +8,6 @@ use crate::types::{PlayAction, PlayId, Repeat};
 
 /// Samples of a turn.
 const FRAME: usize = 160;
-/// Longest packet that is generated, in samples.
-pub(super) const PTIME_MAX: usize = 480;
 
 /// Something that is being played to a leg.
 #[derive(Debug)]
@@ -23,9 +21,6 @@ pub(super) struct Player {
     offset: usize,
     played: u64,
     paused: bool,
-    /// Audio that waits to fill a packet.
-    pending: [i16; 2 * PTIME_MAX],
-    pending_len: usize,
 }
 
 impl Player {
@@ -56,8 +51,6 @@ impl Player {
             offset: 0,
             played: 0,
             paused: false,
-            pending: [0; 2 * PTIME_MAX],
-            pending_len: 0,
         };
         player.skip_finished();
         player
@@ -116,7 +109,6 @@ impl Player {
         let mut left = usize::try_from(to).unwrap_or(usize::MAX);
         self.index = 0;
         self.offset = 0;
-        self.pending_len = 0;
         while let Some(sound) = self.sounds.get(self.index) {
             if left < sound.samples.len() {
                 self.offset = left;
@@ -137,33 +129,11 @@ impl Player {
         self.index >= self.sounds.len()
     }
 
-    /// Another 20 ms, given in packets of `ptime` samples (at most [`PTIME_MAX`]): none, one or two. The last packet of
-    /// all is filled up with silence.
-    pub(super) fn turn(&mut self, ptime: usize, mut send: impl FnMut(&mut [i16])) {
+    /// Another 20 ms; the last frame of all is filled up with silence.
+    pub(super) fn turn(&mut self, say: impl FnOnce(&[i16])) {
         let mut frame = [0; FRAME];
         self.fill(&mut frame);
-        if let Some(room) = self
-            .pending
-            .get_mut(self.pending_len..self.pending_len + FRAME)
-        {
-            room.copy_from_slice(&frame);
-            self.pending_len += FRAME;
-        }
-        if self.is_done() {
-            let full = self
-                .pending_len
-                .next_multiple_of(ptime)
-                .min(self.pending.len());
-            self.pending[self.pending_len..full].fill(0);
-            self.pending_len = full;
-        }
-        let mut sent = 0;
-        while self.pending_len - sent >= ptime {
-            send(&mut self.pending[sent..sent + ptime]);
-            sent += ptime;
-        }
-        self.pending.copy_within(sent..self.pending_len, 0);
-        self.pending_len -= sent;
+        say(&frame);
     }
 
     /// Fills a frame as far as there are samples, with silence after them.

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::leg::{Drop, Kind, Leg, Target};
+use super::carriage::Carrier;
+use super::leg::{COMFORT_NOISE, Drop, Kind, Leg, Target};
 use super::{Effect, Engine, Events, Forward, Slot, leg_mut, next_key};
 use crate::codec::Codec;
 use crate::counters::Counters;
@@ -124,6 +125,9 @@ impl Engine {
             samples: &mut self.samples,
         };
         let from = leg_mut(&mut self.legs, slot)?;
+        if from.carrier == Carrier::Translated && accepted.what != What::Dtmf {
+            return None;
+        }
         let to = match from.target {
             Target::Silence | Target::Room(_) => return None,
             Target::Echo => from,
@@ -210,6 +214,15 @@ impl Leg {
         match kind {
             Kind::Audio(codec) => {
                 accepted.what = What::Audio(codec);
+                if self.heard_codec != Some(codec) {
+                    self.another_codec(codec);
+                }
+                if let Some(hearing) = &mut self.hearing
+                    && let Some(payload) = packet.get(accepted.header.payload.clone())
+                {
+                    let restart = arrival == Arrival::NewSource;
+                    hearing.packet(now, &accepted.header, codec, restart, payload);
+                }
                 self.listen(context, &mut accepted, codec, packet, arrival);
                 if let Some(ear) = &mut self.room_ear
                     && let Some(payload) = packet.get(accepted.header.payload.clone())
@@ -219,10 +232,29 @@ impl Leg {
                     ear.put(accepted.header.timestamp, &context.samples[..count]);
                 }
             }
-            Kind::Dtmf => {}
-            Kind::ComfortNoise | Kind::Unknown => accepted.what = What::Noise,
+            Kind::Dtmf => {
+                if let Some(hearing) = &mut self.hearing {
+                    hearing.event(&accepted.header);
+                }
+            }
+            Kind::ComfortNoise | Kind::Unknown => {
+                accepted.what = What::Noise;
+                if let Some(hearing) = &mut self.hearing
+                    && let Some(payload) = packet.get(accepted.header.payload.clone())
+                {
+                    let restart = arrival == Arrival::NewSource;
+                    hearing.noise(now, &accepted.header, restart, payload);
+                }
+            }
         }
         Ok(accepted)
+    }
+
+    /// The remote sends another codec than before.
+    #[cold]
+    fn another_codec(&mut self, codec: Codec) {
+        self.heard_codec = Some(codec);
+        self.unsettled = true;
     }
 
     /// Settles on the source of the first packet.
@@ -325,6 +357,7 @@ impl Leg {
                 }
                 (send.payload_type, send.codec.samples_in(payload))
             }
+            What::Noise if config.comfort_noise && !self.mute_transmit => (COMFORT_NOISE, 0),
             What::Noise => return Err(Drop::ComfortNoise),
             What::Dtmf => {
                 let payload_type = config.dtmf_send.ok_or(Drop::DtmfUnwanted)?;
@@ -344,7 +377,7 @@ impl Leg {
                 samples,
             )
             .ok_or(Drop::Late)?;
-        if accepted.what != What::Dtmf
+        if matches!(accepted.what, What::Audio(_))
             && !self.recorders.is_empty()
             && let Some(g711) = send.codec.g711()
         {

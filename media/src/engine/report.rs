@@ -13,7 +13,6 @@ use crate::rtp::rtcp::{
     self, Block, Dlrr, Extended, Ntp, PACKET_MAX, Part, Report, SenderInfo, VoipMetrics,
 };
 use crate::rtp::srtp::CONTROL_OVERHEAD_MAX;
-use crate::sound::SAMPLE_RATE;
 use crate::types::{ControlReport, Event};
 
 /// RTCP's share of a session, octets a second: 5 % of 80 kbit/s (RFC 3550 §6.2), what G.711 takes.
@@ -306,8 +305,7 @@ impl Leg {
         let (lost, late) = (self.receiver.lost(), self.receiver.late());
         let share = |part: u64| (part * 256 / expected).min(255) as u8;
         let bursts = self.receiver.bursts();
-        let ptime = self.config.as_ref().map_or(160, |config| config.ptime) as u64;
-        let packet_ms = ptime * 1000 / u64::from(SAMPLE_RATE);
+        let packet_ms = u64::from(self.config.as_ref().map_or(20, |config| config.ptime_ms));
         let ms = |packets: u64| u16::try_from(packets * packet_ms).unwrap_or(u16::MAX);
         let loss_percent = lost as f32 * 100.0 / expected as f32;
         let heard = quality::r_factor(self.impairment(), loss_percent, 0.0);

@@ -86,6 +86,11 @@ impl Rooms {
         self.halls.get_mut(number)?.as_deref_mut()
     }
 
+    /// Hz of what is mixed in a room.
+    pub(super) fn rate(&mut self, number: u32) -> Option<u32> {
+        self.hall(number as usize).map(|hall| hall.room.rate())
+    }
+
     /// The recorder of a room, whichever it is.
     pub(super) fn recorder_mut(&mut self, id: RecorderId) -> Option<&mut Recorder> {
         self.halls
@@ -417,9 +422,7 @@ impl Hall {
         let room = &mut self.room;
         self.announcements.retain_mut(|announcement| {
             let mut done = false;
-            announcement
-                .player
-                .turn(FRAME, |samples| room.announce(samples));
+            announcement.player.turn(|samples| room.announce(samples));
             if announcement.player.is_done() {
                 tell_end(events, self.id, announcement.play, true);
                 done = true;
@@ -459,7 +462,7 @@ impl Hall {
         let length = self.room.frame();
         let own = &mut frame[..length];
         match self.room.listen(index, own) {
-            Heard::Own => leg.send_audio(context, self.key, own),
+            Heard::Own => leg.say(context, self.key, rate, own),
             Heard::Common => match leg.shares(rate) {
                 Some(codec) => {
                     let known = self.shared.iter().position(|(of, _)| *of == codec);
@@ -477,7 +480,7 @@ impl Hall {
                 }
                 None => {
                     own.copy_from_slice(self.room.common());
-                    leg.send_audio(context, self.key, own);
+                    leg.say(context, self.key, rate, own);
                 }
             },
         }
@@ -495,7 +498,7 @@ impl Leg {
     fn shares(&self, rate: u32) -> Option<Codec> {
         let config = self.config.as_ref()?;
         let plain = rate == SAMPLE_RATE
-            && config.ptime == FRAME
+            && config.ptime_ms == 20
             && !self.mute_transmit
             && self.recorders.is_empty();
         let codec = config.send.codec;

@@ -5,16 +5,18 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::control::play_ended;
-use super::leg::{Drop, Leg};
-use super::player::{PTIME_MAX, Player};
+use super::leg::{Drop, Leg, Target};
+use super::player::Player;
 use super::recorder::{News, Recorder};
 use super::wheel::Turn;
 use super::{Engine, Out, Slot, Transmit, leg_mut};
+use crate::codec::PAYLOAD_MAX;
 use crate::counters::Counters;
 use crate::recording::Order;
 use crate::rtp::packet::{HEADER_LEN, Header};
 use crate::rtp::send::{Numbers, SourceKey};
 use crate::rtp::srtp::OVERHEAD_MAX;
+use crate::sound::SAMPLE_RATE;
 use crate::types::Event;
 
 /// Samples of a turn.
@@ -43,7 +45,8 @@ impl Engine {
         while let Some(number) = self.wheel.next_slot(now) {
             let mut index = 0;
             while let Some(slot) = self.wheel.leg(number, Turn::Fast, index) {
-                if self.fast_turn(now, slot, out) {
+                let due = self.wheel.time_of(number);
+                if self.fast_turn(now, due, slot, out) {
                     index += 1;
                 } else {
                     self.wheel.remove(Turn::Fast, slot);
@@ -68,16 +71,27 @@ impl Engine {
     /// Time was skipped: what is generated goes on with timestamps of the clock.
     fn after_stall(&mut self) {
         for slot in self.wheel.fast_legs() {
-            if let Some(leg) = leg_mut(&mut self.legs, slot)
-                && let Some(player) = &leg.player
-            {
+            let Some(leg) = leg_mut(&mut self.legs, slot) else {
+                continue;
+            };
+            if let Some(player) = &leg.player {
                 leg.sender.leave(player.key);
+            }
+            let heard = leg.hearing.as_ref().map(|hearing| hearing.key);
+            let to = match leg.target {
+                Target::Silence | Target::Room(_) => None,
+                Target::Echo => Some(leg),
+                Target::Relay(peer) => leg_mut(&mut self.legs, peer),
+            };
+            if let (Some(key), Some(to)) = (heard, to) {
+                to.sender.leave(key);
             }
         }
     }
 
     /// False: the leg needs no more turns.
-    fn fast_turn(&mut self, now: Instant, slot: Slot, out: Out<'_>) -> bool {
+    fn fast_turn(&mut self, now: Instant, due: Instant, slot: Slot, out: Out<'_>) -> bool {
+        self.hear(now, due, slot, out);
         self.tones_heard(now, slot);
         let Some(leg) = leg_mut(&mut self.legs, slot) else {
             return false;
@@ -107,6 +121,9 @@ impl Engine {
 
     fn slow_turn(&mut self, now: Instant, slot: Slot) {
         self.expire_digits(now, slot);
+        if leg_mut(&mut self.legs, slot).is_some_and(|leg| std::mem::take(&mut leg.unsettled)) {
+            self.settle(now, slot);
+        }
         let Some(leg) = leg_mut(&mut self.legs, slot) else {
             return;
         };
@@ -145,58 +162,15 @@ impl Engine {
 impl Leg {
     /// 20 ms of what is played. Packets go out when there is enough for one. Gives the player back when it has ended.
     fn send_frame(&mut self, context: &mut Context<'_, '_>) -> Option<Box<Player>> {
-        let ptime = self.config.as_ref().map_or(FRAME, |config| config.ptime);
         let mut player = self.player.take_if(|player| !player.is_paused())?;
         let key = player.key;
-        player.turn(ptime, |samples| self.send_audio(context, key, samples));
+        player.turn(|samples| self.say(context, key, SAMPLE_RATE, samples));
         if player.is_done() {
-            self.sender.leave(key);
+            self.hush(context, key);
             return Some(player);
         }
         self.player = Some(player);
         None
-    }
-
-    /// Sends samples of our own and lets recorders hear them.
-    pub(super) fn send_audio(
-        &mut self,
-        context: &mut Context<'_, '_>,
-        key: SourceKey,
-        samples: &mut [i16],
-    ) {
-        let Some(dest) = self.may_send(context.counters, key) else {
-            return;
-        };
-        let Some(format) = self.config.as_ref().map(|config| config.send) else {
-            return;
-        };
-        let Some(g711) = format.codec.g711() else {
-            self.sender.leave(key);
-            self.drop_packet(context.counters, Drop::Transcode);
-            return;
-        };
-        if self.mute_transmit {
-            samples.fill(0);
-        }
-        let mut payload = [0; PTIME_MAX];
-        let length = g711.encode(samples, &mut payload);
-        let numbers = self.sender.own(context.now, key, samples.len() as u32);
-        for recorder in &mut self.recorders {
-            recorder.transmitted(
-                context.now,
-                numbers.timestamp,
-                numbers.marker,
-                samples,
-                context.orders,
-            );
-        }
-        self.send(
-            context,
-            dest,
-            format.payload_type,
-            numbers,
-            &payload[..length],
-        );
     }
 
     pub(super) fn may_send(&mut self, counters: &Counters, key: SourceKey) -> Option<SocketAddr> {
@@ -225,7 +199,7 @@ impl Leg {
             ssrc: self.sender.ssrc(),
             payload: HEADER_LEN..HEADER_LEN + payload.len(),
         };
-        let mut packet = [0; HEADER_LEN + PTIME_MAX + OVERHEAD_MAX];
+        let mut packet = [0; HEADER_LEN + PAYLOAD_MAX + OVERHEAD_MAX];
         let end = header.payload.end;
         let Some(plain) = packet.get_mut(..end) else {
             return;

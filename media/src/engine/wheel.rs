@@ -186,6 +186,11 @@ impl Wheel {
         }
     }
 
+    /// When a slot is due.
+    pub(super) fn time_of(&self, number: u64) -> Instant {
+        self.epoch + Duration::from_millis(number)
+    }
+
     /// The next slot that is due.
     pub(super) fn next_slot(&mut self, now: Instant) -> Option<u64> {
         if self.done >= self.slot_of(now) {

@@ -40,6 +40,8 @@ const SLACK_MS: i64 = 5;
 const OVERDUE: Duration = Duration::from_millis(5);
 /// So many packets in a row that are too late for any wait: the sender's timestamps are elsewhere now.
 const STRANGERS: u32 = 3;
+/// So many turns after a telephone-event audio is not missed.
+const OTHERS_TURNS: u32 = 5;
 /// The same for packets whose sequence numbers lie back.
 const STRANGERS_BACK: u32 = 10;
 
@@ -118,6 +120,23 @@ pub struct Report {
     pub delay_ms_max: u32,
 }
 
+impl Report {
+    /// Both together, one after the other.
+    pub fn followed_by(self, next: Self) -> Self {
+        Self {
+            late: self.late + next.late,
+            overflowed: self.overflowed + next.overflowed,
+            concealed: self.concealed + next.concealed,
+            underruns: self.underruns + next.underruns,
+            resyncs: self.resyncs + next.resyncs,
+            stretched: self.stretched + next.stretched,
+            shortened: self.shortened + next.shortened,
+            delay_ms: next.delay_ms,
+            delay_ms_max: self.delay_ms_max.max(next.delay_ms_max),
+        }
+    }
+}
+
 /// The newest packet of the stream.
 #[derive(Copy, Clone, Debug)]
 struct Newest {
@@ -159,6 +178,8 @@ pub struct JitterBuffer {
     pause: bool,
     heard_anything: bool,
     strangers: u32,
+    /// Turns for which the last packet without audio explains that there is none.
+    others: u32,
     turn: Option<Instant>,
     /// How long before they would be heard packets are decoded: of late, and in the interval before.
     ahead: (i64, i64),
@@ -191,6 +212,7 @@ impl JitterBuffer {
             pause: false,
             heard_anything: false,
             strangers: 0,
+            others: 0,
             turn: None,
             ahead: (0, 0),
             ahead_seen: 0,
@@ -214,23 +236,43 @@ impl JitterBuffer {
         self.report
     }
 
+    /// Has any packet been decoded?
+    pub fn has_heard(&self) -> bool {
+        self.heard_anything
+    }
+
     /// How long audio stays in here before it is heard, beyond the time that the fastest packet took.
     pub fn delay(&self) -> Duration {
         Duration::from_millis(u64::from(self.report.delay_ms))
     }
 
-    /// The sender changed to a codec with another RTP clock: what waits is forgotten.
-    pub fn set_clock_rate(&mut self, clock_rate: u32) {
-        if clock_rate == self.setup.clock_rate {
+    /// The sender changed to a codec with another RTP clock or sample rate: what waits is forgotten. The rate may not be
+    /// above that of the beginning.
+    pub fn set_rates(&mut self, clock_rate: u32, rate: u32) {
+        if clock_rate == self.setup.clock_rate && rate == self.setup.rate {
             return;
         }
         self.setup.clock_rate = clock_rate.max(1000);
+        self.setup.rate = rate.max(1000);
+        self.pcm.set_rate(self.setup.rate);
         self.delay = Delay::new(self.setup.clock_rate, self.setup.min_ms, self.setup.max_ms);
         self.store.clear();
         self.newest = None;
         self.play = Play::Idle { units: 0 };
         self.next = i64::MIN;
+        self.ahead = (0, 0);
         self.report.resyncs += 1;
+    }
+
+    /// A packet of the stream that is no audio (a telephone-event): its place in the sequence is not missing, and audio
+    /// may stop while such packets come.
+    pub fn other_packet(&mut self, sequence: u16) {
+        if let Some(newest) = &mut self.newest
+            && (sequence.wrapping_sub(newest.raw_sequence) as i16) > 0
+        {
+            newest.raw_sequence = sequence;
+        }
+        self.others = OTHERS_TURNS;
     }
 
     /// Takes a packet.
@@ -329,6 +371,7 @@ impl JitterBuffer {
     pub fn turn<D: Decode>(&mut self, at: Instant, decoder: &mut D, frame: &mut [i16]) {
         let now = self.units_at(at);
         self.turn = Some(at);
+        self.others = self.others.saturating_sub(1);
         self.cut(now);
         // Each step decodes, conceals or drops something; so many are never needed.
         for _ in 0..4 * store::PACKETS_MAX {
@@ -369,9 +412,15 @@ impl JitterBuffer {
         }
     }
 
+    /// Concealment and noise are made in steps of 2.5 ms, as Opus wants it.
+    fn whole(&self, samples: usize) -> usize {
+        let step = (self.setup.rate as usize / 400).max(1);
+        samples.next_multiple_of(step)
+    }
+
     /// Makes some of the samples that the frame wants.
     fn step<D: Decode>(&mut self, now: i64, frame: usize, decoder: &mut D) {
-        let room = frame - self.pcm.len();
+        let room = self.whole(frame - self.pcm.len());
         let due = now + self.units_of(self.pcm.len());
         let head = self.store.front().copied();
         match (self.play, head) {
@@ -383,7 +432,9 @@ impl JitterBuffer {
                     self.begin(now, &head);
                 }
             }
-            (Play::On, None) if self.pause => self.play = Play::Idle { units: 0 },
+            (Play::On, None) if self.pause || self.others > 0 => {
+                self.play = Play::Idle { units: 0 }
+            }
             (Play::On, None) => {
                 self.report.underruns += 1;
                 self.play = Play::Starved { units: 0 };
@@ -477,10 +528,10 @@ impl JitterBuffer {
     /// Conceals so many units that are lost.
     fn make_up<D: Decode>(&mut self, units: i64, copy: Option<&Packet>, decoder: &mut D) {
         let copy = copy.and_then(|p| Some((p.kind?, self.store.payload(p))));
-        let samples = self.samples_of(units).max(1);
+        let samples = self.whole(self.samples_of(units).max(1));
         let made = self.pcm.extend(samples, |out| decoder.conceal(copy, out));
         self.report.concealed += made as u64;
-        self.next += units;
+        self.next += units.max(self.units_of(made));
     }
 
     /// Fills some of the hole before the first packet that waits.
@@ -500,15 +551,15 @@ impl JitterBuffer {
         }
         // Nothing is missing: the sender paused. The pause may as well be a little longer or shorter.
         let excess = self.behind(now).unwrap_or(0) - self.needed();
-        let units = hole.min(self.units_of(room)).max(1);
-        let samples = self.samples_of(units).max(1);
+        let samples = self.whole(self.samples_of(hole).clamp(1, room));
+        let units = self.units_of(samples).max(1);
         if self.pause {
             self.pcm.extend(samples, |out| decoder.noise(out));
         } else {
             self.pcm.extend(samples, |out| decoder.conceal(None, out));
         }
         self.next += if excess > turn {
-            units + (excess - turn).min(hole - units)
+            units + (excess - turn).min((hole - units).max(0))
         } else if excess < 0 {
             0
         } else {

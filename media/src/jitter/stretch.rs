@@ -12,39 +12,60 @@ const SILENCE: i32 = 50;
 /// Decoded audio that waits to be heard, behind a piece of what was heard already.
 #[derive(Debug)]
 pub(super) struct Pcm {
-    /// `lag_max` samples of the past, then what waits.
+    /// The longest period of the past, then what waits.
     samples: Box<[i16]>,
     end: usize,
-    lag_min: usize,
-    lag_max: usize,
-    /// Lags are multiples of it: whole clock units, and every eighth of a millisecond is near enough.
+    lags: Lags,
+}
+
+/// What periods are looked for, in samples.
+#[derive(Copy, Clone, Debug)]
+struct Lags {
+    min: usize,
+    max: usize,
+    /// All are multiples of it: whole clock units, and every eighth of a millisecond is near enough.
     grain: usize,
+}
+
+impl Lags {
+    fn of(rate: u32) -> Self {
+        let rate = rate as usize;
+        let grain = (rate / 8000).max(1);
+        let lag = |us: usize| (us * rate / 1_000_000).next_multiple_of(grain);
+        Self {
+            min: lag(LAG_MIN_US),
+            max: lag(LAG_MAX_US),
+            grain,
+        }
+    }
 }
 
 impl Pcm {
     /// Room for `capacity` samples that wait.
     pub(super) fn new(rate: u32, capacity: usize) -> Self {
-        let rate = rate as usize;
-        let grain = (rate / 8000).max(1);
-        let lag = |us: usize| (us * rate / 1_000_000).next_multiple_of(grain);
-        let lag_max = lag(LAG_MAX_US);
+        let past = Lags::of(rate).max;
         Self {
-            samples: vec![0; lag_max + capacity].into_boxed_slice(),
-            end: lag_max,
-            lag_min: lag(LAG_MIN_US),
-            lag_max,
-            grain,
+            samples: vec![0; past + capacity].into_boxed_slice(),
+            end: past,
+            lags: Lags::of(rate),
         }
+    }
+
+    /// Forgets everything; from now on it is of another rate, not above the first one.
+    pub(super) fn set_rate(&mut self, rate: u32) {
+        self.lags = Lags::of(rate);
+        self.samples.fill(0);
+        self.end = self.lags.max.min(self.samples.len());
     }
 
     /// Samples that wait.
     pub(super) fn len(&self) -> usize {
-        self.end - self.lag_max
+        self.end - self.lags.max
     }
 
     /// Samples that have to wait so that a period can be left out.
     pub(super) fn shorten_needs(&self) -> usize {
-        2 * self.lag_max
+        2 * self.lags.max
     }
 
     /// Appends what `fill` writes; it says how much that was.
@@ -76,7 +97,7 @@ impl Pcm {
     pub(super) fn take(&mut self, out: &mut [i16]) {
         let count = out.len().min(self.len());
         let (filled, rest) = out.split_at_mut(count);
-        filled.copy_from_slice(&self.samples[self.lag_max..self.lag_max + count]);
+        filled.copy_from_slice(&self.samples[self.lags.max..self.lags.max + count]);
         rest.fill(0);
         self.samples.copy_within(count..self.end, 0);
         self.end -= count;
@@ -85,7 +106,7 @@ impl Pcm {
     /// Is the next `count` samples' audio silent?
     pub(super) fn is_silent(&self, count: usize) -> bool {
         let count = count.min(self.len());
-        let part = &self.samples[self.lag_max..self.lag_max + count];
+        let part = &self.samples[self.lags.max..self.lags.max + count];
         let sum: i64 = part.iter().map(|&s| i64::from(i32::from(s).abs())).sum();
         count > 0 && sum < i64::from(SILENCE) * count as i64
     }
@@ -95,7 +116,7 @@ impl Pcm {
         if self.len() < self.shorten_needs() {
             return 0;
         }
-        let start = self.lag_max;
+        let start = self.lags.max;
         let Some(lag) = self.find_lag(silent, |lag| (start, start + lag)) else {
             return 0;
         };
@@ -115,10 +136,10 @@ impl Pcm {
 
     /// Repeats a period; how many samples that added, 0 when it would be heard or there is no room.
     pub(super) fn lengthen(&mut self, silent: bool) -> usize {
-        if self.len() < self.lag_max || self.end + self.lag_max > self.samples.len() {
+        if self.len() < self.lags.max || self.end + self.lags.max > self.samples.len() {
             return 0;
         }
-        let start = self.lag_max;
+        let start = self.lags.max;
         let Some(lag) = self.find_lag(silent, |lag| (start, start - lag)) else {
             return 0;
         };
@@ -139,17 +160,17 @@ impl Pcm {
     /// The period at which the two pieces that `at` names are most alike.
     fn find_lag(&self, silent: bool, at: impl Fn(usize) -> (usize, usize)) -> Option<usize> {
         if silent {
-            return Some(self.lag_max);
+            return Some(self.lags.max);
         }
         let mut best: Option<(f32, usize)> = None;
-        let mut lag = self.lag_min;
-        while lag <= self.lag_max {
+        let mut lag = self.lags.min;
+        while lag <= self.lags.max {
             let (a, b) = at(lag);
             let likeness = self.likeness(a, b, lag);
             if best.is_none_or(|(most, _)| likeness > most) {
                 best = Some((likeness, lag));
             }
-            lag += self.grain;
+            lag += self.lags.grain;
         }
         best.filter(|&(likeness, _)| likeness >= LIKENESS)
             .map(|(_, lag)| lag)
@@ -159,7 +180,7 @@ impl Pcm {
     fn likeness(&self, a: usize, b: usize, len: usize) -> f32 {
         let (a, b) = (&self.samples[a..a + len], &self.samples[b..b + len]);
         let (mut ab, mut aa, mut bb) = (0.0f32, 1.0f32, 1.0f32);
-        for (&x, &y) in a.iter().zip(b).step_by(self.grain) {
+        for (&x, &y) in a.iter().zip(b).step_by(self.lags.grain) {
             let (x, y) = (f32::from(x), f32::from(y));
             ab += x * y;
             aa += x * x;

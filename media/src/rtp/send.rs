@@ -37,6 +37,8 @@ pub struct Sender {
     /// Samples in the newest packet.
     last_samples: u32,
     last_at: Option<Instant>,
+    /// Something was left out since, on purpose (DTX).
+    paused: bool,
     packets: u64,
     bytes: u64,
 }
@@ -59,6 +61,7 @@ impl Sender {
             },
             last_samples: 0,
             last_at: None,
+            paused: false,
             packets: 0,
             bytes: 0,
         }
@@ -165,13 +168,23 @@ impl Sender {
             Numbers {
                 sequence: self.last.sequence.wrapping_add(1),
                 timestamp: self.last.timestamp.wrapping_add(self.last_samples),
-                marker: false,
+                // RFC 3551 §4.1: the first packet after a pause is marked.
+                marker: self.paused,
             }
         } else {
             self.source = Some(source);
             self.next_numbers(now)
         };
         self.sent(now, numbers, samples)
+    }
+
+    /// This source pauses for so many samples: nothing is sent, time goes on.
+    pub fn pause(&mut self, source: SourceKey, samples: u32) {
+        // Of one that has not begun yet the first packet gets the time of the clock.
+        if self.source == Some(source) {
+            self.last_samples = self.last_samples.wrapping_add(samples);
+            self.paused = true;
+        }
     }
 
     /// Does this source speak now?
@@ -220,6 +233,7 @@ impl Sender {
         self.last = numbers;
         self.last_samples = samples;
         self.last_at = Some(now);
+        self.paused = false;
         numbers
     }
 
@@ -318,6 +332,23 @@ mod tests {
         s.leave(A);
         let audio = s.relay(t + ms(60), B, 500, 0, false, 160).unwrap();
         assert_eq!((audio.sequence, audio.timestamp), (2, 1000 + 480));
+    }
+
+    #[test]
+    fn time_goes_on_in_a_pause_and_its_end_is_marked() {
+        let t = Instant::now();
+        let mut s = Sender::new(7, 0, 1000, 48_000);
+        s.own(t, A, 960);
+        s.pause(B, 960);
+        s.pause(A, 960);
+        s.pause(A, 960);
+        let resumed = s.own(t + ms(60), A, 960);
+        assert_eq!(
+            (resumed.sequence, resumed.timestamp, resumed.marker),
+            (1, 1000 + 3 * 960, true)
+        );
+        let next = s.own(t + ms(80), A, 960);
+        assert_eq!((next.sequence, next.marker), (2, false));
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod relay;
 mod reports;
 mod room;
 mod secured;
+mod translate;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

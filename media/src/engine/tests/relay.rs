@@ -111,12 +111,12 @@ fn a_codec_with_state_passes_untouched_and_is_muted_by_its_own_silence() {
 }
 
 #[test]
-fn what_would_have_to_be_translated_is_dropped_and_counted() {
+fn what_nobody_can_translate_is_dropped_and_counted() {
     let (mut rig, a, _) = Rig::bridged();
     rig.configure(B, |n| {
         n.send = Format {
-            payload_type: 9,
-            codec: Codec::G722,
+            payload_type: 18,
+            codec: Codec::G729,
         };
     });
     assert!(rig.receive(a, &Phone::new(7).say(0x80)).is_none());

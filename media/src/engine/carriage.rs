@@ -1,0 +1,145 @@
+//! Who carries the packets of a route, and what that takes: decided whenever legs are configured, routed or recorded,
+//! never for a packet.
+
+use std::time::Instant;
+
+use super::hearing::Hearing;
+use super::leg::{Kind, Leg, Target};
+use super::{Engine, Slot, leg_mut};
+use crate::codec::Codec;
+use crate::rtp::send::SourceKey;
+use crate::sound::SAMPLE_RATE;
+
+/// How the packets of a route get from one leg to the other. A program in the kernel would be another way.
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub(super) enum Carrier {
+    /// The ring: each packet is rewritten in its buffer and sent from there.
+    #[default]
+    Ring,
+    /// Decoded to a steady stream on one leg, encoded on the other: their codecs differ.
+    Translated,
+}
+
+/// Can a packet of `from` be sent as `to` by itself?
+fn passes(from: Codec, to: Codec) -> bool {
+    from == to || (from.is_g711() && to.is_g711())
+}
+
+impl Engine {
+    /// Decides anew, for a leg and for those that relay to it, who carries their packets, and gives them what they need
+    /// for it. Call it when a configuration, a route, or the wish to hear a leg changes. Allocates.
+    pub(super) fn settle(&mut self, now: Instant, slot: Slot) {
+        self.settle_one(now, slot);
+        let inbound = leg_mut(&mut self.legs, slot).map_or(0, |leg| leg.inbound.len());
+        for index in 0..inbound {
+            let from =
+                leg_mut(&mut self.legs, slot).and_then(|leg| leg.inbound.get(index).copied());
+            if let Some(from) = from {
+                self.settle_one(now, from);
+            }
+        }
+    }
+
+    fn settle_one(&mut self, now: Instant, slot: Slot) {
+        let Some(leg) = leg_mut(&mut self.legs, slot) else {
+            return;
+        };
+        let target = leg.target;
+        let heard = leg.heard_codec;
+        let own = (
+            leg.config.as_ref().map(|config| config.send.codec),
+            !leg.recorders.is_empty(),
+        );
+        let (to, recorded) = match target {
+            Target::Silence | Target::Room(_) => (None, false),
+            Target::Echo => own,
+            Target::Relay(peer) => leg_mut(&mut self.legs, peer).map_or((None, false), |peer| {
+                let codec = peer.config.as_ref().map(|config| config.send.codec);
+                (codec, !peer.recorders.is_empty())
+            }),
+        };
+        let translated = heard
+            .zip(to)
+            .is_some_and(|(heard, to)| !passes(heard, to) && to.is_spoken());
+        let rate = match to {
+            Some(to) if translated => to.sample_rate(),
+            _ => SAMPLE_RATE,
+        };
+        let room_rate = match target {
+            Target::Room(room) => self.rooms.rate(room),
+            _ => None,
+        };
+        let room_rate = room_rate.unwrap_or(SAMPLE_RATE);
+        let key = self.next_key();
+        let Some(leg) = leg_mut(&mut self.legs, slot) else {
+            return;
+        };
+        let stateful = heard.is_some_and(|codec| !codec.is_g711());
+        let narrow = stateful && (recorded || !leg.recorders.is_empty() || leg.ear.is_some());
+        if translated || narrow {
+            leg.prepare_hearing(now, rate, key);
+        } else {
+            leg.drop_hearing();
+        }
+        if narrow && let Some(hearing) = &mut leg.hearing {
+            hearing.narrow_too();
+        }
+        let before = leg.carrier;
+        leg.carrier = Carrier::Ring;
+        let mut frames = None;
+        if translated && let Some(hearing) = &leg.hearing {
+            leg.carrier = Carrier::Translated;
+            frames = Some(hearing.rate());
+        }
+        if leg.carrier != before {
+            self.counters.carrier_changes.add(1);
+        }
+        if let Target::Room(_) = target {
+            leg.prepare_voice(room_rate);
+        }
+        if leg.player.is_some() || leg.keypad.is_busy() || leg.voice.is_some() {
+            leg.prepare_voice(SAMPLE_RATE);
+        }
+        let to = match target {
+            Target::Silence | Target::Room(_) => None,
+            Target::Echo => Some(slot),
+            Target::Relay(peer) => Some(peer),
+        };
+        if let Some(to) = to.and_then(|to| leg_mut(&mut self.legs, to)) {
+            let tones = to
+                .config
+                .as_ref()
+                .is_some_and(|config| config.dtmf_send.is_none() && config.dtmf_tones);
+            if let Some(rate) = frames {
+                to.prepare_voice(rate);
+            } else if tones {
+                // Digits heard here may have to be said there.
+                to.prepare_voice(SAMPLE_RATE);
+            }
+        }
+        self.watch(now, slot);
+    }
+}
+
+impl Leg {
+    /// Makes ears, unless there are such already.
+    fn prepare_hearing(&mut self, now: Instant, rate: u32, key: SourceKey) {
+        let Some(first) = self.heard_codec else {
+            return;
+        };
+        let others = self.kinds.iter().filter_map(|kind| match kind {
+            Kind::Audio(codec) => Some(*codec),
+            _ => None,
+        });
+        let opus = first == Codec::Opus;
+        let fits = self.hearing.as_ref().is_some_and(|hearing| {
+            (!opus || hearing.rate() >= rate)
+                && others.clone().all(|codec| hearing.was_made_for(codec))
+        });
+        if !fits {
+            let codecs: Vec<Codec> = std::iter::once(first).chain(others).collect();
+            self.drop_hearing();
+            self.hearing = Hearing::new(now, &codecs, rate, key).map(Box::new);
+        }
+    }
+}

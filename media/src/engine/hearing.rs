@@ -1,0 +1,419 @@
+//! What a leg hears, as a steady stream: 20 ms of samples at each of its turns, whatever the network did.
+//!
+//! Only legs have it whose audio is wanted decoded and in step with a clock (a translation to another codec, a room,
+//! digits or a recording of a codec with state). A plain relay never does.
+
+use std::time::{Duration, Instant};
+
+use super::leg::{Leg, Target};
+use super::tick::Context;
+use super::{Engine, Out, Slot, leg_mut};
+use crate::codec::{Codec, Decoder};
+use crate::counters::Counters;
+use crate::dsp::{ComfortNoise, Resampler};
+use crate::jitter::{Decode, Decoded, Incoming, JitterBuffer, Report, Setup};
+use crate::rtp::packet::Header;
+use crate::rtp::send::SourceKey;
+use crate::sound::SAMPLE_RATE;
+
+use super::carriage::Carrier;
+
+/// Frames are of 20 ms.
+const FRAMES_PER_SECOND: u32 = 50;
+/// Longest frame: 20 ms at 48 kHz.
+const FRAME_MAX: usize = 960;
+/// How long the fastest packets wait, and how long any packet may be waited for.
+const WAIT_MIN_MS: u32 = 20;
+const WAIT_MAX_MS: u32 = 300;
+/// A change of the delay by so much is one of the stream, not of a clock.
+const MOVED_MS: u32 = 10;
+/// What a resampler delays.
+const RESAMPLING: Duration = Duration::from_millis(10);
+/// Room for payloads that wait: 640 ms of G.711 or G.722 in packets of 20 ms, 500 ms of L16 at 16 kHz.
+const BYTES: usize = 16_384;
+
+/// One of the codecs that may be received.
+struct Tongue {
+    codec: Codec,
+    decoder: Decoder,
+    /// To the rate of the frames, where it differs.
+    resampler: Option<Resampler>,
+}
+
+/// Decodes for the jitter buffer.
+struct Tongues {
+    all: Vec<Tongue>,
+    /// The one that was heard last.
+    current: usize,
+    noise: ComfortNoise,
+    /// The remote described its noise.
+    noisy: bool,
+}
+
+impl Tongues {
+    fn current(&mut self) -> Option<&mut Tongue> {
+        self.all.get_mut(self.current)
+    }
+}
+
+impl Decode for Tongues {
+    fn decode(&mut self, kind: u8, payload: &[u8], out: &mut [i16]) -> Decoded {
+        let index = usize::from(kind);
+        let Some(tongue) = self.all.get_mut(index) else {
+            return Decoded::default();
+        };
+        self.current = index;
+        // RFC 7587 §3.1.3: Opus pauses after a packet of its header alone.
+        let pause = tongue.codec == Codec::Opus && payload.len() <= 2;
+        if !pause {
+            self.noisy = false;
+        }
+        Decoded {
+            samples: tongue.decoder.decode(payload, out).unwrap_or(0),
+            pause,
+        }
+    }
+
+    fn conceal(&mut self, next: Option<(u8, &[u8])>, out: &mut [i16]) {
+        let index = self.current;
+        let Some(tongue) = self.current() else {
+            out.fill(0);
+            return;
+        };
+        let next = next.filter(|&(kind, _)| usize::from(kind) == index);
+        tongue
+            .decoder
+            .conceal(next.map(|(_, payload)| payload), out);
+    }
+
+    fn describe_noise(&mut self, payload: &[u8]) {
+        self.noisy = self.noise.set(payload);
+    }
+
+    fn noise(&mut self, out: &mut [i16]) {
+        if self.noisy {
+            self.noise.fill(out);
+        } else {
+            self.conceal(None, out);
+        }
+    }
+
+    fn reset(&mut self) {
+        self.noisy = false;
+        for tongue in &mut self.all {
+            tongue.decoder.reset();
+        }
+    }
+}
+
+/// The ears of a leg.
+pub(super) struct Hearing {
+    /// Names what is made of this in the stream of another leg.
+    pub(super) key: SourceKey,
+    buffer: JitterBuffer,
+    tongues: Tongues,
+    rate: u32,
+    frame: Box<[i16; FRAME_MAX]>,
+    /// The frame at 8000 Hz, for those who know no other rate.
+    narrow: Option<Box<(Resampler, [i16; 160])>>,
+    frames: u64,
+    counted: Report,
+    /// The delay is another than at the frame before: audio was left out or repeated in between.
+    moved: bool,
+}
+
+impl Hearing {
+    /// Ears for these codecs; frames are of the rate of the first, Opus of `rate` (the next that it has). `None`: none of
+    /// them can be decoded.
+    pub(super) fn new(now: Instant, codecs: &[Codec], rate: u32, key: SourceKey) -> Option<Self> {
+        let mut all: Vec<Tongue> = Vec::new();
+        for &codec in codecs {
+            if all.iter().any(|tongue| tongue.codec == codec) {
+                continue;
+            }
+            if let Ok(decoder) = Decoder::new(codec, rate) {
+                all.push(Tongue {
+                    codec,
+                    decoder,
+                    resampler: None,
+                });
+            }
+        }
+        let rate = all.first()?.decoder.rate();
+        let highest = all.iter().map(|tongue| tongue.decoder.rate()).max()?;
+        let clock_rate = all.first()?.codec.clock_rate();
+        for tongue in &mut all {
+            let own = tongue.decoder.rate();
+            if own != rate {
+                tongue.resampler = Some(Resampler::new(own, rate).ok()?);
+            }
+        }
+        let mut buffer = JitterBuffer::new(
+            now,
+            Setup {
+                clock_rate,
+                rate: highest,
+                min_ms: WAIT_MIN_MS,
+                max_ms: WAIT_MAX_MS,
+                bytes: BYTES,
+            },
+        );
+        buffer.set_rates(clock_rate, rate);
+        let counted = buffer.report();
+        Some(Self {
+            key,
+            buffer,
+            tongues: Tongues {
+                all,
+                current: 0,
+                noise: ComfortNoise::new(key.0 as u32),
+                noisy: false,
+            },
+            rate,
+            frame: Box::new([0; FRAME_MAX]),
+            narrow: None,
+            frames: 0,
+            counted,
+            moved: true,
+        })
+    }
+
+    /// Hz of the frames.
+    pub(super) fn rate(&self) -> u32 {
+        self.rate
+    }
+
+    /// The 20 ms of this turn.
+    pub(super) fn frame(&self) -> &[i16] {
+        let len = (self.rate / FRAMES_PER_SECOND) as usize;
+        self.frame.get(..len).unwrap_or(&[])
+    }
+
+    /// How much earlier than now the narrow frame's audio belongs: what it waited for here.
+    fn delay(&self) -> Duration {
+        let filter = if self.narrow.is_some() {
+            RESAMPLING
+        } else {
+            Duration::ZERO
+        };
+        self.buffer.delay() + filter
+    }
+
+    /// What the jitter buffer went through.
+    pub(super) fn report(&self) -> Report {
+        self.buffer.report()
+    }
+
+    /// From now on frames are wanted at 8000 Hz too.
+    pub(super) fn narrow_too(&mut self) {
+        if self.rate != SAMPLE_RATE
+            && self.narrow.is_none()
+            && let Ok(resampler) = Resampler::new(self.rate, SAMPLE_RATE)
+        {
+            self.narrow = Some(Box::new((resampler, [0; 160])));
+        }
+    }
+
+    /// The frame at 8000 Hz; empty when nobody asked for it in time.
+    pub(super) fn narrow(&self) -> &[i16] {
+        match &self.narrow {
+            Some(narrow) => &narrow.1,
+            None if self.rate == SAMPLE_RATE => self.frame(),
+            None => &[],
+        }
+    }
+
+    /// Does it decode this codec, or nobody can?
+    pub(super) fn was_made_for(&self, codec: Codec) -> bool {
+        let known = self.tongues.all.iter().any(|tongue| tongue.codec == codec);
+        known || !codec.is_spoken()
+    }
+
+    /// Takes an audio packet. `restart`: the first of another stream.
+    pub(super) fn packet(
+        &mut self,
+        now: Instant,
+        header: &Header,
+        codec: Codec,
+        restart: bool,
+        payload: &[u8],
+    ) {
+        let known = self.tongues.all.iter().position(|t| t.codec == codec);
+        let Some((index, tongue)) = known.and_then(|i| Some((i, self.tongues.all.get(i)?))) else {
+            return;
+        };
+        self.buffer
+            .set_rates(codec.clock_rate(), tongue.decoder.rate());
+        self.buffer.insert(
+            now,
+            &Incoming {
+                sequence: header.sequence,
+                timestamp: header.timestamp,
+                marker: header.marker,
+                restart,
+                kind: u8::try_from(index).ok(),
+                units: codec.samples_in(payload),
+                payload,
+            },
+        );
+    }
+
+    /// Takes a packet of comfort noise (RFC 3389).
+    pub(super) fn noise(&mut self, now: Instant, header: &Header, restart: bool, payload: &[u8]) {
+        self.buffer.insert(
+            now,
+            &Incoming {
+                sequence: header.sequence,
+                timestamp: header.timestamp,
+                marker: header.marker,
+                restart,
+                kind: None,
+                units: 0,
+                payload,
+            },
+        );
+    }
+
+    /// Takes note of a telephone-event.
+    pub(super) fn event(&mut self, header: &Header) {
+        self.buffer.other_packet(header.sequence);
+    }
+
+    /// Makes the frame of the turn that is due at `at`; silence instead when `mute`.
+    pub(super) fn turn(&mut self, at: Instant, mute: bool, counters: &Counters) {
+        let mut decoded = [0; FRAME_MAX];
+        let own = self.buffer.frame_len().min(FRAME_MAX);
+        let decoded = &mut decoded[..own];
+        self.buffer.turn(at, &mut self.tongues, decoded);
+        if mute {
+            decoded.fill(0);
+        }
+        let len = (self.rate / FRAMES_PER_SECOND) as usize;
+        let frame = &mut self.frame[..len.min(FRAME_MAX)];
+        match self.tongues.current().and_then(|t| t.resampler.as_mut()) {
+            Some(resampler) if own != frame.len() => resampler.run(decoded, frame),
+            _ => {
+                let count = own.min(frame.len());
+                frame[..count].copy_from_slice(&decoded[..count]);
+                frame[count..].fill(0);
+            }
+        }
+        if let Some(narrow) = &mut self.narrow {
+            let (resampler, out) = &mut **narrow;
+            resampler.run(frame, out);
+        }
+        self.frames += 1;
+        self.count(counters);
+    }
+
+    /// A timestamp that grows by 160 a frame.
+    pub(super) fn timestamp(&self) -> u32 {
+        (self.frames as u32).wrapping_mul(160)
+    }
+
+    fn count(&mut self, counters: &Counters) {
+        let now = self.buffer.report();
+        counters.frames_heard.add(1);
+        self.moved = self.frames == 1 || now.delay_ms.abs_diff(self.counted.delay_ms) >= MOVED_MS;
+        if now == self.counted {
+            return;
+        }
+        let before = std::mem::replace(&mut self.counted, now);
+        counters.jitter_late.add(now.late - before.late);
+        counters
+            .jitter_overflowed
+            .add(now.overflowed - before.overflowed);
+        counters
+            .jitter_concealed_samples
+            .add(now.concealed - before.concealed);
+        counters.jitter_resyncs.add(now.resyncs - before.resyncs);
+        counters
+            .jitter_delay_ms_max
+            .max(u64::from(now.delay_ms_max));
+    }
+}
+
+impl Engine {
+    /// Makes the frame of a leg's turn that was due at `at`, and gives it to everybody who wants it.
+    pub(super) fn hear(&mut self, now: Instant, at: Instant, slot: Slot, out: Out<'_>) {
+        let Some(leg) = leg_mut(&mut self.legs, slot) else {
+            return;
+        };
+        let Some(mut hearing) = leg.hearing.take() else {
+            return;
+        };
+        hearing.turn(at, leg.mute_receive, &self.counters);
+        let mut context = Context {
+            now,
+            counters: &self.counters,
+            orders: &mut self.orders,
+            out,
+        };
+        let stateful = leg.heard_codec.is_some_and(|codec| !codec.is_g711());
+        let stateful = stateful && hearing.buffer.has_heard();
+        if stateful {
+            leg.record_heard(&mut context, at, &hearing);
+            if let Some(ear) = &mut leg.ear {
+                ear.hear(now, hearing.narrow());
+            }
+        }
+        let (target, carrier) = (leg.target, leg.carrier);
+        let to = match target {
+            Target::Silence | Target::Room(_) => None,
+            Target::Echo => Some(leg),
+            Target::Relay(peer) => leg_mut(&mut self.legs, peer),
+        };
+        if let Some(to) = to {
+            if carrier == Carrier::Translated {
+                to.say_heard(&mut context, &hearing);
+            } else if stateful {
+                to.record_relayed(&mut context, at, &hearing);
+            }
+        }
+        if let Some(leg) = leg_mut(&mut self.legs, slot) {
+            leg.hearing = Some(hearing);
+        }
+    }
+}
+
+impl Leg {
+    /// Sends on what another leg heard.
+    fn say_heard(&mut self, context: &mut Context<'_, '_>, hearing: &Hearing) {
+        if self.player.is_some() || self.keypad.is_busy() {
+            self.sender.leave(hearing.key);
+            self.drop_packet(context.counters, super::leg::Drop::Replaced);
+            return;
+        }
+        context.counters.frames_translated.add(1);
+        self.say(context, hearing.key, hearing.rate(), hearing.frame());
+    }
+
+    /// Lets the recorders of this leg hear what it received.
+    fn record_heard(&mut self, context: &mut Context<'_, '_>, at: Instant, hearing: &Hearing) {
+        let when = at.checked_sub(hearing.delay()).unwrap_or(at);
+        for recorder in &mut self.recorders {
+            let samples = hearing.narrow();
+            let timestamp = hearing.timestamp();
+            recorder.received(when, timestamp, hearing.moved, samples, context.orders);
+        }
+    }
+
+    /// Lets the recorders of this leg hear what is relayed to it as it is.
+    fn record_relayed(&mut self, context: &mut Context<'_, '_>, at: Instant, hearing: &Hearing) {
+        let sending = self.config.as_ref().is_some_and(|config| config.sending);
+        if !sending || self.player.is_some() || self.keypad.is_busy() {
+            return;
+        }
+        let silent = [0; 160];
+        let when = at.checked_sub(hearing.delay()).unwrap_or(at);
+        for recorder in &mut self.recorders {
+            let samples = if self.mute_transmit {
+                &silent
+            } else {
+                hearing.narrow()
+            };
+            let timestamp = hearing.timestamp();
+            recorder.transmitted(when, timestamp, hearing.moved, samples, context.orders);
+        }
+    }
+}
