@@ -124,13 +124,10 @@ impl MediaSession {
         endpoint: &Endpoint,
         flow: &Flow,
     ) -> Result<Self, MediaError> {
-        let security = encryption::security(endpoint).ok_or_else(|| {
-            let error = MediaError::Dtls(endpoint.id.clone());
-            tracing::warn!(%error, "call refused");
-            error
-        })?;
         let capabilities = codecs::capabilities(endpoint)
             .ok_or_else(|| MediaError::NoCodecs(endpoint.id.clone()))?;
+        let security =
+            encryption::security(endpoint).ok_or_else(|| MediaError::Dtls(endpoint.id.clone()))?;
         let reached = shard.advertised(flow).ip();
         let fixed = endpoint
             .media_address

@@ -97,11 +97,7 @@ impl Channel {
         let mut media =
             MediaSession::open(&shard, channel.id(), endpoint, &flow).map_err(|error| {
                 tracing::warn!(endpoint = endpoint.id, %error, "cannot call");
-                Cause(if matches!(error, super::media::MediaError::NoCodecs(_)) {
-                    58
-                } else {
-                    34
-                })
+                Cause(if error.status().0 == 488 { 58 } else { 34 })
             })?;
         channel.set_leg(Some(media.leg()));
         media.prefer(&endpoint.outgoing_call_offer_pref, &self.codecs());

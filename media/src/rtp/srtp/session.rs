@@ -13,8 +13,14 @@ const OVERLAP: Duration = Duration::from_secs(2);
 pub struct Session {
     outbound: Option<Outbound>,
     inbound: Option<Inbound>,
-    /// The key before, and until when it is good.
-    before: Option<(Inbound, Instant)>,
+    /// The key before. It stays here when its time is over, until the next change: packets free no memory.
+    before: Option<Box<Before>>,
+}
+
+#[derive(Debug)]
+struct Before {
+    inbound: Inbound,
+    until: Instant,
 }
 
 impl Session {
@@ -38,7 +44,8 @@ impl Session {
                 Some(old) => old.succeeded_by(key),
                 None => Inbound::new(key),
             });
-            self.before = old.map(|old| (old, now + OVERLAP));
+            let until = now + OVERLAP;
+            self.before = old.map(|inbound| Box::new(Before { inbound, until }));
         }
         renew
     }
@@ -71,7 +78,6 @@ impl Session {
         packet: &mut [u8],
         unprotect: impl Fn(&mut Inbound, &mut [u8]) -> Result<usize, Refused>,
     ) -> Result<usize, Refused> {
-        self.before.take_if(|(_, until)| now >= *until);
         let refused = match &mut self.inbound {
             Some(inbound) => match unprotect(inbound, packet) {
                 Ok(length) => return Ok(length),
@@ -79,8 +85,9 @@ impl Session {
             },
             None => None,
         };
-        if let Some((before, _)) = &mut self.before
-            && let Ok(length) = unprotect(before, packet)
+        if let Some(before) = &mut self.before
+            && now < before.until
+            && let Ok(length) = unprotect(&mut before.inbound, packet)
         {
             return Ok(length);
         }

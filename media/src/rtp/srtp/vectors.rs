@@ -1,8 +1,8 @@
-//! The test vectors of the standards, byte for byte.
+//! The test vectors of the standards, and packets of another implementation, byte for byte.
 
 use super::derive::{AUTHENTICATION, ENCRYPTION, SALT, derive};
 use super::transform::Transform;
-use super::{MasterKey, Refused, Suite};
+use super::{CONTROL_OVERHEAD_MAX, Inbound, MasterKey, OVERHEAD_MAX, Outbound, Refused, Suite};
 
 fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text
@@ -167,5 +167,74 @@ fn rtcp_under_gcm_is_as_in_rfc_7714_section_17() {
             let done = transform.unprotect_control(&mut packet, 0x4d61_7273, word, &[]);
             assert_eq!(done, Err(Refused::Auth));
         }
+    }
+}
+
+/// From the master key on: what libsrtp 2 makes of three packets with a contributing source and an extension, the last of
+/// them after the wrap of the sequence, and of a report, whose index it begins at one.
+#[test]
+fn packets_of_another_implementation_are_read_and_made_alike() {
+    let header = |sequence: u16| {
+        let [high, low] = sequence.to_be_bytes();
+        let mut packet = vec![0x91, 8, high, low];
+        packet.extend(hex("01020304 cafebabe 11223344 bede0001 09080706"));
+        packet.extend((0..20).map(|i| (sequence as u8).wrapping_add(i)));
+        packet
+    };
+    let report = hex("80c90001 cafebabe 81ca0002 cafebabe 01017800");
+    for (suite, before, after, control) in [
+        (
+            Suite::AesCm128Sha1Tag80,
+            "0b34003c70610918ec3473942e59030b135220997f102c068259d3df2a21",
+            "e8cfa2bbb8be107d193d29be69340fa25b117f85fb1417264e1c9d119c51",
+            "b6815f7f468d0e79e45fc1f080000001a2a9167b3a0494a6d512",
+        ),
+        (
+            Suite::AesCm128Sha1Tag32,
+            "0b34003c70610918ec3473942e59030b135220997f102c06",
+            "e8cfa2bbb8be107d193d29be69340fa25b117f85fb141726",
+            "b6815f7f468d0e79e45fc1f080000001a2a9167b3a0494a6d512",
+        ),
+        (
+            Suite::AeadAes128Gcm,
+            "1b49a20abe16ccec729f9007ac1bb4bdabee69a1c4556016351fd40ca86478f52bf6122f",
+            "4836f077d847b5d94f5b473abe6e98612a3bd075978fefe8b22f9809eeb1e62d2f8088b9",
+            "64b28556b7abad63f710d347a9f62bbab6065c2ac110a545cbcbe7ef80000001",
+        ),
+        (
+            Suite::AeadAes256Gcm,
+            "0372cd5ef15572223079bf43bd6211863001483b51a6c06541b112ceaf5c14380e21d4b7",
+            "98e1672d5f2e8ace0bef1d241be075a2848f4f5ecabcebbba463ae5394e200af580ed879",
+            "85ba4227db3793315c48d6dc8b2880e65fbf3cbe6c1417f6bccd5b3c80000001",
+        ),
+    ] {
+        let bytes: Vec<u8> = (0..suite.key_len() + suite.salt_len())
+            .map(|i| (7 * i + 3) as u8)
+            .collect();
+        let key = MasterKey::new(suite, &bytes).expect("the suite's length");
+        let mut outbound = Outbound::new(key.clone());
+        let mut inbound = Inbound::new(key);
+        for (sequence, payload) in [(0xFFFE, Some(before)), (0xFFFF, None), (0, Some(after))] {
+            let plain = header(sequence);
+            let mut made = plain.clone();
+            made.resize(plain.len() + OVERHEAD_MAX, 0);
+            let length = outbound.protect(&mut made, plain.len()).expect("room");
+            made.truncate(length);
+            if let Some(payload) = payload {
+                assert_eq!(made, [&plain[..24], &hex(payload)].concat(), "{suite:?}");
+            }
+            assert_eq!(inbound.unprotect(&mut made), Ok(plain.len()));
+            assert_eq!(made[..plain.len()], plain);
+        }
+        let mut made = Vec::new();
+        for _ in 0..2 {
+            made = report.clone();
+            made.resize(report.len() + CONTROL_OVERHEAD_MAX, 0);
+            let length = outbound.protect_control(&mut made, report.len());
+            made.truncate(length.expect("room"));
+        }
+        assert_eq!(made, [&report[..8], &hex(control)].concat(), "{suite:?}");
+        assert_eq!(inbound.unprotect_control(&mut made), Ok(report.len()));
+        assert_eq!(made[..report.len()], report);
     }
 }
