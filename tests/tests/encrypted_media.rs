@@ -1,11 +1,9 @@
 //! SRTP with a telephone that has an implementation of its own (baresip): encrypted legs among themselves and with plain
 //! ones, each hears the other; who must encrypt and cannot is refused.
 
-use std::time::Duration;
 use strowger_tests::audio::share_with_tone;
-use strowger_tests::{Baresip, Exchange, alone};
+use strowger_tests::{Baresip, Exchange, SOON, alone, wait_until};
 
-const SOON: Duration = strowger_tests::SOON;
 const REQUIRED: &str = ";mediaenc=srtp-mand";
 const OPTIONAL: &str = ";mediaenc=srtp";
 
@@ -34,11 +32,15 @@ fn telephones(exchange: &Exchange, anna: &str, boris: &str) -> (Baresip, Baresip
 }
 
 #[track_caller]
-fn they_hear_each_other(anna: &mut Baresip, boris: &Baresip) {
+fn they_hear_each_other(exchange: &Exchange, anna: &mut Baresip, boris: &Baresip) {
     anna.dial("102");
     anna.expect_event("CALL_ESTABLISHED", SOON);
     boris.expect_event("CALL_ESTABLISHED", SOON);
-    std::thread::sleep(Duration::from_secs(3));
+    // Three seconds of both.
+    let talked = wait_until(SOON, || {
+        (exchange.metric("strowger_media_relayed_total") > 300).then_some(())
+    });
+    assert!(talked.is_some(), "too few packets are relayed");
     anna.hang_up();
     boris.expect_event("CALL_CLOSED", SOON);
     anna.expect_event("CALL_CLOSED", SOON);
@@ -55,7 +57,7 @@ fn they_hear_each_other(anna: &mut Baresip, boris: &Baresip) {
             share_with_tone(&heard, theirs) > 0.7,
             "{name} does not hear the other side"
         );
-        assert!(share_with_tone(&heard, own) < 0.05, "{name} hears itself");
+        assert!(share_with_tone(&heard, own) < 0.1, "{name} hears itself");
     }
 }
 
@@ -70,11 +72,9 @@ fn uses(phone: &Baresip, suite: &str) {
 }
 
 fn drops(exchange: &Exchange) -> u64 {
-    let (_, metrics) = exchange.get("/metrics").expect("metrics");
-    metrics
-        .lines()
-        .filter(|line| line.starts_with("strowger_media_drop_srtp_"))
-        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+    ["auth", "replay", "unprotected", "expired", "not_sent"]
+        .iter()
+        .map(|reason| exchange.metric(&format!("strowger_media_drop_srtp_{reason}_total")))
         .sum()
 }
 
@@ -83,7 +83,7 @@ fn a_secured_telephone_and_a_plain_one_hear_each_other() {
     let _alone = alone();
     let exchange = exchange(&[("media_encryption", "sdes")], &[]);
     let (mut anna, boris) = telephones(&exchange, REQUIRED, "");
-    they_hear_each_other(&mut anna, &boris);
+    they_hear_each_other(&exchange, &mut anna, &boris);
     uses(&anna, "AES_CM_128_HMAC_SHA1_80");
     assert!(!boris.log().contains("SRTP is Enabled"));
     assert_eq!(drops(&exchange), 0);
@@ -97,7 +97,7 @@ fn two_secured_telephones_with_different_suites_hear_each_other() {
         &[("media_encryption", "sdes"), ("srtp_tag_32", "yes")],
     );
     let (mut anna, boris) = telephones(&exchange, REQUIRED, REQUIRED);
-    they_hear_each_other(&mut anna, &boris);
+    they_hear_each_other(&exchange, &mut anna, &boris);
     uses(&anna, "AES_CM_128_HMAC_SHA1_80");
     uses(&boris, "AES_CM_128_HMAC_SHA1_32");
     assert_eq!(drops(&exchange), 0);
@@ -112,7 +112,7 @@ fn encryption_where_possible_takes_what_each_telephone_has() {
     ];
     let exchange = exchange(&optional, &optional);
     let (mut anna, boris) = telephones(&exchange, "", OPTIONAL);
-    they_hear_each_other(&mut anna, &boris);
+    they_hear_each_other(&exchange, &mut anna, &boris);
     assert!(!anna.log().contains("SRTP is Enabled"));
     uses(&boris, "AES_CM_128_HMAC_SHA1_80");
     assert_eq!(drops(&exchange), 0);
