@@ -149,31 +149,27 @@ impl SoundStore {
         if let Some(sound) = self.trusted(&key) {
             return Ok(sound);
         }
-        let gate = Arc::clone(self.gates.lock().entry(key.clone()).or_default());
-        let guard = gate.lock().await;
-        let result = match self.trusted(&key) {
-            Some(sound) => Ok(sound),
-            None => {
-                let this = Arc::clone(self);
-                let wanted = key.clone();
-                self.control
-                    .spawn_blocking(move || this.load_now(&wanted))
-                    .await
-                    .unwrap_or_else(|error| {
-                        Err(SoundError::Unreadable {
-                            path: key.name.clone(),
-                            message: error.to_string(),
-                        })
-                    })
-            }
+        let waiting = Waiting {
+            store: self,
+            gate: Arc::clone(self.gates.lock().entry(key.clone()).or_default()),
+            key,
         };
-        drop(guard);
-        let mut gates = self.gates.lock();
-        // Ours and the table's: nobody else waits.
-        if Arc::strong_count(&gate) <= 2 {
-            gates.remove(&key);
+        let _turn = waiting.gate.lock().await;
+        let key = &waiting.key;
+        if let Some(sound) = self.trusted(key) {
+            return Ok(sound);
         }
-        result
+        let this = Arc::clone(self);
+        let wanted = key.clone();
+        self.control
+            .spawn_blocking(move || this.load_now(&wanted))
+            .await
+            .unwrap_or_else(|error| {
+                Err(SoundError::Unreadable {
+                    path: key.name.clone(),
+                    message: error.to_string(),
+                })
+            })
     }
 
     /// True if [`Self::load`] would find it. Reads directories: not for a shard's thread.
@@ -228,6 +224,23 @@ impl SoundStore {
             },
         );
         Ok(sound)
+    }
+}
+
+/// One who wants a sound that is being loaded; the last to go, however he goes, takes the gate away.
+struct Waiting<'a> {
+    store: &'a SoundStore,
+    key: Key,
+    gate: Gate,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut gates = self.store.gates.lock();
+        // Ours and the table's: nobody else waits.
+        if Arc::strong_count(&self.gate) <= 2 {
+            gates.remove(&self.key);
+        }
     }
 }
 

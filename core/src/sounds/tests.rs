@@ -40,6 +40,17 @@ async fn many_who_want_the_same_sound_at_once_share_one() {
 }
 
 #[tokio::test]
+async fn who_does_not_wait_for_a_sound_leaves_nothing_behind() {
+    let (folder, store) = store();
+    put(folder.path(), "long.alaw", &[0x55; 80_000], 60);
+    for _ in 0..10 {
+        let load = store.load("long", "en");
+        drop(tokio::time::timeout(Duration::ZERO, load).await);
+    }
+    assert!(store.gates.lock().is_empty());
+}
+
+#[tokio::test]
 async fn a_changed_file_is_heard_and_one_that_did_not_change_is_not_read_again() {
     let (folder, store) = store();
     let path = folder.path().join("said");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use strowger_core::channel::{Cause, Interrupt};
 use strowger_dialplan::args;
 
-use super::play::play_in_background;
+use super::play::{end_background, play_in_background};
 use super::{ANSWER_MEDIA_WAIT, App, AppResult, Call, Next, Stop, app, seconds};
 use crate::log_line;
 
@@ -220,6 +220,7 @@ pub(crate) async fn refuse_channel(
 async fn echo(call: Call) -> AppResult {
     let channel = call.channel();
     channel.check()?;
+    end_background(&call);
     channel.echo(true);
     let result = loop {
         match channel.wait_digit(Duration::from_secs(86400)).await {

@@ -10,7 +10,7 @@ use strowger_media::room::MemberOptions;
 use strowger_media::{FileFormat, PlayId, Repeat, Sound};
 
 use super::music::music_of;
-use super::play::load;
+use super::play::{end_background, load};
 use super::{ANSWER_MEDIA_WAIT, App, AppResult, Call, Next, Stop, app};
 use crate::conference::{Action, Bridge, Kind, Menu, User, record_path};
 
@@ -213,6 +213,7 @@ impl Attendance<'_> {
                 .map_or_else(Vec::new, |music| music.sounds);
         }
         call.channel().clear_digits();
+        end_background(call);
         self.record();
         let end = self.take_part(until).await;
         self.stop_music();

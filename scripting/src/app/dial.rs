@@ -15,7 +15,7 @@ use strowger_media::Sound;
 use super::dial_options::{Request, place, subroutine};
 use super::jump::resolve;
 use super::music::music_of;
-use super::play::{load, send_digits};
+use super::play::{end_background, load, send_digits};
 use super::tones::tones_of;
 use super::{ANSWER_MEDIA_WAIT, App, AppResult, Call, Next, Stop, app};
 use crate::func::text::is_yes;
@@ -218,10 +218,7 @@ async fn answered(
     call.set("DIALEDPEERNAME", &peer.name());
     call.set("DIALEDPEERNUMBER", &outcome.number);
     peer.set_variable("DIALEDPEERNUMBER", &outcome.number);
-    // Tones and music that play in the background would drown the other party.
-    if let Some(play) = call.task.background.take() {
-        channel.stop_play(play);
-    }
+    end_background(call);
     if options.has('a') {
         channel.answer(Duration::ZERO).await?;
     }

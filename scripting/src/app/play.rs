@@ -290,10 +290,15 @@ pub(super) fn play_in_background(call: &Call, cadence: Cadence) {
     call.task.background.set(play);
 }
 
-pub(super) async fn stop_background(call: Call) -> AppResult {
+/// Ends what plays in the background: it would drown others who are to be heard.
+pub(super) fn end_background(call: &Call) {
     if let Some(play) = call.task.background.take() {
         call.channel().stop_play(play);
     }
+}
+
+pub(super) async fn stop_background(call: Call) -> AppResult {
+    end_background(&call);
     Ok(Next::Continue)
 }
 
