@@ -97,7 +97,10 @@ impl Engine {
         if let Target::Room(_) = target {
             leg.prepare_voice(room_rate);
         }
-        if leg.player.is_some() || leg.keypad.is_busy() || leg.voice.is_some() {
+        if let Some(player) = &leg.player {
+            let rate = player.rate();
+            leg.prepare_voice(rate);
+        } else if leg.keypad.is_busy() || leg.voice.is_some() {
             leg.prepare_voice(SAMPLE_RATE);
         }
         let to = match target {

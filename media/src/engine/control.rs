@@ -267,8 +267,8 @@ impl Engine {
         if player.is_done() {
             play_ended(&mut self.events, leg.id, &player, true);
         } else {
+            leg.prepare_voice(player.rate());
             leg.player = Some(Box::new(player));
-            leg.prepare_voice(SAMPLE_RATE);
             self.watch(now, slot);
         }
     }

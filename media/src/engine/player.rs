@@ -6,8 +6,10 @@ use crate::rtp::send::SourceKey;
 use crate::sound::{SAMPLE_RATE, Sound};
 use crate::types::{PlayAction, PlayId, Repeat};
 
-/// Samples of a turn.
-const FRAME: usize = 160;
+/// Turns a second.
+const TURNS: u32 = 50;
+/// Samples of a turn at most: 20 ms at 48 kHz.
+const FRAME_MAX: usize = 960;
 
 /// Something that is being played to a leg.
 #[derive(Debug)]
@@ -85,7 +87,7 @@ impl Player {
     }
 
     /// Samples a second of what is played.
-    fn rate(&self) -> u32 {
+    pub(super) fn rate(&self) -> u32 {
         self.sounds.first().map_or(SAMPLE_RATE, |sound| sound.rate)
     }
 
@@ -129,11 +131,13 @@ impl Player {
         self.index >= self.sounds.len()
     }
 
-    /// Another 20 ms; the last frame of all is filled up with silence.
+    /// Another 20 ms at [`Player::rate`]; the last frame of all is filled up with silence.
     pub(super) fn turn(&mut self, say: impl FnOnce(&[i16])) {
-        let mut frame = [0; FRAME];
-        self.fill(&mut frame);
-        say(&frame);
+        let mut frame = [0; FRAME_MAX];
+        let length = ((self.rate() / TURNS) as usize).min(FRAME_MAX);
+        let frame = &mut frame[..length];
+        self.fill(frame);
+        say(frame);
     }
 
     /// Fills a frame as far as there are samples, with silence after them.

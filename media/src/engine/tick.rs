@@ -16,7 +16,6 @@ use crate::recording::Order;
 use crate::rtp::packet::{HEADER_LEN, Header};
 use crate::rtp::send::{Numbers, SourceKey};
 use crate::rtp::srtp::OVERHEAD_MAX;
-use crate::sound::SAMPLE_RATE;
 use crate::types::Event;
 
 /// Samples of a turn.
@@ -164,7 +163,8 @@ impl Leg {
     fn send_frame(&mut self, context: &mut Context<'_, '_>) -> Option<Box<Player>> {
         let mut player = self.player.take_if(|player| !player.is_paused())?;
         let key = player.key;
-        player.turn(|samples| self.say(context, key, SAMPLE_RATE, samples));
+        let rate = player.rate();
+        player.turn(|samples| self.say(context, key, rate, samples));
         if player.is_done() {
             self.hush(context, key);
             return Some(player);

@@ -347,6 +347,78 @@ fn a_prompt_is_heard_in_the_codec_of_the_leg() {
 }
 
 #[test]
+fn a_prompt_of_another_rate_keeps_its_pitch_through_a_change_of_codec() {
+    let mut rig = Rig::new();
+    let b = rig.leg(B);
+    speak(&mut rig, B, G722);
+    let tone = (0..64_000).map(|n| {
+        let turns = f64::from(n) * 440.0 / 16_000.0;
+        ((turns * std::f64::consts::TAU).sin() * 8000.0) as i16
+    });
+    let mut sound = Sound::from_samples(tone.collect::<Vec<_>>());
+    sound.rate = 16_000;
+    rig.command(Command::Play {
+        leg: B,
+        play: PlayId(1),
+        sounds: vec![Arc::new(sound)],
+        repeat: Repeat::Once,
+    });
+    for format in [G722, PCMA] {
+        speak(&mut rig, B, format);
+        rig.take_sent(b);
+        rig.pass(2000);
+        let mut bob = Hearer::new(format);
+        bob.hear(rig.take_sent(b));
+        assert!(
+            (99..=101).contains(&bob.packets.len()),
+            "{}",
+            bob.packets.len()
+        );
+        let (hz, level) = bob.tone(bob.heard.len() / 3);
+        assert!((hz - 440.0).abs() < 6.0, "{format:?}: {hz} Hz");
+        assert!((4750.0..6750.0).contains(&level), "{format:?}: {level}");
+    }
+    assert!(rig.take_events().iter().any(|event| matches!(
+        event,
+        Event::PlayEnded {
+            completed: true,
+            samples: 64_000,
+            ..
+        }
+    )));
+}
+
+#[test]
+fn a_stall_is_made_up_for_in_order() {
+    let (mut rig, a, b) = bridged(PCMA, G722);
+    let (mut alice, mut bob) = (Speaker::new(7, PCMA), Hearer::new(G722));
+    talk(&mut rig, a, b, &mut alice, &mut bob, 50);
+    let before = rig.stats(A).heard;
+    // Our loop stands still for 80 ms, then takes what has come, and then its turns.
+    rig.now += Duration::from_millis(80);
+    for _ in 0..4 {
+        rig.receive(a, &alice.say());
+    }
+    rig.tick();
+    bob.hear(rig.take_sent(b));
+    talk(&mut rig, a, b, &mut alice, &mut bob, 50);
+    bob.assert_seamless();
+    let after = rig.stats(A).heard;
+    assert_eq!(
+        (after.late, after.concealed),
+        (before.late, before.concealed),
+        "{after:?}"
+    );
+    assert!(
+        (103..=104).contains(&bob.packets.len()),
+        "{}",
+        bob.packets.len()
+    );
+    let (hz, _) = bob.tone(bob.heard.len() / 3);
+    assert!((hz - 440.0).abs() < 4.0, "{hz} Hz");
+}
+
+#[test]
 fn a_digit_for_a_leg_without_events_is_a_tone_in_its_codec() {
     let mut rig = Rig::new();
     let b = rig.leg(B);
