@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use strowger_media::rtp::srtp::KeyError;
+use strowger_media::codec::{EncoderOptions, OpusFmtp};
 use strowger_media::{Codec, Command, Format, LegId, LegSetup, Negotiated};
 use strowger_sip::Flow;
 use strowger_sip::offer_answer::{
@@ -334,6 +335,12 @@ impl MediaSession {
                 codec: *codec,
             },
             ptime_ms: codec.ptime(agreed.ptime_ms.into()),
+            encoder: match codec {
+                Codec::Opus => OpusFmtp::parse(&first.remote_fmtp).encoder_options(),
+                _ => EncoderOptions::default(),
+            },
+            // We never offer it, and so have no number for it.
+            comfort_noise: false,
             dtmf_receive: agreed.dtmf.map(|(ours, _)| ours),
             dtmf_send: agreed.dtmf.map(|(_, remote)| remote),
             sending: agreed.direction.sends(),
