@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
-use strowger_media::rtp::srtp::KeyError;
 use strowger_media::codec::{EncoderOptions, OpusFmtp};
+use strowger_media::rtp::srtp::KeyError;
 use strowger_media::{Codec, Command, Format, LegId, LegSetup, Negotiated};
 use strowger_sip::Flow;
 use strowger_sip::offer_answer::{

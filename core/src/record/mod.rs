@@ -14,7 +14,7 @@ use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use strowger_media::{FileFormat, RecorderId, Repeat, TapMode};
 use tokio::sync::Notify;
@@ -26,6 +26,9 @@ use jobs::JobId;
 
 /// Recordings one channel may run at once.
 pub const RECORDINGS_MAX: usize = 16;
+
+/// How soon the beeps of a recording notice that it is over.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The formats that can be written, for messages.
 pub const FORMATS: &str =
@@ -324,9 +327,14 @@ fn beep(channel: &Channel) {
 /// Beeps while the channel talks to another; what is played to it otherwise is not disturbed.
 async fn beep_again(channel: Channel, running: Rc<Running>, every: Duration) {
     loop {
-        tokio::time::sleep(every).await;
-        if running.over.get() || channel.is_over() {
-            return;
+        let due = Instant::now() + every;
+        while Instant::now() < due {
+            // In small steps, so that a channel that is over is soon let go.
+            let rest = due.saturating_duration_since(Instant::now());
+            tokio::time::sleep(rest.min(LOOK_EVERY)).await;
+            if running.over.get() || channel.is_over() {
+                return;
+            }
         }
         let talks = {
             let data = channel.data();

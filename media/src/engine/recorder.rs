@@ -207,7 +207,7 @@ impl Recorder {
         }
     }
 
-    /// Leaves out what is received or transmitted from now on; silence stands in its place.
+    /// Leaves out what is received or transmitted from now on; silence stands in its place. What came before stays.
     pub(super) fn mute(&mut self, receive: bool, transmit: bool) {
         self.mute_receive = receive;
         self.mute_transmit = transmit;
@@ -248,7 +248,9 @@ impl Recorder {
         let Some(clock) = self.make_room(now, samples.len(), orders) else {
             return;
         };
-        if let Some(track) = &mut self.receive {
+        if let Some(track) = &mut self.receive
+            && !self.mute_receive
+        {
             track.packet(self.flushed, clock, timestamp, restart, samples);
         }
     }
@@ -265,7 +267,9 @@ impl Recorder {
         let Some(clock) = self.make_room(now, samples.len(), orders) else {
             return;
         };
-        if let Some(track) = &mut self.transmit {
+        if let Some(track) = &mut self.transmit
+            && !self.mute_transmit
+        {
             track.packet(self.flushed, clock, timestamp, restart, samples);
         }
     }
@@ -428,12 +432,6 @@ impl Recorder {
         }
         if self.block.is_empty() {
             self.block_position = (at - self.omitted) as u64;
-        }
-        if self.mute_receive {
-            heard.fill(0);
-        }
-        if self.mute_transmit {
-            said.fill(0);
         }
         self.volume_receive.apply(heard);
         self.volume_transmit.apply(said);

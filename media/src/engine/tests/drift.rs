@@ -22,8 +22,11 @@ const LEVEL: i16 = 8000;
 /// The recordings of each side stay within this of each other.
 const IN_STEP: i64 = 20 * 8;
 
-/// One telephone: what arrives when, by the true clock, in microseconds; and when its clicks were sent.
-fn telephone(random: &mut Random, ppm: i64, slot: Slot) -> (Vec<(u64, Slot, Vec<u8>)>, Vec<i64>) {
+/// When by the true clock, in microseconds, where and what.
+type Arrival = (u64, Slot, Vec<u8>);
+
+/// One telephone: what arrives, and when its clicks were sent.
+fn telephone(random: &mut Random, ppm: i64, slot: Slot) -> (Vec<Arrival>, Vec<i64>) {
     let mut phone = Phone::new(slot.0 + 7);
     let (mut wire, mut clicks) = (Vec::new(), Vec::new());
     let quiet = [ulaw_encode(0); 160];

@@ -39,6 +39,12 @@ pub(super) struct File {
     pub(super) closed: bool,
 }
 
+impl File {
+    fn channels(&self) -> u64 {
+        self.setup.as_ref().map_or(1, |s| u64::from(s.channels))
+    }
+}
+
 /// A generated packet.
 #[derive(Clone, Debug)]
 pub(super) struct Sent {
@@ -270,6 +276,7 @@ impl Rig {
             } => {
                 let file = self.files.get_mut(&recorder).expect("opened before");
                 assert!(!file.closed && !samples.is_empty() && samples.len() <= 12_000);
+                let position = position * file.channels();
                 assert!(position >= file.samples.len() as u64, "positions grow");
                 file.samples.resize(position as usize, 0);
                 file.samples.append(&mut samples);
@@ -283,9 +290,10 @@ impl Rig {
                 lost_samples,
             } => {
                 let file = self.files.get_mut(&recorder).expect("opened before");
-                assert!(samples >= file.samples.len() as u64);
+                let channels = file.channels();
+                assert!(samples * channels >= file.samples.len() as u64);
                 let length = samples - u64::from(drop_last_samples);
-                file.samples.resize(length as usize, 0);
+                file.samples.resize((length * channels) as usize, 0);
                 file.lost = lost_samples;
                 file.closed = true;
                 self.held_back.push(Reply::Closed {

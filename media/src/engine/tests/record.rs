@@ -409,3 +409,86 @@ fn transcoded_and_muted_calls_are_recorded_as_heard() {
     assert!((mean(&all[SLACK..7800]) - 3000).abs() < 100);
     assert!(mean(&all[8200..]).abs() <= 8);
 }
+
+#[test]
+fn a_muted_recording_is_silent_while_the_call_goes_on() {
+    let (mut rig, a, _) = Rig::bridged();
+    rig.record(1, A, TapMode::Receive, |_| ());
+    rig.record(2, A, TapMode::Receive, |_| ());
+    let mut alice = Phone::new(7);
+    let (byte, level) = loud(2000);
+    for second in 0..3 {
+        rig.command(Command::MuteRecorder {
+            recorder: RecorderId(1),
+            receive: second == 1,
+            transmit: false,
+        });
+        for _ in 0..50 {
+            assert!(rig.receive(a, &alice.say(byte)).is_some(), "it is relayed");
+            rig.pass(20);
+        }
+    }
+    rig.stop_record(1, A, 0);
+    rig.stop_record(2, A, 0);
+    let spoken = |id, second: usize| mean(&samples(&rig, id)[second * 8000 + 200..][..7600]);
+    for second in 0..3 {
+        let expected = if second == 1 { 0 } else { level };
+        assert_eq!(spoken(1, second), expected, "second {second}");
+        assert_eq!(spoken(2, second), level, "the other recording hears all");
+    }
+}
+
+#[test]
+fn the_start_can_be_left_out_and_what_nobody_filled_too() {
+    let mut rig = Rig::new();
+    let a = rig.leg(A);
+    rig.record(1, A, TapMode::Receive, |s| s.skip_ms = 1500);
+    rig.record(2, A, TapMode::Receive, |s| s.unpadded = true);
+    let mut phone = Phone::new(7);
+    let (byte, level) = loud(2000);
+    rig.pass(1000);
+    for n in 0..150 {
+        let packet = phone.say(byte);
+        if !(50..100).contains(&n) {
+            rig.receive(a, &packet);
+        }
+        rig.pass(20);
+    }
+    rig.pass(1000);
+    rig.stop_record(1, A, 0);
+    rig.stop_record(2, A, 0);
+    assert_eq!(length(&rig, 1), 8 * 3500);
+    assert_eq!(mean(&samples(&rig, 1)[..3900]), level);
+    let unpadded = samples(&rig, 2);
+    assert!(
+        (16_000..16_400).contains(&unpadded.len()),
+        "two seconds were heard: {}",
+        unpadded.len()
+    );
+    assert!(mean(unpadded) > level - 50);
+}
+
+#[test]
+fn two_channels_hold_a_side_each() {
+    let (mut rig, a, b) = Rig::bridged();
+    rig.record(1, A, TapMode::Stereo, |s| s.format = FileFormat::Sln(8000));
+    rig.record(2, A, TapMode::Stereo, |s| s.format = FileFormat::Gsm);
+    let (mut alice, mut bob) = (Phone::new(7), Phone::new(8));
+    let ((one, one_level), (two, two_level)) = (loud(1000), loud(-4000));
+    for _ in 0..50 {
+        rig.receive(a, &alice.say(one));
+        rig.receive(b, &bob.say(two));
+        rig.pass(20);
+    }
+    let channels = |rig: &Rig, id| rig.files[&RecorderId(id)].setup.as_ref().unwrap().channels;
+    assert_eq!((channels(&rig, 1), channels(&rig, 2)), (2, 1));
+    rig.stop_record(1, A, 0);
+    let all = samples(&rig, 1);
+    assert_eq!(all.len(), 16_000);
+    for pair in all[400..15_000].chunks_exact(2) {
+        assert_eq!(
+            (i32::from(pair[0]), i32::from(pair[1])),
+            (one_level, two_level)
+        );
+    }
+}
