@@ -13,6 +13,7 @@ use super::music::music_of;
 use super::play::{end_background, load};
 use super::{ANSWER_MEDIA_WAIT, App, AppResult, Call, Next, Stop, app};
 use crate::conference::{Action, Bridge, Kind, Menu, User, record_path};
+use crate::say;
 
 pub(super) const APPS: &[App] = &[app!(
     "ConfBridge",
@@ -177,13 +178,6 @@ async fn ask_pin(call: &Call, bridge: &Bridge, pin: &str) -> Result<bool, Stop> 
     }
     say(call, &bridge.sound("invalid_pin", "conf-invalidpin")).await?;
     Ok(false)
-}
-
-/// A number as sounds.
-fn count_files(number: usize) -> String {
-    let digits = number.to_string();
-    let names = digits.chars().map(|digit| format!("digits/{digit}"));
-    names.collect::<Vec<_>>().join("&")
 }
 
 /// One channel's time in a conference.
@@ -365,12 +359,14 @@ impl Attendance<'_> {
         match others {
             0 => bridge.sound("only_person", "conf-onlyperson"),
             1 => bridge.sound("only_one", "conf-onlyone"),
-            others => format!(
-                "{}&{}&{}",
-                bridge.sound("there_are", "conf-thereare"),
-                count_files(others),
-                bridge.sound("other_in_party", "conf-otherinparty")
-            ),
+            others => {
+                let grammar = say::Grammar::of(&self.call.channel().data().language);
+                let others = i64::try_from(others).unwrap_or(i64::MAX);
+                let mut names = say::number(grammar, others, say::Gender::Masculine);
+                names.insert(0, bridge.sound("there_are", "conf-thereare"));
+                names.push(bridge.sound("other_in_party", "conf-otherinparty"));
+                names.join("&")
+            }
         }
     }
 
@@ -555,12 +551,6 @@ fn step(steps: &Cell<i8>, by: i8) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_count_is_said_digit_by_digit() {
-        assert_eq!(count_files(2), "digits/2");
-        assert_eq!(count_files(10), "digits/1&digits/0");
-    }
 
     #[test]
     fn volumes_have_an_end_and_a_middle() {
