@@ -76,7 +76,9 @@ impl Engine {
         };
         let stateful = heard.is_some_and(|codec| !codec.is_g711());
         let narrow = stateful && (recorded || !leg.recorders.is_empty() || leg.ear.is_some());
-        if translated || narrow {
+        let in_room = matches!(target, Target::Room(_));
+        if translated || narrow || in_room {
+            let rate = if in_room { room_rate } else { rate };
             leg.prepare_hearing(now, rate, key);
         } else {
             leg.drop_hearing();
@@ -94,8 +96,9 @@ impl Engine {
         if leg.carrier != before {
             self.counters.carrier_changes.add(1);
         }
-        if let Target::Room(_) = target {
+        if in_room {
             leg.prepare_voice(room_rate);
+            leg.prepare_room_ear(room_rate);
         }
         if let Some(player) = &leg.player {
             let rate = player.rate();

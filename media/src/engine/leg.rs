@@ -20,7 +20,7 @@ use super::digits::Ear;
 use super::hearing::Hearing;
 use super::player::Player;
 use super::recorder::Recorder;
-use super::room_ear::RoomEar;
+use super::room::RoomEar;
 use super::voice::Voice;
 use super::{Slot, report};
 
@@ -138,7 +138,7 @@ pub(super) struct Leg {
     pub(super) tone: Option<Dual>,
     pub(super) player: Option<Box<Player>>,
     pub(super) recorders: Vec<Recorder>,
-    /// What a room hears of it.
+    /// From the rate that is heard to that of the room it is in, where they differ.
     pub(super) room_ear: Option<Box<RoomEar>>,
     last_start: Option<Instant>,
     last_stop: Option<Instant>,

@@ -25,7 +25,6 @@ mod recorder;
 mod relay;
 mod report;
 mod room;
-mod room_ear;
 mod tick;
 mod track;
 mod voice;

@@ -224,13 +224,6 @@ impl Leg {
                     hearing.packet(now, &accepted.header, codec, restart, payload);
                 }
                 self.listen(context, &mut accepted, codec, packet, arrival);
-                if let Some(ear) = &mut self.room_ear
-                    && let Some(payload) = packet.get(accepted.header.payload.clone())
-                    && let Some(g711) = codec.g711()
-                {
-                    let count = g711.decode(payload, context.samples);
-                    ear.put(accepted.header.timestamp, &context.samples[..count]);
-                }
             }
             Kind::Dtmf => {
                 if let Some(hearing) = &mut self.hearing {

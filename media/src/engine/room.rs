@@ -10,12 +10,12 @@ use std::time::Instant;
 
 use super::leg::{Leg, Target};
 use super::player::Player;
-use super::room_ear::RoomEar;
 use super::tick::Context;
 use super::wheel::PHASES;
 use super::{Engine, Events, Recorder, Slot, leg_mut};
 use crate::codec::Codec;
 use crate::counters::Counters;
+use crate::dsp::{Resampler, add_clamped};
 use crate::room::{FRAME_MAX, Heard, LinkCounts, MemberOptions, Room};
 use crate::rtp::send::SourceKey;
 use crate::sound::{SAMPLE_RATE, Sound};
@@ -31,6 +31,13 @@ const PLAYS_MAX: usize = 8;
 const RECORDERS_MAX: usize = 4;
 /// Samples of 20 ms at the rate of sounds and recordings.
 const FRAME: usize = 160;
+
+/// Brings what a leg hears to the rate of its room.
+pub(super) struct RoomEar {
+    from: u32,
+    to: u32,
+    resampler: Resampler,
+}
 
 /// Something that is played to all.
 struct Announcement {
@@ -51,11 +58,21 @@ struct Hall {
     recorders: Vec<Recorder>,
     /// Samples recorded: the recorders' timestamp.
     recorded: u32,
+    /// From the rate of sounds to that of the room and from there to that of recordings, where they differ.
+    resamplers: Option<Box<(Resampler, Resampler)>>,
     /// This turn's common frame in the codecs that somebody needed it in.
     shared: Vec<(Codec, [u8; FRAME])>,
 }
 
 impl Hall {
+    /// Makes what the room's rate takes. Allocates.
+    fn tune(&mut self) {
+        let rate = self.room.rate();
+        let up = Resampler::new(SAMPLE_RATE, rate).ok();
+        let down = Resampler::new(rate, SAMPLE_RATE).ok();
+        self.resamplers = up.zip(down).filter(|_| rate != SAMPLE_RATE).map(Box::new);
+    }
+
     /// How many turns in 20 ms it needs.
     fn parts_wanted(&self) -> usize {
         let busy = !self.announcements.is_empty() || !self.recorders.is_empty();
@@ -125,9 +142,10 @@ impl Engine {
             RoomCommand::Open { .. } => true,
             RoomCommand::Rate { rate } => {
                 hall.room.set_rate(rate);
+                hall.tune();
                 let members = hall.room.keys().collect::<Vec<_>>();
                 for slot in members {
-                    self.tune(slot);
+                    self.settle(now, slot);
                 }
                 true
             }
@@ -196,7 +214,7 @@ impl Engine {
             self.counters.rooms_refused.add(1);
             return false;
         }
-        let hall = Hall {
+        let mut hall = Hall {
             id,
             room: Room::new(rate),
             parts: 0,
@@ -205,8 +223,10 @@ impl Engine {
             announcements: Vec::with_capacity(PLAYS_MAX),
             recorders: Vec::with_capacity(RECORDERS_MAX),
             recorded: 0,
+            resamplers: None,
             shared: Vec::with_capacity(2),
         };
+        hall.tune();
         if number == self.rooms.halls.len() {
             self.rooms.halls.push(None);
         }
@@ -258,7 +278,6 @@ impl Engine {
         if let Some(hall) = self.rooms.hall(number) {
             hall.room.join(slot, options);
         }
-        self.tune(slot);
         self.counters.room_members.set(self.members());
         true
     }
@@ -375,13 +394,6 @@ impl Engine {
         let hall = self.rooms.hall(number as usize);
         hall.is_some_and(|hall| part < hall.parts)
     }
-
-    /// Makes ready what a leg needs for the room it is in.
-    fn tune(&mut self, slot: Slot) {
-        if let Some(leg) = leg_mut(&mut self.legs, slot) {
-            leg.room_ear.get_or_insert_with(|| Box::new(RoomEar::new()));
-        }
-    }
 }
 
 fn tell_end(events: &mut Events, room: RoomId, play: PlayId, completed: bool) {
@@ -403,11 +415,12 @@ impl Hall {
     ) {
         self.shared.clear();
         self.room.begin();
+        let rate = self.room.rate();
         for index in 0..self.room.len() {
             let leg = self.room.key(index).and_then(|slot| leg_mut(legs, slot));
             let Some(leg) = leg else { continue };
             let heard = if self.room.wants(index) {
-                leg.hear_for_room(self.room.frame(), frame)
+                leg.hear_for_room(rate, frame)
             } else {
                 None
             };
@@ -419,30 +432,57 @@ impl Hall {
                 });
             }
         }
-        let room = &mut self.room;
-        self.announcements.retain_mut(|announcement| {
-            let mut done = false;
-            announcement.player.turn(|samples| room.announce(samples));
-            if announcement.player.is_done() {
-                tell_end(events, self.id, announcement.play, true);
-                done = true;
-            }
-            !done
-        });
+        if !self.announcements.is_empty() {
+            self.announce(events, frame);
+        }
         let mut counts = LinkCounts::default();
         self.room.exchange(&mut counts);
         count(context.counters, counts);
-        for recorder in &mut self.recorders {
-            recorder.transmitted(
-                context.now,
-                self.recorded,
-                self.recorded == 0,
-                self.room.common(),
-                context.orders,
-            );
-            recorder.advance(context.now, context.orders);
+        if !self.recorders.is_empty() {
+            self.record(context, frame);
         }
         self.recorded = self.recorded.wrapping_add(FRAME as u32);
+    }
+
+    /// Adds what is played to all.
+    fn announce(&mut self, events: &mut Events, frame: &mut [i16; FRAME_MAX]) {
+        let mut sum = [0; FRAME];
+        let id = self.id;
+        self.announcements.retain_mut(|announcement| {
+            announcement
+                .player
+                .turn(|samples| add_clamped(&mut sum, samples));
+            let done = announcement.player.is_done();
+            if done {
+                tell_end(events, id, announcement.play, true);
+            }
+            !done
+        });
+        match &mut self.resamplers {
+            Some(resamplers) => {
+                let frame = &mut frame[..self.room.frame()];
+                resamplers.0.run(&sum, frame);
+                self.room.announce(frame);
+            }
+            None => self.room.announce(&sum),
+        }
+    }
+
+    /// Lets the recorders hear what all hear.
+    fn record(&mut self, context: &mut Context<'_, '_>, frame: &mut [i16; FRAME_MAX]) {
+        let samples = match &mut self.resamplers {
+            Some(resamplers) => {
+                let frame = &mut frame[..FRAME];
+                resamplers.1.run(self.room.common(), frame);
+                &*frame
+            }
+            None => self.room.common(),
+        };
+        let (now, restart) = (context.now, self.recorded == 0);
+        for recorder in &mut self.recorders {
+            recorder.transmitted(now, self.recorded, restart, samples, context.orders);
+            recorder.advance(now, context.orders);
+        }
     }
 
     /// Sends to one member what he hears.
@@ -488,10 +528,38 @@ impl Hall {
 }
 
 impl Leg {
-    /// What the leg says, for a room with frames of so many samples.
-    fn hear_for_room<'f>(&mut self, length: usize, frame: &'f mut [i16]) -> Option<&'f [i16]> {
-        let heard = self.room_ear.as_mut()?.take(frame)?;
-        (heard.len() == length).then_some(heard)
+    /// Makes what it takes to be heard in a room of this rate. Allocates.
+    pub(super) fn prepare_room_ear(&mut self, to: u32) {
+        let heard = self.hearing.as_ref().map(|hearing| hearing.rate());
+        let Some(from) = heard.filter(|&from| from != to) else {
+            self.room_ear = None;
+            return;
+        };
+        let known = self.room_ear.as_ref();
+        if known.is_none_or(|ear| (ear.from, ear.to) != (from, to)) {
+            self.room_ear = Resampler::new(from, to)
+                .ok()
+                .map(|resampler| Box::new(RoomEar { from, to, resampler }));
+        }
+    }
+
+    /// What the leg says, for a room with this rate.
+    fn hear_for_room<'f>(
+        &'f mut self,
+        rate: u32,
+        frame: &'f mut [i16; FRAME_MAX],
+    ) -> Option<&'f [i16]> {
+        let hearing = self.hearing.as_ref()?;
+        if hearing.rate() == rate {
+            return Some(hearing.frame());
+        }
+        let ear = self.room_ear.as_mut()?;
+        if (ear.from, ear.to) != (hearing.rate(), rate) {
+            return None;
+        }
+        let frame = frame.get_mut(..ear.resampler.to_samples())?;
+        ear.resampler.run(hearing.frame(), frame);
+        Some(frame)
     }
 
     /// May the leg be sent the same payload as others, at this rate? Then in which codec.

@@ -78,18 +78,22 @@ impl Talk {
         }
     }
 
-    /// What each was sent last; all 160 bytes of a packet have to be the same.
+    /// What each was sent last; all 160 bytes of that packet have to be the same.
     fn heard(&mut self) -> Vec<Option<u8>> {
         let mut last = vec![None; self.slots.len()];
         for sent in std::mem::take(&mut self.rig.sent) {
             if !sent.transmit.rtcp {
-                let payload = sent.payload();
-                let constant = payload.iter().all(|&byte| byte == payload[0]);
-                assert!(constant && payload.len() == 160, "{payload:?}");
-                last[sent.transmit.slot.0 as usize] = Some(payload[0]);
+                let slot = sent.transmit.slot.0 as usize;
+                last[slot] = Some(sent);
             }
         }
-        last
+        let constant = |sent: Sent| {
+            let payload = sent.payload();
+            let constant = payload.iter().all(|&byte| byte == payload[0]);
+            assert!(constant && payload.len() == 160, "{payload:?}");
+            payload[0]
+        };
+        last.into_iter().map(|sent| sent.map(constant)).collect()
     }
 }
 
@@ -363,4 +367,86 @@ fn a_thousand_in_one_room_over_two_engines_hear_everyone_but_themselves() {
     let counters = &parts[0].rig.counters;
     assert_eq!(counters.room_members.get(), 500);
     assert_eq!(counters.room_link_overruns.get(), 0);
+}
+
+#[test]
+fn members_with_different_codecs_and_rates_hear_each_other() {
+    let wide = Codec::L16(crate::codec::L16Rate::Hz16000);
+    for rate in [8000, 16_000] {
+        let mut talk = Talk::new(2);
+        talk.rig.configure(B, |negotiated| {
+            let format = Format {
+                payload_type: 97,
+                codec: wide,
+            };
+            negotiated.formats = vec![format];
+            negotiated.send = format;
+        });
+        in_room(&mut talk.rig, RoomCommand::Open { rate });
+        for leg in [A, B] {
+            join(&mut talk.rig, leg, MemberOptions::default());
+        }
+        let mut phones = [Phone::new(1), Phone::new(2)];
+        phones[1].payload_type = 97;
+        let word = byte(1000);
+        for _ in 0..50 {
+            let narrow = phones[0].say(word);
+            talk.rig.receive(talk.slots[0], &narrow);
+            let wide = phones[1].packet(&2000i16.to_be_bytes().repeat(320));
+            phones[1].timestamp = phones[1].timestamp.wrapping_add(320);
+            talk.rig.receive(talk.slots[1], &wide);
+            talk.rig.pass(20);
+        }
+        let narrow = talk.rig.take_sent(talk.slots[0]).pop().expect("sent");
+        for &byte in narrow.payload() {
+            assert!((sample(byte) - 2000).abs() <= 80, "{rate}: {}", sample(byte));
+        }
+        let sent = talk.rig.take_sent(talk.slots[1]).pop().expect("sent");
+        assert_eq!((sent.header().payload_type, sent.payload().len()), (97, 640));
+        for two in sent.payload().chunks_exact(2) {
+            let heard = i16::from_be_bytes([two[0], two[1]]);
+            assert!((heard - 1000).abs() <= 40, "{rate}: {heard}");
+        }
+    }
+}
+
+#[test]
+fn announcements_and_recordings_fit_a_wideband_room() {
+    let mut talk = Talk::new(2);
+    in_room(&mut talk.rig, RoomCommand::Open { rate: 8000 });
+    for leg in [A, B] {
+        join(&mut talk.rig, leg, MemberOptions::default());
+    }
+    in_room(&mut talk.rig, RoomCommand::Rate { rate: 16_000 });
+    let sounds = vec![Arc::new(Sound::from_samples(vec![2000; 160]))];
+    in_room(
+        &mut talk.rig,
+        RoomCommand::Play {
+            play: PlayId(1),
+            sounds,
+            repeat: Repeat::Forever,
+        },
+    );
+    let setup = RecorderSetup::new(
+        RecorderId(6),
+        LegId(0),
+        "wide.wav".into(),
+        FileFormat::Wav,
+        TapMode::Mix,
+    );
+    in_room(
+        &mut talk.rig,
+        RoomCommand::StartRecorder(Box::new(setup.prepare())),
+    );
+    talk.turns(100);
+    for slot in talk.slots.clone() {
+        let sent = talk.rig.take_sent(slot).pop().expect("sent");
+        for &byte in sent.payload() {
+            assert!((sample(byte) - 2000).abs() <= 80, "{}", sample(byte));
+        }
+    }
+    in_room(&mut talk.rig, RoomCommand::StopRecorder(RecorderId(6)));
+    let samples = &talk.rig.files[&RecorderId(6)].samples;
+    let right = samples.iter().filter(|&&s| (s - 2000).abs() < 80).count();
+    assert!(right > 15_000, "{right} of {}", samples.len());
 }
