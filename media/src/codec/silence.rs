@@ -14,8 +14,8 @@ const GSM_SILENCE: [u8; GSM_FRAME_BYTES] = [
 /// Smallest codes in both bands: the step sizes of a decoder shrink to their minimum within 40 ms.
 const G722_SILENCE: u8 = 0xFF;
 
-/// A G.729 frame of the smallest gains on a flat spectrum: whatever a decoder heard before, it is silent 20 ms later
-/// (-75 dB of overload or less).
+/// A G.729 frame of the smallest gains on a flat spectrum. After eight streams of arbitrary frames ffmpeg's decoder was
+/// below -75 dB of overload 40 ms later, and stayed there.
 const G729_SILENCE: [u8; 10] = [0x00, 0x00, 0x00, 0x20, 0x00, 0x0A, 0xC0, 0x00, 0x00, 0x56];
 
 /// An Opus frame (CELT, full band) of which the range decoder reads "silence" (RFC 6716 §4.3).

@@ -537,9 +537,13 @@ impl Leg {
         };
         let known = self.room_ear.as_ref();
         if known.is_none_or(|ear| (ear.from, ear.to) != (from, to)) {
-            self.room_ear = Resampler::new(from, to)
-                .ok()
-                .map(|resampler| Box::new(RoomEar { from, to, resampler }));
+            self.room_ear = Resampler::new(from, to).ok().map(|resampler| {
+                Box::new(RoomEar {
+                    from,
+                    to,
+                    resampler,
+                })
+            });
         }
     }
 

@@ -399,10 +399,17 @@ fn members_with_different_codecs_and_rates_hear_each_other() {
         }
         let narrow = talk.rig.take_sent(talk.slots[0]).pop().expect("sent");
         for &byte in narrow.payload() {
-            assert!((sample(byte) - 2000).abs() <= 80, "{rate}: {}", sample(byte));
+            assert!(
+                (sample(byte) - 2000).abs() <= 80,
+                "{rate}: {}",
+                sample(byte)
+            );
         }
         let sent = talk.rig.take_sent(talk.slots[1]).pop().expect("sent");
-        assert_eq!((sent.header().payload_type, sent.payload().len()), (97, 640));
+        assert_eq!(
+            (sent.header().payload_type, sent.payload().len()),
+            (97, 640)
+        );
         for two in sent.payload().chunks_exact(2) {
             let heard = i16::from_be_bytes([two[0], two[1]]);
             assert!((heard - 1000).abs() <= 40, "{rate}: {heard}");
