@@ -269,9 +269,19 @@ impl MediaSession {
         offer: &[u8],
     ) -> Result<(String, Agreed), MediaError> {
         let offer = SessionDescription::parse(offer)?;
-        let (answer, agreed) = self
-            .negotiation
-            .answer(&offer, &self.capabilities, &self.local)?;
+        let (answer, mut agreed) =
+            self.negotiation
+                .answer(&offer, &self.capabilities, &self.local)?;
+        // Once the call is up, what was sent goes on being sent where it still may be: the other leg sends the same.
+        let before = self.agreed.as_ref().filter(|_| self.up);
+        let before = before.and_then(|agreed| agreed.codecs.iter().find_map(codec_of));
+        let place = |codec| {
+            let same = |agreed: &AgreedCodec| codec_of(agreed) == Some(codec);
+            agreed.codecs.iter().position(same)
+        };
+        if let Some(place) = before.and_then(place) {
+            agreed.codecs[..=place].rotate_right(1);
+        }
         self.configure(shard, &agreed)?;
         self.agreed = Some(agreed.clone());
         Ok((answer.to_string(), agreed))

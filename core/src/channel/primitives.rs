@@ -121,6 +121,10 @@ impl<'a> ExpectedPlay<'a> {
 
 impl Drop for ExpectedPlay<'_> {
     fn drop(&mut self) {
+        // Who no longer waits for it does not want to hear the rest.
+        if self.ended().is_none() {
+            self.channel.stop_play(self.play);
+        }
         self.channel.shard().forget_play(self.play);
     }
 }

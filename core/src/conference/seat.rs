@@ -137,6 +137,17 @@ impl Seat {
         };
         shard.media_send(Command::Room(self.room, command));
     }
+
+    /// Plays to the others as this member goes.
+    pub fn announce_leave(&self, sounds: &[Arc<Sound>]) {
+        if sounds.is_empty() {
+            return;
+        }
+        let play = self.channel.shard().next_play_id();
+        self.change(|table, name, id, effects| {
+            table.announce_to_others(name, id, play, sounds, effects);
+        });
+    }
 }
 
 impl Drop for Seat {

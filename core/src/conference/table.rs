@@ -1,10 +1,11 @@
 //! The table of conferences: their members, what each may, and what follows when one comes or goes. No I/O.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustc_hash::FxHashMap;
-use strowger_media::{FileFormat, LegId, RoomCommand, RoomId};
+use strowger_media::{FileFormat, LegId, PlayId, Repeat, RoomCommand, RoomId, Sound};
 
 use super::{Effect, new_link};
 use crate::channel::ChannelId;
@@ -318,6 +319,39 @@ impl Table {
             conference.wake_all(effects);
         }
         Ok(id)
+    }
+
+    /// Plays to the others as a member goes: in a part of the conference that does not end with him.
+    pub fn announce_to_others(
+        &self,
+        name: &str,
+        id: MemberId,
+        play: PlayId,
+        sounds: &[Arc<Sound>],
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(conference) = self.conferences.get(name) else {
+            return;
+        };
+        let other = conference
+            .members
+            .iter()
+            .find(|member| member.id != id && conference.is_active(member));
+        let part = other.and_then(|other| {
+            let at = |part: &&Part| part.shard == other.entry.shard;
+            conference.parts.iter().find(at)
+        });
+        if let Some(part) = part {
+            effects.push(Effect::Room {
+                shard: part.shard,
+                room: part.room,
+                command: RoomCommand::Play {
+                    play,
+                    sounds: sounds.to_vec(),
+                    repeat: Repeat::Once,
+                },
+            });
+        }
     }
 
     /// A member goes. The last closes the conference. Does nothing the second time.

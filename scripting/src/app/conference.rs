@@ -9,6 +9,7 @@ use strowger_core::conference::{Out, Refused, Request, Seat, View, Who};
 use strowger_media::room::MemberOptions;
 use strowger_media::{FileFormat, PlayId, Repeat, Sound};
 
+use super::files::refused;
 use super::music::music_of;
 use super::play::{end_background, load};
 use super::{ANSWER_MEDIA_WAIT, App, AppResult, Call, Next, Stop, app};
@@ -115,7 +116,8 @@ async fn attend(call: &Call) -> Result<End, Stop> {
                 Refused::Full => "conf-full".to_owned(),
                 _ => bridge.sound("locked", "conf-locked"),
             };
-            say(call, &sound).await?;
+            // Who does not listen to the end was refused all the same.
+            let _ = say(call, &sound).await;
             return Ok(End::Failed);
         }
     };
@@ -211,13 +213,13 @@ impl Attendance<'_> {
         self.record();
         let end = self.take_part(until).await;
         self.stop_music();
-        let end = end?;
         if !self.user.quiet {
             let sounds = load(call, &self.bridge.sound("leave", "confbridge-leave"), None)
                 .await
                 .0;
-            self.seat.announce(sounds);
+            self.seat.announce_leave(&sounds);
         }
+        let end = end?;
         self.seat.apply(None);
         match self.out.get() {
             Some(Out::Kicked) => say(call, &self.bridge.sound("kicked", "conf-kicked")).await?,
@@ -233,6 +235,13 @@ impl Attendance<'_> {
     /// Begins the recording, if there is to be one and nobody has begun it.
     fn record(&self) {
         if !self.bridge.record {
+            return;
+        }
+        if let Some(why) = refused(&self.bridge.record_file) {
+            self.call.warn(&format!(
+                "ConfBridge: record_file \"{}\": {why}; the conference is not recorded",
+                self.bridge.record_file
+            ));
             return;
         }
         let epoch = SystemTime::now().duration_since(UNIX_EPOCH);

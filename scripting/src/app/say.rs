@@ -202,7 +202,9 @@ fn moment(grammar: Grammar, time: &str, zone: &str, format: &str) -> Result<Prom
         text => text
             .split('.')
             .next()
-            .and_then(|seconds| seconds.parse().ok())
+            .and_then(|seconds| seconds.parse::<i64>().ok())
+            // Far inside what a calendar holds: a time zone must not lead out of it.
+            .filter(|seconds| seconds.unsigned_abs() < 1 << 40)
             .and_then(|seconds| DateTime::<Utc>::from_timestamp(seconds, 0))
             .ok_or_else(|| format!("\"{text}\" is no time in seconds since 1970"))?,
     };
