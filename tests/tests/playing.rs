@@ -60,7 +60,10 @@ fn prompts(language: &str, names: &[&str], law: Law) -> Vec<i16> {
                 .position(|w| w == b"data")
                 .expect("its data")
                 + 8;
-            file[data..]
+            // A chunk of an odd length is followed by a byte that is no sample.
+            let length: [u8; 4] = file[data - 4..data].try_into().expect("its length");
+            let length = u32::from_le_bytes(length) as usize;
+            file[data..data + length]
                 .iter()
                 .map(|&byte| match law {
                     Law::A => Law::A.decode(byte),

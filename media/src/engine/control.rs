@@ -35,9 +35,9 @@ impl Engine {
                         .effects
                         .push_back(Effect::Connect { slot, remote: None });
                 }
+                leg.reports.begin(now);
                 if !leg.in_slow {
                     leg.in_slow = true;
-                    leg.reports.begin(now);
                     engine.wheel.insert(now, Turn::Slow, slot);
                 }
                 engine.settle(now, slot);
@@ -239,6 +239,8 @@ impl Engine {
             && let Some(peer) = leg_mut(&mut self.legs, peer)
         {
             peer.inbound.retain(|&from| from != slot);
+            // Whoever held a key of it is gone.
+            peer.keypad.release(0);
         }
         if let Target::Relay(peer) = target
             && let Some(peer) = leg_mut(&mut self.legs, peer)

@@ -413,7 +413,8 @@ impl Leg {
                 hearing.narrow()
             };
             let timestamp = hearing.timestamp();
-            recorder.transmitted(when, timestamp, hearing.moved, samples, context.orders);
+            // What the leg says itself has a time line of its own: a place too far from the one before is a new beginning.
+            recorder.transmitted(when, timestamp, true, samples, context.orders);
         }
     }
 }

@@ -82,7 +82,9 @@ impl Reports {
 
     /// The leg was configured.
     pub(super) fn begin(&mut self, now: Instant) {
-        self.next = Some(now + self.interval());
+        if self.next.is_none() {
+            self.next = Some(now + self.interval());
+        }
     }
 
     fn interval(&mut self) -> Duration {

@@ -103,6 +103,11 @@ impl Rooms {
         self.halls.get_mut(number)?.as_deref_mut()
     }
 
+    /// Names what a room says to its members.
+    pub(super) fn key(&mut self, number: u32) -> Option<SourceKey> {
+        self.hall(number as usize).map(|hall| hall.key)
+    }
+
     /// Hz of what is mixed in a room.
     pub(super) fn rate(&mut self, number: u32) -> Option<u32> {
         self.hall(number as usize).map(|hall| hall.room.rate())
@@ -274,6 +279,7 @@ impl Engine {
         {
             return true;
         }
+        self.finish_digits(now, slot);
         self.set_target(now, slot, Target::Room(number as u32));
         if let Some(hall) = self.rooms.hall(number) {
             hall.room.join(slot, options);

@@ -76,6 +76,11 @@ impl Engine {
             if let Some(player) = &leg.player {
                 leg.sender.leave(player.key);
             }
+            if let Target::Room(room) = leg.target
+                && let Some(key) = self.rooms.key(room)
+            {
+                leg.sender.leave(key);
+            }
             let heard = leg.hearing.as_ref().map(|hearing| hearing.key);
             let to = match leg.target {
                 Target::Silence | Target::Room(_) => None,

@@ -150,6 +150,9 @@ impl<K: Copy + Eq> Room<K> {
     pub fn set_rate(&mut self, rate: u32) {
         self.frame = frame_of(rate);
         self.voices.resize(self.members.len() * self.frame, 0);
+        self.sum.fill(0);
+        self.common.fill(0);
+        self.loud = false;
         self.begin();
     }
 
