@@ -9,19 +9,14 @@
 //! where they like), the generator on core 1.
 
 use anyhow::{Context, Result, bail, ensure};
-use std::io::{BufRead, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use strowger_benches::delay::Delays;
 use strowger_benches::exchange::{Exchange, Recording};
 use strowger_benches::generator::{self, Load, Outcome};
 use strowger_benches::median;
-use strowger_benches::subject::{Program, Subject, parse_ports};
+use strowger_benches::subject::{Program, Subject};
 use strowger_benches::traffic::Relayed;
-use strowger_media::ports::PortRange;
-use strowger_media::worker::{self, WorkerConfig};
-use strowger_media::writer::{self, WriterConfig};
-use strowger_media::{Codec, Command, Format, LegId, LegSetup, Negotiated};
+use strowger_benches::works::{self, Work};
 
 const SUBJECT_CORE: usize = 0;
 const GENERATOR_CORE: usize = 1;
@@ -50,7 +45,7 @@ struct Options {
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|a| a == MEDIA) {
-        return media();
+        return works::media_subject(Work::Relay, SUBJECT_CORE);
     }
     let options = parse(&arguments)?;
     let own = std::env::current_exe()?;
@@ -260,94 +255,4 @@ fn parse(arguments: &[String]) -> Result<Options> {
         "calls, seconds and rounds are at least 1"
     );
     Ok(options)
-}
-
-/// The measured side: a media thread with two legs for each call, bridged.
-fn media() -> Result<()> {
-    let (writer_handle, _writer) = writer::spawn(WriterConfig::default())?;
-    let mut worker = worker::spawn(
-        WorkerConfig {
-            name: "media".to_owned(),
-            core: Some(SUBJECT_CORE),
-            realtime: true,
-            max_legs: CALLS_MAX * 2,
-        },
-        writer_handle,
-    )?;
-    println!("ready");
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line)?;
-    let peers = parse_ports(&line)?;
-    let mut ports = PortRange::new(10000, 32000);
-    let mut own = Vec::with_capacity(peers.len());
-    for (index, peer) in peers.iter().enumerate() {
-        let leg = LegId(index as u64);
-        let (rtp, rtcp) = ports.allocate(IpAddr::V4(Ipv4Addr::LOCALHOST))?;
-        own.push(rtp.local_addr()?.port().to_string());
-        let setup = LegSetup {
-            leg,
-            rtp,
-            rtcp,
-            ssrc: 0x1000 + index as u32,
-            sequence: index as u16,
-            timestamp: index as u32 * 7919,
-            cname: format!("leg{index}"),
-        };
-        send(&mut worker, Command::Open(Box::new(setup)))?;
-        send(
-            &mut worker,
-            Command::Configure(leg, Box::new(negotiated(*peer))),
-        )?;
-        if index % 2 == 1 {
-            send(&mut worker, Command::Bridge(LegId(index as u64 - 1), leg))?;
-        }
-    }
-    // The commands are executed in order, at most some hundred in a millisecond.
-    std::thread::sleep(Duration::from_millis(100));
-    println!("{}", own.join(" "));
-    std::io::stdout().flush()?;
-    // Until the input ends.
-    while std::io::stdin().lock().read_line(&mut line)? > 0 {}
-    if std::env::var_os("BENCH_COUNTERS").is_some() {
-        for (name, value) in worker.counters.snapshot() {
-            if value > 0 {
-                eprintln!("  {name} {value}");
-            }
-        }
-    }
-    worker.stop();
-    Ok(())
-}
-
-fn send(worker: &mut worker::Worker, command: Command) -> Result<()> {
-    let mut command = command;
-    for _ in 0..1000 {
-        match worker.handle.send(command) {
-            Ok(()) => return Ok(()),
-            Err(back) => command = back,
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    bail!("the media thread takes no commands")
-}
-
-fn negotiated(peer: SocketAddr) -> Negotiated {
-    let format = Format {
-        payload_type: 0,
-        codec: Codec::Pcmu,
-    };
-    Negotiated {
-        remote_rtp: Some(peer),
-        remote_rtcp: None,
-        formats: vec![format],
-        send: format,
-        ptime_ms: 20,
-        dtmf_receive: None,
-        dtmf_send: None,
-        sending: true,
-        receiving: true,
-        symmetric: true,
-        rtp_timeout_ms: 0,
-        ..Negotiated::default()
-    }
 }
