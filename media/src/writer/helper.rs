@@ -2,7 +2,7 @@
 //! ring makes. Each is started when it is first needed, and runs at low priority.
 
 use super::encode::Pipeline;
-use super::recording::{Before, HEAD_MAX};
+use super::step::{Before, HEAD_MAX};
 use crate::recording::FileSetup;
 use crate::uring::schedule;
 use crate::uring::wake::Wake;

@@ -16,6 +16,7 @@ mod rate;
 mod recording;
 #[cfg(test)]
 mod recording_tests;
+mod step;
 #[cfg(test)]
 mod tests;
 mod thread;

@@ -5,6 +5,7 @@
 //! again and again, while up to [`BLOCKS_MAX`] blocks wait; what comes beyond is lost and silent. A process that is killed
 //! leaves a file that plays up to the last block.
 
+use super::step::{Before, News, Report, Step};
 use super::wav;
 use crate::recording::{FileFormat, FileSetup};
 use crate::uring::file::Outcome;
@@ -24,51 +25,6 @@ const FINAL_TRIES: u32 = 4;
 /// Silence in G.711 u-law and A-law.
 const SILENCE_ULAW: u8 = 0xff;
 const SILENCE_ALAW: u8 = 0xd5;
-
-/// What is to be done next. The file belongs to the recording; its owner runs the operation on it.
-#[derive(Debug)]
-pub(super) enum Step {
-    /// Open the path, keeping its content or not.
-    Open { keep: bool },
-    /// Make the directories above the path, then tell [`Recording::directories`].
-    MakeDirectories,
-    /// Read the head of the file that is continued, then tell [`Recording::looked`].
-    Look,
-    /// Write `bytes` at `offset`.
-    Write { bytes: Vec<u8>, offset: u64 },
-    /// Set the length of the file.
-    Truncate { length: u64 },
-    /// Close the file.
-    Close(File),
-}
-
-/// What was there before a recording continues a file.
-#[derive(Debug)]
-pub(super) struct Before {
-    /// Length of the file in bytes.
-    pub(super) len: u64,
-    /// Its first bytes, as many as [`HEAD_MAX`].
-    pub(super) head: Vec<u8>,
-}
-
-/// How much of a file to be continued is read to find its sound, in bytes.
-pub(super) const HEAD_MAX: u64 = 64 * 1024;
-
-/// What the recorder's owner should hear of at once.
-#[derive(Debug, Eq, PartialEq)]
-pub(super) enum News {
-    Trouble(Cow<'static, str>),
-    /// So many samples were lost since the trouble was told.
-    Resumed(u64),
-}
-
-/// What came of a recording.
-#[derive(Debug, Eq, PartialEq)]
-pub(super) struct Report {
-    pub(super) samples: u64,
-    pub(super) lost_samples: u64,
-    pub(super) error: Option<String>,
-}
 
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 enum State {
@@ -146,6 +102,8 @@ pub(super) struct Recording {
     head_done: bool,
     directories_made: bool,
     lost: u64,
+    /// It is given up as soon as the operation under way has ended.
+    doomed: bool,
     /// What was lost when the trouble began that was told.
     trouble: Option<u64>,
     news: Option<News>,
@@ -179,6 +137,7 @@ impl Recording {
             head_done: false,
             directories_made: false,
             lost: 0,
+            doomed: false,
             trouble: None,
             news: None,
             error: None,
@@ -199,7 +158,7 @@ impl Recording {
 
     /// May another block come? When not, it is lost: call [`Recording::refuse`].
     pub(super) fn has_room(&self) -> bool {
-        self.state != State::Failed
+        !self.has_failed()
             && self.final_length.is_none()
             && self.blocks.len() + self.early.len() + self.encoding < BLOCKS_MAX
     }
@@ -234,16 +193,31 @@ impl Recording {
             self.setup.path.display()
         ));
         self.tell_trouble();
-        self.give_up();
+        self.encoding = 0;
+        // The outcome of what the disk does now must find its state, and the file must not be closed meanwhile.
+        self.doomed = true;
+        self.give_up_if_doomed();
     }
 
     /// Counts samples that are lost because [`Recording::has_room`] says no, or for the reason given.
     pub(super) fn refuse(&mut self, samples: u64, why: &'static str) {
-        if self.trouble.is_none() && self.state != State::Failed {
+        if self.trouble.is_none() && !self.has_failed() {
             self.trouble = Some(self.lost);
             self.news = Some(News::Trouble(Cow::Borrowed(why)));
         }
         self.lost += samples;
+    }
+
+    fn has_failed(&self) -> bool {
+        self.state == State::Failed || self.doomed
+    }
+
+    /// Whether the outcome of an operation is to come.
+    fn is_under_way(&self) -> bool {
+        matches!(
+            self.state,
+            State::Busy | State::Block { .. } | State::Head | State::Truncating | State::Closing
+        )
     }
 
     /// Whether the operation under way is a block of samples.
@@ -420,6 +394,12 @@ impl Recording {
 
     /// Takes the outcome of the last step. Bytes that are no longer needed come back for the next use.
     pub(super) fn done(&mut self, outcome: Outcome) -> Option<Vec<u8>> {
+        let bytes = self.take(outcome);
+        self.give_up_if_doomed();
+        bytes
+    }
+
+    fn take(&mut self, outcome: Outcome) -> Option<Vec<u8>> {
         match outcome {
             Outcome::Opened(result) => self.opened(result),
             Outcome::Written(result, bytes) => return self.wrote(result, bytes),
@@ -455,6 +435,7 @@ impl Recording {
             }
             Err(error) => self.not_opened("make the directory of", &error),
         }
+        self.give_up_if_doomed();
     }
 
     /// What was there before, of a file that is continued.
@@ -470,6 +451,7 @@ impl Recording {
                 self.give_up();
             }
         }
+        self.give_up_if_doomed();
     }
 
     /// Time has passed: what failed is tried again.
@@ -594,7 +576,7 @@ impl Recording {
     }
 
     fn accept(&mut self, position: u64, samples: u64, bytes: Vec<u8>) {
-        if self.state == State::Failed {
+        if self.has_failed() {
             self.lost += samples;
         } else if self.placed {
             self.place(position, samples, bytes);
@@ -685,7 +667,8 @@ impl Recording {
 
     /// Something works: a trouble that was told is over when what waited has been written.
     fn resumed(&mut self) {
-        if self.blocks.len() + self.encoding < BLOCKS_MAX / 2
+        if !self.doomed
+            && self.blocks.len() + self.encoding < BLOCKS_MAX / 2
             && let Some(before) = self.trouble.take()
         {
             self.final_tries = 0;
@@ -697,6 +680,12 @@ impl Recording {
         if self.trouble.is_none() {
             self.trouble = Some(self.lost);
             self.news = self.error.clone().map(|e| News::Trouble(Cow::Owned(e)));
+        }
+    }
+
+    fn give_up_if_doomed(&mut self) {
+        if self.doomed && self.state != State::Finished && !self.is_under_way() {
+            self.give_up();
         }
     }
 

@@ -1,6 +1,7 @@
 //! The life of one file on a disk in memory that fails as it is told to.
 
-use super::recording::{Before, News, Recording, Report, Step};
+use super::recording::Recording;
+use super::step::{Before, News, Report, Step};
 use super::{encode, wav};
 use crate::recording::{FileFormat, FileSetup};
 use crate::types::{LegId, RecorderId};
@@ -345,4 +346,49 @@ fn a_stream_waits_for_its_disk_and_has_its_head_replaced_at_the_end() {
     expected.extend([0xEE; 4]);
     assert_eq!(disk.bytes, expected);
     assert_eq!(recording.report().samples, 64_000);
+}
+
+/// The steps of a short recording that is a stream, and what is at work when its encoder fails.
+#[test]
+fn an_encoder_that_fails_lets_the_disk_end_what_it_does_and_closes_the_file() {
+    for at_work in ["open", "write", "head", "close"] {
+        let mut disk = Disk::default();
+        let mut recording = recording(FileFormat::Mp3);
+        recording.encoding();
+        recording.encoded(8000, vec![1; 100]);
+        if at_work == "head" || at_work == "close" {
+            recording.finish_stream(8000, 5, Some(vec![2; 10]));
+        }
+        let step = loop {
+            let step = recording.step().expect("something to do");
+            match (&step, at_work) {
+                (Step::Open { .. }, "open") | (Step::Close(_), "close") => break step,
+                (Step::Write { offset: 0, bytes }, "write") if bytes[0] == 1 => break step,
+                (Step::Write { offset: 0, bytes }, "head") if bytes[0] == 2 => break step,
+                _ => disk.perform(&mut recording, step),
+            }
+        };
+        recording.encoder_failed("out of breath");
+        recording.finish(recording.covered(), 5);
+        assert!(recording.step().is_none(), "{at_work}: one thing at a time");
+        assert!(!recording.is_finished(), "{at_work}: the file is at work");
+        disk.perform(&mut recording, step);
+        let mut closed = 0;
+        while let Some(step) = recording.step() {
+            assert!(matches!(step, Step::Close(_)), "{at_work}: {step:?}");
+            disk.perform(&mut recording, step);
+            closed += 1;
+        }
+        assert_eq!(closed, u32::from(at_work != "close"), "{at_work}");
+        assert!(recording.is_finished(), "{at_work}");
+        let news = recording.take_news();
+        assert!(
+            matches!(news, Some(News::Trouble(_))),
+            "{at_work}: {news:?}"
+        );
+        let report = recording.report();
+        let error = report.error.unwrap_or_default();
+        assert!(error.contains("out of breath"), "{at_work}: {error}");
+        assert_eq!(report.samples + report.lost_samples, 8005, "{at_work}");
+    }
 }

@@ -3,7 +3,8 @@
 
 use super::encode;
 use super::helper::{Done as Helped, Helpers, Job, Key};
-use super::recording::{News, Recording, Step};
+use super::recording::Recording;
+use super::step::{News, Step};
 use super::{Message, Port, Shared, WriterConfig};
 use crate::recording::{FileSetup, Order, Reply};
 use crate::types::RecorderId;
@@ -306,7 +307,13 @@ impl Loop {
                 let lost = entry.ending.unwrap_or(0);
                 recording.finish_stream(recording.covered(), lost, head);
             }
-            Helped::Failed(why) => recording.encoder_failed(&why),
+            Helped::Failed(why) => {
+                recording.encoder_failed(&why);
+                // Nothing more comes of it, its end neither.
+                if let Some(lost) = entry.ending {
+                    recording.finish(recording.covered(), lost);
+                }
+            }
             Helped::Directories(result) => recording.directories(result),
             Helped::Looked(result) => recording.looked(result),
         }
@@ -503,4 +510,64 @@ impl Loop {
 /// Only the writer thread writes these, but for the refused blocks, so the order does not matter.
 fn bump(counter: &AtomicU64, n: u64) {
     counter.fetch_add(n, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recording::FileFormat;
+    use crate::types::LegId;
+    use crate::uring::wake::Wake;
+    use crossbeam_queue::ArrayQueue;
+    use std::sync::atomic::AtomicBool;
+
+    #[test]
+    fn a_recording_whose_encoder_fails_at_its_end_is_closed() {
+        let path = std::env::temp_dir().join(format!("strowger-{}-end.mp3", std::process::id()));
+        let wake = || Wake::new().expect("an eventfd");
+        let shared = Arc::new(Shared {
+            orders: ArrayQueue::new(4),
+            wake: wake(),
+            counters: super::super::WriterCounters::default(),
+            stop: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
+        });
+        let port = Arc::new(Port {
+            replies: ArrayQueue::new(4),
+            wake: wake(),
+            abandoned: AtomicBool::new(false),
+        });
+        let ring = FileRing::new(shared.wake.clone()).expect("a ring");
+        let mut writer = Loop::new(shared, ring, usize::MAX);
+        let setup = FileSetup {
+            recorder: RecorderId(1),
+            leg: LegId(1),
+            path: path.clone(),
+            format: FileFormat::Mp3,
+            rate: 8000,
+            channels: 1,
+            append: false,
+            drop_last_max: 0,
+        };
+        writer.open(Arc::clone(&port), Box::new(setup));
+        writer.end(0, Some(0), 3);
+        // What the encoder itself says is not listened to: it fails.
+        writer.helped((0, 1), Helped::Failed("it broke".to_owned()));
+        let until = Instant::now() + Duration::from_secs(60);
+        while !writer.index.is_empty() && Instant::now() < until {
+            let mut done = Vec::new();
+            let ran = writer.ring.run(RETRY, |outcome| done.push(outcome));
+            ran.expect("the ring runs");
+            for Done { token, outcome } in done {
+                writer.finished(token as usize, outcome);
+            }
+        }
+        let replies: Vec<Reply> = std::iter::from_fn(|| port.replies.pop()).collect();
+        let closed = replies.iter().any(|reply| {
+            matches!(reply, Reply::Closed { lost_samples: 3, error: Some(why), .. } if why.contains("it broke"))
+        });
+        assert!(closed, "{replies:?}");
+        assert_eq!(writer.ring.pending(), 0);
+        std::fs::remove_file(&path).expect("the file is there");
+    }
 }
