@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use super::leg::{Leg, Target};
 use super::player::Player;
-use super::tick::Context;
+use super::tick::{Context, tell_news};
 use super::wheel::PHASES;
 use super::{Engine, Events, Recorder, Slot, leg_mut};
 use crate::codec::Codec;
@@ -445,7 +445,7 @@ impl Hall {
         self.room.exchange(&mut counts);
         count(context.counters, counts);
         if !self.recorders.is_empty() {
-            self.record(context, frame);
+            self.record(events, context, frame);
         }
         self.recorded = self.recorded.wrapping_add(FRAME as u32);
     }
@@ -475,7 +475,12 @@ impl Hall {
     }
 
     /// Lets the recorders hear what all hear.
-    fn record(&mut self, context: &mut Context<'_, '_>, frame: &mut [i16; FRAME_MAX]) {
+    fn record(
+        &mut self,
+        events: &mut Events,
+        context: &mut Context<'_, '_>,
+        frame: &mut [i16; FRAME_MAX],
+    ) {
         let samples = match &mut self.resamplers {
             Some(resamplers) => {
                 let frame = &mut frame[..FRAME];
@@ -488,6 +493,7 @@ impl Hall {
         for recorder in &mut self.recorders {
             recorder.transmitted(now, self.recorded, restart, samples, context.orders);
             recorder.advance(now, context.orders);
+            tell_news(events, context.counters, recorder);
         }
     }
 

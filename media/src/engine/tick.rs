@@ -9,7 +9,7 @@ use super::leg::{Drop, Leg, Target};
 use super::player::Player;
 use super::recorder::{News, Recorder};
 use super::wheel::Turn;
-use super::{Engine, Out, Slot, Transmit, leg_mut};
+use super::{Engine, Events, Out, Slot, Transmit, leg_mut};
 use crate::codec::PAYLOAD_MAX;
 use crate::counters::Counters;
 use crate::recording::Order;
@@ -133,23 +133,7 @@ impl Engine {
         };
         for recorder in &mut leg.recorders {
             recorder.advance(now, &mut self.orders);
-            let (leg, recorder, news) = (leg.id, recorder.id(), recorder.take_news());
-            match news {
-                None => {}
-                Some(News::Losing) => {
-                    self.counters.recorder_troubles.add(1);
-                    self.events.tell(Event::RecorderTrouble {
-                        leg,
-                        recorder,
-                        error: Recorder::LOSING,
-                    });
-                }
-                Some(News::Resumed(lost_samples)) => self.events.tell(Event::RecorderResumed {
-                    leg,
-                    recorder,
-                    lost_samples,
-                }),
-            }
+            tell_news(&mut self.events, &self.counters, recorder);
         }
         let silent = now.saturating_duration_since(leg.heard);
         let timeout = leg.config.as_ref().and_then(|config| config.timeout);
@@ -160,6 +144,27 @@ impl Engine {
                 silent_ms: u32::try_from(silent.as_millis()).unwrap_or(u32::MAX),
             });
         }
+    }
+}
+
+/// Tells what happened to a recorder since the last call.
+pub(super) fn tell_news(events: &mut Events, counters: &Counters, recorder: &mut Recorder) {
+    let (leg, id) = (recorder.leg(), recorder.id());
+    match recorder.take_news() {
+        None => {}
+        Some(News::Losing) => {
+            counters.recorder_troubles.add(1);
+            events.tell(Event::RecorderTrouble {
+                leg,
+                recorder: id,
+                error: Recorder::LOSING,
+            });
+        }
+        Some(News::Resumed(lost_samples)) => events.tell(Event::RecorderResumed {
+            leg,
+            recorder: id,
+            lost_samples,
+        }),
     }
 }
 

@@ -270,6 +270,47 @@ fn a_recording_of_a_room_holds_everything_that_was_said() {
 }
 
 #[test]
+fn a_recording_of_a_room_tells_what_it_loses() {
+    let mut talk = Talk::together(2);
+    talk.says(0, Some(byte(1000)));
+    let setup = RecorderSetup::new(
+        RecorderId(5),
+        LegId(0),
+        "room.wav".into(),
+        FileFormat::Wav,
+        TapMode::Mix,
+    );
+    let start = RoomCommand::StartRecorder(Box::new(setup.prepare()));
+    in_room(&mut talk.rig, start);
+    let told = |talk: &mut Talk| {
+        let events = talk.rig.take_events().into_iter();
+        let told = events.filter_map(|event| match event {
+            Event::RecorderTrouble { recorder, .. } => Some((recorder, 0)),
+            Event::RecorderResumed {
+                recorder,
+                lost_samples,
+                ..
+            } => Some((recorder, lost_samples)),
+            _ => None,
+        });
+        told.collect::<Vec<_>>()
+    };
+    talk.turns(50);
+    assert_eq!(told(&mut talk), []);
+    talk.rig.disk_works = false;
+    talk.turns(250);
+    assert_eq!(told(&mut talk), [(RecorderId(5), 0)]);
+    assert_eq!(talk.rig.counters.recorder_troubles.get(), 1);
+    talk.rig.disk_works = true;
+    talk.turns(50);
+    let resumed = told(&mut talk);
+    in_room(&mut talk.rig, RoomCommand::StopRecorder(RecorderId(5)));
+    let lost = talk.rig.files[&RecorderId(5)].lost;
+    assert!(lost > 8000, "{lost}");
+    assert_eq!(resumed, [(RecorderId(5), lost)]);
+}
+
+#[test]
 fn a_digit_goes_to_all_others() {
     let mut talk = Talk::together(3);
     in_room(
