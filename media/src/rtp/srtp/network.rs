@@ -348,6 +348,41 @@ fn a_new_key_wants_a_new_stream_only_after_a_wrap() {
     assert!(session.update(now, Some(keys(suite, 7, 5))));
 }
 
+#[test]
+fn no_index_of_rtcp_is_used_twice_with_a_key_that_returns() {
+    for suite in Suite::ALL {
+        let now = Instant::now();
+        let mut session = Session::default();
+        let mut used = HashSet::new();
+        // Key 1, another, key 1 again, plain, and key 1 once more.
+        for (n, key) in [Some(1), Some(3), Some(1), None, Some(1)]
+            .into_iter()
+            .enumerate()
+        {
+            session.update(now, key.map(|fill| keys(suite, fill, 2)));
+            let Some(key) = key else { continue };
+            for _ in 0..3 {
+                let plain = report(1);
+                let mut buffer = plain.clone();
+                buffer.resize(plain.len() + CONTROL_OVERHEAD_MAX, 0);
+                let length = session.protect_control(&mut buffer, plain.len());
+                let tag = match suite.is_aead() {
+                    true => 0,
+                    false => 10,
+                };
+                // The index stands before the tag, or at the end where the tag is part of the ciphertext.
+                let end = length.expect("sent") - tag;
+                let index = <[u8; 4]>::try_from(&buffer[end - 4..end]).expect("four bytes");
+                assert!(
+                    used.insert((key, index)),
+                    "{suite:?}: {index:?} again in round {n}"
+                );
+            }
+        }
+        assert_eq!(used.len(), 12);
+    }
+}
+
 /// What a fuzzer may find: no bytes panic, none pass.
 #[test]
 fn mutated_packets_are_refused_without_a_panic() {

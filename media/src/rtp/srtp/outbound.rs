@@ -5,6 +5,9 @@ use super::transform::Transform;
 use super::window::Window;
 use super::{Refused, control_ssrc, rtp_header};
 
+/// The index of RTCP packets has 31 bits.
+const CONTROL_INDEX_MAX: u32 = (1 << 31) - 1;
+
 /// The sending direction under one master key: one RTP stream at a time, as a leg sends it.
 pub struct Outbound {
     key: MasterKey,
@@ -14,6 +17,8 @@ pub struct Outbound {
     stream: Option<(u32, Window)>,
     packets: u64,
     control_packets: u64,
+    /// The index of the next RTCP packet.
+    control_index: u32,
 }
 
 impl std::fmt::Debug for Outbound {
@@ -28,14 +33,27 @@ impl std::fmt::Debug for Outbound {
 impl Outbound {
     /// Nothing sent yet.
     pub fn new(key: MasterKey) -> Self {
+        Self::going_on(key, 0)
+    }
+
+    /// A new key in a session that sent RTCP before: its index goes on (RFC 3711 §3.4: after a change of keys it must not
+    /// be reset). So no index is used twice with a key that returns.
+    #[must_use]
+    pub fn going_on(key: MasterKey, control_index: u32) -> Self {
         Self {
             rtp: Transform::rtp(&key),
             rtcp: Transform::rtcp(&key),
             stream: None,
             packets: 0,
             control_packets: 0,
+            control_index,
             key,
         }
+    }
+
+    /// The index of the next RTCP packet.
+    pub fn control_index(&self) -> u32 {
+        self.control_index
     }
 
     /// The key.
@@ -86,12 +104,13 @@ impl Outbound {
     pub fn protect_control(&mut self, buffer: &mut [u8], end: usize) -> Result<usize, Refused> {
         let packet = buffer.get(..end).ok_or(Refused::NotSent)?;
         let ssrc = control_ssrc(packet).ok_or(Refused::NotSent)?;
-        if self.control_packets >= self.key.lifetimes().1 {
+        let index = self.control_index;
+        if self.control_packets >= self.key.lifetimes().1 || index > CONTROL_INDEX_MAX {
             return Err(Refused::Expired);
         }
-        let index = self.control_packets as u32;
         let length = self.rtcp.protect_control(buffer, end, ssrc, index)?;
         self.control_packets += 1;
+        self.control_index = index + 1;
         Ok(length)
     }
 }

@@ -12,6 +12,8 @@ const OVERLAP: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub struct Session {
     outbound: Option<Outbound>,
+    /// Where the index of RTCP packets stood under the key before, should the leg have become plain.
+    control_index: u32,
     inbound: Option<Inbound>,
     /// The key before. It stays here when its time is over, until the next change: packets free no memory.
     before: Option<Box<Before>>,
@@ -35,8 +37,11 @@ impl Session {
         };
         let mut renew = false;
         if self.outbound.as_ref().map(Outbound::key) != send.as_ref() {
-            renew = self.outbound.as_ref().is_some_and(Outbound::has_wrapped);
-            self.outbound = send.map(Outbound::new);
+            if let Some(old) = &self.outbound {
+                renew = old.has_wrapped();
+                self.control_index = old.control_index();
+            }
+            self.outbound = send.map(|key| Outbound::going_on(key, self.control_index));
         }
         if self.inbound.as_ref().map(Inbound::key) != receive.as_ref() {
             let old = self.inbound.take();
