@@ -175,6 +175,12 @@ impl Conference {
         !member.entry.wait_marked || member.entry.marked || self.has_marked()
     }
 
+    /// How many are in the room.
+    fn active(&self) -> usize {
+        let members = self.members.iter();
+        members.filter(|member| self.is_active(member)).count()
+    }
+
     fn is_muted(&self, member: &Member) -> bool {
         member.muted || (self.muted && !member.entry.admin)
     }
@@ -305,6 +311,7 @@ impl Table {
         }
         let id = MemberId(conference.next);
         conference.next += 1;
+        let before = conference.active();
         conference.members.push(Member {
             id,
             muted: entry.muted,
@@ -314,8 +321,8 @@ impl Table {
             entry,
         });
         // He who was alone is so no longer; those who waited may have got whom they waited for.
-        let members = conference.members.len();
-        if members <= 2 || conference.members.last().is_some_and(|m| m.entry.marked) {
+        let marked = conference.members.last().is_some_and(|m| m.entry.marked);
+        if marked || is_told(before, conference.active()) {
             conference.wake_all(effects);
         }
         Ok(id)
@@ -362,6 +369,7 @@ impl Table {
         let Some(at) = conference.members.iter().position(|m| m.id == id) else {
             return;
         };
+        let before = conference.active();
         let member = conference.members.remove(at);
         if let Some(part) = conference
             .parts
@@ -386,7 +394,7 @@ impl Table {
                 }
             }
             conference.wake_all(effects);
-        } else if conference.members.len() == 1 {
+        } else if is_told(before, conference.active()) {
             conference.wake_all(effects);
         }
     }
@@ -620,6 +628,11 @@ impl Table {
         }
         meant.len()
     }
+}
+
+/// Does somebody become alone in the room, or get company, when so many are in it as after?
+fn is_told(before: usize, after: usize) -> bool {
+    before != after && before.min(after) <= 1
 }
 
 fn wake(member: &Member) -> Effect {

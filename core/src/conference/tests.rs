@@ -165,6 +165,27 @@ fn who_is_alone_is_told_when_company_comes_and_goes() {
 }
 
 #[test]
+fn who_is_alone_among_those_who_wait_is_told_when_company_comes_and_goes() {
+    let mut rig = Rig::default();
+    let waiting = |number| Entry {
+        wait_marked: true,
+        ..entry(number, 0)
+    };
+    rig.join(waiting(1));
+    rig.join(waiting(2));
+    let free = rig.join(entry(3, 0));
+    assert!(rig.woken().contains(&3) && rig.view(free).alone);
+    let other = rig.join(entry(4, 1));
+    assert!(rig.woken().contains(&3), "{:?}", rig.woken());
+    assert!(!rig.view(free).alone && !rig.view(other).alone);
+    rig.leave(other);
+    assert!(rig.woken().contains(&3), "{:?}", rig.woken());
+    assert!(rig.view(free).alone);
+    rig.join(waiting(5));
+    assert_eq!(rig.woken(), [0; 0], "who waits is no company");
+}
+
+#[test]
 fn those_who_wait_come_in_with_the_marked_and_go_or_wait_when_he_goes() {
     let mut rig = Rig::default();
     let waits = rig.join(Entry {
