@@ -36,7 +36,13 @@ impl Dual {
     }
 }
 
-/// The tone of a DTMF digit (ITU-T Q.23), about -9 dBm0 each frequency; `None` for what is no digit.
+/// Peak of a sine of 0 dBm0: 3.17 dB below the full load of u-law (ITU-T G.711 table 2a).
+const ZERO_DBM0: f32 = 22_300.0;
+/// The low frequencies at -8 dBm0 and the high ones, which lines attenuate more, at -6.5 dBm0.
+const DTMF_LOW: f32 = 0.398 * ZERO_DBM0;
+const DTMF_HIGH: f32 = 0.473 * ZERO_DBM0;
+
+/// The tone of a DTMF digit (ITU-T Q.23); `None` for what is no digit.
 pub fn dtmf_tone(digit: char) -> Option<Dual> {
     let (row, column) = match digit.to_ascii_uppercase() {
         '1' => (0, 0),
@@ -59,12 +65,13 @@ pub fn dtmf_tone(digit: char) -> Option<Dual> {
     };
     let low = [697.0, 770.0, 852.0, 941.0][row];
     let high = [1209.0, 1336.0, 1477.0, 1633.0][column];
-    Some(Dual::new([low, high], [7000.0, 8000.0]))
+    Some(Dual::new([low, high], [DTMF_LOW, DTMF_HIGH]))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::g711::{ulaw_decode, ulaw_encode};
     use crate::dsp::Goertzel;
 
     #[test]
@@ -85,5 +92,26 @@ mod tests {
             assert_eq!(amplitude > 3000.0, present, "{hz}: {amplitude}");
         }
         assert!(dtmf_tone('x').is_none());
+    }
+
+    #[test]
+    fn every_digit_is_as_loud_as_a_telephone_sends_it() {
+        let low = [697.0, 770.0, 852.0, 941.0];
+        let high = [1209.0, 1336.0, 1477.0, 1633.0];
+        for (place, digit) in "123A456B789C*0#D".chars().enumerate() {
+            // Through u-law, as it is heard. A second: no frequency leaks into the other.
+            let mut samples = [0i16; 8000];
+            dtmf_tone(digit).expect("a digit").fill(&mut samples);
+            let clipped = samples.iter().filter(|s| s.unsigned_abs() > 32_000).count();
+            assert_eq!(clipped, 0, "{digit}");
+            let heard = samples.map(|s| ulaw_decode(ulaw_encode(s)));
+            let dbm0 = |hz| 20.0 * (Goertzel::new(hz).amplitude(&heard) / 22_300.0).log10();
+            let (low, high) = (dbm0(low[place / 4]), dbm0(high[place % 4]));
+            assert!((-9.0..=-6.0).contains(&low), "{digit}: {low} dBm0");
+            assert!(
+                (1.0..=2.0).contains(&(high - low)),
+                "{digit}: {low}, {high}"
+            );
+        }
     }
 }
