@@ -27,6 +27,9 @@ impl Engine {
                 true
             }
             Command::Configure(leg, negotiated) => self.with_leg(leg, |engine, slot| {
+                if !negotiated.detect_inband {
+                    engine.stop_listening(now, slot);
+                }
                 let Some(leg) = leg_mut(&mut engine.legs, slot) else {
                     return;
                 };

@@ -202,6 +202,20 @@ impl Engine {
         }
     }
 
+    /// The audio of a leg is listened to no more: a key that was heard in it is up.
+    pub(super) fn stop_listening(&mut self, now: Instant, slot: Slot) {
+        let Some(ear) = leg_mut(&mut self.legs, slot).and_then(|leg| leg.ear.take()) else {
+            return;
+        };
+        let Ear {
+            mut detector,
+            mut presses,
+            ..
+        } = *ear;
+        detector.finish(|press| presses.push(press));
+        self.pressed(now, slot, &presses, true);
+    }
+
     /// Keys whose release is late: looked at in the slow turn.
     pub(super) fn expire_digits(&mut self, now: Instant, slot: Slot) {
         let Some(leg) = leg_mut(&mut self.legs, slot) else {

@@ -313,6 +313,26 @@ fn a_tone_passes_unchanged_to_a_leg_that_wants_tones() {
 }
 
 #[test]
+fn a_tone_that_is_listened_to_no_more_ends_everywhere() {
+    let (mut rig, a, b) = Rig::bridged();
+    rig.configure(A, |n| n.detect_inband = true);
+    let mut phone = Phone::new(7);
+    // In the middle of the tone the far end turns out to send events.
+    for packet in tone_packets(&mut phone, '4').into_iter().take(18) {
+        rig.receive(a, &packet);
+        rig.pass(20);
+    }
+    assert_eq!(digits(&rig.take_events()), [('4', None)]);
+    rig.configure(A, |_| ());
+    rig.pass(400);
+    let told = digits(&rig.take_events());
+    assert!(matches!(told[..], [('4', Some(20..=60))]), "{told:?}");
+    let events = events_sent(&rig.take_sent(b));
+    assert_eq!(events.iter().filter(|p| p.end).count(), 3);
+    assert!(rig.receive(a, &phone.say(1)).is_some(), "audio goes on");
+}
+
+#[test]
 fn a_tone_whose_sender_falls_silent_ends() {
     let mut rig = Rig::new();
     let a = rig.leg(A);
