@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use strowger_sip::accepted::AcceptedInvite;
+use strowger_sip::dialog::DialogId;
 use strowger_sip::transaction::ServerId;
 use strowger_sip::{Builder, Flow, HeaderName, Message, Method};
 
@@ -65,6 +66,10 @@ impl Channel {
         let Some(session) = guard.as_mut() else {
             return;
         };
+        if session.dialog.is_none() {
+            // Until one of the forks has answered, the INVITE goes on where it went.
+            return;
+        }
         if flow.transport.is_reliable() {
             session.flow = flow;
         } else if rewrite {
@@ -91,11 +96,14 @@ impl Channel {
     pub(crate) fn on_dialog_request(&self, id: ServerId, request: &Message, flow: Flow) {
         let gone = |status: u16| Builder::response_to(request, status, "").finish();
         let checked = self.session().as_mut().and_then(|session| {
+            let early = session.dialog.is_none();
             // The same Call-ID and tag of ours with another tag of theirs is another fork's dialog.
-            if !session.is_ours(request) {
+            let dialog = session.dialog_of(request)?;
+            // RFC 3261 §15: who is called ends no early dialog with BYE.
+            if early && request.method() == Some(Method::Bye) {
                 return None;
             }
-            Some(session.dialog.as_mut()?.receive_request(request))
+            Some(dialog.receive_request(request))
         });
         if self.is_over() && checked.is_some() && request.method() == Some(Method::Bye) {
             return self.bye_of_the_unacknowledged(id, request);
@@ -238,12 +246,15 @@ impl Channel {
         let mut response =
             Builder::response_to(request, 200, "OK").header(HeaderName::Contact, contact);
         if request.has_content(SDP) {
-            if self
-                .session()
-                .as_ref()
-                .is_some_and(|session| session.incoming.is_some())
-            {
-                // RFC 3311 §5.2: the offer of the INVITE has no final answer yet.
+            let must_wait = self.session().as_ref().is_some_and(|session| {
+                let outgoing = session.outgoing.as_ref();
+                // RFC 3311 §5.2: the offer of the INVITE has no final answer yet. And what one of several telephones that
+                // ring changed would change for all of them.
+                session.incoming.is_some()
+                    || session.dialog.is_none()
+                        && outgoing.is_some_and(|o| o.forks.dialogs().len() > 1)
+            });
+            if must_wait {
                 let response = Builder::response_to(request, 500, "Server Internal Error")
                     .header(HeaderName::RetryAfter, "3")
                     .finish();
@@ -253,6 +264,12 @@ impl Channel {
                 Err((status, error)) => return self.refuse(id, request, status, &error),
                 Ok((answer, on_hold)) => {
                     response = response.body(SDP, answer);
+                    if let Some(session) = self.session().as_mut()
+                        && session.dialog.is_none()
+                        && let Some(outgoing) = session.outgoing.as_mut()
+                    {
+                        outgoing.updated = DialogId::of_request(request);
+                    }
                     self.set_held(on_hold);
                 }
             }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use strowger_sip::dialog::{Dialog, Fork, Forks};
+use strowger_sip::dialog::{Dialog, DialogId, Fork, Forks};
 use strowger_sip::transaction::ClientId;
 use strowger_sip::{Builder, Flow, HeaderName, Host, Message, Method, NameAddr, Transport, Uri};
 
@@ -135,6 +135,7 @@ impl Channel {
                     invite: invite.clone(),
                     authentications: 0,
                     settled: false,
+                    updated: None,
                 });
             }
             built.map(|invite| (invite, flow))
@@ -227,12 +228,20 @@ impl Channel {
             let Some(outgoing) = session.outgoing.as_mut() else {
                 return;
             };
-            if let Err(error) = outgoing.forks.receive(response) {
-                tracing::debug!(channel = %self.name(), %error, "provisional response");
+            match outgoing.forks.receive(response) {
+                Ok(Fork::Early(dialog)) if session.key.is_none() => {
+                    // Requests may come in the early dialog.
+                    let key = key_of(dialog);
+                    shard.map_dialog(key.clone(), self.id());
+                    session.key = Some(key);
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::debug!(channel = %self.name(), %error, "provisional response");
+                }
             }
-            if response.has_content(SDP)
-                && let Some(media) = session.media.as_mut()
-            {
+            let described = response.has_content(SDP) && !outgoing.is_outdated(response);
+            if described && let Some(media) = session.media.as_mut() {
                 match media.apply(&shard, response.body()) {
                     Ok(_) => early = true,
                     Err(error) => failed = Some(error.to_string()),
@@ -311,6 +320,7 @@ impl Channel {
                 self.fail(Cause::INTERWORKING, Some(500));
                 return;
             };
+            let described = response.has_content(SDP) && !outgoing.is_outdated(response);
             let invite = outgoing.invite.clone();
             let rewrite = self
                 .endpoint()
@@ -330,15 +340,12 @@ impl Channel {
                 unwanted = Some((dialog, ack));
             } else {
                 won = true;
-                let key = DialogKey {
-                    call_id: dialog.id().call_id.to_string(),
-                    local_tag: dialog.id().local_tag.to_string(),
-                };
+                let key = key_of(&dialog);
                 shard.map_dialog(key.clone(), self.id());
                 session.key = Some(key);
                 session.dialog = Some(dialog);
                 if let Some(media) = session.media.as_mut() {
-                    let result = match response.has_content(SDP) {
+                    let result = match described {
                         true => media
                             .apply(&shard, response.body())
                             .map(|_| ())
@@ -423,6 +430,21 @@ fn cause_of_failure(status: u16, response: &Message) -> Cause {
     super::session::cause_in(response)
         .filter(|cause| cause.0 != 0)
         .unwrap_or_else(|| Cause::from_status(status))
+}
+
+/// What requests of the peer are found by, whichever fork they come from.
+fn key_of(dialog: &Dialog) -> DialogKey {
+    DialogKey {
+        call_id: dialog.id().call_id.to_string(),
+        local_tag: dialog.id().local_tag.to_string(),
+    }
+}
+
+impl Outgoing {
+    /// Repeats this response a description that an UPDATE in its dialog has replaced?
+    fn is_outdated(&self, response: &Message) -> bool {
+        self.updated.is_some() && self.updated == DialogId::of_response(response)
+    }
 }
 
 /// ACK and BYE for an answer nobody wants any more (a fork that lost, a call given up).

@@ -55,6 +55,8 @@ pub(crate) struct Outgoing {
     pub(crate) authentications: u8,
     /// The final response is here, or there will be none.
     pub(crate) settled: bool,
+    /// The early dialog in which an UPDATE changed the media: what it was answered before is out of date.
+    pub(crate) updated: Option<DialogId>,
 }
 
 impl Session {
@@ -81,6 +83,17 @@ impl Session {
         self.dialog.as_ref().is_some_and(|dialog| {
             DialogId::of_request(request).is_some_and(|id| id == *dialog.id())
         })
+    }
+
+    /// The dialog that a request belongs to: that of the call or, while our INVITE has no answer, that of one of its forks.
+    pub(super) fn dialog_of(&mut self, request: &Message) -> Option<&mut Dialog> {
+        let id = DialogId::of_request(request)?;
+        if let Some(dialog) = &mut self.dialog {
+            return Some(dialog).filter(|dialog| *dialog.id() == id);
+        }
+        let outgoing = self.outgoing.as_mut();
+        let outgoing = outgoing.filter(|outgoing| !outgoing.settled)?;
+        outgoing.forks.early_mut(&id)
     }
 
     /// Sends the next requests of the dialog to its next hop: the first route, or the peer's newest Contact (RFC 3261
@@ -264,7 +277,11 @@ impl Channel {
             .filter(|outgoing| !outgoing.settled)
             .and_then(|outgoing| outgoing.client);
         if let Some(client) = pending {
+            let key = session.key.take();
             drop(guard);
+            if let Some(key) = key {
+                shard.unmap_dialog(&key);
+            }
             let text = (end.cause == Cause::ANSWERED_ELSEWHERE)
                 .then(|| Reason::sip(200, "Call completed elsewhere").to_string());
             shard.cancel(client, text.as_deref());

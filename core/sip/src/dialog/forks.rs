@@ -101,6 +101,13 @@ impl Forks {
         })
     }
 
+    /// The early dialog of this identity: a request of the peer may come in it (RFC 3311 §5.2, RFC 6086 §4.2).
+    pub fn early_mut(&mut self, id: &DialogId) -> Option<&mut Dialog> {
+        let is_it =
+            |dialog: &&mut Dialog| dialog.id() == id && dialog.state() == DialogState::Early;
+        self.dialogs.iter_mut().find(is_it)
+    }
+
     /// Takes a dialog out, to live on in a call.
     pub fn take(&mut self, id: &DialogId) -> Option<Dialog> {
         let index = self.dialogs.iter().position(|dialog| dialog.id() == id)?;
