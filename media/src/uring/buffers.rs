@@ -1,11 +1,20 @@
 //! A ring of provided buffers: the kernel takes one for each received datagram, we give it back when the datagram has
 //! been worked off.
+//!
+//! The kernel takes them in turn, so all that it has are cold in the caches by the time they are used. Therefore it has
+//! no more of them than are needed: twice what came at once lately. The others are kept back until more comes at once.
 
 use super::memory::{Mapping, Pages};
 use super::ring::Ring;
+use io_uring::cqueue;
 use io_uring::types::BufRingEntry;
 use std::io;
 use std::sync::atomic::{AtomicU16, Ordering};
+
+/// Fewest buffers that the kernel has: a burst that is rarely seen on an idle machine.
+const NEEDED_MIN: u16 = 256;
+/// Harvests after which what came at once is forgotten, a second or two of work.
+const WINDOW: u32 = 1024;
 
 /// Buffers of one size, registered with a ring under a group number.
 pub(crate) struct BufferRing {
@@ -16,6 +25,13 @@ pub(crate) struct BufferRing {
     len: u32,
     tail: u16,
     published: u16,
+    /// Buffers with an id from here on are kept back when they return.
+    needed: u16,
+    /// Those that are kept back.
+    kept: Vec<bool>,
+    /// Most buffers that came with one harvest: in this window and the one before.
+    most: [u16; 2],
+    harvests: u32,
 }
 
 impl BufferRing {
@@ -54,16 +70,69 @@ impl BufferRing {
             len,
             tail: 0,
             published: 0,
+            needed: 0,
+            kept: vec![true; usize::from(count)],
+            most: [0; 2],
+            harvests: 0,
         };
-        for id in 0..count {
-            buffers.give_back(id);
-        }
+        buffers.provide(NEEDED_MIN.min(count));
         buffers.publish();
         Ok(buffers)
     }
 
+    /// The kernel is to have so many buffers.
+    fn provide(&mut self, needed: u16) {
+        let before = std::mem::replace(&mut self.needed, needed);
+        for id in before..needed {
+            if std::mem::take(&mut self.kept[usize::from(id)]) {
+                self.queue(id);
+            }
+        }
+    }
+
+    /// Learns from the completions of a harvest how many buffers are needed.
+    pub(crate) fn harvested(&mut self, completions: &[cqueue::Entry]) {
+        let (mut buffers, mut short) = (0usize, false);
+        for entry in completions {
+            buffers += usize::from(cqueue::buffer_select(entry.flags()).is_some());
+            short |= entry.result() == -libc::ENOBUFS;
+        }
+        self.learn(buffers, short);
+    }
+
+    /// So many buffers came at once. `short`: there were too few.
+    fn learn(&mut self, buffers: usize, short: bool) {
+        let buffers = u16::try_from(buffers).unwrap_or(self.count).min(self.count);
+        self.most[0] = self.most[0].max(buffers);
+        self.harvests += 1;
+        if self.harvests >= WINDOW {
+            self.harvests = 0;
+            self.most = [buffers, self.most[0]];
+        }
+        let most = u32::from(self.most[0].max(self.most[1]));
+        let mut needed = (2 * most).next_power_of_two();
+        if short {
+            needed = needed.max(2 * u32::from(self.needed));
+        }
+        let needed = u16::try_from(needed).unwrap_or(self.count);
+        let needed = needed.clamp(NEEDED_MIN.min(self.count), self.count);
+        if needed != self.needed {
+            self.provide(needed);
+        }
+    }
+
     /// Queues a buffer for the kernel. It sees it after [`BufferRing::publish`]. Ids that are out of range are ignored.
     pub(crate) fn give_back(&mut self, id: u16) {
+        if id >= self.needed {
+            if let Some(kept) = self.kept.get_mut(usize::from(id)) {
+                *kept = true;
+            }
+            return;
+        }
+        self.queue(id);
+    }
+
+    fn queue(&mut self, id: u16) {
         if id >= self.count {
             return;
         }
@@ -112,5 +181,42 @@ impl BufferRing {
     /// Length of each buffer in bytes.
     pub(crate) fn buffer_len(&self) -> usize {
         self.len as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_has_as_many_buffers_as_came_at_once_lately() {
+        let ring = Ring::new(8, 64).expect("a ring");
+        let mut buffers = BufferRing::new(&ring, 0, 4096, 512, Pages::Sparse).expect("buffers");
+        assert_eq!(buffers.tail, NEEDED_MIN);
+        buffers.learn(100, false);
+        assert_eq!((buffers.needed, buffers.tail), (NEEDED_MIN, NEEDED_MIN));
+        // A burst: more are there for the next one at once, each of them only once.
+        buffers.learn(256, true);
+        assert_eq!((buffers.needed, buffers.tail), (512, 512));
+        buffers.learn(500, false);
+        assert_eq!((buffers.needed, buffers.tail), (1024, 1024));
+        buffers.learn(1000, true);
+        assert_eq!((buffers.needed, buffers.tail), (2048, 2048));
+        buffers.learn(2048, true);
+        buffers.learn(4096, true);
+        assert_eq!((buffers.needed, buffers.tail), (4096, 4096));
+        // Calm: after two windows the others are kept when they come back.
+        for _ in 0..2 * WINDOW {
+            buffers.learn(50, false);
+        }
+        assert_eq!(buffers.needed, NEEDED_MIN);
+        for id in 0..4096 {
+            buffers.give_back(id);
+        }
+        assert_eq!(buffers.tail, 4096 + NEEDED_MIN);
+        // And they are there when they are needed again.
+        buffers.learn(256, true);
+        assert_eq!((buffers.needed, buffers.tail), (512, 4096 + 512));
+        drop(ring);
     }
 }

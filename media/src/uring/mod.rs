@@ -10,6 +10,7 @@ pub(crate) mod buffers;
 pub(crate) mod file;
 pub(crate) mod memory;
 pub(crate) mod packet;
+pub(crate) mod prefetch;
 pub mod readiness;
 pub(crate) mod ring;
 pub mod schedule;

@@ -322,7 +322,9 @@ impl PacketRing {
 
     /// Appends the completions to `out`.
     pub(crate) fn harvest(&mut self, out: &mut Vec<cqueue::Entry>) {
+        let from = out.len();
         self.ring.harvest(out);
+        self.buffers.harvested(out.get(from..).unwrap_or_default());
     }
 
     /// Most completions of one harvest.

@@ -190,6 +190,7 @@ impl UdpSocketRing {
             completions.clear();
             self.ring.harvest(&mut completions);
             let idle = completions.is_empty();
+            self.buffers.harvested(&completions);
             let mut result = Ok(());
             for completion in &completions {
                 result = result.and(self.complete(completion, &mut f));
