@@ -10,6 +10,15 @@ pub fn of_process(pid: u32) -> Result<Duration> {
     // SAFETY: the clock's number is written to a variable that outlives the call.
     let result = unsafe { libc::clock_getcpuclockid(libc::pid_t::try_from(pid)?, &raw mut clock) };
     ensure!(result == 0, "process {pid} has no clock (error {result})");
+    self::clock(clock)
+}
+
+/// CPU time that the calling thread has used.
+pub fn of_thread() -> Result<Duration> {
+    clock(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+fn clock(clock: libc::clockid_t) -> Result<Duration> {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,

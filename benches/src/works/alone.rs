@@ -1,17 +1,24 @@
 //! What codecs and ciphers cost by themselves, in a loop with nothing around it: the measure for the engine around them.
+//!
+//! A codec is measured twice: one packet after the other, and in the rhythm of calls, where a core sleeps between the
+//! milliseconds and finds its caches cold. The second is what an engine can be compared with.
 
 use super::keys;
+use crate::cpu;
 use crate::traffic::{PACKET_MAX, RELAYED_LEN, header};
 use anyhow::{Context, Result};
 use std::f64::consts::TAU;
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use strowger_media::Codec;
 use strowger_media::codec::{Decoder, Encoder, EncoderOptions};
 use strowger_media::rtp::srtp::{Inbound, Outbound, Suite};
+use strowger_media::uring::schedule;
 
 /// Packets in a timing.
 const PACKETS: usize = 2000;
+/// Length of a timing in the rhythm of calls.
+const RHYTHM_MS: usize = 3000;
 
 /// Something like speech at `rate` Hz: a gliding pitch with formants, in syllables, with pauses.
 fn speech(rate: u32, frames: usize) -> Vec<i16> {
@@ -69,8 +76,53 @@ pub fn codec_us(codec: Codec, rate: u32) -> Result<(f64, f64)> {
     for frame in frames.iter().cycle().take(PACKETS) {
         black_box(encoder.encode(frame, &mut payload)?);
     }
-    let each = |time: std::time::Duration| time.as_secs_f64() * 1e6 / PACKETS as f64;
+    let each = |time: Duration| time.as_secs_f64() * 1e6 / PACKETS as f64;
     Ok((each(decode), each(started.elapsed())))
+}
+
+/// Microseconds of CPU to decode one packet of 20 ms of `codec` and to encode another, both together, on `core` in the
+/// rhythm of so many calls: each has its own decoder and encoder, a twentieth of them work in each millisecond, and in
+/// between the core sleeps. What waking up takes is not counted.
+pub fn codec_in_rhythm_us(codec: Codec, rate: u32, calls: usize, core: usize) -> Result<f64> {
+    let packets = encoded(codec, rate, 250)?;
+    let samples = speech(rate, 250);
+    let frames: Vec<_> = samples.chunks_exact(rate as usize / 50).collect();
+    let mut coders = (0..calls)
+        .map(|_| {
+            let encoder = Encoder::new(codec, rate, &EncoderOptions::default())?;
+            Ok((Decoder::new(codec, rate)?, encoder))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let (mut out, mut payload) = ([0i16; 960], [0; PACKET_MAX]);
+    std::thread::scope(|scope| {
+        let measured = scope.spawn(|| {
+            // Wishes, as for the media thread: without them the numbers are rougher.
+            let _ = schedule::pin_to_core(core);
+            let _ = schedule::make_realtime();
+            let _ = schedule::tighten_timers();
+            let (mut time, mut done) = (Duration::ZERO, 0u32);
+            let start = Instant::now();
+            for ms in 0..RHYTHM_MS {
+                let due = start + Duration::from_millis(ms as u64);
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                let number = ms / 20;
+                let began = cpu::of_thread()?;
+                for (call, (decoder, encoder)) in coders.iter_mut().enumerate() {
+                    if call % 20 == ms % 20 {
+                        let place = (number + call * 7) % packets.len();
+                        black_box(decoder.decode(&packets[place], &mut out)?);
+                        black_box(encoder.encode(frames[place], &mut payload)?);
+                        done += 1;
+                    }
+                }
+                time += cpu::of_thread()?.saturating_sub(began);
+            }
+            Ok(time.as_secs_f64() * 1e6 / f64::from(done.max(1)))
+        });
+        measured
+            .join()
+            .map_err(|_| anyhow::anyhow!("the measurement panicked"))?
+    })
 }
 
 /// Microseconds of CPU to make one packet of 20 ms of G.711 plain and to protect it again.

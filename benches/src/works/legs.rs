@@ -5,12 +5,16 @@ use crate::subject::parse_ports;
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 use strowger_media::ports::PortRange;
 use strowger_media::room::MemberOptions;
 use strowger_media::worker::{self, Worker, WorkerConfig};
 use strowger_media::writer::{self, WriterConfig};
-use strowger_media::{Codec, Command, Format, LegId, LegSetup, Negotiated, RoomCommand, RoomId};
+use strowger_media::{
+    Codec, Command, FileFormat, Format, LegId, LegSetup, Negotiated, RecorderId, RecorderSetup,
+    RoomCommand, RoomId, TapMode,
+};
 
 /// Legs that the media thread has room for.
 const LEGS_MAX: usize = 8000;
@@ -30,6 +34,7 @@ pub fn media_subject(work: Work, core: usize) -> Result<()> {
         },
         writer_handle,
     )?;
+    let folder = tempfile::tempdir()?;
     println!("ready");
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line)?;
@@ -52,7 +57,7 @@ pub fn media_subject(work: Work, core: usize) -> Result<()> {
         send(&mut worker, Command::Open(Box::new(setup)))?;
         let negotiated = negotiated(work, index, *peer)?;
         send(&mut worker, Command::Configure(leg, Box::new(negotiated)))?;
-        connect(&mut worker, work, index)?;
+        connect(&mut worker, work, index, folder.path())?;
     }
     // The commands are executed in order, at most some hundred in a millisecond.
     std::thread::sleep(Duration::from_millis(200));
@@ -71,14 +76,25 @@ pub fn media_subject(work: Work, core: usize) -> Result<()> {
     Ok(())
 }
 
-fn connect(worker: &mut Worker, work: Work, index: usize) -> Result<()> {
+fn connect(worker: &mut Worker, work: Work, index: usize, folder: &Path) -> Result<()> {
     let leg = LegId(index as u64);
     let members = match work {
         Work::Rooms(members) => members,
         Work::Lecture => usize::MAX,
-        Work::Relay | Work::Opus | Work::Srtp(_) => {
+        Work::Relay | Work::Opus | Work::Srtp(_) | Work::Recorded => {
             if index % 2 == 1 {
                 send(worker, Command::Bridge(LegId(index as u64 - 1), leg))?;
+            }
+            if work == Work::Recorded && index % 2 == 1 {
+                let path = folder.join(format!("{index}.wav"));
+                let setup = RecorderSetup::new(
+                    RecorderId(index as u64),
+                    leg,
+                    path,
+                    FileFormat::Wav,
+                    TapMode::Mix,
+                );
+                send(worker, Command::StartRecorder(Box::new(setup.prepare())))?;
             }
             return Ok(());
         }

@@ -5,7 +5,7 @@ mod alone;
 mod legs;
 mod talk;
 
-pub use alone::{codec_us, crypto_us};
+pub use alone::{codec_in_rhythm_us, codec_us, crypto_us};
 pub use legs::media_subject;
 pub use talk::{Mixed, Protected, Transcoded};
 
@@ -25,17 +25,20 @@ pub enum Work {
     Opus,
     /// Relay between two secured legs with different keys.
     Srtp(Suite),
+    /// Relay, each call recorded into one file.
+    Recorded,
 }
 
 impl Work {
     /// All that are measured, plain relaying first.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Relay,
         Self::Rooms(5),
         Self::Lecture,
         Self::Opus,
         Self::Srtp(Suite::AesCm128Sha1Tag80),
         Self::Srtp(Suite::AeadAes128Gcm),
+        Self::Recorded,
     ];
 
     /// Its name in arguments and results.
@@ -47,6 +50,7 @@ impl Work {
             Self::Opus => "opus",
             Self::Srtp(Suite::AeadAes128Gcm) => "srtp-gcm",
             Self::Srtp(_) => "srtp-cm",
+            Self::Recorded => "recorded",
         }
     }
 

@@ -57,6 +57,14 @@ impl Decoder {
         })
     }
 
+    /// Asks for the memory that the next packet is remembered in.
+    #[inline]
+    pub(crate) fn expect(&self) {
+        if let Kind::Own(_, concealer) = &self.kind {
+            concealer.expect();
+        }
+    }
+
     /// What it decodes.
     pub fn codec(&self) -> Codec {
         self.codec

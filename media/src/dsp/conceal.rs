@@ -5,6 +5,8 @@
 //! Other than there, nothing is delayed to smooth the beginning: the step between the last sample heard and the first
 //! made up is taken away over a quarter of a period.
 
+use crate::uring::prefetch;
+
 /// Pitch periods searched, microseconds: 200 to 66 Hz.
 const PERIOD_US: std::ops::RangeInclusive<u64> = 5000..=15_000;
 /// Audio that two periods are compared over.
@@ -22,8 +24,10 @@ const LENGTHEN_US: u64 = 10_000;
 #[derive(Clone, Debug)]
 pub struct Concealer {
     rate: u64,
-    /// The last audio, oldest first.
+    /// The last audio, a ring.
     history: Box<[i16]>,
+    /// Where its oldest sample is.
+    oldest: usize,
     /// What is repeated: the last three periods, the end of each fit to the beginning of the first.
     cycle: Box<[i16]>,
     /// Samples of a period; 0: nothing is being concealed.
@@ -49,6 +53,7 @@ impl Concealer {
         Self {
             rate,
             history: vec![0; history].into(),
+            oldest: 0,
             cycle: vec![0; 3 * longest].into(),
             period: 0,
             at: 0,
@@ -56,6 +61,13 @@ impl Concealer {
             step: 0.0,
             scratch: vec![0; samples(FADE_IN_US)].into(),
         }
+    }
+
+    /// Asks for the memory that the next frame is remembered in.
+    #[inline]
+    pub(crate) fn expect(&self) {
+        let end = (self.oldest + self.samples(20_000)).min(self.history.len());
+        prefetch::slice(&self.history[self.oldest..end]);
     }
 
     fn samples(&self, us: u64) -> usize {
@@ -99,17 +111,17 @@ impl Concealer {
 
     fn remember(&mut self, frame: &[i16]) {
         let length = self.history.len();
-        match frame.len().checked_sub(length) {
-            Some(over) => self.history.copy_from_slice(&frame[over..]),
-            None => {
-                self.history.copy_within(frame.len().., 0);
-                self.history[length - frame.len()..].copy_from_slice(frame);
-            }
-        }
+        let frame = &frame[frame.len().saturating_sub(length)..];
+        let (to_end, rest) = frame.split_at(frame.len().min(length - self.oldest));
+        self.history[self.oldest..self.oldest + to_end.len()].copy_from_slice(to_end);
+        self.history[..rest.len()].copy_from_slice(rest);
+        self.oldest = (self.oldest + frame.len()) % length;
     }
 
     /// Finds the pitch and lays the periods out that will be repeated.
     fn begin(&mut self) {
+        self.history.rotate_left(self.oldest);
+        self.oldest = 0;
         self.period = self.find_period();
         let period = self.period;
         let quarter = (period / 4).max(1);

@@ -15,6 +15,7 @@ use crate::jitter::{Decode, Decoded, Incoming, JitterBuffer, Report, Setup};
 use crate::rtp::packet::Header;
 use crate::rtp::send::SourceKey;
 use crate::sound::SAMPLE_RATE;
+use crate::uring::prefetch;
 
 use super::carriage::Carrier;
 
@@ -106,23 +107,31 @@ impl Decode for Tongues {
     }
 }
 
-/// The ears of a leg.
+/// The ears of a leg. The buffer comes last, because little of its end is used.
+#[repr(C)]
 pub(super) struct Hearing {
     /// Names what is made of this in the stream of another leg.
     pub(super) key: SourceKey,
-    buffer: JitterBuffer,
-    tongues: Tongues,
     rate: u32,
+    /// The delay is another than at the frame before: audio was left out or repeated in between.
+    moved: bool,
+    frames: u64,
     frame: Box<[i16; FRAME_MAX]>,
     /// The frame at 8000 Hz, for those who know no other rate.
     narrow: Option<Box<(Resampler, [i16; 160])>>,
-    frames: u64,
+    tongues: Tongues,
     counted: Report,
-    /// The delay is another than at the frame before: audio was left out or repeated in between.
-    moved: bool,
+    buffer: JitterBuffer,
 }
 
 impl Hearing {
+    /// Asks for what packets and turns need first.
+    #[inline]
+    pub(super) fn expect(&self) {
+        prefetch::value(self, std::mem::offset_of!(Self, buffer));
+        self.buffer.expect();
+    }
+
     /// Ears for these codecs; frames are of the rate of the first, Opus of `rate` (the next that it has). `None`: none of
     /// them can be decoded.
     pub(super) fn new(now: Instant, codecs: &[Codec], rate: u32, key: SourceKey) -> Option<Self> {
@@ -181,6 +190,23 @@ impl Hearing {
     /// Hz of the frames.
     pub(super) fn rate(&self) -> u32 {
         self.rate
+    }
+
+    /// Asks for where the next packet will be put.
+    #[inline]
+    pub(super) fn expect_packet(&self) {
+        self.buffer.expect_packet();
+        prefetch::slice(&self.tongues.all);
+    }
+
+    /// Asks for what a turn works with.
+    #[inline]
+    pub(super) fn expect_turn(&self) {
+        self.buffer.expect_turn();
+        prefetch::slice(self.frame());
+        if let Some(tongue) = self.tongues.all.get(self.tongues.current) {
+            tongue.decoder.expect();
+        }
     }
 
     /// The 20 ms of this turn.
@@ -281,21 +307,28 @@ impl Hearing {
 
     /// Makes the frame of the turn that is due at `at`; silence instead when `mute`.
     pub(super) fn turn(&mut self, at: Instant, mute: bool, counters: &Counters) {
-        let mut decoded = [0; FRAME_MAX];
         let own = self.buffer.frame_len().min(FRAME_MAX);
-        let decoded = &mut decoded[..own];
-        self.buffer.turn(at, &mut self.tongues, decoded);
-        if mute {
-            decoded.fill(0);
-        }
         let len = (self.rate / FRAMES_PER_SECOND) as usize;
         let frame = &mut self.frame[..len.min(FRAME_MAX)];
-        match self.tongues.current().and_then(|t| t.resampler.as_mut()) {
-            Some(resampler) if own != frame.len() => resampler.run(decoded, frame),
-            _ => {
-                let count = own.min(frame.len());
-                frame[..count].copy_from_slice(&decoded[..count]);
-                frame[count..].fill(0);
+        if own == frame.len() {
+            self.buffer.turn(at, &mut self.tongues, frame);
+            if mute {
+                frame.fill(0);
+            }
+        } else {
+            let mut decoded = [0; FRAME_MAX];
+            let decoded = &mut decoded[..own];
+            self.buffer.turn(at, &mut self.tongues, decoded);
+            if mute {
+                decoded.fill(0);
+            }
+            match self.tongues.current().and_then(|t| t.resampler.as_mut()) {
+                Some(resampler) => resampler.run(decoded, frame),
+                None => {
+                    let count = own.min(frame.len());
+                    frame[..count].copy_from_slice(&decoded[..count]);
+                    frame[count..].fill(0);
+                }
             }
         }
         if let Some(narrow) = &mut self.narrow {

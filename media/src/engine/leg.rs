@@ -14,6 +14,7 @@ use crate::rtp::srtp;
 use crate::sound::SAMPLE_RATE;
 use crate::stats::{Drops, LegStats};
 use crate::types::{Format, LegId, LegStart, Negotiated};
+use crate::uring::prefetch;
 
 use super::carriage::Carrier;
 use super::digits::Ear;
@@ -97,62 +98,71 @@ pub(super) struct Config {
     pub(super) rtcp_xr: bool,
 }
 
+/// Bytes at the beginning of a leg that packets use; what lies behind is for commands, reports and turns.
+const WARM: usize = 1088;
+
+/// In the order of use: what each packet needs comes first, so that it fills few lines of the cache.
+#[repr(C)]
 pub(super) struct Leg {
-    pub(super) id: LegId,
     pub(super) slot: Slot,
-    pub(super) config: Option<Config>,
-    pub(super) kinds: [Kind; 128],
-    /// Where RTP goes: the source that was latched onto, or what was negotiated.
-    pub(super) destination: Option<SocketAddr>,
-    pub(super) latched: Option<SocketAddr>,
     /// The socket was given a connection.
     pub(super) connected: bool,
-    old_source: Option<(SocketAddr, Instant)>,
-    pub(super) receiver: Receiver,
-    pub(super) key: SourceKey,
-    pub(super) sender: Sender,
-    /// Protection of both directions; `None`: the leg has never been secured.
-    pub(super) srtp: Option<Box<srtp::Session>>,
-    pub(super) target: Target,
+    pub(super) timed_out: bool,
+    pub(super) mute_receive: bool,
+    pub(super) mute_transmit: bool,
+    /// Another codec came than was prepared for.
+    pub(super) unsettled: bool,
+    /// The room it is in makes its frames, when it mixes them.
+    pub(super) heard_by_room: bool,
+    pub(super) in_fast: bool,
+    pub(super) in_slow: bool,
     pub(super) carrier: Carrier,
     /// The codec that is received: of the last audio packet, before any the preferred one.
     pub(super) heard_codec: Option<Codec>,
-    /// Another codec came than was prepared for.
-    pub(super) unsettled: bool,
+    pub(super) target: Target,
+    pub(super) key: SourceKey,
+    /// When a packet was last accepted, or the leg configured.
+    pub(super) heard: Instant,
+    packets: u64,
+    bytes: u64,
+    /// Protection of both directions; `None`: the leg has never been secured.
+    pub(super) srtp: Option<Box<srtp::Session>>,
     /// For those who want what is received as a steady stream.
     pub(super) hearing: Option<Box<Hearing>>,
     /// For everything that is generated.
     pub(super) voice: Option<Box<Voice>>,
+    pub(super) player: Option<Box<Player>>,
+    /// Listens for digits in the audio, where that is wanted.
+    pub(super) ear: Option<Box<Ear>>,
+    pub(super) recorders: Vec<Recorder>,
+    /// Where RTP goes: the source that was latched onto, or what was negotiated.
+    pub(super) destination: Option<SocketAddr>,
+    pub(super) latched: Option<SocketAddr>,
+    pub(super) sender: Sender,
+    pub(super) receiver: Receiver,
+    pub(super) config: Option<Config>,
+    pub(super) keypad: Keypad,
+    pub(super) listener: Listener,
+    pub(super) kinds: [Kind; 128],
+    pub(super) id: LegId,
+    old_source: Option<(SocketAddr, Instant)>,
     /// What ears that are gone went through.
     heard_before: jitter::Report,
     /// Legs that relay to this one.
     pub(super) inbound: Vec<Slot>,
-    pub(super) mute_receive: bool,
-    pub(super) mute_transmit: bool,
-    pub(super) listener: Listener,
-    pub(super) keypad: Keypad,
     pub(super) keypad_key: SourceKey,
-    /// Listens for digits in the audio, where that is wanted.
-    pub(super) ear: Option<Box<Ear>>,
     /// The digit that is sent in-band.
     pub(super) tone: Option<Dual>,
-    pub(super) player: Option<Box<Player>>,
-    pub(super) recorders: Vec<Recorder>,
     /// From the rate that is heard to that of the room it is in, where they differ.
     pub(super) room_ear: Option<Box<RoomEar>>,
     last_start: Option<Instant>,
     last_stop: Option<Instant>,
-    /// When a packet was last accepted, or the leg configured.
-    pub(super) heard: Instant,
-    pub(super) timed_out: bool,
-    pub(super) in_fast: bool,
-    pub(super) in_slow: bool,
     pub(super) reports: report::Reports,
-    packets: u64,
-    bytes: u64,
     pub(super) dtmf_received: u64,
     pub(super) drops: Drops,
 }
+
+const _: () = assert!(std::mem::offset_of!(Leg, listener) <= WARM);
 
 impl Leg {
     pub(super) fn new(
@@ -189,6 +199,7 @@ impl Leg {
             listener: Listener::default(),
             keypad: Keypad::default(),
             keypad_key,
+            heard_by_room: false,
             room_ear: None,
             tone: None,
             player: None,
@@ -205,6 +216,51 @@ impl Leg {
             bytes: 0,
             dtmf_received: 0,
             drops: Drops::default(),
+        }
+    }
+
+    /// Asks for what a packet of this leg, or one that is sent to it, needs first.
+    #[inline]
+    pub(super) fn expect(&self) {
+        prefetch::value(self, WARM);
+    }
+
+    /// The same for what those parts lead to, once they are there.
+    #[inline]
+    pub(super) fn expect_more(&self) {
+        if let Some(hearing) = &self.hearing {
+            hearing.expect();
+        }
+        prefetch::slice(&self.recorders);
+    }
+
+    /// And for where a packet will be put.
+    #[inline]
+    pub(super) fn expect_places(&self) {
+        if let Some(hearing) = &self.hearing {
+            hearing.expect_packet();
+        }
+        for recorder in &self.recorders {
+            recorder.expect_packet();
+        }
+    }
+
+    /// The same as these three for a turn of this leg.
+    #[inline]
+    pub(super) fn expect_turn(&self, stage: u8) {
+        match stage {
+            0 => self.expect(),
+            1 => {
+                self.expect_more();
+                if let Some(voice) = &self.voice {
+                    prefetch::value(&**voice, size_of::<Voice>());
+                }
+            }
+            _ => {
+                if let Some(hearing) = &self.hearing {
+                    hearing.expect_turn();
+                }
+            }
         }
     }
 
@@ -316,7 +372,7 @@ impl Leg {
             || self.keypad.is_busy()
             || self.recorders.iter().any(Recorder::is_impatient)
             || self.ear.is_some()
-            || self.hearing.is_some()
+            || (self.hearing.is_some() && !self.heard_by_room)
     }
 
     pub(super) fn is_bridged(&self) -> bool {

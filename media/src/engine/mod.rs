@@ -43,7 +43,8 @@ use crate::recording::{Order, Reply};
 use crate::rtp::rtcp::Ntp;
 use crate::rtp::send::SourceKey;
 use crate::types::{Event, LegId, RecorderId};
-use leg::Leg;
+use crate::uring::prefetch;
+use leg::{Leg, Target};
 pub use recorder::Recorder;
 use wheel::Wheel;
 
@@ -214,6 +215,33 @@ impl Engine {
     /// The next event for signalling.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.queue.pop_front()
+    }
+
+    /// A packet of this leg comes soon. The calls for packets that follow each other should be some packets ahead:
+    /// `stage` 0 first, 1 when that had time to take effect, then 2.
+    #[inline]
+    pub fn expect(&self, slot: Slot, stage: u8) {
+        let leg = |slot: Slot| self.legs.get(slot.0 as usize).and_then(Option::as_deref);
+        let Some(from) = leg(slot) else { return };
+        match stage {
+            0 => from.expect(),
+            1 => {
+                from.expect_more();
+                if let Target::Relay(peer) = from.target
+                    && let Some(to) = leg(peer)
+                {
+                    to.expect();
+                }
+            }
+            _ => {
+                from.expect_places();
+                if let Target::Relay(peer) = from.target
+                    && let Some(to) = leg(peer)
+                {
+                    prefetch::slice(&to.recorders);
+                }
+            }
+        }
     }
 
     /// When [`Engine::tick`] has to be called next, never before `now`; `None`: not before something else happens.

@@ -236,6 +236,14 @@ impl Recorder {
         }
     }
 
+    /// Asks for where the next packets of both directions will be put.
+    #[inline]
+    pub(super) fn expect_packet(&self) {
+        for track in [&self.receive, &self.transmit].into_iter().flatten() {
+            track.expect_packet();
+        }
+    }
+
     /// Takes audio that the leg received: a packet of 8000 Hz samples, placed by its timestamp.
     pub(super) fn received(
         &mut self,

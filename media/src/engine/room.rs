@@ -1,7 +1,9 @@
 //! Rooms of this engine: which legs are in which, their turns, announcements and recorders.
 //!
-//! A room mixes once in 20 ms, at its own phase of the wheel. It sends right after, a part of its members in each of the
-//! following milliseconds when there are many, so that a large room delays no other call. Members who said nothing, hear
+//! A room mixes once in 20 ms, at its own phase of the wheel. A small room makes its members' frames just before: what
+//! they take is touched once, and no frame waits for the mix. The members of a large one make theirs in turns of their
+//! own. It sends right after, a part of its members in each of the following milliseconds when there are many, so that a
+//! large room delays no other call. Members who said nothing, hear
 //! nothing of their own and have the same codec are sent one payload, encoded once.
 
 use std::collections::HashMap;
@@ -20,7 +22,10 @@ use crate::room::{FRAME_MAX, Heard, LinkCounts, MemberOptions, Room};
 use crate::rtp::send::SourceKey;
 use crate::sound::{SAMPLE_RATE, Sound};
 use crate::types::{Event, LegId, PlayId, RecorderId, Repeat, RoomCommand, RoomId};
+use crate::uring::prefetch;
 
+/// How many members ahead what they need is asked for.
+const AHEAD: [usize; 3] = [6, 4, 2];
 /// Rooms of an engine.
 const ROOMS_MAX: usize = 4096;
 /// Members that are sent to in one millisecond, while twenty of them are enough for all.
@@ -53,6 +58,8 @@ struct Hall {
     parts: usize,
     /// Members sent to in a turn.
     chunk: usize,
+    /// It makes its members' frames.
+    hears: bool,
     key: SourceKey,
     announcements: Vec<Announcement>,
     recorders: Vec<Recorder>,
@@ -103,9 +110,15 @@ impl Rooms {
         self.halls.get_mut(number)?.as_deref_mut()
     }
 
-    /// Names what a room says to its members.
-    pub(super) fn key(&mut self, number: u32) -> Option<SourceKey> {
-        self.hall(number as usize).map(|hall| hall.key)
+    /// Time was skipped: what rooms say goes on with timestamps of the clock.
+    pub(super) fn after_stall(&self, legs: &mut [Option<Box<Leg>>]) {
+        for hall in self.halls.iter().flatten() {
+            for slot in hall.room.keys() {
+                if let Some(leg) = leg_mut(legs, slot) {
+                    leg.sender.leave(hall.key);
+                }
+            }
+        }
     }
 
     /// Hz of what is mixed in a room.
@@ -224,6 +237,7 @@ impl Engine {
             room: Room::new(rate),
             parts: 0,
             chunk: PART,
+            hears: true,
             key: self.next_key(),
             announcements: Vec::with_capacity(PLAYS_MAX),
             recorders: Vec::with_capacity(RECORDERS_MAX),
@@ -297,6 +311,7 @@ impl Engine {
             if let Some(leg) = leg_mut(&mut self.legs, slot) {
                 leg.sender.leave(key);
                 leg.room_ear = None;
+                leg.heard_by_room = false;
             }
         }
         self.counters.room_members.set(self.members());
@@ -319,10 +334,33 @@ impl Engine {
             return;
         };
         let parts = hall.parts_wanted();
+        let hears = parts <= 1;
+        let changed = std::mem::replace(&mut hall.hears, hears) != hears;
+        // Who came last is the last.
+        let from = if changed {
+            0
+        } else {
+            hall.room.len().saturating_sub(1)
+        };
+        let members = from..hall.room.len();
+        for index in members.clone() {
+            let slot = hall.room.key(index);
+            if let Some(leg) = slot.and_then(|slot| leg_mut(&mut self.legs, slot)) {
+                leg.heard_by_room = hears;
+            }
+        }
         hall.chunk = hall.room.len().div_ceil(parts.max(1)).max(1);
         let before = std::mem::replace(&mut hall.parts, parts);
         if before != parts {
             self.wheel.set_room(now, number as u32, before, parts);
+        }
+        if !hears {
+            for index in members {
+                let hall = self.rooms.hall(number);
+                if let Some(slot) = hall.and_then(|hall| hall.room.key(index)) {
+                    self.watch(now, slot);
+                }
+            }
         }
     }
 
@@ -367,10 +405,14 @@ impl Engine {
     pub(super) fn room_turn(
         &mut self,
         now: Instant,
+        due: Instant,
         number: u32,
         part: usize,
         out: super::Out<'_>,
     ) -> bool {
+        if part == 0 {
+            self.hear_members(now, due, number as usize, out);
+        }
         let Rooms { halls, frame, .. } = &mut self.rooms;
         let hall = halls.get_mut(number as usize);
         let Some(hall) = hall.and_then(Option::as_deref_mut) else {
@@ -389,6 +431,12 @@ impl Engine {
         let changed = part == 0 && hall.parts != hall.parts_wanted();
         let from = part * hall.chunk;
         for index in from..(from + hall.chunk).min(hall.room.len()) {
+            if !hall.hears {
+                let later = hall.room.key(index + AHEAD[0]);
+                if let Some(leg) = later.and_then(|slot| leg_mut(&mut self.legs, slot)) {
+                    leg.expect();
+                }
+            }
             let slot = hall.room.key(index);
             if let Some(leg) = slot.and_then(|slot| leg_mut(&mut self.legs, slot)) {
                 hall.send(index, leg, &mut context, frame);
@@ -399,6 +447,29 @@ impl Engine {
         }
         let hall = self.rooms.hall(number as usize);
         hall.is_some_and(|hall| part < hall.parts)
+    }
+}
+
+impl Engine {
+    /// Makes the frames of the members, where that is the room's business.
+    fn hear_members(&mut self, now: Instant, due: Instant, number: usize, out: super::Out<'_>) {
+        for stage in 0..3 {
+            let Some(hall) = self.rooms.hall(number).filter(|hall| hall.hears) else {
+                return;
+            };
+            for slot in hall.room.keys() {
+                if let Some(leg) = leg_mut(&mut self.legs, slot) {
+                    leg.expect_turn(stage);
+                }
+            }
+        }
+        for index in 0.. {
+            let hall = self.rooms.hall(number).filter(|hall| hall.hears);
+            let Some(slot) = hall.and_then(|hall| hall.room.key(index)) else {
+                return;
+            };
+            self.hear(now, due, slot, out);
+        }
     }
 }
 
@@ -423,6 +494,14 @@ impl Hall {
         self.room.begin();
         let rate = self.room.rate();
         for index in 0..self.room.len() {
+            if !self.hears {
+                for (stage, ahead) in AHEAD.into_iter().enumerate() {
+                    let later = self.room.key(index + ahead);
+                    if let Some(leg) = later.and_then(|slot| leg_mut(legs, slot)) {
+                        leg.expect_frame(stage);
+                    }
+                }
+            }
             let leg = self.room.key(index).and_then(|slot| leg_mut(legs, slot));
             let Some(leg) = leg else { continue };
             let heard = if self.room.wants(index) {
@@ -540,6 +619,17 @@ impl Hall {
 }
 
 impl Leg {
+    /// Asks for what mixing needs of this leg, in three steps.
+    #[inline]
+    fn expect_frame(&self, stage: usize) {
+        match (stage, &self.hearing) {
+            (0, _) => prefetch::value(self, 128),
+            (1, Some(hearing)) => prefetch::value(&**hearing, 64),
+            (2, Some(hearing)) => prefetch::slice(hearing.frame()),
+            _ => {}
+        }
+    }
+
     /// Makes what it takes to be heard in a room of this rate. Allocates.
     pub(super) fn prepare_room_ear(&mut self, to: u32) {
         let heard = self.hearing.as_ref().map(|hearing| hearing.rate());

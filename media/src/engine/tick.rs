@@ -21,6 +21,11 @@ use crate::types::Event;
 /// Samples of a turn.
 pub(super) const FRAME: usize = 160;
 
+/// How many turns ahead what they need is asked for: the leg, what belongs to it, what that works on.
+const AHEAD: [usize; 3] = [6, 4, 2];
+/// Room for a generated packet and what protection adds to it.
+pub(super) const PACKET_MAX: usize = HEADER_LEN + PAYLOAD_MAX + OVERHEAD_MAX;
+
 /// What generated packets need beside the leg.
 pub(super) struct Context<'a, 'b> {
     pub(super) now: Instant,
@@ -44,6 +49,12 @@ impl Engine {
         while let Some(number) = self.wheel.next_slot(now) {
             let mut index = 0;
             while let Some(slot) = self.wheel.leg(number, Turn::Fast, index) {
+                for (stage, ahead) in AHEAD.into_iter().enumerate() {
+                    let later = self.wheel.leg(number, Turn::Fast, index + ahead);
+                    if let Some(leg) = later.and_then(|slot| leg_mut(&mut self.legs, slot)) {
+                        leg.expect_turn(stage as u8);
+                    }
+                }
                 let due = self.wheel.time_of(number);
                 if self.fast_turn(now, due, slot, out) {
                     index += 1;
@@ -54,7 +65,8 @@ impl Engine {
             let mut index = 0;
             while let Some((room, part)) = self.wheel.room(number, index) {
                 // A room that has gone from this slot leaves its index to the next.
-                if self.room_turn(now, room, part, out) {
+                let due = self.wheel.time_of(number);
+                if self.room_turn(now, due, room, part, out) {
                     index += 1;
                 }
             }
@@ -69,17 +81,13 @@ impl Engine {
 
     /// Time was skipped: what is generated goes on with timestamps of the clock.
     fn after_stall(&mut self) {
+        self.rooms.after_stall(&mut self.legs);
         for slot in self.wheel.fast_legs() {
             let Some(leg) = leg_mut(&mut self.legs, slot) else {
                 continue;
             };
             if let Some(player) = &leg.player {
                 leg.sender.leave(player.key);
-            }
-            if let Target::Room(room) = leg.target
-                && let Some(key) = self.rooms.key(room)
-            {
-                leg.sender.leave(key);
             }
             let heard = leg.hearing.as_ref().map(|hearing| hearing.key);
             let to = match leg.target {
@@ -95,7 +103,9 @@ impl Engine {
 
     /// False: the leg needs no more turns.
     fn fast_turn(&mut self, now: Instant, due: Instant, slot: Slot, out: Out<'_>) -> bool {
-        self.hear(now, due, slot, out);
+        if leg_mut(&mut self.legs, slot).is_some_and(|leg| !leg.heard_by_room) {
+            self.hear(now, due, slot, out);
+        }
         self.tones_heard(now, slot);
         let Some(leg) = leg_mut(&mut self.legs, slot) else {
             return false;
@@ -201,28 +211,47 @@ impl Leg {
         numbers: Numbers,
         payload: &[u8],
     ) {
+        let mut packet = [0; PACKET_MAX];
+        if let Some(body) = packet.get_mut(HEADER_LEN..HEADER_LEN + payload.len()) {
+            body.copy_from_slice(payload);
+            self.send_in(
+                context,
+                dest,
+                payload_type,
+                numbers,
+                &mut packet,
+                payload.len(),
+            );
+        }
+    }
+
+    /// Sends a packet whose payload lies in its place already.
+    pub(super) fn send_in(
+        &mut self,
+        context: &mut Context<'_, '_>,
+        dest: SocketAddr,
+        payload_type: u8,
+        numbers: Numbers,
+        packet: &mut [u8],
+        payload_len: usize,
+    ) {
+        let end = HEADER_LEN + payload_len;
         let header = Header {
             marker: numbers.marker,
             payload_type,
             sequence: numbers.sequence,
             timestamp: numbers.timestamp,
             ssrc: self.sender.ssrc(),
-            payload: HEADER_LEN..HEADER_LEN + payload.len(),
+            payload: HEADER_LEN..end,
         };
-        let mut packet = [0; HEADER_LEN + PAYLOAD_MAX + OVERHEAD_MAX];
-        let end = header.payload.end;
-        let Some(plain) = packet.get_mut(..end) else {
-            return;
-        };
-        let (head, body) = plain.split_at_mut(HEADER_LEN);
+        let (head, _) = packet.split_at_mut(HEADER_LEN);
         head.copy_from_slice(&header.bytes());
-        body.copy_from_slice(payload);
-        let protected = self.protect(&mut packet, end);
+        let protected = self.protect(packet, end);
         let packet = match protected {
             Ok(end) => packet.get(..end).unwrap_or_default(),
             Err(why) => return self.drop_packet(context.counters, why),
         };
-        self.sender.count(payload.len());
+        self.sender.count(payload_len);
         context.counters.generated.add(1);
         context.counters.packets_out.add(1);
         let transmit = Transmit {

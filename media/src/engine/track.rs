@@ -2,6 +2,7 @@
 
 use super::recorder::{MARGIN_STEPS, TURN_STEPS, WAIT_STEPS};
 use crate::alignment::Alignment;
+use crate::uring::prefetch;
 
 /// Gaps up to a millisecond come from clock corrections and are bridged by the last sample.
 const BRIDGED_MS: u32 = 1;
@@ -47,6 +48,14 @@ impl Track {
     /// Samples that a packet may belong into the future.
     pub(super) fn ahead(rate: u32) -> i64 {
         AHEAD_STEPS * i64::from(rate / 50)
+    }
+
+    /// Asks for the place of the next 20 ms.
+    #[inline]
+    pub(super) fn expect_packet(&self) {
+        let start = self.index(self.end);
+        let end = (start + self.frame as usize).min(self.ring.len());
+        prefetch::slice(&self.ring[start..end]);
     }
 
     /// The next packet belongs where it arrives.

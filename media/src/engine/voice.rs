@@ -2,16 +2,20 @@
 //! 20 ms at a time, and leaves as packets of the negotiated codec and length.
 
 use super::leg::{Drop, Leg};
-use super::tick::Context;
-use crate::codec::{Codec, Encoder, EncoderOptions, PAYLOAD_MAX};
+use super::tick::{Context, PACKET_MAX};
+use crate::codec::{Codec, Encoder, EncoderOptions};
 use crate::dsp::Resampler;
+use crate::rtp::packet::HEADER_LEN;
 use crate::rtp::send::SourceKey;
+use crate::rtp::srtp::OVERHEAD_MAX;
 use crate::sound::SAMPLE_RATE;
 
 /// Frames are of 20 ms.
 const FRAMES_PER_SECOND: u32 = 50;
 /// Longest frame: 20 ms at 48 kHz.
 const FRAME_MAX: usize = 960;
+/// Bytes of G.711 up to which a packet is made in a small place: clearing more takes as long as encoding.
+const SMALL_MAX: usize = 240;
 /// Packets are made of up to so many milliseconds.
 const PTIME_MAX_MS: usize = 60;
 
@@ -127,12 +131,18 @@ impl Leg {
             }
             return;
         }
-        let mut frame = [0; FRAME_MAX];
         let Some(mut voice) = self.voice.take() else {
             self.sender.leave(key);
             self.drop_packet(context.counters, Drop::Transcode);
             return;
         };
+        let whole = (rate / FRAMES_PER_SECOND) as usize == samples.len();
+        if rate == voice.encoder.rate() && whole && !self.mute_transmit {
+            self.say_frame(context, &mut voice, key, samples);
+            self.voice = Some(voice);
+            return;
+        }
+        let mut frame = [0; FRAME_MAX];
         match voice.convert(rate, samples, &mut frame) {
             Some(len) => {
                 let frame = &mut frame[..len];
@@ -197,6 +207,10 @@ impl Leg {
             }
         }
         voice.timestamp = voice.timestamp.wrapping_add(160);
+        if voice.pending_len == 0 && frame.len() == self.packet_len(voice) {
+            self.send_packet(context, &mut voice.encoder, key, frame);
+            return;
+        }
         let end = voice.pending_len + frame.len();
         if let Some(room) = voice.pending.get_mut(voice.pending_len..end) {
             room.copy_from_slice(frame);
@@ -235,8 +249,17 @@ impl Leg {
         };
         let clock_rate = u64::from(format.codec.clock_rate());
         let units = (samples.len() as u64 * clock_rate / u64::from(encoder.rate())) as u32;
-        let mut payload = [0; PAYLOAD_MAX];
-        let Ok(length) = encoder.encode(samples, &mut payload) else {
+        let (mut small, mut large);
+        let packet: &mut [u8] = if format.codec.is_g711() && samples.len() <= SMALL_MAX {
+            small = [0; HEADER_LEN + SMALL_MAX + OVERHEAD_MAX];
+            &mut small
+        } else {
+            large = [0; PACKET_MAX];
+            &mut large
+        };
+        let (_, payload) = packet.split_at_mut(HEADER_LEN);
+        let room = payload.len() - OVERHEAD_MAX;
+        let Ok(length) = encoder.encode(samples, &mut payload[..room]) else {
             self.drop_packet(context.counters, Drop::Transcode);
             return;
         };
@@ -257,7 +280,6 @@ impl Leg {
                 );
             }
         }
-        let payload = payload.get(..length).unwrap_or(&[]);
-        self.send(context, dest, format.payload_type, numbers, payload);
+        self.send_in(context, dest, format.payload_type, numbers, packet, length);
     }
 }

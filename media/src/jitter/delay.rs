@@ -4,6 +4,8 @@
 //! longer it took than the fastest one means something. A histogram of that, which forgets, tells the wait that all but
 //! one in a hundred packets need. Drift of the sender's clock moves fastest and slowest together, so it is followed too.
 
+use crate::uring::prefetch;
+
 /// Width of a bucket, milliseconds.
 const BUCKET_MS: i64 = 5;
 const BUCKETS: usize = 64;
@@ -13,20 +15,23 @@ const OUTLIERS: u32 = 100;
 const WINDOW_MS: i64 = 5000;
 
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub(super) struct Delay {
     clock_rate: i64,
     bucket: i64,
     /// Transit at which the first bucket begins, a multiple of the bucket's width.
     origin: i64,
-    /// Units of audio in each bucket: in the window that is filled, and in the one before.
-    seen: [[u32; BUCKETS]; 2],
     /// The sum of each.
     total: [u32; 2],
+    /// No bucket above this has anything in it.
+    top: usize,
     /// Least transit in the same windows.
     least: Option<[i64; 2]>,
     min: i64,
     max: i64,
     wait: i64,
+    /// Units of audio in each bucket: in the window that is filled, and in the one before.
+    seen: [[u32; BUCKETS]; 2],
 }
 
 impl Delay {
@@ -41,11 +46,19 @@ impl Delay {
             origin: 0,
             seen: [[0; BUCKETS]; 2],
             total: [0; 2],
+            top: 0,
             least: None,
             min,
             max: units(i64::from(max_ms)).max(min),
             wait: min,
         }
+    }
+
+    /// Asks for the part that is used on a calm network: the first buckets of both windows.
+    #[inline]
+    pub(super) fn expect(&self) {
+        prefetch::value(self, std::mem::offset_of!(Self, seen) + 64);
+        prefetch::value(&self.seen[1], 64);
     }
 
     /// Least transit of late; `None` before anything came.
@@ -73,6 +86,7 @@ impl Delay {
             Some([now, _]) if i64::from(self.total[0]) * 1000 >= WINDOW_MS * self.clock_rate => {
                 self.seen = [[0; BUCKETS], self.seen[0]];
                 self.total = [0, self.total[0]];
+                self.find_top();
                 [transit, now]
             }
             Some([now, before]) => [now.min(transit), before],
@@ -86,6 +100,7 @@ impl Delay {
             .unwrap_or(0)
             .max(self.clock_rate as u32 / 1000);
         self.seen[0][bucket as usize] += weight;
+        self.top = self.top.max(bucket as usize);
         self.total[0] += weight;
         let needed = self.origin + (self.slowest() + 2) * self.bucket - base;
         self.wait = needed.clamp(self.min, self.max);
@@ -94,7 +109,7 @@ impl Delay {
     /// The bucket that all but the outliers are in or below.
     fn slowest(&self) -> i64 {
         let mut outliers = (self.total[0] + self.total[1]) / OUTLIERS;
-        for index in (0..BUCKETS).rev() {
+        for index in (0..=self.top.min(BUCKETS - 1)).rev() {
             let here = self.seen[0][index] + self.seen[1][index];
             match outliers.checked_sub(here) {
                 Some(left) => outliers = left,
@@ -104,11 +119,20 @@ impl Delay {
         0
     }
 
+    fn find_top(&mut self) {
+        let [now, before] = &self.seen;
+        let any = |(now, before): (&u32, &u32)| (now | before) != 0;
+        self.top = now.iter().zip(before).rposition(any).unwrap_or(0);
+    }
+
     /// Shifts the histogram so that it begins at the least transit.
     fn move_origin(&mut self, least: i64) {
         let origin = least.div_euclid(self.bucket) * self.bucket;
         let shift = (origin - self.origin) / self.bucket;
         self.origin = origin;
+        if shift == 0 {
+            return;
+        }
         let width = usize::try_from(shift.unsigned_abs())
             .unwrap_or(BUCKETS)
             .min(BUCKETS);
@@ -125,6 +149,7 @@ impl Delay {
                 seen[BUCKETS - 1] += above;
             }
         }
+        self.find_top();
     }
 }
 

@@ -18,6 +18,7 @@ mod tests;
 
 use std::time::{Duration, Instant};
 
+use crate::uring::prefetch;
 use delay::Delay;
 use store::{Packet, Put, Store};
 use stretch::Pcm;
@@ -160,12 +161,12 @@ enum Play {
 
 /// A jitter buffer with its decoded audio.
 #[derive(Debug)]
+#[repr(C)]
 pub struct JitterBuffer {
     epoch: Instant,
     setup: Setup,
     store: Store,
     pcm: Pcm,
-    delay: Delay,
     newest: Option<Newest>,
     play: Play,
     /// The cursor: everything before is decoded, made up or given up.
@@ -187,6 +188,8 @@ pub struct JitterBuffer {
     /// Turns since the delay was last corrected.
     since_corrected: u32,
     report: Report,
+    /// Last, because little of it is used.
+    delay: Delay,
 }
 
 impl JitterBuffer {
@@ -219,6 +222,26 @@ impl JitterBuffer {
             since_corrected: 0,
             report: Report::default(),
         }
+    }
+
+    /// Asks for what packets and turns need first.
+    #[inline]
+    pub(crate) fn expect(&self) {
+        prefetch::value(self, std::mem::offset_of!(Self, delay));
+        self.delay.expect();
+    }
+
+    /// Asks for the memory that the next packet will be put into.
+    #[inline]
+    pub(crate) fn expect_packet(&self) {
+        self.store.expect_packet();
+    }
+
+    /// Asks for the memory that the next turn works with.
+    #[inline]
+    pub(crate) fn expect_turn(&self) {
+        self.store.expect_turn();
+        self.pcm.expect(self.frame_len());
     }
 
     /// Samples of a frame.

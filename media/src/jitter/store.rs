@@ -1,6 +1,9 @@
-//! Packets that wait, in the order of their timestamps, their payloads in one ring of bytes.
+//! Packets that wait, in the order of their timestamps, their payloads in cells of one block of bytes.
+//!
+//! The first cells that are free are used, so that the few packets that usually wait take turns in the same few lines of
+//! the cache.
 
-use std::collections::VecDeque;
+use crate::uring::prefetch;
 
 /// Packets that can wait. Of 10 ms each they last 640 ms.
 pub(super) const PACKETS_MAX: usize = 64;
@@ -18,9 +21,10 @@ pub(super) struct Packet {
     pub(super) kind: Option<u8>,
     /// The first of another stream.
     pub(super) restart: bool,
-    /// Where the payload begins: bytes ever written before it.
-    at: u64,
-    len: usize,
+    /// The first cell of the payload.
+    cell: u8,
+    cells: u8,
+    len: u16,
 }
 
 impl Packet {
@@ -31,7 +35,8 @@ impl Packet {
             units,
             kind,
             restart: false,
-            at: 0,
+            cell: 0,
+            cells: 0,
             len: 0,
         }
     }
@@ -50,42 +55,78 @@ pub(super) enum Put {
         pushed_out: u64,
     },
     Duplicate,
-    /// Longer than the whole ring.
+    /// Longer than all cells together.
     TooLong,
 }
 
 #[derive(Debug)]
 pub(super) struct Store {
-    packets: VecDeque<Packet>,
+    /// Few: moving them to the front costs less than walking through the memory of a ring.
+    packets: Vec<Packet>,
     bytes: Box<[u8]>,
-    /// Bytes ever written, with what was skipped at the end of the ring.
-    head: u64,
+    /// Bytes of a cell.
+    cell: usize,
+    /// Bit i: cell i is in use.
+    used: u64,
 }
 
+/// Cells in the block: as many as bits.
+const CELLS: u32 = u64::BITS;
+
 impl Store {
+    /// Room for payloads of `bytes` in all.
     pub(super) fn new(bytes: usize) -> Self {
+        let cell = bytes.div_ceil(CELLS as usize).max(1);
         Self {
-            packets: VecDeque::with_capacity(PACKETS_MAX),
-            bytes: vec![0; bytes].into_boxed_slice(),
-            head: 0,
+            packets: Vec::with_capacity(PACKETS_MAX),
+            bytes: vec![0; cell * CELLS as usize].into_boxed_slice(),
+            cell,
+            used: 0,
+        }
+    }
+
+    /// Asks for the cells of a packet as long as the last.
+    #[inline]
+    pub(super) fn expect_packet(&self) {
+        prefetch::slice(&self.packets);
+        let len = self.packets.last().map_or(160, |packet| packet.len);
+        let start = (!self.used).trailing_zeros() as usize * self.cell;
+        if let Some(place) = self.bytes.get(start..start + usize::from(len)) {
+            prefetch::slice(place);
+        }
+    }
+
+    /// Asks for the payload of the first packet.
+    #[inline]
+    pub(super) fn expect_turn(&self) {
+        if let Some(packet) = self.packets.first() {
+            prefetch::slice(self.payload(packet));
         }
     }
 
     pub(super) fn front(&self) -> Option<&Packet> {
-        self.packets.front()
+        self.packets.first()
     }
 
+    /// Takes the first packet away. Its payload stays until the next is put.
     pub(super) fn pop(&mut self) -> Option<Packet> {
-        self.packets.pop_front()
+        if self.packets.is_empty() {
+            return None;
+        }
+        let packet = self.packets.remove(0);
+        self.used &= !mask(packet.cell, packet.cells);
+        Some(packet)
     }
 
     pub(super) fn clear(&mut self) {
         self.packets.clear();
+        self.used = 0;
     }
 
     pub(super) fn payload(&self, packet: &Packet) -> &[u8] {
-        let start = (packet.at % self.bytes.len() as u64) as usize;
-        self.bytes.get(start..start + packet.len).unwrap_or(&[])
+        let start = usize::from(packet.cell) * self.cell;
+        let end = start + usize::from(packet.len);
+        self.bytes.get(start..end).unwrap_or(&[])
     }
 
     pub(super) fn put(&mut self, mut packet: Packet, payload: &[u8]) -> Put {
@@ -99,44 +140,66 @@ impl Store {
             }
             index -= 1;
         }
-        let size = self.bytes.len() as u64;
-        let len = payload.len() as u64;
-        if len > size {
+        let (Ok(len), true) = (
+            u16::try_from(payload.len()),
+            payload.len() <= self.bytes.len(),
+        ) else {
             return Put::TooLong;
-        }
-        // A payload lies in one piece.
-        let before_end = size - self.head % size;
-        let at = if len > before_end {
-            self.head + before_end
-        } else {
-            self.head
         };
+        let cells = payload.len().div_ceil(self.cell) as u8;
         let mut pushed_out = 0;
-        while self.packets.len() >= PACKETS_MAX || at + len - self.oldest(at) > size {
-            self.packets.pop_front();
+        let cell = loop {
+            let free = if self.packets.len() < PACKETS_MAX {
+                free_cells(self.used, cells)
+            } else {
+                None
+            };
+            if let Some(cell) = free {
+                break cell;
+            }
+            if self.pop().is_none() {
+                return Put::TooLong;
+            }
             index = index.saturating_sub(1);
             pushed_out += 1;
-        }
-        let start = (at % size) as usize;
+        };
+        packet.cell = cell;
+        packet.cells = cells;
+        packet.len = len;
+        self.used |= mask(cell, cells);
+        let start = usize::from(cell) * self.cell;
         if let Some(place) = self.bytes.get_mut(start..start + payload.len()) {
             place.copy_from_slice(payload);
         }
-        packet.at = at;
-        packet.len = payload.len();
-        self.head = at + len;
         self.packets.insert(index, packet);
         Put::Taken { pushed_out }
     }
+}
 
-    /// The first byte that is still wanted; `at` when none is.
-    fn oldest(&self, at: u64) -> u64 {
-        self.packets.iter().map(|p| p.at).min().unwrap_or(at)
+/// The bits of so many cells from `cell` on.
+fn mask(cell: u8, cells: u8) -> u64 {
+    let bits = u64::MAX.checked_shr(CELLS - u32::from(cells));
+    bits.unwrap_or(0) << (u32::from(cell) % CELLS)
+}
+
+/// The first of so many free cells in a row.
+fn free_cells(used: u64, cells: u8) -> Option<u8> {
+    if cells == 0 {
+        return Some(0);
     }
+    // Bit i stays where the cells i, i + 1, ... are free.
+    let mut free = !used;
+    for _ in 1..cells {
+        free &= free >> 1;
+    }
+    // What was shifted in at the top is not free: zeros.
+    (free != 0).then_some(free.trailing_zeros() as u8)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::VecDeque;
 
     fn put(store: &mut Store, n: i64, len: usize) -> Put {
         store.put(Packet::new(n * 160, n, 160, Some(0)), &vec![n as u8; len])
@@ -167,13 +230,16 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_pushes_the_oldest_out() {
-        let mut store = Store::new(500);
+        // Three times twenty of 64 cells.
+        let mut store = Store::new(512);
         for n in 0..3 {
             assert_eq!(put(&mut store, n, 160), Put::Taken { pushed_out: 0 });
         }
         assert_eq!(put(&mut store, 3, 160), Put::Taken { pushed_out: 1 });
         assert_eq!(store.front().map(|p| p.sequence), Some(1));
-        assert_eq!(put(&mut store, 4, 501), Put::TooLong);
+        assert_eq!(put(&mut store, 4, 513), Put::TooLong);
+        assert_eq!(put(&mut store, 4, 512), Put::Taken { pushed_out: 3 });
+        assert_eq!(put(&mut store, 5, 0), Put::Taken { pushed_out: 0 });
         let mut store = Store::new(100_000);
         for n in 0..PACKETS_MAX as i64 {
             assert_eq!(put(&mut store, n, 10), Put::Taken { pushed_out: 0 });
@@ -181,5 +247,29 @@ mod tests {
         assert_eq!(put(&mut store, -1, 10), Put::Taken { pushed_out: 1 });
         assert_eq!(store.packets.len(), PACKETS_MAX);
         assert_eq!(store.front().map(|p| p.sequence), Some(-1));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_waits_keeps_its_bytes(steps in proptest::collection::vec((0u8..4, 0usize..700), 1..300)) {
+            let mut store = Store::new(4096);
+            let mut expected: VecDeque<(i64, usize)> = VecDeque::new();
+            for (number, (what, len)) in (0i64..).zip(steps) {
+                if what == 0 {
+                    let popped = store.pop().map(|p| p.sequence);
+                    assert_eq!(popped, expected.pop_front().map(|(n, _)| n));
+                } else if let Put::Taken { pushed_out } = put(&mut store, number, len) {
+                    expected.drain(..pushed_out as usize);
+                    expected.push_back((number, len));
+                }
+                assert_eq!(store.packets.len(), expected.len());
+                for (packet, &(number, len)) in store.packets.iter().zip(&expected) {
+                    assert_eq!(packet.sequence, number);
+                    assert_eq!(store.payload(packet), vec![number as u8; len]);
+                }
+                let cells: u32 = store.packets.iter().map(|p| u32::from(p.cells)).sum();
+                assert_eq!(store.used.count_ones(), cells);
+            }
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! Making decoded audio a little longer or shorter without being heard: a period of the voice is repeated or left out,
 //! the seam faded over its whole length (WSOLA).
 
+use crate::uring::prefetch;
+
 /// Shortest and longest period that is looked for: 400 Hz to 67 Hz.
 const LAG_MIN_US: usize = 2500;
 const LAG_MAX_US: usize = 15_000;
@@ -56,6 +58,14 @@ impl Pcm {
         self.lags = Lags::of(rate);
         self.samples.fill(0);
         self.end = self.lags.max.min(self.samples.len());
+    }
+
+    /// Asks for the samples of the next turn.
+    #[inline]
+    pub(super) fn expect(&self, frame: usize) {
+        if let Some(samples) = self.samples.get(..self.end + frame) {
+            prefetch::slice(samples);
+        }
     }
 
     /// Samples that wait.

@@ -32,6 +32,9 @@ const RETRY: Duration = Duration::from_millis(5);
 /// Commands executed in one loop; opening a leg costs some microseconds.
 const COMMANDS_PER_LOOP: usize = 256;
 
+/// How many packets ahead what they need is asked for: the leg, what belongs to it, where their audio is put.
+const AHEAD: [usize; 3] = [12, 8, 4];
+
 /// What the thread shares with others.
 pub(super) struct Outside {
     pub(super) commands: rtrb::Consumer<Command>,
@@ -202,7 +205,13 @@ impl Carrier {
             .counters
             .batch_max
             .max(completions.len() as u64);
-        for completion in &completions {
+        for (index, completion) in completions.iter().enumerate() {
+            for (stage, ahead) in AHEAD.into_iter().enumerate() {
+                if let Some(later) = completions.get(index + ahead) {
+                    let slot = Slot(Token::unpack(later.user_data()).file / 2);
+                    self.engine.expect(slot, stage as u8);
+                }
+            }
             let token = Token::unpack(completion.user_data());
             match token.kind {
                 Kind::Named | Kind::Connected => self.received(token, completion),
