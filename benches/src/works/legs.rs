@@ -81,7 +81,7 @@ fn connect(worker: &mut Worker, work: Work, index: usize, folder: &Path) -> Resu
     let members = match work {
         Work::Rooms(members) => members,
         Work::Lecture => usize::MAX,
-        Work::Relay | Work::Opus | Work::Srtp(_) | Work::Recorded => {
+        Work::Relay | Work::Few | Work::Opus | Work::Srtp(_) | Work::Recorded => {
             if index % 2 == 1 {
                 send(worker, Command::Bridge(LegId(index as u64 - 1), leg))?;
             }

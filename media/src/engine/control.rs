@@ -141,13 +141,7 @@ impl Engine {
         };
         let keys = [self.next_key(), self.next_key()];
         self.by_id.insert(start.leg, slot);
-        self.legs[slot.0 as usize] = Some(Box::new(Leg::new(
-            now,
-            slot,
-            start,
-            keys,
-            self.limits.max_recorders,
-        )));
+        self.legs[slot.0 as usize] = Some(Box::new(Leg::new(now, slot, start, keys)));
         self.counters.legs.set(self.by_id.len() as u64);
         Some(slot)
     }
@@ -328,6 +322,8 @@ impl Engine {
         let start = leg.recorder_start(now);
         recorder.start(start, leg.is_bridged(), &mut self.orders);
         let spare = recorder.give_spare();
+        // Most legs are recorded once or never.
+        leg.recorders.reserve_exact(1);
         leg.recorders.push(recorder);
         if !leg.in_slow {
             leg.in_slow = true;

@@ -165,13 +165,7 @@ pub(super) struct Leg {
 const _: () = assert!(std::mem::offset_of!(Leg, listener) <= WARM);
 
 impl Leg {
-    pub(super) fn new(
-        now: Instant,
-        slot: Slot,
-        start: LegStart,
-        keys: [SourceKey; 2],
-        max_recorders: usize,
-    ) -> Self {
+    pub(super) fn new(now: Instant, slot: Slot, start: LegStart, keys: [SourceKey; 2]) -> Self {
         let [key, keypad_key] = keys;
         Self {
             id: start.leg,
@@ -203,7 +197,7 @@ impl Leg {
             room_ear: None,
             tone: None,
             player: None,
-            recorders: Vec::with_capacity(max_recorders),
+            recorders: Vec::new(),
             ear: None,
             last_start: None,
             last_stop: None,
