@@ -551,6 +551,11 @@ impl Call {
         );
     }
 
+    /// Where the other side receives audio, once it has said so.
+    pub fn remote_audio(&self) -> Option<SocketAddr> {
+        self.shared.lock().calls[self.index].rtp.as_ref()?.remote
+    }
+
     /// Packets sent so far.
     pub fn sent(&self) -> u64 {
         self.shared.lock().calls[self.index]

@@ -78,7 +78,7 @@ pub(super) struct RtpLeg {
     rtp: UdpSocket,
     rtcp: UdpSocket,
     pub(super) address: SocketAddr,
-    remote: Option<SocketAddr>,
+    pub(super) remote: Option<SocketAddr>,
     law: Law,
     dtmf: Option<u8>,
     sending: bool,
