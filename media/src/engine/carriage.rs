@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::hearing::Hearing;
-use super::leg::{Kind, Leg, Target};
+use super::leg::{Config, Kind, Leg, Target};
 use super::{Engine, Slot, leg_mut};
 use crate::codec::Codec;
 use crate::rtp::send::SourceKey;
@@ -16,13 +16,22 @@ pub(super) enum Carrier {
     /// The ring: each packet is rewritten in its buffer and sent from there.
     #[default]
     Ring,
-    /// Decoded to a steady stream on one leg, encoded on the other: their codecs differ.
+    /// Decoded to a steady stream on one leg, encoded on the other: their codecs or packet times differ.
     Translated,
 }
 
 /// Can a packet of `from` be sent as `to` by itself?
 fn passes(from: Codec, to: Codec) -> bool {
     from == to || (from.is_g711() && to.is_g711())
+}
+
+/// Is audio of this codec put into packets of another length? Packets of Opus say themselves how long they are; frames of
+/// GSM would lose too much by being encoded anew.
+fn is_repacked(codec: Codec) -> bool {
+    match codec {
+        Codec::Pcmu | Codec::Pcma | Codec::G722 | Codec::L16(_) => true,
+        Codec::Gsm | Codec::Opus | Codec::G729 => false,
+    }
 }
 
 impl Engine {
@@ -46,23 +55,24 @@ impl Engine {
         };
         let target = leg.target;
         let heard = leg.heard_codec;
-        let own = (
-            leg.config.as_ref().map(|config| config.send.codec),
-            !leg.recorders.is_empty(),
-        );
+        let format = |config: &Config| (config.send.codec, config.ptime_ms);
+        let ptime_ms = leg.config.as_ref().map(|config| config.ptime_ms);
+        let own = (leg.config.as_ref().map(format), !leg.recorders.is_empty());
         let (to, recorded) = match target {
             Target::Silence | Target::Room(_) => (None, false),
             Target::Echo => own,
             Target::Relay(peer) => leg_mut(&mut self.legs, peer).map_or((None, false), |peer| {
-                let codec = peer.config.as_ref().map(|config| config.send.codec);
-                (codec, !peer.recorders.is_empty())
+                let format = peer.config.as_ref().map(format);
+                (format, !peer.recorders.is_empty())
             }),
         };
-        let translated = heard
-            .zip(to)
-            .is_some_and(|(heard, to)| !passes(heard, to) && to.is_spoken());
+        let translated = heard.zip(to).is_some_and(|(heard, (to, to_ptime_ms))| {
+            // What was agreed with a telephone counts for both directions, as it does elsewhere.
+            let repacked = is_repacked(to) && ptime_ms != Some(to_ptime_ms);
+            (!passes(heard, to) || repacked) && to.is_spoken()
+        });
         let rate = match to {
-            Some(to) if translated => to.sample_rate(),
+            Some((to, _)) if translated => to.sample_rate(),
             _ => SAMPLE_RATE,
         };
         let room_rate = match target {

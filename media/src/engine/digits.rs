@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::carriage::Carrier;
 use super::leg::{Config, Drop, Leg, Target};
 use super::relay::{Accepted, What};
 use super::tick::{Context, FRAME};
@@ -79,10 +80,10 @@ enum Way {
     None,
 }
 
-/// How a telephone-event received under `from` reaches a leg with `to`.
-fn way_of_events(from: &Config, to: &Config) -> Way {
+/// How a telephone-event received under `from` reaches a leg with `to`, whose audio `carrier` brings there.
+fn way_of_events(carrier: Carrier, from: &Config, to: &Config) -> Way {
     match (to.dtmf_send, to.dtmf_tones) {
-        (Some(_), _) if alike(from, to) => Way::Packets,
+        (Some(_), _) if carrier == Carrier::Ring && alike(from, to) => Way::Packets,
         (None, false) => Way::None,
         _ => Way::Anew,
     }
@@ -143,12 +144,13 @@ impl Engine {
         let Target::Relay(peer) = leg.target else {
             return (Way::Packets, None);
         };
+        let carrier = leg.carrier;
         let Some(from) = leg.config.clone() else {
             return (Way::None, Some(peer));
         };
         let way = leg_mut(&mut self.legs, peer)
             .and_then(|to| to.config.as_ref())
-            .map_or(Way::None, |to| way_of_events(&from, to));
+            .map_or(Way::None, |to| way_of_events(carrier, &from, to));
         (way, Some(peer))
     }
 

@@ -3,44 +3,47 @@
 use super::*;
 use crate::codec::{Decoder, Encoder, EncoderOptions, L16Rate};
 use crate::dsp::Goertzel;
+use crate::rtp::dtmf::Payload;
 
-const G722: Format = Format {
+pub(super) const G722: Format = Format {
     payload_type: 9,
     codec: Codec::G722,
 };
-const PCMA: Format = Format {
+pub(super) const PCMA: Format = Format {
     payload_type: 8,
     codec: Codec::Pcma,
 };
-const PCMU: Format = Format {
+pub(super) const PCMU: Format = Format {
     payload_type: 0,
     codec: Codec::Pcmu,
 };
-const OPUS: Format = Format {
+pub(super) const OPUS: Format = Format {
     payload_type: 107,
     codec: Codec::Opus,
 };
-const GSM: Format = Format {
+pub(super) const GSM: Format = Format {
     payload_type: 3,
     codec: Codec::Gsm,
 };
-const WIDE: Format = Format {
+pub(super) const WIDE: Format = Format {
     payload_type: 118,
     codec: Codec::L16(L16Rate::Hz16000),
 };
 
 /// Somebody who says a tone.
-struct Speaker {
-    phone: Phone,
+pub(super) struct Speaker {
+    pub(super) phone: Phone,
     format: Format,
     encoder: Encoder,
     at: usize,
-    hz: f64,
-    ptime_ms: usize,
+    pub(super) hz: f64,
+    /// At the peak.
+    pub(super) level: f64,
+    pub(super) ptime_ms: usize,
 }
 
 impl Speaker {
-    fn new(ssrc: u32, format: Format) -> Self {
+    pub(super) fn new(ssrc: u32, format: Format) -> Self {
         let options = EncoderOptions {
             fec: true,
             ..EncoderOptions::default()
@@ -55,16 +58,17 @@ impl Speaker {
             encoder: Encoder::new(format.codec, rate, &options).expect("it can be encoded"),
             at: 0,
             hz: 440.0,
+            level: 8000.0,
             ptime_ms: 20,
         }
     }
 
-    fn say(&mut self) -> Vec<u8> {
+    pub(super) fn say(&mut self) -> Vec<u8> {
         let rate = self.encoder.rate() as usize;
         let samples: Vec<i16> = (self.at..self.at + rate * self.ptime_ms / 1000)
             .map(|n| {
                 let turns = n as f64 * self.hz / rate as f64;
-                ((turns * std::f64::consts::TAU).sin() * 8000.0) as i16
+                ((turns * std::f64::consts::TAU).sin() * self.level) as i16
             })
             .collect();
         self.at += samples.len();
@@ -81,15 +85,15 @@ impl Speaker {
 }
 
 /// Somebody who hears what a leg sends.
-struct Hearer {
+pub(super) struct Hearer {
     decoder: Decoder,
     format: Format,
-    heard: Vec<i16>,
-    packets: Vec<Sent>,
+    pub(super) heard: Vec<i16>,
+    pub(super) packets: Vec<Sent>,
 }
 
 impl Hearer {
-    fn new(format: Format) -> Self {
+    pub(super) fn new(format: Format) -> Self {
         Self {
             decoder: Decoder::new(format.codec, 16_000).expect("it can be decoded"),
             format,
@@ -98,7 +102,7 @@ impl Hearer {
         }
     }
 
-    fn hear(&mut self, sent: Vec<Sent>) {
+    pub(super) fn hear(&mut self, sent: Vec<Sent>) {
         for packet in sent {
             assert_eq!(packet.header().payload_type, self.format.payload_type);
             let mut samples = [0; 5760];
@@ -112,7 +116,7 @@ impl Hearer {
     }
 
     /// Frequency by the crossings of zero, and effective value, from a sample on.
-    fn tone(&self, from: usize) -> (f64, f64) {
+    pub(super) fn tone(&self, from: usize) -> (f64, f64) {
         let part = &self.heard[from..];
         let crossings = part.windows(2).filter(|w| w[0] < 0 && w[1] >= 0).count();
         let seconds = part.len() as f64 / f64::from(self.decoder.rate());
@@ -123,8 +127,13 @@ impl Hearer {
         )
     }
 
+    /// Samples a second of what is heard.
+    pub(super) fn rate(&self) -> u32 {
+        self.decoder.rate()
+    }
+
     /// No hole in the sequence, timestamps without a jump.
-    fn assert_seamless(&self) {
+    pub(super) fn assert_seamless(&self) {
         for pair in self.packets.windows(2) {
             let (before, after) = (pair[0].header(), pair[1].header());
             assert_eq!(after.sequence, before.sequence.wrapping_add(1));
@@ -134,7 +143,7 @@ impl Hearer {
     }
 }
 
-fn speak(rig: &mut Rig, leg: LegId, format: Format) {
+pub(super) fn speak(rig: &mut Rig, leg: LegId, format: Format) {
     rig.configure(leg, |n| {
         n.formats = vec![format];
         n.send = format;
@@ -314,6 +323,92 @@ fn packets_are_as_long_as_the_listener_wants_whatever_the_speaker_sends() {
             "{from_ms} to {to_ms}: {level}"
         );
         assert_eq!(rig.stats(A).heard.concealed, 0, "{from_ms} to {to_ms}");
+    }
+}
+
+/// Two legs of these codecs, the first with 30 ms in a packet.
+fn bridged_at_30_and_20(one: Format, two: Format) -> (Rig, Slot, Slot) {
+    let (mut rig, a, b) = bridged(one, two);
+    rig.configure(A, |n| {
+        n.formats = vec![one];
+        n.send = one;
+        n.ptime_ms = 30;
+    });
+    (rig, a, b)
+}
+
+#[test]
+fn legs_of_one_codec_each_get_packets_of_their_own_length() {
+    for (one, two) in [(PCMU, PCMU), (PCMA, PCMU), (G722, G722), (WIDE, WIDE)] {
+        for back in [false, true] {
+            let what = format!("{:?} to {:?}, back: {back}", one.codec, two.codec);
+            let (mut rig, a, b) = bridged_at_30_and_20(one, two);
+            let (from, to, said, heard, from_ms, to_ms) = match back {
+                false => (a, b, one, two, 30, 20),
+                true => (b, a, two, one, 20, 30),
+            };
+            let (mut alice, mut bob) = (Speaker::new(7, said), Hearer::new(heard));
+            alice.ptime_ms = from_ms;
+            talk(&mut rig, from, to, &mut alice, &mut bob, 3000 / from_ms);
+            bob.assert_seamless();
+            let units = heard.codec.clock_rate() * to_ms / 1000;
+            let length = |p: &Sent| heard.codec.samples_in(p.payload());
+            assert!(bob.packets.iter().all(|p| length(p) == units), "{what}");
+            let (hz, level) = bob.tone(bob.heard.len() / 3);
+            assert!((hz - 440.0).abs() < 6.0, "{what}: {hz} Hz");
+            assert!((5000.0..6500.0).contains(&level), "{what}: {level}");
+            assert_eq!(rig.counters.drop_transcode.get(), 0, "{what}");
+        }
+    }
+}
+
+#[test]
+fn packets_that_say_their_own_length_pass_whatever_was_agreed() {
+    for format in [OPUS, GSM] {
+        let (mut rig, a, _) = bridged_at_30_and_20(format, format);
+        let mut alice = Speaker::new(7, format);
+        let packet = alice.say();
+        let passed = rig.receive(a, &packet).expect("it is relayed");
+        assert_eq!(passed.payload(), &packet[12..], "{:?}", format.codec);
+    }
+    // And with packets of one length nothing is decoded.
+    let (mut rig, a, _) = bridged(PCMU, PCMU);
+    assert!(rig.receive(a, &Speaker::new(7, PCMU).say()).is_some());
+    assert_eq!(rig.counters.carrier_changes.get(), 0);
+}
+
+#[test]
+fn a_digit_between_legs_of_different_packet_times_is_pressed_once() {
+    let (mut rig, a, b) = Rig::bridged();
+    rig.configure(A, |n| n.ptime_ms = 30);
+    let mut phone = Phone::new(7);
+    phone.payload_type = 101;
+    for (duration, end) in [(240, false), (480, false), (800, true), (800, true)] {
+        let payload = Payload {
+            event: 5,
+            end,
+            volume: 10,
+            duration,
+        };
+        assert!(rig.receive(a, &phone.packet(&payload.bytes())).is_none());
+        rig.pass(30);
+    }
+    rig.pass(300);
+    let sent = rig.take_sent(b);
+    let events: Vec<_> = sent
+        .iter()
+        .filter(|s| s.header().payload_type == 96)
+        .collect();
+    let begins = events.iter().filter(|s| s.header().marker).count();
+    assert_eq!(begins, 1);
+    let last = events.last().and_then(|s| Payload::parse(s.payload()));
+    assert_eq!(
+        last.map(|p| (p.event, p.end, p.duration)),
+        Some((5, true, 800))
+    );
+    for pair in sent.windows(2) {
+        let (before, after) = (pair[0].header(), pair[1].header());
+        assert_eq!(after.sequence, before.sequence.wrapping_add(1));
     }
 }
 
