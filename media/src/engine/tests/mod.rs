@@ -2,7 +2,9 @@
 
 mod drift;
 mod dtmf;
+mod hostile;
 mod latching;
+mod meeting;
 mod network;
 mod play;
 mod record;
