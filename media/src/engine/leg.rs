@@ -225,6 +225,12 @@ impl Leg {
         if let Some(hearing) = &self.hearing {
             hearing.expect();
         }
+        self.expect_recorders();
+    }
+
+    /// The same for its recorders alone.
+    #[inline]
+    pub(super) fn expect_recorders(&self) {
         prefetch::slice(&self.recorders);
     }
 
@@ -234,6 +240,12 @@ impl Leg {
         if let Some(hearing) = &self.hearing {
             hearing.expect_packet();
         }
+        self.expect_recording();
+    }
+
+    /// And for where recorders will put it.
+    #[inline]
+    pub(super) fn expect_recording(&self) {
         for recorder in &self.recorders {
             recorder.expect_packet();
         }

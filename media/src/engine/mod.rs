@@ -43,7 +43,6 @@ use crate::recording::{Order, Reply};
 use crate::rtp::rtcp::Ntp;
 use crate::rtp::send::SourceKey;
 use crate::types::{Event, LegId, RecorderId};
-use crate::uring::prefetch;
 use leg::{Leg, Target};
 pub use recorder::Recorder;
 use wheel::Wheel;
@@ -218,27 +217,32 @@ impl Engine {
     }
 
     /// A packet of this leg comes soon. The calls for packets that follow each other should be some packets ahead:
-    /// `stage` 0 first, 1 when that had time to take effect, then 2.
+    /// `stage` 0 first, 1 when that had time to take effect, then 2 and 3.
     #[inline]
     pub fn expect(&self, slot: Slot, stage: u8) {
         let leg = |slot: Slot| self.legs.get(slot.0 as usize).and_then(Option::as_deref);
         let Some(from) = leg(slot) else { return };
+        let to = |from: &Leg| match from.target {
+            Target::Relay(peer) => leg(peer),
+            _ => None,
+        };
         match stage {
             0 => from.expect(),
             1 => {
                 from.expect_more();
-                if let Target::Relay(peer) = from.target
-                    && let Some(to) = leg(peer)
-                {
+                if let Some(to) = to(from) {
                     to.expect();
                 }
             }
-            _ => {
+            2 => {
                 from.expect_places();
-                if let Target::Relay(peer) = from.target
-                    && let Some(to) = leg(peer)
-                {
-                    prefetch::slice(&to.recorders);
+                if let Some(to) = to(from) {
+                    to.expect_recorders();
+                }
+            }
+            _ => {
+                if let Some(to) = to(from) {
+                    to.expect_recording();
                 }
             }
         }

@@ -23,6 +23,8 @@ pub(super) const TURN_STEPS: i64 = 10;
 const BLOCK: usize = 8000;
 /// Largest step: 20 ms at 48 kHz.
 const STEP_MAX: usize = 960;
+/// The usual step: 20 ms at 8000 Hz.
+const USUAL_STEP: usize = 160;
 /// Turns that what is ready may wait for a buffer before it is lost.
 pub(super) const WAIT_STEPS: i64 = 11;
 
@@ -405,10 +407,24 @@ impl Recorder {
 
     /// Moves so many samples (at most 20 ms) into the block.
     fn step(&mut self, count: usize, orders: &mut VecDeque<Order>) -> bool {
-        let mut heard = [0i16; STEP_MAX];
-        let mut said = [0i16; STEP_MAX];
-        let count = count.min(STEP_MAX);
-        let (heard, said) = (&mut heard[..count], &mut said[..count]);
+        // Clearing the longest step would take as long as all the rest of the usual one.
+        if count <= USUAL_STEP {
+            let [mut heard, mut said] = [[0; USUAL_STEP]; 2];
+            self.step_in(&mut heard[..count], &mut said[..count], orders)
+        } else {
+            let [mut heard, mut said] = [[0; STEP_MAX]; 2];
+            let count = count.min(STEP_MAX);
+            self.step_in(&mut heard[..count], &mut said[..count], orders)
+        }
+    }
+
+    fn step_in(
+        &mut self,
+        heard: &mut [i16],
+        said: &mut [i16],
+        orders: &mut VecDeque<Order>,
+    ) -> bool {
+        let count = heard.len();
         let mut present = false;
         if let Some(track) = &mut self.receive {
             let any = track.take(self.flushed, heard);

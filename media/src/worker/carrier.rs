@@ -32,8 +32,9 @@ const RETRY: Duration = Duration::from_millis(5);
 /// Commands executed in one loop; opening a leg costs some microseconds.
 const COMMANDS_PER_LOOP: usize = 256;
 
-/// How many packets ahead what they need is asked for: the leg, what belongs to it, where their audio is put.
-const AHEAD: [usize; 3] = [12, 8, 4];
+/// How many packets ahead what they need is asked for: the leg, what belongs to it and the leg it is relayed to, where the
+/// audio is put, and where recorders of the other leg put it.
+const AHEAD: [usize; 4] = [12, 9, 6, 3];
 
 /// What the thread shares with others.
 pub(super) struct Outside {
