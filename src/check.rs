@@ -67,7 +67,9 @@ pub(crate) async fn check(config: &Config) -> anyhow::Result<ExitCode> {
                     config.data.0.join("sounds"),
                     tokio::runtime::Handle::current(),
                 );
-                for problem in strowger_scripting::check(&snapshot, &sounds) {
+                let scripts =
+                    strowger_scripting::Scripts::read(&config.data.0.join(&config.dialplan.lua));
+                for problem in strowger_scripting::check(&snapshot, &scripts, &sounds) {
                     match problem.severity {
                         strowger_dialplan::Severity::Error => fault(format!("dialplan: {problem}")),
                         strowger_dialplan::Severity::Warning => {

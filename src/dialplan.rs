@@ -25,7 +25,8 @@ pub(crate) enum Command {
 async fn load(config: &Config) -> anyhow::Result<Plan> {
     let store = crate::open_store(config).await?;
     let (snapshot, _) = store.load().await?;
-    Ok(strowger_scripting::compile(&snapshot, None))
+    let scripts = strowger_scripting::Scripts::read(&config.data.0.join(&config.dialplan.lua));
+    Ok(strowger_scripting::compile(&snapshot, &scripts, None))
 }
 
 pub(crate) async fn run(config: &Config, command: Command) -> anyhow::Result<ExitCode> {
@@ -44,6 +45,9 @@ pub(crate) async fn run(config: &Config, command: Command) -> anyhow::Result<Exi
             if lua {
                 println!("{}", found.lua);
             } else {
+                for include in found.script_includes.iter().chain(&found.includes) {
+                    println!("include {}  ; {}", include.context, include.origin);
+                }
                 for step in &found.steps {
                     let label = step
                         .label

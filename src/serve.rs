@@ -116,7 +116,7 @@ pub(crate) fn serve(config: Config, runtime: &Runtime) -> anyhow::Result<ExitCod
     let http = runtime.spawn(strowger_api::serve(listeners.http, Arc::clone(&sources)));
     // The banner is for a person; a closed stdout is no reason to stop.
     let _ = writeln!(std::io::stdout(), "{}", demo::banner(&config, &paths.data));
-    let ended_in_time = runtime.block_on(wait_for_end(&shared, &config));
+    let ended_in_time = runtime.block_on(wait_for_end(&shared, &plans, &config));
     sources.ready.store(false, Ordering::Relaxed);
     for shard in &shards {
         shard.ask_to_stop();
@@ -282,9 +282,13 @@ fn process_numbers(
     ]
 }
 
-/// Waits for a signal: TERM and INT drain (a second one ends at once), HUP reads the database anew. False if calls
+/// Waits for a signal: TERM and INT drain (a second one ends at once), HUP reads the database and the dialplan's files anew. False if calls
 /// were still there at the end.
-async fn wait_for_end(shared: &Arc<Shared>, config: &Config) -> bool {
+async fn wait_for_end(
+    shared: &Arc<Shared>,
+    plans: &strowger_scripting::Plans,
+    config: &Config,
+) -> bool {
     let (Ok(mut term), Ok(mut interrupt), Ok(mut hup)) = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
@@ -299,6 +303,7 @@ async fn wait_for_end(shared: &Arc<Shared>, config: &Config) -> bool {
             _ = term.recv() => {}
             _ = interrupt.recv() => {}
             _ = hup.recv() => {
+                plans.look_at_files();
                 match shared.realtime.refresh_now().await {
                     Ok(changed) => tracing::info!(changed, "reloaded"),
                     Err(error) => tracing::error!(%error, "reload"),

@@ -1,6 +1,7 @@
 //! `strowger.toml`: every key, its default, and how the environment overrides it. Unknown keys are errors, so that a
 //! misspelt setting is found at start and not in a call.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -47,6 +48,8 @@ pub struct Config {
     pub http: Http,
     pub manager: Manager,
     pub dialplan: DialplanConfig,
+    /// Databases that scripts of the dialplan may ask, by name.
+    pub sql: BTreeMap<String, SqlDatabase>,
     pub recording: Recording,
     pub limits: Limits,
     pub log: Log,
@@ -261,6 +264,26 @@ impl Default for DialplanConfig {
     }
 }
 
+/// `[sql.NAME]`: a database for scripts of the dialplan.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SqlDatabase {
+    /// As `database.url`; the database is connected when a script asks it first.
+    pub url: String,
+    /// Connections at once (1 to 100).
+    #[serde(default = "SqlDatabase::default_connections")]
+    pub connections: u32,
+    /// Nothing may be changed.
+    #[serde(default)]
+    pub read_only: bool,
+}
+
+impl SqlDatabase {
+    fn default_connections() -> u32 {
+        4
+    }
+}
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Recording {
@@ -383,6 +406,14 @@ impl Config {
             16,
             65_536,
         )?;
+        for database in self.sql.values() {
+            within(
+                "sql.NAME.connections",
+                u64::from(database.connections),
+                1,
+                100,
+            )?;
+        }
         if self.sip.udp.is_empty() && self.sip.tcp.is_empty() {
             return Err(ConfigError::Value {
                 key: "sip.udp",

@@ -32,6 +32,8 @@ pub struct Paths {
     /// Recordings of MixMonitor.
     pub monitor: PathBuf,
     pub sounds: PathBuf,
+    /// Dialplans in Lua.
+    pub dialplan: PathBuf,
     pub spool: PathBuf,
 }
 
@@ -43,6 +45,7 @@ impl Paths {
         Ok(Self {
             monitor: data.join(&config.recording.directory),
             sounds: data.join("sounds"),
+            dialplan: data.join(&config.dialplan.lua),
             spool: data.join("spool"),
             data,
         })

@@ -9,11 +9,12 @@ use strowger_store::Snapshot;
 
 use crate::app::dial_options;
 use crate::plans;
+use crate::script::Scripts;
 
 /// Everything wrong with the dialplan of a snapshot. A sound is there if a call in the language of any endpoint, or in
 /// English, would find it. Reads sound folders, so not for a shard's thread.
-pub fn check(snapshot: &Snapshot, sounds: &SoundStore) -> Vec<Problem> {
-    let plan = plans::compile(snapshot, None);
+pub fn check(snapshot: &Snapshot, scripts: &Scripts, sounds: &SoundStore) -> Vec<Problem> {
+    let plan = plans::compile(snapshot, scripts, None);
     let mut languages: Vec<&str> = snapshot
         .endpoints
         .values()

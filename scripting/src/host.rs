@@ -11,6 +11,7 @@ use strowger_dialplan::{Context, Plan, Vars, expr, subst};
 
 use crate::app;
 use crate::plans::Plans;
+use crate::script::{self, Programs};
 use crate::task::Task;
 use crate::vm::{Counters, Limits, Vm, VmError};
 
@@ -36,6 +37,8 @@ struct Loaded {
 pub(crate) struct Host {
     vm: Vm,
     rt: Table,
+    base: script::Base,
+    programs: Programs,
     plans: Arc<Plans>,
     loaded: RefCell<FxHashMap<*const Context, Loaded>>,
     seen: RefCell<Arc<Plan>>,
@@ -46,10 +49,14 @@ impl Host {
     pub(crate) fn new(plans: Arc<Plans>, limits: Limits) -> Result<Rc<Self>, VmError> {
         let vm = Vm::new(limits, Arc::clone(plans.counters()))?;
         let rt = runtime(vm.lua()).map_err(|error| VmError::Script(error.to_string()))?;
+        let base = script::open(vm.lua(), plans.services())
+            .map_err(|error| VmError::Script(error.to_string()))?;
         let seen = RefCell::new(plans.current());
         Ok(Rc::new(Self {
             vm,
             rt,
+            base,
+            programs: Programs::default(),
             plans,
             loaded: RefCell::default(),
             seen,
@@ -59,6 +66,16 @@ impl Host {
 
     pub(crate) fn vm(&self) -> &Vm {
         &self.vm
+    }
+
+    /// What scripts find.
+    pub(crate) fn base(&self) -> &script::Base {
+        &self.base
+    }
+
+    /// The versions of scripts that are loaded.
+    pub(crate) fn programs(&self) -> &Programs {
+        &self.programs
     }
 
     pub(crate) fn counters(&self) -> &Counters {

@@ -9,6 +9,7 @@
 //! | `task` | one channel's run: frames, variables, plan version |
 //! | `runner`, `decide` | which step comes next |
 //! | `app`, `func` | applications and functions |
+//! | `script` | dialplans in Lua: the files, and what they can call |
 //! | `registry`, `check` | what exists, and what is wrong with a dialplan |
 //! | `depth`, `log_line` | limits of nesting and of what a call may write to the log |
 //!
@@ -26,6 +27,7 @@ mod plans;
 mod registry;
 mod runner;
 mod say;
+mod script;
 mod task;
 mod vm;
 
@@ -40,6 +42,7 @@ use strowger_dialplan::Query;
 pub use check::check;
 pub use plans::{PlanWatcher, Plans, compile};
 pub use registry::{Applications, Help, applications, functions};
+pub use script::Scripts;
 pub use vm::{Counters, Limits, VmError};
 
 use host::Host;

@@ -1,6 +1,7 @@
 //! The dialplan as all shards see it: compiled on the control runtime whenever its rows change, swapped when it is
 //! ready. A plan that cannot be compiled never replaces one that can.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -12,13 +13,18 @@ use strowger_core::Shared;
 use strowger_core::channel::GlobalVariables;
 use strowger_dialplan::{Plan, Problem, Row, Severity, StaticRow};
 use strowger_store::{Snapshot, Table};
+use tokio::sync::Notify;
 
 use crate::log_line;
 use crate::registry::Applications;
+use crate::script::{self, Databases, Scripts, Services, Stamp};
 use crate::vm::Counters;
 
 /// Problems written to the log after one change; the rest is counted.
 const LOGGED_MAX: usize = 50;
+/// How often the folder of scripts is looked at. Files that changed are read when they are as they were at the look before,
+/// so that one that is still being written is not.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// The current plan, and how it came to be.
 #[derive(Debug, Default)]
@@ -28,6 +34,8 @@ pub struct Plans {
     compile_us: AtomicU64,
     failures: AtomicU64,
     counters: Arc<Counters>,
+    services: Arc<Services>,
+    look: Notify,
 }
 
 impl Plans {
@@ -56,7 +64,17 @@ impl Plans {
         &self.counters
     }
 
-    /// What is wrong with the rows of the current plan.
+    /// What the scripts of all shards share.
+    pub(crate) fn services(&self) -> &Arc<Services> {
+        &self.services
+    }
+
+    /// Looks at the files of the dialplan now.
+    pub fn look_at_files(&self) {
+        self.look.notify_one();
+    }
+
+    /// What is wrong with the rows and files of the current plan.
     pub fn problems(&self) -> Vec<Problem> {
         self.current().problems.clone()
     }
@@ -65,6 +83,7 @@ impl Plans {
 /// Compiles plans and publishes them.
 pub struct PlanWatcher {
     plans: Arc<Plans>,
+    folder: PathBuf,
     known: Mutex<Known>,
 }
 
@@ -75,6 +94,13 @@ struct Known {
     /// Global variables as configured last.
     globals: Vec<(String, String)>,
     versions: Option<(u64, u64)>,
+    /// The state of the folder that [`Self::scripts`] is of, and the one seen last.
+    stamp: Stamp,
+    seen: Stamp,
+    /// The files as they are used.
+    scripts: Scripts,
+    /// They changed since the last plan.
+    scripts_changed: bool,
 }
 
 impl PlanWatcher {
@@ -82,9 +108,14 @@ impl PlanWatcher {
     /// long as the compilation: call it before the first call comes.
     pub fn start(shared: &Arc<Shared>) -> Arc<Plans> {
         let watcher = Arc::new(Self {
-            plans: Arc::default(),
+            plans: Arc::new(Plans {
+                services: Arc::new(Services::new(Databases::of(&shared.config))),
+                ..Plans::default()
+            }),
+            folder: shared.paths().dialplan.clone(),
             known: Mutex::default(),
         });
+        watcher.look(false);
         // Listening comes first, so that no change between is missed.
         let mut changes = shared.realtime.subscribe();
         watcher.update(&shared.snapshot(), &shared.globals);
@@ -92,9 +123,22 @@ impl PlanWatcher {
         let shared = Arc::clone(shared);
         let control = shared.control.clone();
         control.spawn(async move {
-            while changes.changed().await.is_ok() {
+            let mut look = tokio::time::interval(LOOK_EVERY);
+            look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                let at_rest = tokio::select! {
+                    changed = changes.changed() => match changed {
+                        Ok(()) => None,
+                        Err(_) => return,
+                    },
+                    _ = look.tick() => Some(true),
+                    () = watcher.plans.look.notified() => Some(false),
+                };
                 let (watcher, shared) = (Arc::clone(&watcher), Arc::clone(&shared));
                 let done = tokio::task::spawn_blocking(move || {
+                    if at_rest.is_some_and(|at_rest| !watcher.look(at_rest)) {
+                        return;
+                    }
                     watcher.update(&shared.snapshot(), &shared.globals);
                 });
                 if done.await.is_err() {
@@ -107,6 +151,47 @@ impl PlanWatcher {
         plans
     }
 
+    /// Reads the files of the folder if they changed. `at_rest`: only if they are as they were at the look before. A version
+    /// with a file that cannot be loaded leaves the former in force; at the start, the file alone is left out. True if
+    /// there is something new.
+    fn look(&self, at_rest: bool) -> bool {
+        let stamp = script::stamp(&self.folder);
+        let mut known = self.known.lock();
+        if stamp == known.stamp {
+            return false;
+        }
+        if at_rest && stamp != known.seen {
+            known.seen = stamp;
+            return false;
+        }
+        let first = known.versions.is_none();
+        let folder = &*self.folder;
+        let read = std::panic::catch_unwind(|| Scripts::read(folder));
+        known.stamp = stamp;
+        let Ok(scripts) = read else {
+            self.plans.failures.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(
+                "the dialplan files could not be looked at; calls go on with the former ones"
+            );
+            return false;
+        };
+        if scripts.failed && !first {
+            self.plans.failures.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(
+                "dialplan files with errors are not used; calls go on with the former version of all files"
+            );
+            known.scripts.problems = scripts.problems;
+        } else if scripts.program == known.scripts.program {
+            // A plan holds to the version that calls follow already.
+            let program = Arc::clone(&known.scripts.program);
+            known.scripts = Scripts { program, ..scripts };
+        } else {
+            known.scripts = scripts;
+        }
+        known.scripts_changed = true;
+        true
+    }
+
     /// Compiles and publishes the plan of `snapshot` if its dialplan rows are others than before.
     fn update(&self, snapshot: &Snapshot, globals: &GlobalVariables) {
         let versions = (
@@ -114,15 +199,16 @@ impl PlanWatcher {
             snapshot.version_of(Table::StaticExtensions),
         );
         let mut known = self.known.lock();
-        if known.versions == Some(versions) {
+        if known.versions == Some(versions) && !known.scripts_changed {
             return;
         }
         let started = Instant::now();
         let previous = self.plans.current();
         let compiled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            compile(snapshot, Some(&previous))
+            compile(snapshot, &known.scripts, Some(&previous))
         }));
         known.versions = Some(versions);
+        known.scripts_changed = false;
         let Ok(plan) = compiled else {
             self.plans.failures.fetch_add(1, Ordering::Relaxed);
             tracing::error!("the dialplan compiler failed; calls go on with the former dialplan");
@@ -151,8 +237,8 @@ impl PlanWatcher {
     }
 }
 
-/// Compiles the dialplan rows of a snapshot. Contexts that did not change come from `previous`.
-pub fn compile(snapshot: &Snapshot, previous: Option<&Plan>) -> Plan {
+/// Compiles the dialplan rows of a snapshot and what the scripts define. Contexts that did not change come from `previous`.
+pub fn compile(snapshot: &Snapshot, scripts: &Scripts, previous: Option<&Plan>) -> Plan {
     let rows: Vec<Row<'_>> = snapshot
         .extensions
         .iter()
@@ -176,7 +262,17 @@ pub fn compile(snapshot: &Snapshot, previous: Option<&Plan>) -> Plan {
             value: &row.var_val,
         })
         .collect();
-    strowger_dialplan::compile(&rows, &statics, &Applications, previous)
+    let mut plan = strowger_dialplan::compile_with_scripts(
+        &rows,
+        &statics,
+        &scripts.contexts,
+        &Applications,
+        previous,
+    );
+    plan.program = Arc::clone(&scripts.program);
+    plan.problems.extend(scripts.problems.iter().cloned());
+    plan.problems.sort_by_key(|problem| problem.severity);
+    plan
 }
 
 /// Logs problems that were not logged before.
@@ -238,6 +334,7 @@ mod tests {
     fn a_changed_row_makes_a_new_plan_and_an_unchanged_table_none() {
         let watcher = PlanWatcher {
             plans: Arc::default(),
+            folder: PathBuf::from("/nowhere"),
             known: Mutex::default(),
         };
         let globals = GlobalVariables::default();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use strowger_core::channel::{Cause, Channel, Interrupt, Location};
 use strowger_core::dialplan::SubroutineEnd;
-use strowger_dialplan::{Query, Vars};
+use strowger_dialplan::{Origin, Program, Query, Vars};
 
 use crate::app::{self, AppResult, Next, Stop};
 use crate::decide::{self, AtEnd, Special};
@@ -18,6 +18,7 @@ use crate::depth::Measured;
 use crate::func::channel::reads_stats;
 use crate::host::Host;
 use crate::log_line;
+use crate::script;
 use crate::task::{Exception, Task};
 
 /// Steps run without giving others a turn.
@@ -46,6 +47,7 @@ pub(crate) async fn run(host: Rc<Host>, channel: Channel) {
         cause => cause,
     };
     task.channel.hangup(cause);
+    script::hung_up(&task).await;
     run_h(&task).await;
 }
 
@@ -235,18 +237,22 @@ async fn walk(task: &Rc<Task>, turns: &mut Turns) -> Walk {
 
 /// Runs the step at `place`; None if there is none. Failures are logged here, where the row is known.
 async fn step(task: &Rc<Task>, place: &Location) -> Option<AppResult> {
-    let (context, index) = {
+    let (context, index, program) = {
         let plan = task.plan();
         let caller = task.caller();
         let query = Query::new(&place.context, &place.exten, place.priority)
             .caller(Some(&caller))
             .vars(&**task);
         let found = plan.find(&query)?;
-        (Arc::clone(found.context), found.index)
+        (
+            Arc::clone(found.context),
+            found.index,
+            Arc::clone(&plan.program),
+        )
     };
     let counters = task.host.counters();
     counters.steps.fetch_add(1, Ordering::Relaxed);
-    let result = run_step(task, &context, index).await;
+    let result = run_step(task, &context, index, &program).await;
     if matches!(result, Err(Stop::Failed(_))) {
         counters.steps_failed.fetch_add(1, Ordering::Relaxed);
     }
@@ -264,8 +270,20 @@ async fn run_step(
     task: &Rc<Task>,
     context: &Arc<strowger_dialplan::Context>,
     index: usize,
+    program: &Arc<Program>,
 ) -> AppResult {
     let failed = |error: &dyn std::fmt::Display| Stop::Failed(error.to_string());
+    if let Some(found) = context.steps.get(index)
+        && matches!(found.origin, Origin::Script(_))
+    {
+        return Measured(Box::pin(script::run(
+            task,
+            program,
+            &context.name,
+            &found.exten,
+        )))
+        .await;
+    }
     let data = context.steps.get(index).map(|step| &*step.appdata);
     if data.is_some_and(reads_stats) {
         task.channel.refresh_stats().await;

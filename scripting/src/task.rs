@@ -21,6 +21,7 @@ use crate::func;
 use crate::func::party::presentation_number;
 use crate::host::Host;
 use crate::log_line::{self, Lines, Verdict};
+use crate::script::World;
 
 /// Subroutine calls that may be nested.
 pub(crate) const FRAMES_MAX: usize = 256;
@@ -62,6 +63,8 @@ pub(crate) struct Task {
     /// What the application of the current step said.
     outcome: RefCell<Option<AppResult>>,
     handle: OnceCell<AnyUserData>,
+    /// What its scripts loaded, once it came to one.
+    pub(crate) script: RefCell<Option<Rc<World>>>,
     depth: Cell<u32>,
     lines: Lines,
 }
@@ -81,6 +84,7 @@ impl Task {
             legs: RefCell::default(),
             outcome: RefCell::default(),
             handle: OnceCell::new(),
+            script: RefCell::default(),
             depth: Cell::new(0),
             lines: Lines::default(),
         })

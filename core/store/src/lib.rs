@@ -10,6 +10,7 @@ mod error;
 mod load;
 mod migrate;
 mod pool;
+mod query;
 mod realtime;
 mod rows;
 mod schema;
@@ -23,6 +24,7 @@ pub use cdr::{Cdr, CdrSpool};
 pub use contacts::ContactWriter;
 pub use error::{Problem, Severity, StoreError};
 pub use pool::Kind;
+pub use query::{Cell, Database, Rows};
 pub use realtime::Realtime;
 pub use rows::{
     Aor, Auth, AuthType, Contact, DirectMediaMethod, DomainAlias, DtmfMode, Endpoint, ExtensionRow,

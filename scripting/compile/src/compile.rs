@@ -13,6 +13,7 @@ use crate::plan::{
     Context, Extension, Include, Origin, Plan, RealtimeSwitch, Step, Switch, SwitchKind, Table,
 };
 use crate::registry::Registry;
+use crate::script::{Entry, ScriptContext};
 use crate::statics::{self, General, Line, Reader, StaticStep};
 use crate::subst::Template;
 use crate::timespec::TimeSpec;
@@ -58,6 +59,18 @@ pub fn compile(
     registry: &dyn Registry,
     previous: Option<&Plan>,
 ) -> Plan {
+    compile_with_scripts(rows, statics, &[], registry, previous)
+}
+
+/// The same with the contexts that scripts define. A context may have rows and scripts: the rows are searched first.
+#[must_use]
+pub fn compile_with_scripts(
+    rows: &[Row<'_>],
+    statics: &[StaticRow<'_>],
+    scripts: &[ScriptContext],
+    registry: &dyn Registry,
+    previous: Option<&Plan>,
+) -> Plan {
     let mut sections: BTreeMap<&str, Section<'_, '_>> = BTreeMap::new();
     let (mut general, mut globals) = (Vec::new(), Vec::new());
     for row in statics {
@@ -69,6 +82,13 @@ pub fn compile(
     }
     for row in rows {
         sections.entry(row.context).or_default().rows.push(row);
+    }
+    for script in scripts {
+        sections
+            .entry(&script.name)
+            .or_default()
+            .scripts
+            .push(script);
     }
     let general = General::read(&general);
     let globals = statics::globals(&globals);
@@ -108,6 +128,7 @@ pub fn compile(
 struct Section<'s, 'r> {
     statics: Vec<&'s StaticRow<'r>>,
     rows: Vec<&'s Row<'r>>,
+    scripts: Vec<&'s ScriptContext>,
 }
 
 impl Section<'_, '_> {
@@ -124,6 +145,7 @@ impl Section<'_, '_> {
         }
         self.statics.hash(&mut hasher);
         self.rows.hash(&mut hasher);
+        self.scripts.hash(&mut hasher);
         hasher.finish()
     }
 }
@@ -153,6 +175,7 @@ struct Builder<'b> {
     problems: Vec<Problem>,
     jumps: Vec<lint::Jump>,
     includes: Vec<Include>,
+    script_includes: Vec<Include>,
     switches: Vec<Switch>,
     ignore_patterns: Vec<Pattern>,
 }
@@ -178,6 +201,7 @@ impl<'b> Builder<'b> {
             problems: Vec::new(),
             jumps: Vec::new(),
             includes: Vec::new(),
+            script_includes: Vec::new(),
             switches: Vec::new(),
             ignore_patterns: Vec::new(),
         }
@@ -197,6 +221,8 @@ impl<'b> Builder<'b> {
             .filter_map(|row| self.row(row))
             .collect();
         let realtime = self.table(Order::Longest, rows);
+        let script = self.scripts(&section.scripts);
+        let script = self.table(Order::Specific, script);
         let lua = crate::lua::chunk(&self.name, &self.steps, self.registry);
         Context {
             name: self.name,
@@ -209,6 +235,8 @@ impl<'b> Builder<'b> {
             has_section: !section.statics.is_empty(),
             fixed,
             realtime,
+            script,
+            script_includes: self.script_includes,
             problems: self.problems,
             jumps: self.jumps,
         }
@@ -276,6 +304,40 @@ impl<'b> Builder<'b> {
                     let problem = Problem::error(&self.name, error.what, error.hint).from(origin);
                     self.problems.push(problem);
                 }
+            }
+        }
+        list
+    }
+
+    fn scripts(&mut self, scripts: &[&ScriptContext]) -> Vec<u32> {
+        let mut list = Vec::new();
+        for script in scripts {
+            for include in &script.includes {
+                self.script_includes.push(Include {
+                    origin: Origin::Script(script.place),
+                    context: include.as_str().into(),
+                    condition: None,
+                    broken: false,
+                });
+            }
+            for extension in &script.extensions {
+                let (priority, app, appdata) = match &extension.entry {
+                    Entry::Function => (1, "Lua", extension.place.to_string()),
+                    Entry::Hint(devices) => (crate::plan::HINT, devices.as_str(), String::new()),
+                };
+                let index = u32::try_from(self.steps.len()).unwrap_or(u32::MAX);
+                self.steps.push(Step {
+                    origin: Origin::Script(extension.place),
+                    exten: self.names.share(&extension.exten),
+                    caller: None,
+                    priority,
+                    label: None,
+                    app: self.names.share(app),
+                    known: true,
+                    template: Template::parse(&appdata).folded(),
+                    appdata: appdata.into(),
+                });
+                list.push(index);
             }
         }
         list

@@ -15,6 +15,7 @@
 //! | [`truth`] | what `GotoIf` holds for true |
 //! | [`compile`], [`plan`] | rows to contexts; finding the step for (context, extension, priority) |
 //! | [`lua`] | the source text of a context |
+//! | [`script`] | contexts that scripts define |
 //! | [`lint`] | what is wrong with the rows, before a call finds out |
 
 pub mod args;
@@ -26,16 +27,18 @@ pub mod matcher;
 pub mod pattern;
 pub mod plan;
 pub mod registry;
+pub mod script;
 pub mod statics;
 pub mod subst;
 pub mod timespec;
 pub mod truth;
 pub mod vars;
 
-pub use compile::{Row, StaticRow, compile};
+pub use compile::{Row, StaticRow, compile, compile_with_scripts};
 pub use lint::{Problem, Severity};
 pub use plan::{Context, Found, Origin, Plan, Query, Step, Wanted};
 pub use registry::{ArgumentStyle, Registry};
+pub use script::{Program, ScriptContext};
 pub use subst::Template;
 pub use timespec::TimeSpec;
 pub use vars::{CallError, Vars};

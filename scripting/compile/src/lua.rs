@@ -18,7 +18,7 @@
 use std::fmt::Write as _;
 
 use crate::args;
-use crate::plan::{HINT, Step};
+use crate::plan::{HINT, Origin, Step};
 use crate::registry::{ArgumentStyle, Registry};
 use crate::subst::{Cut, Node, Template};
 
@@ -62,6 +62,10 @@ pub fn chunk(name: &str, steps: &[Step], registry: &dyn Registry) -> String {
                 let _ = write!(out, "({})", comment(label));
             }
             let _ = writeln!(out, ",{}({})", comment(&step.app), comment(&step.appdata));
+            // A function of a script is Lua already; the machine finds it in its file.
+            if matches!(step.origin, Origin::Script(_)) {
+                continue;
+            }
             let _ = writeln!(out, "steps[{}] = function(ch)", block * BLOCK + offset + 1);
             let _ = writeln!(
                 out,

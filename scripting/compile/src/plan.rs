@@ -12,6 +12,7 @@ use rustc_hash::FxHashMap;
 use crate::lint::Problem;
 use crate::matcher::{Matcher, Verdict};
 use crate::pattern::{Mode, Pattern};
+use crate::script::{Place, Program};
 use crate::statics::General;
 use crate::subst::Template;
 use crate::timespec::TimeSpec;
@@ -30,6 +31,8 @@ pub enum Origin {
     Realtime(i64),
     /// Row of the static table of `extensions.conf`, by id.
     Static(i64),
+    /// A function in a script.
+    Script(Place),
 }
 
 impl std::fmt::Display for Origin {
@@ -37,6 +40,7 @@ impl std::fmt::Display for Origin {
         match self {
             Self::Realtime(id) => write!(out, "realtime row {id}"),
             Self::Static(id) => write!(out, "static row {id}"),
+            Self::Script(place) => write!(out, "{place}"),
         }
     }
 }
@@ -225,6 +229,10 @@ pub struct Context {
     pub has_section: bool,
     pub(crate) fixed: Table,
     pub(crate) realtime: Table,
+    /// Extensions of scripts, searched after the rows.
+    pub(crate) script: Table,
+    /// Includes of scripts, searched after their extensions and before [`Self::includes`].
+    pub script_includes: Vec<Include>,
     /// Problems of its rows by themselves.
     pub(crate) problems: Vec<Problem>,
     /// Places its steps jump to, when these are constant.
@@ -236,6 +244,12 @@ impl Context {
     #[must_use]
     pub fn has_realtime(&self) -> bool {
         !self.realtime.extensions.is_empty()
+    }
+
+    /// Does a script define a part of it?
+    #[must_use]
+    pub fn has_script(&self) -> bool {
+        !self.script.extensions.is_empty() || !self.script_includes.is_empty()
     }
 }
 
@@ -337,6 +351,8 @@ pub struct Plan {
     pub general: General,
     /// Everything that is wrong, errors first.
     pub problems: Vec<Problem>,
+    /// The scripts that its contexts were defined with.
+    pub program: Arc<Program>,
     pub(crate) override_switch: Option<Switch>,
 }
 
@@ -453,22 +469,29 @@ impl Plan {
             return false;
         }
         entered.push(&context.name);
-        if !context.has_section {
-            return look(context, &context.realtime, true);
-        }
-        look(context, &context.fixed, true)
+        let rows = if context.has_section {
+            look(context, &context.fixed, true)
+                || context
+                    .switches
+                    .iter()
+                    .any(|switch| self.follow(switch, name, query, look))
+        } else {
+            look(context, &context.realtime, true)
+        };
+        // Asterisk's Lua is a switch: what it includes is found before the includes of the rows.
+        rows || (context.has_script() && look(context, &context.script, true))
             || context
-                .switches
+                .script_includes
                 .iter()
-                .any(|switch| self.follow(switch, name, query, look))
-            || context.includes.iter().any(|include| {
-                let holds = !include.broken
-                    && include
-                        .condition
-                        .as_ref()
-                        .is_none_or(|condition| condition.holds(query.now));
-                holds && self.enter(&include.context, query, entered, look)
-            })
+                .chain(&context.includes)
+                .any(|include| {
+                    let holds = !include.broken
+                        && include
+                            .condition
+                            .as_ref()
+                            .is_none_or(|condition| condition.holds(query.now));
+                    holds && self.enter(&include.context, query, entered, look)
+                })
     }
 
     /// Looks where a switch found in context `here` leads.
@@ -518,7 +541,11 @@ impl Plan {
                                 SwitchKind::Realtime(realtime) => realtime.context.as_deref(),
                                 _ => None,
                             });
-                    let included = context.includes.iter().map(|include| &*include.context);
+                    let included = context
+                        .script_includes
+                        .iter()
+                        .chain(&context.includes)
+                        .map(|include| &*include.context);
                     for next in included.chain(switched) {
                         if !seen.contains(&next) {
                             seen.push(next);

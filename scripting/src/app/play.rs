@@ -55,7 +55,7 @@ pub(super) async fn load(
 }
 
 /// The same for names in a list.
-pub(super) async fn load_all<'n>(
+pub(crate) async fn load_all<'n>(
     call: &Call,
     names: impl Iterator<Item = &'n str>,
     language: Option<&str>,
@@ -92,7 +92,7 @@ pub(super) async fn load_all<'n>(
 }
 
 /// Makes sure that the caller can hear something: answers, or opens early media.
-pub(super) async fn audible(call: &Call, answer: bool) -> Result<(), Stop> {
+pub(crate) async fn audible(call: &Call, answer: bool) -> Result<(), Stop> {
     call.channel().check()?;
     if call.channel().is_up() {
         return Ok(());

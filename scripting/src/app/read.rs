@@ -1,5 +1,7 @@
 //! `Read`: digits into a variable.
 
+use std::time::Duration;
+
 use strowger_core::channel::{Interrupt, Played};
 use strowger_core::sounds::Cadence;
 
@@ -16,6 +18,8 @@ pub(super) const APPS: &[App] = &[app!(
 
 /// Digits read at most.
 const DIGITS_MAX: usize = 255;
+/// Attempts at most.
+const ATTEMPTS_MAX: u32 = 100;
 
 async fn read(call: Call) -> AppResult {
     let variable = call.arg(0).to_owned();
@@ -24,15 +28,8 @@ async fn read(call: Call) -> AppResult {
         return Err(Stop::Failed("Read needs the name of a variable".to_owned()));
     }
     let max = call.arg(2).parse().unwrap_or(0);
-    let max = if (1..=DIGITS_MAX).contains(&max) {
-        max
-    } else {
-        DIGITS_MAX
-    };
     let options = call.options("Read", 3);
     call.warn_unknown("Read", &options, "sinte");
-    let terminators = options.argument('t').unwrap_or("#").to_owned();
-    let attempts = call.arg(4).parse().unwrap_or(1).clamp(1, 100);
     let timeouts = call.channel().data().timeouts;
     let (first, next) = match call.seconds(5).filter(|timeout| !timeout.is_zero()) {
         Some(timeout) => (timeout, timeout),
@@ -43,33 +40,19 @@ async fn read(call: Call) -> AppResult {
         call.set("READSTATUS", "SKIPPED");
         return Ok(Next::Continue);
     }
-    let mut entered = String::new();
-    let prompt = Prompt {
-        files: call.arg(1),
+    let reading = Reading {
+        files: call.arg(1).to_owned(),
         tones: options.has('i'),
+        answer: !options.has('n'),
+        max,
+        terminators: options.argument('t').unwrap_or("#").to_owned(),
+        keep_terminator: options.has('e'),
+        attempts: call.arg(4).parse().unwrap_or(1),
+        first,
+        next,
     };
-    let result = async {
-        audible(&call, !options.has('n')).await?;
-        let mut status = "TIMEOUT";
-        for _ in 0..attempts {
-            status = attempt(
-                &call,
-                &prompt,
-                &mut entered,
-                max,
-                &terminators,
-                options.has('e'),
-                first,
-                next,
-            )
-            .await?;
-            if !entered.is_empty() {
-                break;
-            }
-        }
-        Ok(status)
-    }
-    .await;
+    let mut entered = String::new();
+    let result = read_digits(&call, &reading, &mut entered).await;
     call.set(&variable, &entered);
     match result {
         Ok(status) => {
@@ -88,18 +71,43 @@ async fn read(call: Call) -> AppResult {
     }
 }
 
-struct Prompt<'c> {
-    files: &'c str,
-    /// The files are the names of tones.
-    tones: bool,
+/// How digits are read.
+pub(crate) struct Reading {
+    /// Sounds joined with `&`, or the names of tones.
+    pub(crate) files: String,
+    pub(crate) tones: bool,
+    /// The call is answered first; else the prompt is early media.
+    pub(crate) answer: bool,
+    /// Digits after which it ends; what is not within 1 to 255 is 255.
+    pub(crate) max: usize,
+    pub(crate) terminators: String,
+    /// A terminator alone is kept.
+    pub(crate) keep_terminator: bool,
+    pub(crate) attempts: u32,
+    /// How long to wait for the first digit and for each other.
+    pub(crate) first: Duration,
+    pub(crate) next: Duration,
+}
+
+/// Reads digits into `entered`, which has what came before an interruption too. `OK` or `TIMEOUT`.
+pub(crate) async fn read_digits(
+    call: &Call,
+    reading: &Reading,
+    entered: &mut String,
+) -> Result<&'static str, Stop> {
+    audible(call, reading.answer).await?;
+    let mut status = "TIMEOUT";
+    for _ in 0..reading.attempts.clamp(1, ATTEMPTS_MAX) {
+        status = attempt(call, reading, entered).await?;
+        if !entered.is_empty() {
+            break;
+        }
+    }
+    Ok(status)
 }
 
 /// Tones until the first digit, at most so long.
-async fn listen(
-    call: &Call,
-    cadence: Cadence,
-    wait: std::time::Duration,
-) -> Result<Option<char>, Stop> {
+async fn listen(call: &Call, cadence: Cadence, wait: Duration) -> Result<Option<char>, Stop> {
     let channel = call.channel();
     let play = channel.start_play(cadence.sounds, cadence.repeat);
     let digit = channel.wait_digit(wait).await;
@@ -109,24 +117,21 @@ async fn listen(
     Ok(digit?)
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one value for each setting of the application"
-)]
 async fn attempt(
     call: &Call,
-    prompt: &Prompt<'_>,
+    reading: &Reading,
     entered: &mut String,
-    max: usize,
-    terminators: &str,
-    keep_terminator: bool,
-    first: std::time::Duration,
-    next: std::time::Duration,
 ) -> Result<&'static str, Stop> {
+    let max = if (1..=DIGITS_MAX).contains(&reading.max) {
+        reading.max
+    } else {
+        DIGITS_MAX
+    };
+    let (first, next) = (reading.first, reading.next);
     let mut pending = None;
-    if !prompt.files.is_empty() {
-        let sounds = if prompt.tones {
-            match tones_of(call.channel(), prompt.files) {
+    if !reading.files.is_empty() {
+        let sounds = if reading.tones {
+            match tones_of(call.channel(), &reading.files) {
                 Ok(cadence) => pending = listen(call, cadence, first).await?,
                 Err(error) => call.warn(&format!("Read: {error}")),
             }
@@ -135,7 +140,7 @@ async fn attempt(
             }
             Vec::new()
         } else {
-            load(call, prompt.files, None).await.0
+            load(call, &reading.files, None).await.0
         };
         if !sounds.is_empty()
             && let Played::Digit(digit) = call.channel().play(sounds, true, &|_| true).await?
@@ -154,8 +159,8 @@ async fn attempt(
                 }
             }
         };
-        if terminators.contains(digit) {
-            if entered.is_empty() && keep_terminator {
+        if reading.terminators.contains(digit) {
+            if entered.is_empty() && reading.keep_terminator {
                 entered.push(digit);
             }
             return Ok("OK");

@@ -1,6 +1,6 @@
 //! The time budget: a script that computes without waiting yields to others after a slice, and ends after the total.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -9,12 +9,15 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use mlua::VmState;
+use mlua::{Lua, VmState};
 
 use super::{Counters, Limits};
 
 /// The clock is read at every so many interrupts only (they come with each call and each loop iteration).
 const CLOCK_EVERY: u8 = 16;
+
+/// Places told of a script that was ended.
+const PLACES_MAX: usize = 6;
 
 /// The turn of one script at the processor.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +26,17 @@ pub(crate) struct Slice {
     used_before: Duration,
     preempted: bool,
     overrun: bool,
+    /// Memory of the machine when the turn began, and what the script held before.
+    memory: usize,
+    held: usize,
+    greedy: bool,
+}
+
+impl Slice {
+    /// What the script holds, about: the machine grew by so much in its turns.
+    fn holds(&self, memory: usize) -> usize {
+        self.held.saturating_add(memory).saturating_sub(self.memory)
+    }
 }
 
 /// How a turn went.
@@ -31,11 +45,19 @@ pub(crate) struct Ended {
     pub(crate) used: Duration,
     pub(crate) preempted: bool,
     pub(crate) overrun: bool,
+    /// It wanted more than its share of the memory.
+    pub(crate) greedy: bool,
+    pub(crate) held: usize,
 }
 
-/// The script ran for so long without waiting.
+/// Why a script was ended.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Overrun(pub(crate) Duration);
+pub(crate) enum Stopped {
+    /// It ran for so long without waiting.
+    Overrun(Duration),
+    /// It wanted more than its share of the memory.
+    Greedy,
+}
 
 /// Knows which script runs now and since when. Shared by the interrupt and by every call into the machine.
 pub(crate) struct Meter {
@@ -43,6 +65,8 @@ pub(crate) struct Meter {
     current: Cell<Option<Slice>>,
     ticks: Cell<u8>,
     counters: Arc<Counters>,
+    /// Where the script was that was ended last.
+    place: RefCell<String>,
 }
 
 impl Meter {
@@ -52,27 +76,33 @@ impl Meter {
             current: Cell::new(None),
             ticks: Cell::new(0),
             counters,
+            place: RefCell::default(),
         }
     }
 
     /// Begins a turn; gives back the turn it interrupts (an application may run a script inside another's turn).
-    pub(crate) fn enter(&self, used_before: Duration) -> Option<Slice> {
+    pub(crate) fn enter(&self, used_before: Duration, memory: usize, held: usize) -> Option<Slice> {
         self.current.replace(Some(Slice {
             started: Instant::now(),
             used_before,
             preempted: false,
             overrun: false,
+            memory,
+            held,
+            greedy: false,
         }))
     }
 
     /// Ends the turn begun last.
-    pub(crate) fn leave(&self, outer: Option<Slice>) -> Ended {
+    pub(crate) fn leave(&self, outer: Option<Slice>, memory: usize) -> Ended {
         let slice = self.current.replace(outer);
         let Some(slice) = slice else {
             return Ended {
                 used: Duration::ZERO,
                 preempted: false,
                 overrun: false,
+                greedy: false,
+                held: 0,
             };
         };
         if slice.overrun {
@@ -88,11 +118,18 @@ impl Meter {
             used: slice.used_before + slice.started.elapsed(),
             preempted: slice.preempted,
             overrun: slice.overrun,
+            greedy: slice.greedy,
+            held: slice.holds(memory),
         }
     }
 
+    /// Where the script was that was ended last: files and lines, innermost first.
+    pub(crate) fn take_place(&self) -> String {
+        self.place.take()
+    }
+
     /// Called by the machine at every safe point of running code.
-    pub(crate) fn interrupt(&self) -> mlua::Result<VmState> {
+    pub(crate) fn interrupt(&self, lua: &Lua) -> mlua::Result<VmState> {
         let ticks = self.ticks.get().wrapping_add(1);
         self.ticks.set(ticks);
         if !ticks.is_multiple_of(CLOCK_EVERY) {
@@ -103,12 +140,32 @@ impl Meter {
         };
         let ran = slice.started.elapsed();
         if slice.overrun || slice.used_before + ran >= self.limits.total {
+            if !slice.overrun {
+                *self.place.borrow_mut() = place(lua);
+            }
             slice.overrun = true;
             self.current.set(Some(slice));
             // A script may catch this error; the call ends all the same, and meanwhile every safe point raises it again.
             self.ticks.set(CLOCK_EVERY - 1);
             return Err(mlua::Error::runtime(
                 "the time budget of the script is used up",
+            ));
+        }
+        let memory = lua.used_memory();
+        if !slice.greedy && slice.holds(memory) > self.limits.share_bytes() {
+            // Much of it may be garbage, of others too.
+            let held = slice.holds(memory);
+            let _ = lua.gc_collect();
+            let memory = lua.used_memory();
+            let still = slice.holds(memory);
+            slice.greedy = still > self.limits.share_bytes();
+            (slice.memory, slice.held) = (memory, still.min(held));
+            self.current.set(Some(slice));
+        }
+        if slice.greedy {
+            self.ticks.set(CLOCK_EVERY - 1);
+            return Err(mlua::Error::MemoryError(
+                "the script holds more than its share of the memory".to_owned(),
             ));
         }
         if ran >= self.limits.slice {
@@ -123,25 +180,60 @@ impl Meter {
     }
 }
 
+/// The files and lines that run now, innermost first; empty for what people did not write as files.
+fn place(lua: &Lua) -> String {
+    let mut places = Vec::new();
+    for level in 0..64 {
+        let found = lua.inspect_stack(level, |debug| {
+            let source = debug.source().short_src?.into_owned();
+            let line = debug.current_line()?;
+            source.ends_with(".lua").then(|| {
+                let name = debug.names().name;
+                match name {
+                    Some(name) => format!("{source}:{line} in function {name}"),
+                    None => format!("{source}:{line}"),
+                }
+            })
+        });
+        match found {
+            None => break,
+            Some(None) => {}
+            Some(Some(place)) => {
+                if places.len() < PLACES_MAX {
+                    places.push(place);
+                }
+            }
+        }
+    }
+    if places.is_empty() {
+        return String::new();
+    }
+    format!(" at {}", places.join(" < "))
+}
+
 /// A call into the machine whose turns are metered. Waiting (for a digit, a timer) gives the script a fresh budget.
 pub(crate) struct Metered<F> {
     call: Option<Pin<Box<F>>>,
     meter: Rc<Meter>,
+    lua: Lua,
     used: Duration,
+    held: usize,
 }
 
 impl<F: Future> Metered<F> {
-    pub(crate) fn new(call: F, meter: Rc<Meter>) -> Self {
+    pub(crate) fn new(call: F, meter: Rc<Meter>, lua: Lua) -> Self {
         Self {
             call: Some(Box::pin(call)),
             meter,
+            lua,
             used: Duration::ZERO,
+            held: 0,
         }
     }
 }
 
 impl<F: Future> Future for Metered<F> {
-    type Output = Result<F::Output, Overrun>;
+    type Output = Result<F::Output, Stopped>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
@@ -149,13 +241,20 @@ impl<F: Future> Future for Metered<F> {
             // Polled after the end, which a correct caller never does.
             return Poll::Pending;
         };
-        let outer = this.meter.enter(this.used);
+        let outer = this
+            .meter
+            .enter(this.used, this.lua.used_memory(), this.held);
         let polled = call.as_mut().poll(cx);
-        let ended = this.meter.leave(outer);
+        let ended = this.meter.leave(outer, this.lua.used_memory());
+        this.held = ended.held;
+        if ended.greedy {
+            this.call = None;
+            return Poll::Ready(Err(Stopped::Greedy));
+        }
         if ended.overrun {
             // Dropping the coroutine ends it, whatever it caught.
             this.call = None;
-            return Poll::Ready(Err(Overrun(ended.used)));
+            return Poll::Ready(Err(Stopped::Overrun(ended.used)));
         }
         match polled {
             Poll::Ready(output) => {

@@ -17,7 +17,7 @@ use mlua::{Function, Lua, Table};
 
 pub use counters::Counters;
 
-use budget::{Meter, Overrun};
+use budget::{Meter, Stopped};
 
 /// What one virtual machine may use.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +28,13 @@ pub struct Limits {
     pub total: Duration,
     /// Memory of all scripts of a shard together, in bytes.
     pub memory_bytes: usize,
+}
+
+impl Limits {
+    /// What one script may hold of the memory, so that none leaves others without any.
+    fn share_bytes(&self) -> usize {
+        self.memory_bytes / 4
+    }
 }
 
 impl Default for Limits {
@@ -45,15 +52,27 @@ impl Default for Limits {
 pub enum VmError {
     /// The script would not stop computing.
     #[error(
-        "ran for {0:?} without waiting; scripts are ended after {1:?} (is there an endless loop?)"
+        "ran for {0:?} without waiting{2}; scripts are ended after {1:?} (is there an endless loop?)"
     )]
-    Overrun(Duration, Duration),
+    Overrun(Duration, Duration, String),
     /// The shard's scripts hold more memory than they may.
     #[error("out of memory: the scripts of a shard may hold {0} bytes together")]
     Memory(usize),
+    /// One script holds too much of it.
+    #[error("holds more than {0} bytes, the share of one script of the memory of a shard")]
+    Greedy(usize),
     /// The script raised an error, or could not be compiled.
     #[error("{0}")]
     Script(String),
+}
+
+/// Why a call into the machine did not end well, with what was raised.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The machine ended it.
+    Stopped(VmError),
+    /// It raised this.
+    Lua(mlua::Error),
 }
 
 /// The sandboxed virtual machine of one shard. Lives on the shard's thread.
@@ -68,7 +87,7 @@ impl Vm {
         let lua = sandbox::open(limits.memory_bytes).map_err(|error| describe(&error, limits))?;
         let meter = Rc::new(Meter::new(limits, counters));
         let interrupt = Rc::clone(&meter);
-        lua.set_interrupt(move |_| interrupt.interrupt());
+        lua.set_interrupt(move |lua| interrupt.interrupt(lua));
         Ok(Self { lua, meter, limits })
     }
 
@@ -78,19 +97,36 @@ impl Vm {
 
     /// Loads a chunk and calls it with `rt`; it returns its table of steps.
     pub(crate) fn load(&self, name: &str, source: &str, rt: &Table) -> Result<Table, VmError> {
-        let slice = self.meter.enter(Duration::ZERO);
-        let loaded = self
-            .lua
-            .load(source)
-            .set_name(format!("={name}"))
-            .into_function()
-            .and_then(|chunk| chunk.call::<Table>(rt));
-        let ended = self.meter.leave(slice);
-        match loaded {
-            Err(_) if ended.overrun => Err(VmError::Overrun(ended.used, self.limits.total)),
+        self.at_once(|| {
+            self.lua
+                .load(source)
+                .set_name(format!("={name}"))
+                .into_function()
+                .and_then(|chunk| chunk.call::<Table>(rt))
+        })
+    }
+
+    /// Does something that never waits, within the budget.
+    pub(crate) fn at_once<R>(&self, work: impl FnOnce() -> mlua::Result<R>) -> Result<R, VmError> {
+        // What is loaded is shared by all calls and has no share.
+        let slice = self.meter.enter(Duration::ZERO, usize::MAX, 0);
+        let result = work();
+        let ended = self.meter.leave(slice, self.lua.used_memory());
+        match result {
+            _ if ended.overrun => Err(self.overrun(ended.used)),
             Err(error) => Err(self.failed(&error)),
-            Ok(table) => Ok(table),
+            Ok(value) => Ok(value),
         }
+    }
+
+    /// What the script held is garbage now.
+    fn greedy(&self) -> VmError {
+        let _ = self.lua.gc_collect();
+        VmError::Greedy(self.limits.share_bytes())
+    }
+
+    fn overrun(&self, used: Duration) -> VmError {
+        VmError::Overrun(used, self.limits.total, self.meter.take_place())
     }
 
     /// Calls a step with one argument in a coroutine of its own, within the budget.
@@ -102,18 +138,42 @@ impl Vm {
     where
         A: mlua::IntoLuaMulti,
     {
-        let call = step.call_async::<()>(argument);
-        let metered = budget::Metered::new(call, Rc::clone(&self.meter));
+        let called = self.call_for::<(), _>(step, argument);
+        async move {
+            called.await.map_err(|failure| match failure {
+                Failure::Stopped(error) => error,
+                Failure::Lua(error) => self.failed(&error),
+            })
+        }
+    }
+
+    /// The same, with what the function gives back or raises.
+    pub(crate) fn call_for<R, A>(
+        &self,
+        function: &Function,
+        arguments: A,
+    ) -> impl Future<Output = Result<R, Failure>> + use<'_, R, A>
+    where
+        R: mlua::FromLuaMulti,
+        A: mlua::IntoLuaMulti,
+    {
+        let call = function.call_async::<R>(arguments);
+        let metered = budget::Metered::new(call, Rc::clone(&self.meter), self.lua.clone());
         async move {
             match metered.await {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(error)) => Err(self.failed(&error)),
-                Err(Overrun(ran)) => Err(VmError::Overrun(ran, self.limits.total)),
+                Ok(Ok(value)) => Ok(value),
+                Ok(Err(error)) => {
+                    // Frees what a script held that had no memory left.
+                    let _ = self.failed(&error);
+                    Err(Failure::Lua(error))
+                }
+                Err(Stopped::Overrun(ran)) => Err(Failure::Stopped(self.overrun(ran))),
+                Err(Stopped::Greedy) => Err(Failure::Stopped(self.greedy())),
             }
         }
     }
 
-    fn failed(&self, error: &mlua::Error) -> VmError {
+    pub(crate) fn failed(&self, error: &mlua::Error) -> VmError {
         let error = describe(error, self.limits);
         if matches!(error, VmError::Memory(_)) {
             // What the failed script held is garbage now; without this, others would run into the limit too.

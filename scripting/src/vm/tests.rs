@@ -125,7 +125,10 @@ fn a_huge_string_hits_the_memory_limit_and_others_go_on() {
         assert!(
             matches!(
                 result,
-                Err(VmError::Memory(_) | VmError::Script(_) | VmError::Overrun(..))
+                Err(VmError::Memory(_)
+                    | VmError::Greedy(_)
+                    | VmError::Script(_)
+                    | VmError::Overrun(..))
             ),
             "{body}: {result:?}"
         );
@@ -259,4 +262,29 @@ fn waiting_gives_a_script_a_fresh_budget() {
         }
     }
     panic!("the script never ended");
+}
+
+#[test]
+fn a_script_that_gathers_memory_is_ended_before_others_have_none() {
+    let vm = vm();
+    let kept = vm.lua().create_table().expect("a table");
+    let gather: mlua::Function = vm
+        .lua()
+        .load("local kept = ... return function() while true do pcall(function() kept[#kept + 1] = buffer.create(1000) end) end end")
+        .call(&kept)
+        .expect("the body compiles");
+    let mut call = pin!(vm.call(&gather, ()));
+    let mut context = Context::from_waker(Waker::noop());
+    let ended = loop {
+        if let Poll::Ready(result) = call.as_mut().poll(&mut context) {
+            break result;
+        }
+    };
+    assert!(matches!(ended, Err(VmError::Greedy(_))), "{ended:?}");
+    // What it kept is still there, and others have what they need.
+    let polite = step(&vm, "local t = {} for i = 1, 10000 do t[i] = {i} end");
+    assert!(beside_once(&vm, &polite).is_ok());
+    // Garbage is not what a script holds.
+    let (wasteful, _) = beside(&vm, "for i = 1, 20000 do local b = buffer.create(1000) end");
+    assert!(wasteful.is_ok(), "{wasteful:?}");
 }

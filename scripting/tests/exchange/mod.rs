@@ -71,6 +71,13 @@ fn rows_of(rows: &[Row<'_>]) -> Vec<ExtensionRow> {
         .collect()
 }
 
+fn put(file: &std::path::Path, text: &str) {
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder).expect("a folder");
+    }
+    std::fs::write(file, text).expect("written");
+}
+
 impl Exchange {
     /// An exchange with these rows; `phones` are devices it can dial as `PJSIP/<name>`. Extensions are of
     /// [`CONTEXT`] unless written `exten@context`.
@@ -84,6 +91,35 @@ impl Exchange {
         phones: &[&Phone],
         statics: &[(&str, &str, &str)],
     ) -> Self {
+        Self::start_all(rows, phones, statics, &[], |_, _| {})
+    }
+
+    /// The same with files of Lua: name and text.
+    pub(crate) fn start_with_files(
+        rows: &[Row<'_>],
+        phones: &[&Phone],
+        files: &[(&str, &str)],
+    ) -> Self {
+        Self::start_all(rows, phones, &[], files, |_, _| {})
+    }
+
+    /// The same with a configuration that is changed before; it is given the data folder too.
+    pub(crate) fn start_with_config(
+        rows: &[Row<'_>],
+        phones: &[&Phone],
+        files: &[(&str, &str)],
+        configure: impl FnOnce(&mut Config, &std::path::Path),
+    ) -> Self {
+        Self::start_all(rows, phones, &[], files, configure)
+    }
+
+    fn start_all(
+        rows: &[Row<'_>],
+        phones: &[&Phone],
+        statics: &[(&str, &str, &str)],
+        files: &[(&str, &str)],
+        configure: impl FnOnce(&mut Config, &std::path::Path),
+    ) -> Self {
         // RUST_LOG=debug shows what happens in a failing test.
         let _ = tracing_subscriber::fmt()
             .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
@@ -92,6 +128,10 @@ impl Exchange {
         let data = tempfile::tempdir().expect("a temporary folder");
         let mut config = Config::default();
         config.data.0 = data.path().to_owned();
+        configure(&mut config, data.path());
+        for (name, text) in files {
+            put(&data.path().join("dialplan").join(name), text);
+        }
         let config = Arc::new(config);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -211,6 +251,19 @@ impl Exchange {
         wait_until("the changed rows are compiled", || {
             self.plans.versions() > before
         });
+    }
+
+    /// Puts a file of Lua in place, as an editor does: written aside and renamed.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let folder = self.data.path().join("dialplan");
+        let aside = folder.join(format!("{name}.new"));
+        put(&aside, text);
+        std::fs::rename(&aside, folder.join(name)).expect("renamed");
+    }
+
+    /// Calls `exten` while other calls may go on.
+    pub(crate) fn call_alone(&self, exten: &str) -> Ended {
+        Caller::new(self.address, exten).run("", &|| false)
     }
 
     /// Calls `exten` and stays until the exchange ends the call. Digits are dialled by SIP INFO, 300 ms apart, after the

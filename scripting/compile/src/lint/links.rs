@@ -125,7 +125,7 @@ pub(crate) fn problems(plan: &Plan) -> Vec<Problem> {
 
 /// Includes and switches that lead nowhere, and realtime rows that nothing leads to.
 fn links(plan: &Plan, context: &Context, list: &mut Vec<Problem>) {
-    for include in &context.includes {
+    for include in context.script_includes.iter().chain(&context.includes) {
         if plan.context(&include.context).is_none() {
             let what = format!("include of unknown context `{}`", include.context);
             list.push(

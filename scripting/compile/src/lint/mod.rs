@@ -32,7 +32,7 @@ pub enum Severity {
 pub struct Problem {
     /// How bad it is.
     pub severity: Severity,
-    /// Context.
+    /// Context; empty: what is wrong is wrong with the origin as a whole.
     pub context: String,
     /// Extension as written.
     pub exten: Option<String>,
@@ -101,6 +101,11 @@ impl fmt::Display for Problem {
         } else {
             "warning"
         };
+        if self.context.is_empty()
+            && let Some(origin) = &self.origin
+        {
+            return write!(out, "{severity}: {origin}: {}; {}", self.what, self.hint);
+        }
         write!(out, "{severity}: context {}", self.context)?;
         if let Some(exten) = &self.exten {
             write!(out, ", extension {exten}")?;

@@ -1,0 +1,367 @@
+//! `http`: requests to other programs. They run on the control runtime; the script waits, its call and others go on.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use mlua::{IntoLuaMulti as _, Lua, LuaString, MultiValue, Table, Value};
+use reqwest::Method;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::redirect::Policy;
+use tokio::sync::Semaphore;
+
+use super::services::Services;
+use super::values::{self, Options};
+use super::{api, current, json};
+
+/// Requests of all calls at once.
+const REQUESTS_MAX: usize = 256;
+const TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT_MAX: Duration = Duration::from_secs(60);
+/// Bytes of an answer, unless the script allows more or less.
+const ANSWER_BYTES: i64 = 1024 * 1024;
+const ANSWER_BYTES_MAX: i64 = 16 * 1024 * 1024;
+/// Bytes of a request's body.
+const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+const HEADERS_MAX: usize = 64;
+const REDIRECTS_MAX: usize = 5;
+
+/// The client of all shards, made when it is needed first.
+pub(super) struct Client {
+    made: OnceLock<Result<reqwest::Client, String>>,
+    running: Arc<Semaphore>,
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self {
+            made: OnceLock::new(),
+            running: Arc::new(Semaphore::new(REQUESTS_MAX)),
+        }
+    }
+}
+
+impl Client {
+    fn get(&self) -> Result<reqwest::Client, String> {
+        self.made.get_or_init(make).clone()
+    }
+}
+
+fn make() -> Result<reqwest::Client, String> {
+    // Another part of the process may have chosen already; both choices are good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .user_agent(concat!("Strowger/", env!("CARGO_PKG_VERSION")))
+        .redirect(Policy::limited(REDIRECTS_MAX))
+        .connect_timeout(TIMEOUT)
+        .build()
+        .map_err(|error| format!("http: no client can be made: {}", causes(&error)))
+}
+
+/// An error with what caused it.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+struct Answer {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+struct Wanted {
+    method: Method,
+    url: reqwest::Url,
+    headers: HeaderMap,
+    body: Vec<u8>,
+    timeout: Duration,
+    bytes_max: usize,
+}
+
+const KNOWN: &[&str] = &[
+    "url",
+    "method",
+    "headers",
+    "body",
+    "json",
+    "form",
+    "timeout",
+    "max_bytes",
+];
+
+fn wrong(what: impl std::fmt::Display) -> mlua::Error {
+    mlua::Error::runtime(format!("http: {what}"))
+}
+
+/// What a script asks for.
+fn wanted(
+    method: Option<&str>,
+    url: Option<String>,
+    table: Option<&Table>,
+) -> mlua::Result<Wanted> {
+    let options = Options::new(table, "http", KNOWN)?;
+    let method = match method {
+        Some(method) => method.to_owned(),
+        None => options
+            .text("method")?
+            .unwrap_or_else(|| "GET".to_owned())
+            .to_ascii_uppercase(),
+    };
+    let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
+    if !known.contains(&method.as_str()) {
+        return Err(wrong(format!(
+            "method {method} is not known; known are {}",
+            known.join(", ")
+        )));
+    }
+    let method = Method::from_bytes(method.as_bytes()).map_err(wrong)?;
+    let url = match url {
+        Some(url) => url,
+        None => options
+            .text("url")?
+            .ok_or_else(|| wrong("url is missing"))?,
+    };
+    let url =
+        reqwest::Url::parse(&url).map_err(|error| wrong(format!("url \"{url}\": {error}")))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(wrong(format!(
+            "url \"{url}\": only http and https are known"
+        )));
+    }
+    let mut headers = HeaderMap::new();
+    match options.value("headers")? {
+        Value::Nil => {}
+        Value::Table(table) => table.for_each(|name: Value, value: Value| {
+            let (Some(name), Some(value)) = (values::text(&name), values::text(&value)) else {
+                return Err(wrong("headers is a table of strings by name"));
+            };
+            let parsed = HeaderName::from_bytes(name.as_bytes())
+                .ok()
+                .zip(HeaderValue::from_str(&value).ok());
+            let Some((parsed, value)) = parsed else {
+                return Err(wrong(format!(
+                    "header {name}: name or value has characters that are not allowed"
+                )));
+            };
+            if headers.len() >= HEADERS_MAX {
+                return Err(wrong(format!("more than {HEADERS_MAX} headers")));
+            }
+            headers.insert(parsed, value);
+            Ok(())
+        })?,
+        other => {
+            return Err(wrong(format!(
+                "headers is a {}, not a table",
+                other.type_name()
+            )));
+        }
+    }
+    let mut body = Vec::new();
+    let mut kind = None;
+    match (
+        options.value("body")?,
+        options.value("json")?,
+        options.value("form")?,
+    ) {
+        (Value::Nil, Value::Nil, Value::Nil) => {}
+        (Value::String(text), Value::Nil, Value::Nil) => body = text.as_bytes().to_vec(),
+        (Value::Nil, Value::Nil, Value::Table(fields)) => {
+            kind = Some("application/x-www-form-urlencoded");
+            body = form(&fields)?.into_bytes();
+        }
+        (Value::Nil, value, Value::Nil) if !value.is_nil() => {
+            kind = Some("application/json");
+            body = json::encode(&value)?.into_bytes();
+        }
+        _ => {
+            return Err(wrong(
+                "give one of body (a string), json (a value) or form (a table of strings)",
+            ));
+        }
+    }
+    if body.len() > BODY_BYTES_MAX {
+        return Err(wrong(format!(
+            "the body has {} bytes; {BODY_BYTES_MAX} are allowed",
+            body.len()
+        )));
+    }
+    if let Some(kind) = kind {
+        headers
+            .entry(CONTENT_TYPE)
+            .or_insert(HeaderValue::from_static(kind));
+    }
+    let timeout = options.seconds("timeout")?.unwrap_or(TIMEOUT);
+    if timeout.is_zero() || timeout > TIMEOUT_MAX {
+        return Err(wrong(format!(
+            "timeout is more than 0 and at most {} seconds",
+            TIMEOUT_MAX.as_secs()
+        )));
+    }
+    Ok(Wanted {
+        method,
+        url,
+        headers,
+        body,
+        timeout,
+        bytes_max: options
+            .count("max_bytes", 1, ANSWER_BYTES_MAX)?
+            .unwrap_or(ANSWER_BYTES) as usize,
+    })
+}
+
+fn form(fields: &Table) -> mlua::Result<String> {
+    let mut url = reqwest::Url::parse("http://form/").map_err(wrong)?;
+    {
+        let mut pairs = url.query_pairs_mut();
+        fields.for_each(|name: Value, value: Value| {
+            match (values::text(&name), values::text(&value)) {
+                (Some(name), Some(value)) => {
+                    pairs.append_pair(&name, &value);
+                    Ok(())
+                }
+                _ => Err(wrong("form is a table of strings by name")),
+            }
+        })?;
+    }
+    Ok(url.query().unwrap_or_default().to_owned())
+}
+
+async fn send(client: reqwest::Client, wanted: Wanted) -> Result<Answer, String> {
+    let (timeout, bytes_max) = (wanted.timeout, wanted.bytes_max);
+    let work = async {
+        let mut response = client
+            .request(wanted.method, wanted.url)
+            .headers(wanted.headers)
+            .body(wanted.body)
+            .send()
+            .await
+            .map_err(|error| causes(&error.without_url()))?;
+        let headers = response
+            .headers()
+            .iter()
+            .map(|(name, value)| {
+                let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+                (name.as_str().to_owned(), value)
+            })
+            .collect();
+        let mut body = Vec::new();
+        while let Some(piece) = response
+            .chunk()
+            .await
+            .map_err(|error| causes(&error.without_url()))?
+        {
+            if body.len() + piece.len() > bytes_max {
+                return Err(format!(
+                    "the answer has more than {bytes_max} bytes (max_bytes allows more)"
+                ));
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(Answer {
+            status: response.status().as_u16(),
+            headers,
+            body,
+        })
+    };
+    match tokio::time::timeout(timeout, work).await {
+        Ok(result) => result,
+        Err(_) => Err(format!("no answer within {} s", timeout.as_secs_f64())),
+    }
+}
+
+/// The answer as a table, or nil and why there is none.
+async fn request(
+    lua: Lua,
+    services: Arc<Services>,
+    wanted: mlua::Result<Wanted>,
+) -> mlua::Result<MultiValue> {
+    let task = current::task();
+    let (wanted, task) = (wanted?, task?);
+    let refused = |why: String| (Value::Nil, why).into_lua_multi(&lua);
+    let client = match services.http.get() {
+        Ok(client) => client,
+        Err(why) => return refused(why),
+    };
+    let Ok(permit) = Arc::clone(&services.http.running).try_acquire_owned() else {
+        return refused(format!(
+            "{REQUESTS_MAX} requests are under way already on this exchange"
+        ));
+    };
+    let control = task.shared().control.clone();
+    let (host, method) = (
+        wanted.url.host_str().unwrap_or_default().to_owned(),
+        wanted.method.clone(),
+    );
+    let sent = control.spawn(async move {
+        let answer = send(client, wanted).await;
+        drop(permit);
+        answer
+    });
+    // A script that is ended leaves nothing behind.
+    let sent = Ended(sent);
+    match sent.wait().await {
+        Ok(answer) => {
+            let table = lua.create_table()?;
+            table.set("status", answer.status)?;
+            table.set("ok", (200..300).contains(&answer.status))?;
+            table.set("headers", lua.create_table_from(answer.headers)?)?;
+            table.set("body", lua.create_string(&answer.body)?)?;
+            (table, Value::Nil).into_lua_multi(&lua)
+        }
+        Err(why) => {
+            tracing::debug!(channel = %task.channel.name(), %method, host, why, "http");
+            refused(why)
+        }
+    }
+}
+
+/// A request that ends with its script.
+struct Ended(tokio::task::JoinHandle<Result<Answer, String>>);
+
+impl Ended {
+    async fn wait(mut self) -> Result<Answer, String> {
+        match (&mut self.0).await {
+            Ok(answer) => answer,
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Puts `http` into `api`.
+pub(super) fn add(lua: &Lua, api: &Table, services: &Arc<Services>) -> mlua::Result<()> {
+    let http = lua.create_table()?;
+    let shared = Arc::clone(services);
+    http.set(
+        "request",
+        lua.create_async_function(move |lua, options: Table| {
+            let wanted = wanted(None, None, Some(&options));
+            request(lua, Arc::clone(&shared), wanted)
+        })?,
+    )?;
+    for (name, method) in [("get", "GET"), ("post", "POST")] {
+        let shared = Arc::clone(services);
+        http.set(
+            name,
+            lua.create_async_function(move |lua, (url, options): (LuaString, Option<Table>)| {
+                let wanted = wanted(Some(method), Some(url.to_string_lossy()), options.as_ref());
+                request(lua, Arc::clone(&shared), wanted)
+            })?,
+        )?;
+    }
+    api::library(api, "http", http)
+}
