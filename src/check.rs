@@ -47,6 +47,17 @@ pub(crate) async fn check(config: &Config) -> anyhow::Result<ExitCode> {
     } else {
         busy.into_iter().for_each(&mut fault);
     }
+    for (name, database) in &config.sql {
+        let made = strowger_store::Database::new(
+            &database.url,
+            &config.data.0,
+            database.connections,
+            database.read_only,
+        );
+        if let Err(error) = made {
+            fault(format!("configuration key sql.{name}.url: {error}"));
+        }
+    }
     if let Some(file) = missing_database(config) {
         println!(
             "warning: {} does not exist yet; the first start makes it",

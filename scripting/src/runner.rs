@@ -276,6 +276,7 @@ async fn run_step(
     if let Some(found) = context.steps.get(index)
         && matches!(found.origin, Origin::Script(_))
     {
+        task.channel.set_application(&found.app, &found.appdata);
         return Measured(Box::pin(script::run(
             task,
             program,

@@ -578,7 +578,7 @@ fn the_examples_do_what_they_say() {
             ring = function() call:jump("office", "100") end,
             busy = function() call:jump("office", "101") end,
             menu = function() call:jump("menu", "s") end,
-            customer = function() call:jump("customers", "5") end,
+            customer = function() call:jump("customers", "55") end,
             h = function() channel["GLOBAL(STATUS)"] = channel.DIALSTATUS:get() channel["GLOBAL(AT)"] = channel.CONTEXT:get() end,
         }
         for _, name in { "office", "menu", "telephones", "customers" } do extensions[name] = { h = extensions.test.h } end"#,

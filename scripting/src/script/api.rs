@@ -48,3 +48,42 @@ pub(super) fn library(api: &Table, name: &str, library: Table) -> mlua::Result<(
     library.set_readonly(true);
     api.set(name, library)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use mlua::Value;
+
+    use super::*;
+
+    #[test]
+    fn every_name_is_described_for_people_and_editors() {
+        let lua = Lua::new();
+        let base = open(&lua, &Arc::default()).expect("the names");
+        let api: Table = base.meta.get("__index").expect("the names");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let read = |name| std::fs::read_to_string(root.join(name)).expect("it is there");
+        let (types, people) = (read("lua/types/strowger.d.luau"), read("docs/lua.md"));
+        let mut names = Vec::new();
+        api.for_each(|name: String, value: Value| {
+            if let Value::Table(library) = &value {
+                library.for_each(|inner: String, _: Value| {
+                    names.push((format!("{name}.{inner}"), inner));
+                    Ok(())
+                })?;
+            }
+            names.push((name.clone(), name));
+            Ok(())
+        })
+        .expect("a table of names");
+        assert!(names.len() > 30, "{names:?}");
+        for (name, short) in names {
+            // What Luau has too is known to editors.
+            if !["print", "require"].contains(&name.as_str()) {
+                assert!(types.contains(&short), "{name} is not in the types");
+            }
+            assert!(people.contains(&name), "{name} is not in docs/lua.md");
+        }
+    }
+}
