@@ -252,8 +252,9 @@ fn process_numbers(
         keeping.astdb.clone(),
         keeping.realtime.clone(),
     );
-    let plans = Arc::clone(plans);
+    let (plans, agi) = (Arc::clone(plans), Arc::clone(plans.agi()));
     vec![
+        ("agi_", Box::new(move || agi.counters())),
         ("", Box::new(move || cdr.counters())),
         ("", Box::new(move || contacts.counters())),
         ("", Box::new(move || astdb.counters())),

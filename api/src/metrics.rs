@@ -113,6 +113,7 @@ fn histogram(page: &mut String, name: &str, help: &str, numbers: &Histogram) {
 fn is_gauge(name: &str) -> bool {
     name.ends_with("_max")
         || name.ends_with("_waiting")
+        || name.ends_with("_running")
         || name.ends_with("_us")
         || matches!(
             name,

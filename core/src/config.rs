@@ -17,6 +17,8 @@ const SECTIONS: &[&str] = &[
     "manager",
     "dialplan",
     "recording",
+    "agi",
+    "mail",
     "limits",
     "log",
 ];
@@ -51,6 +53,8 @@ pub struct Config {
     /// Databases that scripts of the dialplan may ask, by name.
     pub sql: BTreeMap<String, SqlDatabase>,
     pub recording: Recording,
+    pub agi: Agi,
+    pub mail: Mail,
     pub limits: Limits,
     pub log: Log,
 }
@@ -302,6 +306,88 @@ impl Default for Recording {
     }
 }
 
+/// Scripts outside of the exchange.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Agi {
+    /// Folder of scripts, relative to the data directory.
+    pub directory: PathBuf,
+    /// Scripts that are processes, at a time (1 to 10000).
+    pub processes_max: usize,
+    /// Connections to FastAGI servers, at a time (1 to 100000).
+    pub connections_max: usize,
+    /// Calls that wait for their script to begin (0 to 100000).
+    pub queue_max: usize,
+    /// How long each of them waits, in seconds (0 to 3600).
+    pub queue_wait_s: u64,
+    /// How long a script may go on after its call, in seconds (1 to 86400).
+    pub after_hangup_s: u64,
+}
+
+impl Default for Agi {
+    fn default() -> Self {
+        Self {
+            directory: PathBuf::from("agi-bin"),
+            processes_max: 200,
+            connections_max: 2000,
+            queue_max: 1000,
+            queue_wait_s: 10,
+            after_hangup_s: 300,
+        }
+    }
+}
+
+/// How messages are sent by e-mail. Off unless `from` and a way are given.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mail {
+    /// The sender: `name@host` or `Name <name@host>`.
+    pub from: String,
+    /// `smtp://host`, `smtp://user:password@host:587?tls=required`, `smtps://...`.
+    pub smtp: String,
+    /// A program that takes a message as sendmail does; counts where `smtp` is empty.
+    pub sendmail: String,
+}
+
+// The URL may hold a password.
+impl std::fmt::Debug for Mail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mail")
+            .field("from", &self.from)
+            .field("smtp", &!self.smtp.is_empty())
+            .field("sendmail", &self.sendmail)
+            .finish()
+    }
+}
+
+impl Mail {
+    fn validate(&self) -> Result<(), ConfigError> {
+        let wrong = |key, message: String| Err(ConfigError::Value { key, message });
+        if !self.from.is_empty() && self.from.parse::<lettre::message::Mailbox>().is_err() {
+            return wrong(
+                "mail.from",
+                format!(
+                    "\"{}\" is no sender; right is for example \"pbx@example.com\"",
+                    self.from
+                ),
+            );
+        }
+        if !(self.smtp.is_empty()
+            || self.smtp.starts_with("smtp://")
+            || self.smtp.starts_with("smtps://"))
+        {
+            return wrong(
+                "mail.smtp",
+                "it begins neither with smtp:// nor with smtps://".to_owned(),
+            );
+        }
+        if self.from.is_empty() && !(self.smtp.is_empty() && self.sendmail.is_empty()) {
+            return wrong("mail.from", "the sender is missing".to_owned());
+        }
+        Ok(())
+    }
+}
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -414,6 +500,18 @@ impl Config {
                 100,
             )?;
         }
+        let agi = &self.agi;
+        within("agi.processes_max", agi.processes_max as u64, 1, 10_000)?;
+        within(
+            "agi.connections_max",
+            agi.connections_max as u64,
+            1,
+            100_000,
+        )?;
+        within("agi.queue_max", agi.queue_max as u64, 0, 100_000)?;
+        within("agi.queue_wait_s", agi.queue_wait_s, 0, 3600)?;
+        within("agi.after_hangup_s", agi.after_hangup_s, 1, 86_400)?;
+        self.mail.validate()?;
         if self.sip.udp.is_empty() && self.sip.tcp.is_empty() {
             return Err(ConfigError::Value {
                 key: "sip.udp",
@@ -526,6 +624,11 @@ mod tests {
             ("[rtp]\naddress = \"here\"", "rtp.address"),
             ("[database]\nrefresh_ms = 1", "database.refresh_ms"),
             ("[shards]\ncores = \"some\"", "some"),
+            ("[agi]\nprocesses_max = 0", "agi.processes_max"),
+            ("[mail]\nsmtp = \"smtp://host\"", "mail.from"),
+            ("[mail]\nfrom = \"nobody\"", "mail.from"),
+            ("[mail]\nfrom = \"a@b.c\"\nsmtp = \"host\"", "mail.smtp"),
+            ("[agi]\nafter_hangup_s = 0", "agi.after_hangup_s"),
             ("nonsense", "line 1"),
         ] {
             let message = parse(text, &[]).unwrap_err().to_string();

@@ -12,6 +12,7 @@ pub mod config;
 pub mod counters;
 pub mod dialplan;
 pub mod endpoint;
+pub mod mail;
 pub mod record;
 pub mod shard;
 pub mod shared;

@@ -35,6 +35,8 @@ pub struct Paths {
     /// Dialplans in Lua.
     pub dialplan: PathBuf,
     pub spool: PathBuf,
+    /// Scripts of AGI.
+    pub agi: PathBuf,
 }
 
 impl Paths {
@@ -47,6 +49,7 @@ impl Paths {
             sounds: data.join("sounds"),
             dialplan: data.join(&config.dialplan.lua),
             spool: data.join("spool"),
+            agi: data.join(&config.agi.directory),
             data,
         })
     }

@@ -9,6 +9,7 @@ use mlua::{AnyUserData, Function, Lua, LuaString, Table, UserData, UserDataRef};
 use rustc_hash::FxHashMap;
 use strowger_dialplan::{Context, Plan, Vars, expr, subst};
 
+use crate::agi::Agi;
 use crate::app;
 use crate::plans::Plans;
 use crate::script::{self, Programs};
@@ -80,6 +81,10 @@ impl Host {
 
     pub(crate) fn counters(&self) -> &Counters {
         self.plans.counters()
+    }
+
+    pub(crate) fn agi(&self) -> &Arc<Agi> {
+        self.plans.agi()
     }
 
     pub(crate) fn entity_id(&self) -> &str {

@@ -10,11 +10,13 @@
 //! | `runner`, `decide` | which step comes next |
 //! | `app`, `func` | applications and functions |
 //! | `script` | dialplans in Lua: the files, and what they can call |
+//! | `agi` | scripts outside of the exchange: their protocol, processes and connections |
 //! | `registry`, `check` | what exists, and what is wrong with a dialplan |
 //! | `depth`, `log_line` | limits of nesting and of what a call may write to the log |
 //!
 //! What never lives here: SIP, packets, SQL. Applications are made of the verbs of a channel, which the core has.
 
+mod agi;
 mod app;
 mod check;
 mod conference;
@@ -39,6 +41,7 @@ use strowger_core::dialplan::{Dialplan, DialplanFactory, Exists, LocalFuture, Su
 use strowger_core::shard::Shard;
 use strowger_dialplan::Query;
 
+pub use agi::Agi;
 pub use check::check;
 pub use plans::{PlanWatcher, Plans, compile};
 pub use registry::{Applications, Help, applications, functions};

@@ -15,6 +15,7 @@ use strowger_dialplan::{Plan, Problem, Row, Severity, StaticRow};
 use strowger_store::{Snapshot, Table};
 use tokio::sync::Notify;
 
+use crate::agi::Agi;
 use crate::log_line;
 use crate::registry::Applications;
 use crate::script::{self, Databases, Scripts, Services, Stamp};
@@ -36,6 +37,7 @@ pub struct Plans {
     counters: Arc<Counters>,
     services: Arc<Services>,
     look: Notify,
+    agi: Arc<Agi>,
 }
 
 impl Plans {
@@ -62,6 +64,11 @@ impl Plans {
     /// What the scripts of all shards counted.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
+    }
+
+    /// The scripts of AGI that calls of all shards run.
+    pub fn agi(&self) -> &Arc<Agi> {
+        &self.agi
     }
 
     /// What the scripts of all shards share.
@@ -110,6 +117,7 @@ impl PlanWatcher {
         let watcher = Arc::new(Self {
             plans: Arc::new(Plans {
                 services: Arc::new(Services::new(Databases::of(&shared.config))),
+                agi: Arc::new(Agi::new(&shared.config.agi)),
                 ..Plans::default()
             }),
             folder: shared.paths().dialplan.clone(),

@@ -297,13 +297,7 @@ impl Task {
                 let monitor = &self.shared().paths().monitor;
                 monitor.parent().unwrap_or(monitor).display().to_string()
             }
-            "ASTAGIDIR" => self
-                .shared()
-                .paths()
-                .data
-                .join("agi-bin")
-                .display()
-                .to_string(),
+            "ASTAGIDIR" => self.shared().paths().agi.display().to_string(),
             _ => return None,
         })
     }

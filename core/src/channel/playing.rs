@@ -111,6 +111,7 @@ impl Channel {
         }
         let skip = i32::try_from(keys.skip_ms).unwrap_or(i32::MAX);
         let mut paused = false;
+        let mut stopping = false;
         loop {
             if let Some(end) = expected.ended() {
                 return Ok(match end.stopped_by {
@@ -121,8 +122,10 @@ impl Channel {
                     None => Controlled::Complete,
                 });
             }
-            while let Some(digit) = self.take_digit() {
+            // What is dialled behind the key that stops is for whoever listens next.
+            while !stopping && let Some(digit) = self.take_digit() {
                 if keys.stop.contains(digit) {
+                    stopping = true;
                     expected.stopped_by(digit);
                     self.stop_play(play);
                 } else if keys.restart.contains(digit) {

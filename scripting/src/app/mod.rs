@@ -2,6 +2,7 @@
 //! through the primitives of the channel and says how the dialplan goes on; where a call is in the dialplan is the
 //! runner's business.
 
+mod agi;
 mod basic;
 mod conference;
 mod control;
@@ -181,6 +182,7 @@ static LIST: &[&[App]] = &[
     record::APPS,
     recording::APPS,
     conference::APPS,
+    agi::APPS,
 ];
 
 static TABLE: LazyLock<FxHashMap<String, &'static App>> = LazyLock::new(|| {

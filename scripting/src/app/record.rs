@@ -23,12 +23,12 @@ pub(super) const APPS: &[App] = &[app!(
 /// Numbers tried for `%d`.
 const NUMBERS_MAX: u32 = 100_000;
 /// What the digit that ends a recording leaves of itself in it.
-const DTMF_MS: u32 = 250;
+pub(super) const DTMF_MS: u32 = 250;
 /// Silence kept at the end of a recording that silence ended.
-const SILENCE_KEPT_MS: u32 = 1000;
+pub(super) const SILENCE_KEPT_MS: u32 = 1000;
 /// How long to wait for the file to be opened, and to be complete.
-const OPEN_WAIT: Duration = Duration::from_secs(5);
-const CLOSE_WAIT: Duration = Duration::from_secs(10);
+pub(super) const OPEN_WAIT: Duration = Duration::from_secs(5);
+pub(super) const CLOSE_WAIT: Duration = Duration::from_secs(10);
 
 /// The name of a recording without its format, and the format.
 fn split_format(name: &str) -> Option<(&str, &str)> {
@@ -243,7 +243,7 @@ async fn begin(call: &Call, options: &Options) -> Result<(), Interrupt> {
 }
 
 /// Opens the file as the recording will. True if it was made by this.
-fn try_open(path: &Path) -> std::io::Result<bool> {
+pub(super) fn try_open(path: &Path) -> std::io::Result<bool> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
@@ -274,7 +274,7 @@ fn number(stem: &str, folder: &Path, extension: &str) -> Option<String> {
 }
 
 /// Adds an extension (a name may have dots of its own, as unique ids have).
-fn with_extension(path: &Path, extension: &str) -> PathBuf {
+pub(super) fn with_extension(path: &Path, extension: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".");
     name.push(extension);

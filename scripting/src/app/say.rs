@@ -55,7 +55,7 @@ pub(super) const APPS: &[App] = &[
     ),
 ];
 
-fn grammar(call: &Call) -> Grammar {
+pub(super) fn grammar(call: &Call) -> Grammar {
     Grammar::of(&call.channel().data().language)
 }
 
@@ -99,14 +99,14 @@ pub(super) fn prompts_of(call: &Call, mode: &str, text: &str) -> Option<Prompts>
     })
 }
 
-fn date_format(grammar: Grammar) -> &'static str {
+pub(super) fn date_format(grammar: Grammar) -> &'static str {
     match grammar {
         Grammar::English => "ABdY",
         Grammar::Russian => "AdBY",
     }
 }
 
-fn time_format(grammar: Grammar) -> &'static str {
+pub(super) fn time_format(grammar: Grammar) -> &'static str {
     match grammar {
         Grammar::English => "IMp",
         Grammar::Russian => "HM",
@@ -195,7 +195,12 @@ async fn say_phonetic(call: Call) -> AppResult {
 }
 
 /// Reads seconds since 1970 (empty: now) and says them in a zone (empty: that of the machine).
-fn moment(grammar: Grammar, time: &str, zone: &str, format: &str) -> Result<Prompts, String> {
+pub(super) fn moment(
+    grammar: Grammar,
+    time: &str,
+    zone: &str,
+    format: &str,
+) -> Result<Prompts, String> {
     let now = Utc::now();
     let at = match time.trim() {
         "" => now,

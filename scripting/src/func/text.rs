@@ -311,6 +311,13 @@ pub(crate) fn is_yes(text: &str) -> bool {
         .any(|yes| text.trim().eq_ignore_ascii_case(yes))
 }
 
+/// Words for no; an empty text is neither yes nor no.
+pub(crate) fn is_no(text: &str) -> bool {
+    ["no", "false", "n", "f", "0", "off"]
+        .iter()
+        .any(|no| text.trim().eq_ignore_ascii_case(no))
+}
+
 /// A number without needless zeros.
 pub(crate) fn number(value: f64) -> String {
     if value.fract() == 0.0 && value.abs() < 1e15 {

@@ -113,6 +113,16 @@ impl Exchange {
         Self::start_all(rows, phones, &[], files, configure)
     }
 
+    /// The same with lines of `extensions.conf` and another configuration.
+    pub(crate) fn start_configured(
+        rows: &[Row<'_>],
+        phones: &[&Phone],
+        statics: &[(&str, &str, &str)],
+        configure: impl FnOnce(&mut Config),
+    ) -> Self {
+        Self::start_all(rows, phones, statics, &[], |config, _| configure(config))
+    }
+
     fn start_all(
         rows: &[Row<'_>],
         phones: &[&Phone],
@@ -272,7 +282,12 @@ impl Exchange {
         self.call_until(exten, digits, || false)
     }
 
-    /// The same, but the caller hangs up as soon as `leave` says so.
+    /// The same among other calls: comes back when the caller's telephone knows that it is over.
+    pub(crate) fn call_once(&self, exten: &str, digits: &str) -> Ended {
+        Caller::new(self.address, exten).run(digits, &|| false)
+    }
+
+    /// The same as [`Self::call`], but the caller hangs up as soon as `leave` says so.
     pub(crate) fn call_until(&self, exten: &str, digits: &str, leave: impl Fn() -> bool) -> Ended {
         let ended = Caller::new(self.address, exten).run(digits, &leave);
         wait_until("the call is over", || self.shared.channels() == 0);

@@ -1,0 +1,471 @@
+//! `AGI`: a script outside of the exchange leads the call. Here is the conversation on the channel's side: when it
+//! begins, what interrupts it, how it ends. What commands do is in `verbs` and `media`; processes and connections are in
+//! `crate::agi`.
+
+mod media;
+mod product;
+mod verbs;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use strowger_core::channel::{Channel, Interrupt, Location};
+
+use super::{App, AppResult, Call, Next, Stop, app, files};
+use crate::agi::protocol::{Environment, Line, Reply, words};
+use crate::agi::{Agi, Ending, Kind, Link, Program, Server, StartError, commands};
+use crate::func::party::presentation_number;
+use crate::func::text::{is_no, is_yes};
+
+pub(super) const APPS: &[App] = &[
+    app!(
+        "AGI",
+        "AGI(script[,arguments...])",
+        "lets a script lead the call",
+        run
+    ),
+    app!(
+        "DeadAGI",
+        "DeadAGI(script[,arguments...])",
+        "the same as AGI",
+        run
+    ),
+];
+
+/// Arguments of a script.
+const ARGUMENTS_MAX: usize = 128;
+
+/// How a conversation ended.
+enum Outcome {
+    Ended(Ending),
+    /// Something happened to the call, and nobody waits for the script any longer.
+    Left(Interrupt),
+    NotFound,
+    NotStarted,
+}
+
+async fn run(call: Call) -> AppResult {
+    let before = call.channel().location();
+    let mut session = Session {
+        life: Life::new(&call),
+        agi: Arc::clone(call.task.host.agi()),
+        moved: Moved::No,
+        call,
+    };
+    let outcome = session.begin().await;
+    let Session {
+        life,
+        agi,
+        moved,
+        call,
+    } = session;
+    let counters = &agi.counters;
+    let status = match &outcome {
+        Outcome::NotFound => {
+            counters.scripts_not_found();
+            "NOTFOUND"
+        }
+        Outcome::Left(_) => {
+            counters.scripts_hung_up();
+            "HANGUP"
+        }
+        _ if life.hung_up => {
+            counters.scripts_hung_up();
+            "HANGUP"
+        }
+        Outcome::Ended(Ending::Success) => {
+            counters.scripts_succeeded();
+            "SUCCESS"
+        }
+        Outcome::Ended(Ending::Failure(why)) => {
+            counters.scripts_failed();
+            call.warn(&format!("AGI {}: {why}", call.arg(0)));
+            "FAILURE"
+        }
+        Outcome::NotStarted => {
+            counters.scripts_failed();
+            "FAILURE"
+        }
+    };
+    call.set("AGISTATUS", status);
+    match outcome {
+        Outcome::Left(interrupt) => Err(Stop::Interrupted(interrupt)),
+        _ if life.hung_up => Err(Stop::Interrupted(Interrupt::Hangup)),
+        _ => {
+            let place = call.channel().location();
+            Ok(match moved {
+                Moved::No => Next::Continue,
+                Moved::Place => Next::Jump(Location {
+                    priority: before.priority.saturating_add(1),
+                    ..place
+                }),
+                Moved::Priority => Next::Jump(place),
+            })
+        }
+    }
+}
+
+/// Did the script choose where the dialplan goes on?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Moved {
+    No,
+    /// Context or extension: their next priority.
+    Place,
+    /// Exactly there.
+    Priority,
+}
+
+/// The call behind a conversation, as far as it ends it.
+struct Life {
+    /// The call is over: only some commands are allowed.
+    over: bool,
+    /// It ended while the script ran.
+    hung_up: bool,
+    /// When the script has to be done, once its call is over.
+    deadline: Option<Instant>,
+    after: Duration,
+}
+
+enum Waited<T> {
+    Done(T),
+    Interrupted(Interrupt),
+    TooLate,
+}
+
+impl Life {
+    fn new(call: &Call) -> Self {
+        let after = call.task.host.agi().after_hangup();
+        let over = call.channel().is_over();
+        Self {
+            over,
+            hung_up: false,
+            deadline: over.then(|| Instant::now() + after),
+            after,
+        }
+    }
+
+    /// Waits for `work`, as long as the call and the time after it allow.
+    async fn wait<T>(&self, channel: &Channel, work: impl Future<Output = T>) -> Waited<T> {
+        let deadline = self.deadline;
+        tokio::select! {
+            biased;
+            interrupt = interrupted(channel), if !self.over => Waited::Interrupted(interrupt),
+            done = work => Waited::Done(done),
+            () = until(deadline), if deadline.is_some() => Waited::TooLate,
+        }
+    }
+
+    fn hung_up(&mut self) {
+        self.over = true;
+        self.hung_up = true;
+        self.deadline = Some(Instant::now() + self.after);
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until something happens to the call; digits dialled meanwhile are kept for the next command.
+async fn interrupted(channel: &Channel) -> Interrupt {
+    loop {
+        if let Err(interrupt) = channel.wait_change(None).await {
+            return interrupt;
+        }
+    }
+}
+
+struct Session {
+    call: Call,
+    agi: Arc<Agi>,
+    life: Life,
+    moved: Moved,
+}
+
+/// What the name of a script means.
+enum Script {
+    Process(PathBuf),
+    Server(Server),
+}
+
+impl Session {
+    fn channel(&self) -> &Channel {
+        self.call.channel()
+    }
+
+    async fn begin(&mut self) -> Outcome {
+        let script = match self.script() {
+            Ok(script) => script,
+            Err(why) => {
+                self.call.warn(&format!("AGI: {why}"));
+                return Outcome::NotStarted;
+            }
+        };
+        let kind = match script {
+            Script::Process(_) => Kind::Process,
+            Script::Server(_) => Kind::Connection,
+        };
+        let agi = Arc::clone(&self.agi);
+        let permit = match self.life.wait(self.channel(), agi.enter(kind)).await {
+            Waited::Done(Ok(permit)) => permit,
+            Waited::Done(Err(refusal)) => {
+                agi.counters.scripts_refused();
+                self.call.warn(&format!(
+                    "AGI {}: it does not begin: {refusal}",
+                    self.call.arg(0)
+                ));
+                return Outcome::NotStarted;
+            }
+            Waited::Interrupted(interrupt) => return Outcome::Left(interrupt),
+            Waited::TooLate => return Outcome::NotStarted,
+        };
+        let block = self.environment(&script).block();
+        let control = self.call.shared().control.clone();
+        let starting = match script {
+            Script::Process(path) => {
+                let program = Program {
+                    path,
+                    name: self.call.arg(0).to_owned(),
+                    arguments: self.arguments(),
+                    environment: self.folders(),
+                    block,
+                };
+                control.spawn(crate::agi::start(agi, program, permit))
+            }
+            Script::Server(server) => {
+                control.spawn(crate::agi::connect(agi, server, block, permit))
+            }
+        };
+        let started = match self.life.wait(self.channel(), starting).await {
+            Waited::Done(Ok(started)) => started,
+            Waited::Done(Err(error)) => Err(StartError::Failed(error.to_string())),
+            Waited::Interrupted(interrupt) => return Outcome::Left(interrupt),
+            Waited::TooLate => return Outcome::NotStarted,
+        };
+        match started {
+            Ok(mut link) => {
+                let outcome = self.converse(&mut link).await;
+                match outcome {
+                    Some(outcome) => outcome,
+                    None => self.ended(&mut link).await,
+                }
+            }
+            Err(StartError::NotFound(why)) => match product::find(self.call.arg(0)) {
+                Some(product) => {
+                    let arguments = self.arguments();
+                    product::run(&self.call, &self.life, product, &arguments, &why).await
+                }
+                None => {
+                    self.call.warn(&format!("AGI: {why}"));
+                    Outcome::NotFound
+                }
+            },
+            Err(StartError::Failed(why)) => {
+                self.call.warn(&format!("AGI: {why}"));
+                Outcome::NotStarted
+            }
+        }
+    }
+
+    fn script(&self) -> Result<Script, String> {
+        let name = self.call.arg(0);
+        if name.is_empty() {
+            return Err("the name of a script is missing: write AGI(script)".to_owned());
+        }
+        if self.call.args.len() > ARGUMENTS_MAX {
+            return Err(format!("a script takes {ARGUMENTS_MAX} arguments at most"));
+        }
+        if let Some(rest) = name.strip_prefix("agi://") {
+            return Server::parse(rest).map(Script::Server);
+        }
+        if name.starts_with("hagi://") {
+            return Err(
+                "servers are not looked up by SRV records yet: write agi://host:port/script"
+                    .to_owned(),
+            );
+        }
+        if name.starts_with("agi:") {
+            return Err(format!(
+                "\"{name}\": there is no AsyncAGI yet, since there is no Manager"
+            ));
+        }
+        if let Some(why) = files::not_written(&self.call.task, name) {
+            return Err(format!("script \"{name}\" is not run: {why}"));
+        }
+        Ok(Script::Process(self.call.shared().paths().agi.join(name)))
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let arguments = self.call.args.iter().skip(1);
+        // No argument of a process can hold a NUL.
+        arguments
+            .map(|argument| argument.replace('\0', ""))
+            .collect()
+    }
+
+    fn environment(&self, script: &Script) -> Environment {
+        let data = self.channel().data();
+        let name = self.channel().name();
+        Environment {
+            network_script: match script {
+                Script::Server(server) => Some(server.script.clone()),
+                Script::Process(_) => None,
+            },
+            request: self.call.arg(0).to_owned(),
+            channel: name.to_string(),
+            language: data.language.clone(),
+            kind: name.split('/').next().unwrap_or_default().to_owned(),
+            uniqueid: self.channel().uniqueid().to_string(),
+            callerid: data.caller.number.clone(),
+            calleridname: data.caller.name.clone(),
+            callingpres: presentation_number(data.caller.presentation),
+            dnid: data.dnid.clone(),
+            rdnis: data.rdnis.clone(),
+            context: data.location.context.clone(),
+            extension: data.location.exten.clone(),
+            priority: data.location.priority,
+            accountcode: data.accountcode.clone(),
+            threadid: self.channel().id().0,
+            arguments: self.arguments(),
+        }
+    }
+
+    /// Where things are, for the environment of a process.
+    fn folders(&self) -> Vec<(&'static str, PathBuf)> {
+        let paths = self.call.shared().paths();
+        let spool = paths.monitor.parent().unwrap_or(&paths.monitor).to_owned();
+        let mut folders: Vec<_> = [
+            "AST_CONFIG_DIR",
+            "AST_MODULE_DIR",
+            "AST_VAR_DIR",
+            "AST_DATA_DIR",
+            "AST_LOG_DIR",
+            "AST_KEY_DIR",
+            "AST_RUN_DIR",
+        ]
+        .into_iter()
+        .map(|name| (name, paths.data.clone()))
+        .collect();
+        folders.push(("AST_CONFIG_FILE", paths.data.join("asterisk.conf")));
+        folders.push(("AST_SPOOL_DIR", spool));
+        folders.push(("AST_MONITOR_DIR", paths.monitor.clone()));
+        folders.push(("AST_AGI_DIR", paths.agi.clone()));
+        folders
+    }
+
+    /// Answers commands until the script says no more (None), or something else ends it.
+    async fn converse(&mut self, link: &mut Link) -> Option<Outcome> {
+        loop {
+            match self.life.wait(self.channel(), link.line()).await {
+                Waited::Done(None) => return None,
+                Waited::Done(Some(line)) => {
+                    let reply = self.answer(&line, link).await.into_bytes();
+                    if let Some(outcome) = self.say(reply, link).await {
+                        return Some(outcome);
+                    }
+                }
+                Waited::Interrupted(interrupt) => {
+                    if let Some(outcome) = self.interrupted(interrupt, link) {
+                        return Some(outcome);
+                    }
+                }
+                Waited::TooLate => return Some(Self::too_late(link)),
+            }
+        }
+    }
+
+    /// A script that reads no answers is waited for as long as one that says nothing.
+    async fn say(&mut self, reply: Vec<u8>, link: &mut Link) -> Option<Outcome> {
+        loop {
+            match self
+                .life
+                .wait(self.channel(), link.say(reply.clone()))
+                .await
+            {
+                // If it is gone the next reading tells.
+                Waited::Done(_) => return None,
+                Waited::Interrupted(interrupt) => {
+                    if let Some(outcome) = self.interrupted(interrupt, link) {
+                        return Some(outcome);
+                    }
+                }
+                Waited::TooLate => return Some(Self::too_late(link)),
+            }
+        }
+    }
+
+    /// Waits for the end of a script that has said all.
+    async fn ended(&mut self, link: &mut Link) -> Outcome {
+        link.close();
+        loop {
+            match self.life.wait(self.channel(), link.ended()).await {
+                Waited::Done(ending) => return Outcome::Ended(ending),
+                Waited::Interrupted(interrupt) => {
+                    if let Some(outcome) = self.interrupted(interrupt, link) {
+                        return outcome;
+                    }
+                }
+                Waited::TooLate => return Self::too_late(link),
+            }
+        }
+    }
+
+    fn too_late(link: &Link) -> Outcome {
+        link.end();
+        Outcome::Ended(Ending::Failure(
+            "it went on too long after the call ([agi] after_hangup_s)".to_owned(),
+        ))
+    }
+
+    /// Something happened to the call. None: the conversation goes on without it.
+    fn interrupted(&mut self, interrupt: Interrupt, link: &mut Link) -> Option<Outcome> {
+        let says = |name: &str, test: fn(&str) -> bool| {
+            self.channel()
+                .variable(name)
+                .is_some_and(|value| test(&value))
+        };
+        if !says("AGISIGHUP", is_no) {
+            link.hang_up();
+        }
+        if interrupt != Interrupt::Hangup || says("AGIEXITONHANGUP", is_yes) {
+            link.close();
+            return Some(Outcome::Left(interrupt));
+        }
+        self.life.hung_up();
+        None
+    }
+
+    async fn answer(&mut self, line: &Line, link: &Link) -> Reply {
+        let counters = &self.agi.counters;
+        counters.commands();
+        let Line::Text(text) = line else {
+            counters.lines_too_long();
+            self.call.warn("AGI: a line of the script is too long");
+            return Reply::unknown();
+        };
+        tracing::debug!(channel = %self.channel().name(), text, "AGI command");
+        let words = words(text);
+        let Some((command, arguments)) = commands::find(&words) else {
+            counters.commands_refused();
+            return Reply::unknown();
+        };
+        if !command.dead && self.channel().is_over() {
+            counters.commands_refused();
+            return Reply::dead();
+        }
+        let reply = if command.takes(arguments.len()) {
+            verbs::run(self, command.verb, arguments, link).await
+        } else {
+            Err(verbs::Wrong)
+        };
+        reply.unwrap_or_else(|verbs::Wrong| {
+            self.agi.counters.commands_refused();
+            Reply::usage(&command.usage())
+        })
+    }
+}
