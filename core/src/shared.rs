@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
@@ -15,14 +15,14 @@ use strowger_sip::Flow;
 use strowger_store::{AstDb, CdrSpool, Realtime, Snapshot};
 use tokio::runtime::Handle;
 
-use crate::channel::GlobalVariables;
+use crate::channel::{Channel, Directory, GlobalVariables};
 use crate::conference::Conferences;
 use crate::config::Config;
 use crate::counters::QualityCounters;
 use crate::endpoint::Gatekeeper;
 use crate::endpoint::contacts::Contacts;
 use crate::record::jobs::Mp3Jobs;
-use crate::shard::inbox::Inbox;
+use crate::shard::inbox::{Inbox, ShardMessage};
 use crate::sounds::SoundStore;
 
 /// Where the exchange keeps its files.
@@ -64,6 +64,9 @@ pub fn create_private(folder: &Path) -> std::io::Result<()> {
         .create(folder)
 }
 
+/// How long another shard may take to answer.
+const SHARD_WAIT: Duration = Duration::from_secs(5);
+
 /// Process-wide numbers of call detail records.
 static CDR_SEQUENCE: AtomicU64 = AtomicU64::new(0);
 
@@ -79,6 +82,8 @@ pub struct Shared {
     pub realtime: Realtime,
     pub astdb: AstDb,
     pub globals: GlobalVariables,
+    /// The channels of all shards, by name.
+    pub directory: Directory,
     pub sounds: Arc<SoundStore>,
     pub contacts: Arc<Contacts>,
     pub gatekeeper: Gatekeeper,
@@ -133,6 +138,7 @@ impl Shared {
             realtime,
             astdb,
             globals: GlobalVariables::default(),
+            directory: Directory::default(),
             sounds,
             contacts,
             gatekeeper: Gatekeeper::new(secret(), Instant::now()),
@@ -248,6 +254,26 @@ impl Shared {
             })
             .await
             .unwrap_or_else(|error| Err(std::io::Error::other(error)))
+    }
+
+    /// Does something with a channel of any shard, on its own thread. None if there is none, or its shard does not
+    /// answer in time.
+    pub async fn with_channel<R: Send + 'static>(
+        &self,
+        name: &str,
+        work: impl FnOnce(&Channel) -> R + Send + 'static,
+    ) -> Option<R> {
+        let inbox = self.inboxes().get(self.directory.shard_of(name)?)?;
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let name = name.to_owned();
+        let errand = ShardMessage::Errand(Box::new(move |shard| {
+            if let Some(channel) = shard.channel_by_name(&name) {
+                let _ = answer.send(work(&channel));
+            }
+        }));
+        inbox.send(errand).ok()?;
+        let answered = tokio::time::timeout(SHARD_WAIT, answered);
+        answered.await.ok()?.ok()
     }
 
     /// Where things are kept.

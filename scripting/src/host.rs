@@ -11,6 +11,7 @@ use strowger_dialplan::{Context, Plan, Vars, expr, subst};
 
 use crate::agi::Agi;
 use crate::app;
+use crate::func;
 use crate::plans::Plans;
 use crate::script::{self, Programs};
 use crate::task::Task;
@@ -158,6 +159,7 @@ fn runtime(lua: &Lua) -> mlua::Result<Table> {
             },
         )?,
     )?;
+    rt.set("f", functions(lua, rt.get("f")?)?)?;
     rt.set(
         "sub",
         lua.create_function(
@@ -202,6 +204,42 @@ fn runtime(lua: &Lua) -> mlua::Result<Table> {
     )?;
     rt.set_readonly(true);
     Ok(rt)
+}
+
+/// `rt.f` for all functions: those that have to wait do so in the step's coroutine.
+fn functions(lua: &Lua, at_once: Function) -> mlua::Result<Function> {
+    let waiting = lua.create_table()?;
+    for name in func::waiting() {
+        waiting.set(name, true)?;
+    }
+    let later = lua.create_async_function(
+        |lua, (ch, name, args): (UserDataRef<Handle>, LuaString, LuaString)| {
+            let task = ch.task();
+            let (name, args) = (name.to_string_lossy(), args.to_string_lossy());
+            drop(ch);
+            async move {
+                let task = task?;
+                let value = match func::wait(&task, &name, args.clone()).await {
+                    Some(Ok(value)) => value,
+                    Some(Err(error)) => {
+                        task.warn(&format!("{name}({args}): {error}"));
+                        String::new()
+                    }
+                    None => String::new(),
+                };
+                lua.create_string(value)
+            }
+        },
+    )?;
+    lua.load(
+        "local waiting, at_once, later = ...\n\
+         return function(ch, name, args)\n\
+           if waiting[name] then return later(ch, name, args) end\n\
+           return at_once(ch, name, args)\n\
+         end",
+    )
+    .set_name("=functions")
+    .call((waiting, at_once, later))
 }
 
 /// A function in a text: what it refuses is logged, and the text goes on with nothing in its place.

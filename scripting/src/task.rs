@@ -56,6 +56,8 @@ pub(crate) struct Task {
     pub(crate) exception: RefCell<Option<Exception>>,
     /// What `CONFBRIDGE(...)` set.
     pub(crate) conference: RefCell<Custom>,
+    /// A condition of `If` did not hold: the `ElseIf` that comes next asks its own.
+    pub(crate) asks_else_if: Cell<bool>,
     /// What plays in the background (music, tones).
     pub(crate) background: Cell<Option<PlayId>>,
     /// How the legs dialled last ended.
@@ -80,6 +82,7 @@ impl Task {
             loops: RefCell::default(),
             exception: RefCell::default(),
             conference: RefCell::default(),
+            asks_else_if: Cell::new(false),
             background: Cell::new(None),
             legs: RefCell::default(),
             outcome: RefCell::default(),
@@ -236,6 +239,24 @@ impl Task {
 
     pub(crate) fn frame_depth(&self) -> usize {
         self.frames.borrow().len()
+    }
+
+    /// Where the n-th subroutine will come back to; the innermost is 1.
+    pub(crate) fn stack_peek(&self, depth: usize) -> Option<Location> {
+        let frames = self.frames.borrow();
+        let frame = frames.iter().rev().nth(depth.checked_sub(1)?)?;
+        frame.back.clone()
+    }
+
+    /// A variable as it was `depth` subroutines further out.
+    pub(crate) fn local_peek(&self, depth: usize, name: &str) -> Option<String> {
+        let mut value = self.channel.variable(name);
+        for frame in self.frames.borrow().iter().rev().take(depth) {
+            if let Some((_, before)) = frame.locals.iter().find(|(known, _)| known == name) {
+                value.clone_from(before);
+            }
+        }
+        value
     }
 
     /// Changes the loops of the innermost frame.

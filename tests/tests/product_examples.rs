@@ -1,6 +1,7 @@
 //! The dialplans that the product documents for group call, forwarding to a mobile and message after the beep, row for row.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 use strowger_tests::audio::{self, last_ms, read_wav, share_with_tone};
 use strowger_tests::{Bank, Ending, Exchange, Manner, Phone, SOON, Source};
@@ -199,14 +200,24 @@ fn a_message_is_recorded_after_the_beep_and_kept_when_the_caller_hangs_up() {
         ("Hangup", ""),
     ];
     exchange.extension("message-office", "s", &steps);
-    // Up to the AGI line: what it would be given is written down by a variable instead.
+    let script = exchange.data().join("agi-bin/email/attachment.php");
+    std::fs::create_dir_all(script.parent().expect("a folder")).expect("the scripts' folder");
+    std::fs::write(&script, "#!/bin/sh\nprintf '%s\\n' \"$@\" > \"$0.argv\"\n").expect("a script");
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("its mode");
     let steps = [
         ("NoOp", "Отправка сообщения на электронную почту"),
         (
             "Set",
             "DB(test/after)=${CALLERID(number)}:/tmp/${UNIQUEID}.wav:${RECORD_STATUS}",
         ),
-        ("Verbose", "0,after the message ${DB(test/after)}"),
+        (
+            "AGI",
+            "email/attachment.php,--source=\"${CALLERID(number)}\",--destination=\"Номер\",--emails=\"mail@example.com\",--attachment=\"/tmp/${UNIQUEID}.wav\"",
+        ),
+        (
+            "Verbose",
+            "0,after the message ${DB(test/after)} ${AGISTATUS}",
+        ),
         ("Hangup", ""),
     ];
     exchange.extension("message-office", "h", &steps);
@@ -247,7 +258,22 @@ fn a_message_is_recorded_after_the_beep_and_kept_when_the_caller_hangs_up() {
         .remove(0);
     let name = format!("/tmp/{}.wav", row[0].clone().unwrap_or_default());
     let path = std::path::Path::new(&name);
-    exchange.expect_log(&format!("after the message 100:{name}:HANGUP"), SOON);
+    exchange.expect_log(
+        &format!("after the message 100:{name}:HANGUP SUCCESS"),
+        SOON,
+    );
+    let argv = std::fs::read_to_string(script.with_extension("php.argv")).expect("the script ran");
+    assert_eq!(
+        argv,
+        format!(
+            "--source=100\n--destination=Номер\n--emails=mail@example.com\n--attachment={name}\n"
+        )
+    );
+    let (_, metrics) = exchange.get("/metrics").expect("the metrics");
+    assert!(
+        metrics.contains("strowger_agi_scripts_succeeded_total 1\n"),
+        "{metrics}"
+    );
     let recorded = read_wav(path).expect("the message is kept");
     std::fs::remove_file(path).expect("the message can be removed");
     let seconds = recorded.len() as f64 / 8000.0;

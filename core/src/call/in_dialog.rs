@@ -333,29 +333,39 @@ impl Channel {
 
     /// Sends a digit by INFO; false where there is no dialog to send it in.
     pub(crate) fn send_info_digit(&self, digit: char, duration_ms: u16) -> bool {
+        let body = format!("Signal={digit}\r\nDuration={duration_ms}\r\n");
+        self.send_in_dialog(Method::Info, "application/dtmf-relay", body)
+    }
+
+    fn send_in_dialog(&self, method: Method, content: &str, body: String) -> bool {
         let shard = Rc::clone(self.shard());
         let sent = self.session().as_mut().and_then(|session| {
             let flow = session.flow;
             let via = super::session::new_via(&shard, &flow);
-            let body = format!("Signal={digit}\r\nDuration={duration_ms}\r\n");
-            let info = session
+            let request = session
                 .dialog
                 .as_mut()?
-                .request(Method::Info, &via)
+                .request(method, &via)
                 .header(HeaderName::UserAgent, &shard.shared().config.sip.user_agent)
-                .body("application/dtmf-relay", body)
+                .body(content, body)
                 .finish();
-            Some((info, flow))
+            Some((request, flow))
         });
-        let Some((info, flow)) = sent else {
+        let Some((request, flow)) = sent else {
             return false;
         };
         let auths = self
             .endpoint()
             .map(|endpoint| endpoint.outbound_auth.clone())
             .unwrap_or_default();
-        shard.request_in_dialog(info, flow, auths);
+        shard.request_in_dialog(request, flow, auths);
         true
+    }
+
+    /// Sends a text to the far end (RFC 3428) without waiting for its answer; false where there is no dialog to send it in.
+    pub fn send_text(&self, text: &str) -> bool {
+        !self.is_over()
+            && self.send_in_dialog(Method::Message, "text/plain;charset=UTF-8", text.to_owned())
     }
 
     /// The channel that this one is bridged with.

@@ -5,6 +5,7 @@
 
 mod cause;
 mod data;
+mod directory;
 mod party;
 mod playing;
 mod primitives;
@@ -21,6 +22,7 @@ use tokio::sync::Notify;
 
 pub use cause::Cause;
 pub use data::{Data, DialProgress, LegEnd, Location, State, Timeouts};
+pub use directory::{Directory, GROUPS_MAX, LOCKS_MAX};
 pub use party::{Party, Presentation};
 pub use playing::{Controlled, PlayKeys};
 pub(crate) use playing::{PlayEnd, PlayState};

@@ -11,7 +11,7 @@ use strowger_media::{
 };
 
 use super::playing::PlayEnd;
-use super::{Cause, Channel, LegEnd, State};
+use super::{Cause, Channel, LegEnd, Location, State};
 use crate::call::media::{DigitWay, MediaSession};
 
 /// Why a verb ended before it was done.
@@ -439,6 +439,19 @@ impl Channel {
             status: None,
             by_peer: false,
         });
+    }
+
+    /// Moves the channel elsewhere in the dialplan, out of whatever it does. False if it runs none, or is over.
+    pub fn redirect(&self, place: Location) -> bool {
+        {
+            let mut data = self.data_mut();
+            if data.ended.is_some() || !data.runs_dialplan {
+                return false;
+            }
+            data.redirect = Some(place);
+        }
+        self.touch();
+        true
     }
 
     /// Sets the state, waking those who wait.

@@ -204,6 +204,7 @@ impl Shard {
             .borrow_mut()
             .insert(channel.id(), channel.clone());
         self.names.borrow_mut().insert(channel.name(), channel.id());
+        self.shared.directory.enter(&channel.name(), self.index);
         self.shared.channel_created(incoming);
     }
 
@@ -213,6 +214,7 @@ impl Shard {
             return;
         }
         self.names.borrow_mut().remove(&channel.name());
+        self.shared.directory.leave(&channel.name());
         self.shared.channel_destroyed();
         self.counters.calls_ended.add(1);
         if channel.has_open_transactions() {

@@ -18,7 +18,7 @@ pub(super) fn refused(name: &str) -> Option<&'static str> {
 
 /// Why a file of this name is not written, if so: besides [`refused`], a name that is absolute only because the caller
 /// sent a `/` at its beginning.
-pub(super) fn not_written(task: &Task, name: &str) -> Option<&'static str> {
+pub(crate) fn not_written(task: &Task, name: &str) -> Option<&'static str> {
     refused(name).or_else(|| {
         (name.starts_with('/') && begins_with_what_the_caller_sent(task, name)).then_some(
             "the caller chose its beginning; put it behind a name of your own, or through FILTER",

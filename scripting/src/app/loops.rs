@@ -84,34 +84,51 @@ async fn again(call: Call) -> AppResult {
 
 /// The step after the `EndWhile` that belongs to the `While` at `start`.
 fn after(task: &Task, start: &Location) -> Result<Location, Stop> {
+    let end = step_after(task, start, "While", "EndWhile", |app, depth| {
+        depth == 0 && app == "EndWhile"
+    });
+    match end {
+        Some((place, _)) => Ok(Location {
+            priority: place.priority.saturating_add(1),
+            ..place
+        }),
+        None => Err(Stop::Failed(format!(
+            "While at {},{},{} has no EndWhile",
+            start.context, start.exten, start.priority
+        ))),
+    }
+}
+
+/// The first step behind `start` for which `wanted` says true of its application and of how many pairs of `open` and
+/// `close` it is in; with the name of that application.
+pub(super) fn step_after(
+    task: &Task,
+    start: &Location,
+    open: &str,
+    close: &str,
+    wanted: impl Fn(&str, u32) -> bool,
+) -> Option<(Location, String)> {
     let plan = task.plan();
     let caller = task.caller();
-    let mut depth = 0;
+    let mut depth = 0_u32;
     for offset in 1..SCAN_MAX {
-        let Some(priority) = start.priority.checked_add(offset) else {
-            break;
-        };
+        let priority = start.priority.checked_add(offset)?;
         let query = Query::new(&start.context, &start.exten, priority)
             .caller(Some(&caller))
             .vars(task);
-        let Some(found) = plan.find(&query) else {
-            break;
-        };
-        match &*found.step().app {
-            "While" => depth += 1,
-            "EndWhile" if depth == 0 => {
-                return Ok(Location::new(
-                    &start.context,
-                    &start.exten,
-                    priority.saturating_add(1),
-                ));
-            }
-            "EndWhile" => depth -= 1,
-            _ => {}
+        let found = plan.find(&query)?;
+        let app = &*found.step().app;
+        if wanted(app, depth) {
+            return Some((
+                Location::new(&start.context, &start.exten, priority),
+                app.to_owned(),
+            ));
+        }
+        if app == open {
+            depth += 1;
+        } else if app == close {
+            depth = depth.checked_sub(1)?;
         }
     }
-    Err(Stop::Failed(format!(
-        "While at {},{},{} has no EndWhile",
-        start.context, start.exten, start.priority
-    )))
+    None
 }

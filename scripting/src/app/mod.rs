@@ -3,7 +3,9 @@
 //! runner's business.
 
 mod agi;
+mod authenticate;
 mod basic;
+mod branch;
 mod conference;
 mod control;
 mod dial;
@@ -12,6 +14,7 @@ mod files;
 pub(crate) mod jump;
 mod loops;
 mod music;
+mod others;
 pub(crate) mod play;
 pub(crate) mod read;
 mod record;
@@ -35,6 +38,7 @@ use crate::depth;
 use crate::task::Task;
 
 pub(crate) use basic::refuse_channel;
+pub(crate) use files::not_written as file_refused;
 
 /// How long an answer waits for the first packet, so that the beginning of a prompt is heard.
 pub(crate) const ANSWER_MEDIA_WAIT: Duration = Duration::from_millis(500);
@@ -99,6 +103,21 @@ impl Call {
             .get(index)
             .map(|argument| argument.trim())
             .unwrap_or_default()
+    }
+
+    /// Does something with a channel of any shard. None if there is none.
+    async fn with_channel<R: Send + 'static>(
+        &self,
+        name: &str,
+        work: impl FnOnce(&Channel) -> R + Send + 'static,
+    ) -> Option<R> {
+        if *name == *self.channel().name() {
+            return Some(work(self.channel()));
+        }
+        match self.channel().shard().channel_by_name(name) {
+            Some(channel) => Some(work(&channel)),
+            None => self.shared().with_channel(name, work).await,
+        }
     }
 
     /// Sets a channel variable.
@@ -183,6 +202,9 @@ static LIST: &[&[App]] = &[
     recording::APPS,
     conference::APPS,
     agi::APPS,
+    branch::APPS,
+    authenticate::APPS,
+    others::APPS,
 ];
 
 static TABLE: LazyLock<FxHashMap<String, &'static App>> = LazyLock::new(|| {

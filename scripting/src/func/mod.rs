@@ -1,19 +1,25 @@
 //! Dialplan functions: what `${NAME(arguments)}` reads and `Set(NAME(arguments)=value)` writes. One file per family, each
-//! with its table; pure work (cutting text, formatting times) in files without a channel. Functions return at once: what
-//! has to wait for something is an application.
+//! with its table; pure work (cutting text, formatting times) in files without a channel. Functions return at once; the
+//! few that have to wait are in `outside`, and only rows can call them.
 
 pub(crate) mod channel;
 mod clock;
 mod conference;
 mod database;
 mod dialplan;
+mod format;
+mod group;
+mod list;
 mod logic;
 mod math;
+mod outside;
 pub(crate) mod party;
 mod string;
+mod system;
 pub(crate) mod text;
 mod variable;
 
+use std::rc::Rc;
 use std::sync::LazyLock;
 
 use rustc_hash::FxHashMap;
@@ -22,6 +28,8 @@ use strowger_dialplan::args;
 use crate::task::Task;
 
 type Read = fn(&Task, &str) -> Result<String, String>;
+/// Waits for something outside of the call.
+type Wait = fn(Rc<Task>, String) -> outside::Waited;
 type Write = fn(&Task, &str, &str) -> Result<(), String>;
 
 /// A dialplan function. Arguments arrive substituted and not split.
@@ -31,6 +39,7 @@ pub(crate) struct Function {
     pub(crate) synopsis: &'static str,
     read: Option<Read>,
     write: Option<Write>,
+    wait: Option<Wait>,
 }
 
 impl Function {
@@ -46,6 +55,7 @@ impl Function {
             synopsis,
             read: Some(read),
             write: None,
+            wait: None,
         }
     }
 
@@ -61,6 +71,24 @@ impl Function {
             synopsis,
             read: None,
             write: Some(write),
+            wait: None,
+        }
+    }
+
+    /// A function that is read and has to wait for what it reads.
+    const fn waiting(
+        name: &'static str,
+        syntax: &'static str,
+        synopsis: &'static str,
+        wait: Wait,
+    ) -> Self {
+        Self {
+            name,
+            syntax,
+            synopsis,
+            read: None,
+            write: None,
+            wait: Some(wait),
         }
     }
 
@@ -77,6 +105,7 @@ impl Function {
             synopsis,
             read: Some(read),
             write: Some(write),
+            wait: None,
         }
     }
 }
@@ -91,6 +120,11 @@ static TABLE: LazyLock<FxHashMap<&'static str, &'static Function>> = LazyLock::n
         variable::FUNCTIONS,
         dialplan::FUNCTIONS,
         conference::FUNCTIONS,
+        list::FUNCTIONS,
+        group::FUNCTIONS,
+        format::FUNCTIONS,
+        system::FUNCTIONS,
+        outside::FUNCTIONS,
     ]
     .into_iter()
     .flatten()
@@ -115,11 +149,33 @@ pub(crate) fn call(task: &Task, name: &str, args: &str) -> Option<Result<String,
     let function = find(name)?;
     Some(match function.read {
         Some(read) => read(task, args).map(text::limit),
+        None if function.wait.is_some() => Err(format!(
+            "{} has to wait for its result and cannot be used in a text that is computed (EVAL)",
+            function.name
+        )),
         None => Err(format!(
             "{} can only be written: Set({}=value)",
             function.name, function.syntax
         )),
     })
+}
+
+/// The names of functions that have to wait.
+pub(crate) fn waiting() -> impl Iterator<Item = &'static str> {
+    TABLE
+        .values()
+        .filter(|function| function.wait.is_some())
+        .map(|function| function.name)
+}
+
+/// Reads a function that has to wait; None when it is none of those.
+pub(crate) async fn wait(
+    task: &Rc<Task>,
+    name: &str,
+    args: String,
+) -> Option<Result<String, String>> {
+    let wait = find(name)?.wait?;
+    Some(wait(Rc::clone(task), args).await.map(text::limit))
 }
 
 /// Writes `Set(name(args)=value)`.
@@ -159,6 +215,11 @@ mod tests {
             variable::FUNCTIONS,
             dialplan::FUNCTIONS,
             conference::FUNCTIONS,
+            list::FUNCTIONS,
+            group::FUNCTIONS,
+            format::FUNCTIONS,
+            system::FUNCTIONS,
+            outside::FUNCTIONS,
         ]
         .into_iter()
         .flatten();
@@ -172,7 +233,7 @@ mod tests {
             );
             assert!(!function.synopsis.is_empty(), "{}", function.name);
             assert!(
-                function.read.is_some() || function.write.is_some(),
+                function.read.is_some() || function.write.is_some() || function.wait.is_some(),
                 "{}",
                 function.name
             );

@@ -287,6 +287,11 @@ impl Exchange {
         Caller::new(self.address, exten).run(digits, &|| false)
     }
 
+    /// The same among other calls, but the caller hangs up as soon as `leave` says so.
+    pub(crate) fn call_leaving(&self, exten: &str, leave: impl Fn() -> bool) -> Ended {
+        Caller::new(self.address, exten).run("", &leave)
+    }
+
     /// The same as [`Self::call`], but the caller hangs up as soon as `leave` says so.
     pub(crate) fn call_until(&self, exten: &str, digits: &str, leave: impl Fn() -> bool) -> Ended {
         let ended = Caller::new(self.address, exten).run(digits, &leave);
@@ -355,6 +360,8 @@ pub(crate) struct Ended {
     pub(crate) by_exchange: bool,
     /// Provisional responses, in order.
     pub(crate) provisional: Vec<u16>,
+    /// Texts that were sent to it, repetitions left out.
+    pub(crate) messages: Vec<String>,
 }
 
 const SDP: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 9 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\n";
@@ -466,6 +473,7 @@ impl Caller {
             status: 0,
             by_exchange: false,
             provisional: Vec::new(),
+            messages: Vec::new(),
         };
         let started = Instant::now();
         let mut digits = digits.chars();
@@ -533,6 +541,16 @@ impl Caller {
                         .expect("sent");
                     ended.by_exchange = true;
                     return ended;
+                }
+                None if message.starts_with("MESSAGE") => {
+                    let local = self.socket.local_addr().expect("an address");
+                    let text = response(&message, 200, "", local);
+                    self.socket
+                        .send_to(text.as_bytes(), self.exchange)
+                        .expect("sent");
+                    let body = message.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+                    ended.messages.push(body.to_owned());
+                    ended.messages.dedup();
                 }
                 None => {}
             }

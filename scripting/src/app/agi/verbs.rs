@@ -53,21 +53,26 @@ pub(super) async fn run(
         Verb::Answer => done(channel.answer(ANSWER_MEDIA_WAIT).await),
         // Nobody is in AsyncAGI.
         Verb::AsyncBreak | Verb::NoOp | Verb::Speech | Verb::TddMode => Reply::result(0),
-        Verb::ChannelStatus => match named(channel, word(0)) {
-            Some(channel) => Reply::result(channel.state() as u8),
-            None => Reply::result(-1),
-        },
-        Verb::HangUp => match named(channel, word(0)) {
-            Some(channel) => {
-                let cause = match channel.data().cause {
-                    Cause(0) => Cause::NORMAL_CLEARING,
-                    cause => cause,
-                };
-                channel.hangup(cause);
-                Reply::result(1)
-            }
-            None => Reply::result(-1),
-        },
+        Verb::ChannelStatus => {
+            let state = call
+                .with_channel(&name_or_own(channel, word(0)), |channel| {
+                    channel.state() as u8
+                })
+                .await;
+            state.map_or_else(|| Reply::result(-1), Reply::result)
+        }
+        Verb::HangUp => {
+            let ended = call
+                .with_channel(&name_or_own(channel, word(0)), |channel| {
+                    let cause = match channel.data().cause {
+                        Cause(0) => Cause::NORMAL_CLEARING,
+                        cause => cause,
+                    };
+                    channel.hangup(cause);
+                })
+                .await;
+            Reply::result(if ended.is_some() { 1 } else { -1 })
+        }
         Verb::DatabaseGet => match astdb.get(word(0), word(1)) {
             Some(value) => Reply::value(&value),
             None => Reply::result(0),
@@ -154,7 +159,8 @@ pub(super) async fn run(
         Verb::Exec => exec(session, words).await,
         Verb::Gosub => gosub(session, words, link).await,
         // Nothing of the kind travels with our calls.
-        Verb::SendImage | Verb::SendText => Reply::result(-1),
+        Verb::SendImage => Reply::result(-1),
+        Verb::SendText => Reply::result(if channel.send_text(word(0)) { 0 } else { -1 }),
         Verb::ReceiveChar => match nothing_comes(channel, word(0)).await? {
             Ok(()) => Reply::result(0).text("timeout"),
             Err(_) => Reply::result(-1).text("hangup"),
@@ -187,20 +193,20 @@ impl Session {
     }
 }
 
-/// This channel, or one of the same shard by its name.
-fn named(channel: &Channel, name: &str) -> Option<Channel> {
-    if name.is_empty() || *name == *channel.name() {
-        return Some(channel.clone());
+fn name_or_own<'n>(channel: &Channel, name: &'n str) -> std::borrow::Cow<'n, str> {
+    if name.is_empty() {
+        channel.name().to_string().into()
+    } else {
+        name.into()
     }
-    channel.shard().channel_by_name(name)
 }
 
 /// What reads variables of this channel, or of one of the same shard.
 fn other(call: &Call, name: &str) -> Option<Rc<Task>> {
-    let channel = named(call.channel(), name)?;
-    if channel.id() == call.channel().id() {
+    if name.is_empty() || *name == *call.channel().name() {
         return Some(Rc::clone(&call.task));
     }
+    let channel = call.channel().shard().channel_by_name(name)?;
     Some(Task::new(&call.task.host, channel))
 }
 
