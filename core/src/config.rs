@@ -70,13 +70,30 @@ impl Default for DataDir {
     }
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Database {
     /// `sqlite://file` (relative to the data directory), `mysql://user:password@host/db`, `postgres://...`.
     pub url: String,
     /// How often changed rows are looked for, in ms (100 to 60000).
     pub refresh_ms: u64,
+}
+
+/// A URL of a database without what may be secret in it.
+fn engine_of(url: &str) -> String {
+    match url.split_once("://") {
+        Some((engine, _)) => format!("{engine}://..."),
+        None => "...".to_owned(),
+    }
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Database")
+            .field("url", &engine_of(&self.url))
+            .field("refresh_ms", &self.refresh_ms)
+            .finish()
+    }
 }
 
 impl Default for Database {
@@ -269,7 +286,7 @@ impl Default for DialplanConfig {
 }
 
 /// `[sql.NAME]`: a database for scripts of the dialplan.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SqlDatabase {
     /// As `database.url`; the database is connected when a script asks it first.
@@ -280,6 +297,16 @@ pub struct SqlDatabase {
     /// Nothing may be changed.
     #[serde(default)]
     pub read_only: bool,
+}
+
+impl std::fmt::Debug for SqlDatabase {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("SqlDatabase")
+            .field("url", &engine_of(&self.url))
+            .field("connections", &self.connections)
+            .field("read_only", &self.read_only)
+            .finish()
+    }
 }
 
 impl SqlDatabase {

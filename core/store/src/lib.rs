@@ -16,6 +16,7 @@ mod rows;
 mod schema;
 mod seed;
 mod snapshot;
+mod statement;
 mod store;
 mod url;
 

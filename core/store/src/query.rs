@@ -9,10 +9,11 @@ use futures_util::TryStreamExt as _;
 use sqlx::mysql::{MySqlPool, MySqlPoolOptions, MySqlRow};
 use sqlx::postgres::{PgPool, PgPoolOptions, PgRow};
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions, SqliteRow};
-use sqlx::{AssertSqlSafe, Column as _, Executor as _, Row as _, TypeInfo as _, ValueRef as _};
+use sqlx::{AssertSqlSafe, Column as _, Row as _, TypeInfo as _, ValueRef as _};
 
 use crate::error::StoreError;
-use crate::pool::{CONNECT_TIMEOUT, sqlite_options};
+use crate::pool::{CONNECT_TIMEOUT, Kind, sqlite_options};
+use crate::statement;
 use crate::url::{self, Target};
 
 /// A connection that nobody used for so long is closed.
@@ -88,6 +89,11 @@ impl Database {
                         let options = sqlite_options(path)
                             .create_if_missing(false)
                             .read_only(self.read_only);
+                        let options = if self.read_only {
+                            options.pragma("query_only", "ON")
+                        } else {
+                            options
+                        };
                         let pool = SqlitePoolOptions::new()
                             .max_connections(self.connections)
                             .acquire_timeout(CONNECT_TIMEOUT)
@@ -95,38 +101,17 @@ impl Database {
                         Pool::Sqlite(pool.connect_lazy_with(options))
                     }
                     Target::MySql(options) => {
-                        let read_only = self.read_only;
                         let pool = MySqlPoolOptions::new()
                             .max_connections(self.connections)
                             .acquire_timeout(CONNECT_TIMEOUT)
-                            .idle_timeout(IDLE_MAX)
-                            .after_connect(move |connection, _| {
-                                Box::pin(async move {
-                                    if read_only {
-                                        let only = "SET SESSION TRANSACTION READ ONLY";
-                                        connection.execute(only).await?;
-                                    }
-                                    Ok(())
-                                })
-                            });
+                            .idle_timeout(IDLE_MAX);
                         Pool::MySql(pool.connect_lazy_with((**options).clone()))
                     }
                     Target::Postgres(options) => {
-                        let read_only = self.read_only;
                         let pool = PgPoolOptions::new()
                             .max_connections(self.connections)
                             .acquire_timeout(CONNECT_TIMEOUT)
-                            .idle_timeout(IDLE_MAX)
-                            .after_connect(move |connection, _| {
-                                Box::pin(async move {
-                                    if read_only {
-                                        let only =
-                                            "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY";
-                                        connection.execute(only).await?;
-                                    }
-                                    Ok(())
-                                })
-                            });
+                            .idle_timeout(IDLE_MAX);
                         Pool::Postgres(pool.connect_lazy_with((**options).clone()))
                     }
                 }
@@ -149,12 +134,14 @@ impl Database {
     pub async fn query(
         &self,
         statement: &str,
-        parameters: Vec<Cell>,
+        mut parameters: Vec<Cell>,
         rows_max: usize,
     ) -> Result<Rows, StoreError> {
+        let pool = self.pool().await;
+        self.allowed(pool, statement)?;
         let mut answer = Rows::default();
         macro_rules! fetch {
-            ($pool:expr, $statement:expr, $cell:path) => {{
+            ($from:expr, $statement:expr, $cell:path) => {{
                 let mut query = sqlx::query(AssertSqlSafe($statement));
                 for parameter in parameters {
                     query = match parameter {
@@ -166,7 +153,7 @@ impl Database {
                         Cell::Bytes(value) => query.bind(value),
                     };
                 }
-                let mut rows = query.fetch($pool);
+                let mut rows = query.fetch($from);
                 while let Some(row) = rows.try_next().await.map_err(|error| self.failed(&error))? {
                     if answer.rows.len() >= rows_max {
                         return Err(self.refused(&format!("the answer has more than {rows_max} rows; write a LIMIT, or allow more with max_rows")));
@@ -182,10 +169,40 @@ impl Database {
                 }
             }};
         }
-        match self.pool().await {
+        // What may only be read is read within a transaction that is taken back, whatever the statement does.
+        macro_rules! apart {
+            ($pool:expr, $begin:expr, $statement:expr, $cell:path) => {{
+                let mut transaction = $pool
+                    .begin_with($begin)
+                    .await
+                    .map_err(|error| self.failed(&error))?;
+                fetch!(&mut *transaction, $statement, $cell);
+                transaction
+                    .rollback()
+                    .await
+                    .map_err(|error| self.failed(&error))?;
+            }};
+        }
+        match pool {
             Pool::Sqlite(pool) => fetch!(pool, statement.to_owned(), sqlite_cell),
+            Pool::MySql(pool) if self.read_only => {
+                apart!(
+                    pool,
+                    "START TRANSACTION READ ONLY",
+                    statement.to_owned(),
+                    mysql_cell
+                );
+            }
             Pool::MySql(pool) => fetch!(pool, statement.to_owned(), mysql_cell),
-            Pool::Postgres(pool) => fetch!(pool, numbered(statement), postgres_cell),
+            Pool::Postgres(pool) => {
+                let (statement, parameters_left) = statement::numbered(statement, parameters);
+                parameters = parameters_left;
+                if self.read_only {
+                    apart!(pool, "BEGIN READ ONLY", statement, postgres_cell);
+                } else {
+                    fetch!(pool, statement, postgres_cell);
+                }
+            }
         }
         Ok(answer)
     }
@@ -194,10 +211,16 @@ impl Database {
     ///
     /// # Errors
     /// The database does not answer, refuses the statement, or may only be read.
-    pub async fn change(&self, statement: &str, parameters: Vec<Cell>) -> Result<u64, StoreError> {
+    pub async fn change(
+        &self,
+        statement: &str,
+        mut parameters: Vec<Cell>,
+    ) -> Result<u64, StoreError> {
         if self.read_only {
             return Err(self.refused("it may only be read (read_only = true in the configuration)"));
         }
+        let pool = self.pool().await;
+        self.allowed(pool, statement)?;
         macro_rules! execute {
             ($pool:expr, $statement:expr) => {{
                 let mut query = sqlx::query(AssertSqlSafe($statement));
@@ -218,46 +241,50 @@ impl Database {
                     .map_err(|error| self.failed(&error))
             }};
         }
-        match self.pool().await {
+        match pool {
             Pool::Sqlite(pool) => execute!(pool, statement.to_owned()),
             Pool::MySql(pool) => execute!(pool, statement.to_owned()),
-            Pool::Postgres(pool) => execute!(pool, numbered(statement)),
-        }
-    }
-}
-
-/// `?` as `$1`, `$2` ... outside of texts, quoted names and comments to the end of a line.
-fn numbered(statement: &str) -> String {
-    let mut out = String::with_capacity(statement.len() + 8);
-    let mut count = 0;
-    let mut chars = statement.chars().peekable();
-    let mut quote = None;
-    while let Some(char) = chars.next() {
-        match quote {
-            Some(end) => {
-                out.push(char);
-                if char == end {
-                    quote = None;
-                }
+            Pool::Postgres(pool) => {
+                let (statement, parameters_left) = statement::numbered(statement, parameters);
+                parameters = parameters_left;
+                execute!(pool, statement)
             }
-            None => match char {
-                '\'' | '"' => {
-                    quote = Some(char);
-                    out.push(char);
-                }
-                '-' if chars.peek() == Some(&'-') => {
-                    quote = Some('\n');
-                    out.push(char);
-                }
-                '?' => {
-                    count += 1;
-                    out.push_str(&format!("${count}"));
-                }
-                other => out.push(other),
-            },
         }
     }
-    out
+
+    /// Refuses what would reach beyond this database, or change what may only be read.
+    fn allowed(&self, pool: &Pool, statement: &str) -> Result<(), StoreError> {
+        const READING: [&str; 8] = [
+            "SELECT", "WITH", "SHOW", "EXPLAIN", "VALUES", "TABLE", "DESCRIBE", "DESC",
+        ];
+        // They open or write other files, or undo the limits of the connection.
+        const BEYOND: [&str; 4] = ["ATTACH", "DETACH", "PRAGMA", "VACUUM"];
+        let engine = match pool {
+            Pool::Sqlite(_) => Kind::Sqlite,
+            Pool::MySql(_) => Kind::MySql,
+            Pool::Postgres(_) => Kind::Postgres,
+        };
+        let mut words = statement::first_words(engine, statement);
+        if engine != Kind::Sqlite {
+            // Servers take one statement at a time.
+            words.truncate(1);
+        }
+        if words.is_empty() {
+            return Err(self.refused("the statement is empty"));
+        }
+        for word in words {
+            if self.read_only && !READING.contains(&word.as_str()) {
+                return Err(self.refused(&format!(
+                    "it may only be read (read_only = true in the configuration); a statement begins with one of {}, not with {word}",
+                    READING.join(", ")
+                )));
+            }
+            if engine == Kind::Sqlite && BEYOND.contains(&word.as_str()) {
+                return Err(self.refused(&format!("{word} is not allowed for scripts")));
+            }
+        }
+        Ok(())
+    }
 }
 
 fn text_or_bytes(bytes: &[u8]) -> Cell {
@@ -480,23 +507,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn question_marks_are_numbered_outside_of_quotes() {
-        for (statement, wanted) in [
-            ("SELECT ?, ?", "SELECT $1, $2"),
-            (
-                "SELECT '?' || ? -- what?\n, ?",
-                "SELECT '?' || $1 -- what?\n, $2",
-            ),
-            (
-                "SELECT \"a?\" FROM t WHERE b = 'it''s ?' AND c = ?",
-                "SELECT \"a?\" FROM t WHERE b = 'it''s ?' AND c = $1",
-            ),
-        ] {
-            assert_eq!(numbered(statement), wanted);
-        }
-    }
-
-    #[test]
     fn exact_decimals_are_written_as_the_server_writes_them() {
         let encode = |weight: i16, sign: u16, scale: u16, groups: &[u16]| {
             let mut bytes = Vec::new();
@@ -574,6 +584,20 @@ mod tests {
                 .rows,
             [[Cell::Integer(3)]]
         );
+        for statement in [
+            "ATTACH 'other.db' AS o",
+            "SELECT 1; /* x */ attach 'other.db' AS o",
+            "PRAGMA query_only = OFF",
+            "VACUUM INTO 'other.db'",
+        ] {
+            assert!(reader.query(statement, Vec::new(), 1).await.is_err());
+            let error = database.query(statement, Vec::new(), 1).await;
+            let error = error.expect_err(statement).to_string();
+            assert!(error.contains("not allowed for scripts"), "{error}");
+            assert!(database.change(statement, Vec::new()).await.is_err());
+        }
+        let with = "WITH x AS (SELECT 1) DELETE FROM t";
+        assert!(reader.query(with, Vec::new(), 1).await.is_err());
         assert!(reader.change("DELETE FROM t", Vec::new()).await.is_err());
         assert!(reader.query("DELETE FROM t", Vec::new(), 1).await.is_err());
     }
