@@ -49,6 +49,7 @@ pub(crate) async fn run(host: Rc<Host>, channel: Channel) {
     task.channel.hangup(cause);
     script::hung_up(&task).await;
     run_h(&task).await;
+    script::forget(&task);
 }
 
 /// Runs `Gosub(location(arguments))` on a channel of its own and comes back.
@@ -59,7 +60,9 @@ pub(crate) async fn subroutine(
     arguments: Vec<String>,
 ) -> SubroutineEnd {
     let task = Task::new(&host, channel);
-    subroutine_here(&task, location, &arguments).await
+    let end = subroutine_here(&task, location, &arguments).await;
+    script::forget(&task);
+    end
 }
 
 /// Runs a subroutine in the middle of a step and comes back to it.

@@ -77,6 +77,34 @@ const HOSTILE: &[(&str, &str)] = &[
         "a text as JSON that is deep",
         "local t = {} for i = 1, 100000 do t = {t} end json.encode(t)",
     ),
+    (
+        "a text as JSON that is long",
+        "local s, t = ('x'):rep(2^20), {} for i = 1, 100000 do t[i] = s end json.encode(t)",
+    ),
+    (
+        "a long value that all calls are to see",
+        "local s, t = ('x'):rep(2^20), {} for i = 1, 100000 do t[i] = s end shared.set('long', t)",
+    ),
+    (
+        "long arguments",
+        "local s, t = ('x'):rep(2^20), {} for i = 1, 5000 do t[i] = s end app.noop(table.unpack(t))",
+    ),
+    (
+        "a long list of devices",
+        "local s, t = ('x'):rep(2^20), {} for i = 1, 100000 do t[i] = s end call:dial(t)",
+    ),
+    (
+        "a long form",
+        "local s, t = ('x'):rep(2^20), {} for i = 1, 100000 do t['k' .. i] = s end http.post('http://127.0.0.1:1/', {form = t})",
+    ),
+    (
+        "long headers",
+        "http.get('http://127.0.0.1:1/', {headers = {x = ('x'):rep(2^24)}})",
+    ),
+    (
+        "a long line in the log",
+        "local s, t = ('x'):rep(2^20), {} for i = 1, 100000 do t[i] = s end log.info(t) print(('x'):rep(2^24)) error('told')",
+    ),
     ("changing a library", "string.format = nil"),
     ("changing a shared library", "http.get = nil"),
     (
@@ -134,6 +162,43 @@ fn scripts_that_harm_end_alone() {
         exchange.call("ok", "");
         assert_ne!(exchange.global("OK"), before, "after {what}");
     }
+}
+
+#[test]
+fn what_a_call_held_goes_with_it() {
+    let exchange = Exchange::start_with_files(
+        &[],
+        &[],
+        &[(
+            "main.lua",
+            // Together more than the scripts of a shard may hold.
+            "extensions.test = { ['100'] = function()\n  kept = buffer.create(4000000)\n  \
+             jobs = {spawn(function() return jobs end)}\n  jobs[1]:wait()\n  \
+             jobs[2] = spawn(function() call:wait(600) end)\n  \
+             call:on('hangup', function() kept = {kept, spawn(function() call:wait(600) end)} end)\n  \
+             spawn(function() call:wait(600) end)\n  channel['GLOBAL(DONE)'] = shared.incr('calls')\nend }",
+        )],
+    );
+    for count in 1..=100 {
+        exchange.call("100", "");
+        assert_eq!(exchange.global("DONE"), count.to_string());
+    }
+}
+
+#[test]
+fn a_hang_up_is_told_to_a_script_that_wanted_too_much() {
+    let exchange = Exchange::start_with_files(
+        &[],
+        &[],
+        &[(
+            "main.lua",
+            "extensions.test = { ['100'] = function()\n  \
+             call:on('hangup', function() channel['GLOBAL(TOLD)'] = 'yes' end)\n  \
+             local t = {} while true do t[#t + 1] = buffer.create(1000000) end\nend }",
+        )],
+    );
+    exchange.call("100", "");
+    assert_eq!(exchange.global("TOLD"), "yes");
 }
 
 #[test]
@@ -229,6 +294,16 @@ fn faulty_files_are_told_with_file_line_and_reason() {
             "m.lua",
             "local s = 'x' while true do s = s .. s end",
             "m.lua",
+        ),
+        (
+            "p.lua",
+            "local began = time.monotonic() while time.monotonic() - began < 0.1 do end",
+            "20 are allowed",
+        ),
+        (
+            "q.lua",
+            "kept = buffer.create(8000000)",
+            "4194304 are allowed",
         ),
     ] {
         let file = folder.path().join(name);

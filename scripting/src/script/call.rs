@@ -11,7 +11,7 @@ use mlua::{
 use strowger_core::channel::{Location, Played, State};
 
 use super::run::{self, Leave};
-use super::values::{self, Options};
+use super::values::{self, ARGUMENTS_BYTES_MAX, Copies, Options};
 use super::world::HANGUP_FUNCTIONS_MAX;
 use super::{asterisk, current, dial};
 use crate::app::play::{audible, load_all};
@@ -80,10 +80,16 @@ fn needed(value: &Value, what: &str) -> mlua::Result<String> {
 /// One name or a list of names.
 pub(super) fn names(value: &Value, what: &str) -> mlua::Result<Vec<String>> {
     match value {
-        Value::Table(list) => list
-            .sequence_values::<Value>()
-            .map(|value| needed(&value?, what))
-            .collect(),
+        Value::Table(list) => {
+            let mut copies = Copies::new(ARGUMENTS_BYTES_MAX);
+            list.sequence_values::<Value>()
+                .map(|value| {
+                    let value = value?;
+                    copies.take(&value, what)?;
+                    needed(&value, what)
+                })
+                .collect()
+        }
         other => Ok(needed(other, what)?
             .split('&')
             .map(|name| name.trim().to_owned())

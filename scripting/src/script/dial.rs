@@ -6,7 +6,7 @@ use mlua::{Lua, Table, Value};
 
 use super::call::names;
 use super::run;
-use super::values::{self, Options};
+use super::values::{self, ARGUMENTS_BYTES_MAX, Copies, Options};
 use crate::task::Task;
 
 const KNOWN: &[&str] = &[
@@ -80,10 +80,12 @@ pub(super) async fn dial(
 
 /// Devices of a list, each by itself.
 fn list(table: &Table, what: &str) -> mlua::Result<Vec<String>> {
+    let mut copies = Copies::new(ARGUMENTS_BYTES_MAX);
     table
         .sequence_values::<Value>()
         .map(|value| {
             let value = value?;
+            copies.take(&value, "call:dial: devices")?;
             let device = values::text(&value)
                 .filter(|device| !device.is_empty())
                 .ok_or_else(|| mlua::Error::runtime(what))?;

@@ -38,7 +38,7 @@ impl Source {
 
 /// What tells that the files are the same as before.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Stamp(Vec<(String, Option<SystemTime>, u64, u64)>);
+pub(crate) struct Stamp(Vec<(String, Option<SystemTime>, u64, u64, (i64, i64))>);
 
 struct Found {
     name: String,
@@ -61,6 +61,8 @@ pub(crate) fn stamp(folder: &Path) -> Stamp {
                 modified,
                 found.metadata.len(),
                 found.metadata.ino(),
+                // Who may read it changes no other time.
+                (found.metadata.ctime(), found.metadata.ctime_nsec()),
             )
         })
         .collect();
@@ -131,15 +133,29 @@ fn descend(
             return;
         }
     };
-    for entry in entries.flatten() {
+    for entry in entries {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                let what = format!("folder {} cannot be read: {error}", folder.display());
+                faults.push((prefix.trim_end_matches('/').to_owned(), what));
+                return;
+            }
+        };
         let file = entry.file_name();
         let file = file.to_string_lossy();
         if file.starts_with('.') {
             continue;
         }
         let name = format!("{prefix}{file}");
-        let Ok(metadata) = fs::metadata(entry.path()) else {
-            continue;
+        let metadata = match fs::metadata(entry.path()) {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                if file.ends_with(".lua") {
+                    faults.push((name, format!("cannot be read: {error}")));
+                }
+                continue;
+            }
         };
         if metadata.is_dir() {
             if depth + 1 < DEPTH_MAX {
@@ -165,6 +181,11 @@ fn descend(
                 name,
                 "names of files and folders have letters, digits, _ and - only".to_owned(),
             ));
+            continue;
+        }
+        // A pipe would be waited for without end.
+        if !metadata.is_file() {
+            faults.push((name, "is no regular file".to_owned()));
             continue;
         }
         if list.len() >= FILES_MAX {
@@ -226,6 +247,26 @@ mod tests {
         assert_eq!(before, stamp(path));
         fs::write(path.join("b.lua"), "x = 23").expect("written");
         assert_ne!(before, stamp(path));
+    }
+
+    #[test]
+    fn what_is_no_readable_file_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path();
+        std::os::unix::fs::symlink(path.join("nowhere"), path.join("a.lua")).expect("a link");
+        let made = std::process::Command::new("mkfifo")
+            .arg(path.join("b.lua"))
+            .status();
+        assert!(made.expect("mkfifo runs").success());
+        let (sources, faults) = read(path);
+        assert!(sources.is_empty());
+        let told = |name: &str, what: &str| {
+            faults
+                .iter()
+                .any(|fault| fault.0 == name && fault.1.contains(what))
+        };
+        assert!(told("a.lua", "cannot be read"), "{faults:?}");
+        assert!(told("b.lua", "no regular file"), "{faults:?}");
     }
 
     #[test]

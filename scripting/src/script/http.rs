@@ -1,16 +1,16 @@
 //! `http`: requests to other programs. They run on the control runtime; the script waits, its call and others go on.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mlua::{IntoLuaMulti as _, Lua, LuaString, MultiValue, Table, Value};
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::redirect::Policy;
-use tokio::sync::Semaphore;
+use reqwest::redirect::{Attempt, Policy};
+use tokio::sync::{OnceCell, Semaphore};
 
 use super::services::Services;
-use super::values::{self, Options};
+use super::values::{self, Copies, Options};
 use super::{api, current, json};
 
 /// Requests of all calls at once.
@@ -23,35 +23,85 @@ const ANSWER_BYTES_MAX: i64 = 16 * 1024 * 1024;
 /// Bytes of a request's body.
 const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 const HEADERS_MAX: usize = 64;
-const REDIRECTS_MAX: usize = 5;
+/// Bytes of all names and values of headers.
+const HEADERS_BYTES_MAX: usize = 64 * 1024;
+const URL_BYTES_MAX: usize = 64 * 1024;
+const REDIRECTS_MAX: usize = 3;
 
-/// The client of all shards, made when it is needed first.
+/// The clients of all shards, made when they are needed first.
 pub(super) struct Client {
-    made: OnceLock<Result<reqwest::Client, String>>,
+    made: OnceCell<Made>,
     running: Arc<Semaphore>,
 }
 
 impl Default for Client {
     fn default() -> Self {
         Self {
-            made: OnceLock::new(),
+            made: OnceCell::new(),
             running: Arc::new(Semaphore::new(REQUESTS_MAX)),
         }
     }
 }
 
 impl Client {
-    fn get(&self) -> Result<reqwest::Client, String> {
-        self.made.get_or_init(make).clone()
+    /// Not for a shard's thread: the certificates of the system are read.
+    async fn get(&self, secrets: bool) -> Result<reqwest::Client, String> {
+        let made = self
+            .made
+            .get_or_try_init(|| async {
+                tokio::task::spawn_blocking(|| {
+                    Ok::<Made, String>(Made {
+                        open: make(false)?,
+                        secret: make(true)?,
+                    })
+                })
+                .await
+                .map_err(|error| error.to_string())?
+            })
+            .await?;
+        Ok(if secrets { &made.secret } else { &made.open }.clone())
     }
 }
 
-fn make() -> Result<reqwest::Client, String> {
+struct Made {
+    open: reqwest::Client,
+    /// For requests with headers of a script, which another host must not see.
+    secret: reqwest::Client,
+}
+
+/// Where an answer may send a request on to.
+fn redirected(attempt: Attempt<'_>, secrets: bool) -> reqwest::redirect::Action {
+    let refused = match attempt.previous().last() {
+        _ if attempt.previous().len() > REDIRECTS_MAX => Some("more than 3 redirections"),
+        Some(before) if before.scheme() == "https" && attempt.url().scheme() != "https" => {
+            Some("a redirection from https to http is not followed")
+        }
+        Some(before)
+            if secrets
+                && (before.host_str(), before.port_or_known_default())
+                    != (
+                        attempt.url().host_str(),
+                        attempt.url().port_or_known_default(),
+                    ) =>
+        {
+            Some("a redirection to another host is not followed with headers of the script")
+        }
+        _ => None,
+    };
+    match refused {
+        Some(why) => attempt.error(why),
+        None => attempt.follow(),
+    }
+}
+
+fn make(secrets: bool) -> Result<reqwest::Client, String> {
     // Another part of the process may have chosen already; both choices are good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .user_agent(concat!("Strowger/", env!("CARGO_PKG_VERSION")))
-        .redirect(Policy::limited(REDIRECTS_MAX))
+        .redirect(Policy::custom(move |attempt| redirected(attempt, secrets)))
+        // Proxies are nothing that the environment of a daemon decides.
+        .no_proxy()
         .connect_timeout(TIMEOUT)
         .build()
         .map_err(|error| format!("http: no client can be made: {}", causes(&error)))
@@ -85,6 +135,8 @@ struct Wanted {
     body: Vec<u8>,
     timeout: Duration,
     bytes_max: usize,
+    /// It carries headers of the script or a password.
+    secrets: bool,
 }
 
 const KNOWN: &[&str] = &[
@@ -105,7 +157,7 @@ fn wrong(what: impl std::fmt::Display) -> mlua::Error {
 /// What a script asks for.
 fn wanted(
     method: Option<&str>,
-    url: Option<String>,
+    url: Option<LuaString>,
     table: Option<&Table>,
 ) -> mlua::Result<Wanted> {
     let options = Options::new(table, "http", KNOWN)?;
@@ -124,23 +176,38 @@ fn wanted(
         )));
     }
     let method = Method::from_bytes(method.as_bytes()).map_err(wrong)?;
-    let url = match url {
-        Some(url) => url,
-        None => options
-            .text("url")?
-            .ok_or_else(|| wrong("url is missing"))?,
+    let url = match (url, options.value("url")?) {
+        (Some(url), _) | (None, Value::String(url)) => url,
+        (None, Value::Nil) => return Err(wrong("url is missing")),
+        (None, other) => {
+            return Err(wrong(format!(
+                "url is a {}; it has to be a string",
+                other.type_name()
+            )));
+        }
     };
-    let url =
-        reqwest::Url::parse(&url).map_err(|error| wrong(format!("url \"{url}\": {error}")))?;
+    let length = url.as_bytes().len();
+    if length > URL_BYTES_MAX {
+        return Err(wrong(format!(
+            "the url has {length} bytes; {URL_BYTES_MAX} are allowed"
+        )));
+    }
+    // It may hold a password, so it is not repeated.
+    let url = reqwest::Url::parse(&url.to_string_lossy())
+        .map_err(|error| wrong(format!("the url cannot be read: {error}")))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(wrong(format!(
-            "url \"{url}\": only http and https are known"
+            "url {}:...: only http and https are known",
+            url.scheme()
         )));
     }
     let mut headers = HeaderMap::new();
+    let mut copies = Copies::new(HEADERS_BYTES_MAX);
     match options.value("headers")? {
         Value::Nil => {}
         Value::Table(table) => table.for_each(|name: Value, value: Value| {
+            copies.take(&name, "http: headers")?;
+            copies.take(&value, "http: headers")?;
             let (Some(name), Some(value)) = (values::text(&name), values::text(&value)) else {
                 return Err(wrong("headers is a table of strings by name"));
             };
@@ -165,6 +232,7 @@ fn wanted(
             )));
         }
     }
+    let secrets = !headers.is_empty() || !url.username().is_empty() || url.password().is_some();
     let mut body = Vec::new();
     let mut kind = None;
     match (
@@ -173,7 +241,10 @@ fn wanted(
         options.value("form")?,
     ) {
         (Value::Nil, Value::Nil, Value::Nil) => {}
-        (Value::String(text), Value::Nil, Value::Nil) => body = text.as_bytes().to_vec(),
+        (Value::String(text), Value::Nil, Value::Nil) => {
+            within_body(text.as_bytes().len())?;
+            body = text.as_bytes().to_vec();
+        }
         (Value::Nil, Value::Nil, Value::Table(fields)) => {
             kind = Some("application/x-www-form-urlencoded");
             body = form(&fields)?.into_bytes();
@@ -188,12 +259,7 @@ fn wanted(
             ));
         }
     }
-    if body.len() > BODY_BYTES_MAX {
-        return Err(wrong(format!(
-            "the body has {} bytes; {BODY_BYTES_MAX} are allowed",
-            body.len()
-        )));
-    }
+    within_body(body.len())?;
     if let Some(kind) = kind {
         headers
             .entry(CONTENT_TYPE)
@@ -207,6 +273,7 @@ fn wanted(
         )));
     }
     Ok(Wanted {
+        secrets,
         method,
         url,
         headers,
@@ -218,11 +285,23 @@ fn wanted(
     })
 }
 
+fn within_body(length: usize) -> mlua::Result<()> {
+    if length > BODY_BYTES_MAX {
+        return Err(wrong(format!(
+            "the body has {length} bytes; {BODY_BYTES_MAX} are allowed"
+        )));
+    }
+    Ok(())
+}
+
 fn form(fields: &Table) -> mlua::Result<String> {
+    let mut copies = Copies::new(BODY_BYTES_MAX);
     let mut url = reqwest::Url::parse("http://form/").map_err(wrong)?;
     {
         let mut pairs = url.query_pairs_mut();
         fields.for_each(|name: Value, value: Value| {
+            copies.take(&name, "http: form")?;
+            copies.take(&value, "http: form")?;
             match (values::text(&name), values::text(&value)) {
                 (Some(name), Some(value)) => {
                     pairs.append_pair(&name, &value);
@@ -287,10 +366,6 @@ async fn request(
     let task = current::task();
     let (wanted, task) = (wanted?, task?);
     let refused = |why: String| (Value::Nil, why).into_lua_multi(&lua);
-    let client = match services.http.get() {
-        Ok(client) => client,
-        Err(why) => return refused(why),
-    };
     let Ok(permit) = Arc::clone(&services.http.running).try_acquire_owned() else {
         return refused(format!(
             "{REQUESTS_MAX} requests are under way already on this exchange"
@@ -302,9 +377,9 @@ async fn request(
         wanted.method.clone(),
     );
     let sent = control.spawn(async move {
-        let answer = send(client, wanted).await;
-        drop(permit);
-        answer
+        let _permit = permit;
+        let client = services.http.get(wanted.secrets).await?;
+        send(client, wanted).await
     });
     // A script that is ended leaves nothing behind.
     let sent = Ended(sent);
@@ -358,7 +433,7 @@ pub(super) fn add(lua: &Lua, api: &Table, services: &Arc<Services>) -> mlua::Res
         http.set(
             name,
             lua.create_async_function(move |lua, (url, options): (LuaString, Option<Table>)| {
-                let wanted = wanted(Some(method), Some(url.to_string_lossy()), options.as_ref());
+                let wanted = wanted(Some(method), Some(url), options.as_ref());
                 request(lua, Arc::clone(&shared), wanted)
             })?,
         )?;

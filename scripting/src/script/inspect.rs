@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use mlua::chunk::Compiler;
 use mlua::{Table, Value};
@@ -21,6 +22,12 @@ use crate::vm::{Counters, Limits, Vm, VmError};
 
 /// Memory that the files may take while they are looked at.
 const MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What running the files may take: each call does so, and others wait meanwhile.
+const LOAD_TIME_MAX: Duration = Duration::from_millis(20);
+/// Memory that they may leave behind for each call.
+const LOAD_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// A busy machine may make files slow once.
+const LOOKS: usize = 3;
 /// Lines and names of functions for errors; no inlining, which would lose them.
 const DEBUG_LEVEL: u8 = 1;
 
@@ -136,7 +143,7 @@ impl Look {
         // the beginning without those that failed.
         loop {
             let program = Arc::new(Program { files });
-            match machine.look(&program) {
+            match machine.affordable(&program) {
                 Ok(contexts) => {
                     self.scripts.program = program;
                     self.collect(contexts);
@@ -221,18 +228,71 @@ impl Machine {
         Ok(Self { vm, base })
     }
 
+    /// Runs the files, and refuses what would take too much for each call.
+    fn affordable(&self, program: &Arc<Program>) -> Result<Vec<FileContexts>, (usize, VmError)> {
+        let (contexts, mut costs) = self.look(program)?;
+        for _ in 1..LOOKS {
+            if time_of(&costs) <= LOAD_TIME_MAX {
+                break;
+            }
+            let fresh = Self::new().map_err(|error| (0, error))?;
+            let (_, again) = fresh.look(program)?;
+            for (cost, again) in costs.iter_mut().zip(again) {
+                cost.time = cost.time.min(again.time);
+            }
+        }
+        let time = time_of(&costs);
+        if time > LOAD_TIME_MAX
+            && let Some(most) = costs.iter().max_by_key(|cost| cost.time)
+        {
+            return Err((
+                most.index,
+                VmError::Script(format!(
+                    "each call runs the files of the folder, which takes {} ms, {} of them for this one; {} are allowed (compute in functions, not while the file is loaded)",
+                    time.as_millis(),
+                    most.time.as_millis(),
+                    LOAD_TIME_MAX.as_millis()
+                )),
+            ));
+        }
+        let bytes: usize = costs.iter().map(|cost| cost.bytes).sum();
+        if bytes > LOAD_BYTES_MAX
+            && let Some(most) = costs.iter().max_by_key(|cost| cost.bytes)
+        {
+            return Err((
+                most.index,
+                VmError::Script(format!(
+                    "the files of the folder leave {bytes} bytes behind for each call, {} of them this one; {LOAD_BYTES_MAX} are allowed (keep large tables in a database or in shared)",
+                    most.bytes
+                )),
+            ));
+        }
+        Ok(contexts)
+    }
+
     /// Runs the files in order. An error comes with the file that failed.
-    fn look(&self, program: &Arc<Program>) -> Result<Vec<FileContexts>, (usize, VmError)> {
+    fn look(
+        &self,
+        program: &Arc<Program>,
+    ) -> Result<(Vec<FileContexts>, Vec<Cost>), (usize, VmError)> {
         let lua = self.vm.lua();
         let mains = Mains::load(&self.vm, program).map_err(|error| (0, error))?;
         let world = World::open(lua, &self.base, std::rc::Rc::new(mains), None)
             .map_err(|error| (0, self.vm.failed(&error)))?;
         let mut list = Vec::new();
+        let mut costs = Vec::new();
+        let collected = |index| {
+            lua.gc_collect()
+                .map(|()| lua.used_memory())
+                .map_err(|error| (index, self.vm.failed(&error)))
+        };
+        let mut before = collected(0)?;
         // Modules are looked at too, so that their faults are known before a call finds them; after the others, because
         // they may need what those define.
         let files = program.files.iter().enumerate();
         let (roots, modules): (Vec<_>, Vec<_>) = files.partition(|(_, file)| file.root);
         for (index, file) in roots.into_iter().chain(modules) {
+            let began = Instant::now();
             let loaded = self.vm.at_once(|| {
                 let running = Running {
                     task: None,
@@ -246,14 +306,35 @@ impl Machine {
                     contexts(&file.name, &tables.0, &tables.1).map(Some)
                 })
             });
+            let time = began.elapsed();
+            if file.root && loaded.is_ok() {
+                let after = collected(index)?;
+                costs.push(Cost {
+                    index,
+                    time,
+                    bytes: after.saturating_sub(before),
+                });
+                before = after;
+            }
             match loaded {
                 Ok(Some(contexts)) => list.push((file.name.clone(), contexts)),
                 Ok(None) => {}
                 Err(error) => return Err((index, error)),
             }
         }
-        Ok(list)
+        Ok((list, costs))
     }
+}
+
+/// What one file of the folder takes of each call.
+struct Cost {
+    index: usize,
+    time: Duration,
+    bytes: usize,
+}
+
+fn time_of(costs: &[Cost]) -> Duration {
+    costs.iter().map(|cost| cost.time).sum()
 }
 
 /// What the tables of a file define.

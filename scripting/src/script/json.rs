@@ -3,6 +3,7 @@
 use mlua::{Lua, LuaString, Table, Value};
 use serde_json::{Map, Number, Value as Json};
 
+use super::values::Copies;
 use super::{api, values};
 
 /// Tables within each other.
@@ -15,7 +16,8 @@ const VALUES_MAX: usize = 200_000;
 /// A value as text.
 pub(super) fn encode(value: &Value) -> mlua::Result<String> {
     let mut left = VALUES_MAX;
-    let json = to_json(value, 0, &mut left)?;
+    let mut copies = Copies::new(BYTES_MAX + BYTES_MAX / 2);
+    let json = to_json(value, 0, &mut left, &mut copies)?;
     let text = json.to_string();
     if text.len() > BYTES_MAX {
         return Err(mlua::Error::runtime(format!(
@@ -39,7 +41,12 @@ pub(super) fn decode(lua: &Lua, text: &[u8]) -> mlua::Result<Value> {
     from_json(lua, &json)
 }
 
-fn to_json(value: &Value, depth: usize, left: &mut usize) -> mlua::Result<Json> {
+fn to_json(
+    value: &Value,
+    depth: usize,
+    left: &mut usize,
+    copies: &mut Copies,
+) -> mlua::Result<Json> {
     let refuse = |why: String| Err(mlua::Error::runtime(format!("json.encode: {why}")));
     if depth > DEPTH_MAX {
         return refuse(format!(
@@ -59,13 +66,16 @@ fn to_json(value: &Value, depth: usize, left: &mut usize) -> mlua::Result<Json> 
             Some(number) => Json::Number(number),
             None => return refuse(format!("{number} is no number in JSON")),
         },
-        Value::String(text) => Json::String(text.to_string_lossy()),
+        Value::String(text) => {
+            copies.take(value, "json.encode")?;
+            Json::String(text.to_string_lossy())
+        }
         Value::Table(table) => {
             let length = table.raw_len();
             if length > 0 {
                 let mut list = Vec::with_capacity(length.min(*left));
                 for index in 1..=length {
-                    list.push(to_json(&table.raw_get(index)?, depth + 1, left)?);
+                    list.push(to_json(&table.raw_get(index)?, depth + 1, left, copies)?);
                 }
                 let mut others = None;
                 table.for_each(|key: Value, _: Value| {
@@ -84,9 +94,10 @@ fn to_json(value: &Value, depth: usize, left: &mut usize) -> mlua::Result<Json> 
                 let mut object = Map::new();
                 let mut wrong = None;
                 table.for_each(|key: Value, value: Value| {
+                    copies.take(&key, "json.encode")?;
                     match values::text(&key) {
                         Some(key) => {
-                            object.insert(key, to_json(&value, depth + 1, left)?);
+                            object.insert(key, to_json(&value, depth + 1, left, copies)?);
                         }
                         None => wrong = Some(key.type_name()),
                     }
@@ -158,6 +169,13 @@ pub(super) fn add(lua: &Lua, api: &Table) -> mlua::Result<()> {
                 Some(list) => list,
                 None => lua.create_table()?,
             };
+            if let Some(meta) = list.metatable()
+                && !meta.raw_get::<Value>("__metatable")?.is_nil()
+            {
+                return Err(mlua::Error::runtime(
+                    "json.array: the metatable of this table is protected",
+                ));
+            }
             list.set_metatable(Some(mark.clone()))?;
             Ok(list)
         })?,
@@ -198,6 +216,14 @@ mod tests {
             ("return json.encode(print)", "function"),
             ("return json.encode(0/0)", "number"),
             ("return json.decode('{')", "json.decode"),
+            (
+                "local s, t = ('x'):rep(2^20), {} for i = 1, 1e5 do t[i] = s end return json.encode(t)",
+                "too long",
+            ),
+            (
+                "return json.array(setmetatable({}, {__metatable = 'no'}))",
+                "protected",
+            ),
         ] {
             let error = lua
                 .load(source)

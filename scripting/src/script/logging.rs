@@ -20,6 +20,12 @@ fn line(arguments: &MultiValue) -> String {
                 Ok(json) => text.push_str(&json),
                 Err(_) => text.push_str("(table)"),
             },
+            // No more of it is copied than is shown.
+            Value::String(long) => {
+                let bytes = long.as_bytes();
+                let shown = bytes.get(..=LINE_BYTES_MAX).unwrap_or(&bytes);
+                text.push_str(&String::from_utf8_lossy(shown));
+            }
             other => text.push_str(&other.to_string().unwrap_or_else(|_| "(?)".to_owned())),
         }
         if text.len() > LINE_BYTES_MAX {

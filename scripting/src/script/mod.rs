@@ -38,7 +38,7 @@ pub use inspect::Scripts;
 
 pub(crate) use api::{Base, open};
 pub(crate) use files::{Stamp, stamp};
-pub(crate) use run::{hung_up, run};
+pub(crate) use run::{forget, hung_up, run};
 pub(crate) use services::Services;
 pub(crate) use sql::Databases;
 pub(crate) use world::{Programs, World};

@@ -79,9 +79,17 @@ pub(crate) async fn run(
         &result
     {
         // Its globals may hold what it gathered; what comes next in the call begins with new ones.
+        let hangups = std::mem::take(&mut *world.hangups.borrow_mut());
+        let mains = world.mains();
         task.script.take();
         drop((world, function));
-        let _ = task.host.vm().lua().gc_collect();
+        let lua = task.host.vm().lua();
+        let _ = lua.gc_collect();
+        // What it asked to be called at a hang-up is called all the same.
+        if let Ok(empty) = World::open(lua, task.host.base(), mains, None) {
+            *empty.hangups.borrow_mut() = hangups;
+            *task.script.borrow_mut() = Some(empty);
+        }
     }
     ended(result)
 }
@@ -90,6 +98,7 @@ pub(crate) async fn run(
 fn world_of(task: &Rc<Task>, program: &Arc<Program>) -> Result<Rc<World>, Stop> {
     let before = task.script.borrow().clone();
     if let Some(world) = &before
+        && world.loaded.get()
         && Arc::ptr_eq(world.program(), program)
     {
         return Ok(Rc::clone(world));
@@ -111,8 +120,33 @@ fn world_of(task: &Rc<Task>, program: &Arc<Program>) -> Result<Rc<World>, Stop> 
     };
     vm.at_once(|| current::within(running, || world.load(vm.lua())))
         .map_err(|error| failed(&error))?;
+    world.loaded.set(true);
+    if let Some(before) = &before {
+        *world.hangups.borrow_mut() = std::mem::take(&mut *before.hangups.borrow_mut());
+    }
     *task.script.borrow_mut() = Some(Rc::clone(&world));
     Ok(world)
+}
+
+/// What functions spawn in one turn, apart from what those around them (a subroutine is called in the middle of a step)
+/// spawned. What nobody took when the turn ends goes: it holds the call and the world that holds it.
+struct Apart<'w> {
+    world: &'w World,
+    outer: Vec<super::spawn::Child>,
+}
+
+impl<'w> Apart<'w> {
+    fn new(world: &'w World) -> Self {
+        let outer = std::mem::take(&mut *world.spawned.borrow_mut());
+        Self { world, outer }
+    }
+}
+
+impl Drop for Apart<'_> {
+    fn drop(&mut self) {
+        let left = self.world.spawned.replace(std::mem::take(&mut self.outer));
+        drop(left);
+    }
 }
 
 /// Lets the function and what it spawns run, each in its turn.
@@ -132,6 +166,7 @@ async fn drive<R>(
     let mut turn = 0;
     let mut leftover: Option<Pin<Box<tokio::time::Sleep>>> = None;
     poll_fn(|cx| {
+        let _apart = Apart::new(world);
         let began = Instant::now();
         if turn == 0
             && let Poll::Ready(result) = Pin::new(&mut main).poll(cx)
@@ -353,6 +388,13 @@ pub(crate) async fn hung_up(task: &Rc<Task>) {
                 HANGUP_FUNCTIONS_TIME_MAX.as_secs()
             ),
         );
+    }
+}
+
+/// Lets go of what the scripts of a call held, at its end.
+pub(crate) fn forget(task: &Task) {
+    if let Some(world) = task.script.take() {
+        world.end();
     }
 }
 

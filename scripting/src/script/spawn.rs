@@ -24,12 +24,20 @@ const CHILDREN_MAX: usize = 16;
 pub(super) type Child = Pin<Box<dyn Future<Output = ()>>>;
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     result: RefCell<Option<mlua::Result<MultiValue>>>,
     done: Cell<bool>,
     waited_for: Cell<bool>,
     cancelled: Cell<bool>,
     changed: Notify,
+}
+
+impl State {
+    /// Lets go of the values that were given back.
+    pub(super) fn forget(&self) {
+        let result = self.result.take();
+        drop(result);
+    }
 }
 
 /// What `spawn` gives back.
@@ -114,6 +122,7 @@ pub(super) fn add(lua: &Lua, api: &Table) -> mlua::Result<()> {
             world.children.set(world.children.get() + 1);
             let counted = Counted(Rc::clone(&world));
             let state = Rc::new(State::default());
+            world.expects(&state);
             let (telling, host) = (Rc::clone(&state), Rc::clone(&task.host));
             let running = Running {
                 task: Some(Rc::clone(&task)),

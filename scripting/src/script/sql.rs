@@ -10,7 +10,7 @@ use strowger_store::{Cell, Database, Rows};
 use tokio::sync::Semaphore;
 
 use super::services::Services;
-use super::values::Options;
+use super::values::{Copies, Options};
 use super::{api, current};
 
 /// Statements of all calls at once.
@@ -21,6 +21,8 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 const ROWS: i64 = 1000;
 const ROWS_MAX: i64 = 10_000;
 const PARAMETERS_MAX: usize = 100;
+/// Bytes of all parameters together.
+const PARAMETERS_BYTES_MAX: usize = 4 * 1024 * 1024;
 const STATEMENT_BYTES_MAX: usize = 64 * 1024;
 
 /// The databases by name.
@@ -89,13 +91,14 @@ fn asked(
     options: Option<&Table>,
 ) -> mlua::Result<Asked> {
     let database = services.databases.get(&name.to_string_lossy())?;
-    let statement = statement.to_string_lossy();
-    if statement.len() > STATEMENT_BYTES_MAX {
+    let length = statement.as_bytes().len();
+    if length > STATEMENT_BYTES_MAX {
         return Err(mlua::Error::runtime(format!(
-            "sql: the statement has {} bytes; {STATEMENT_BYTES_MAX} are allowed",
-            statement.len()
+            "sql: the statement has {length} bytes; {STATEMENT_BYTES_MAX} are allowed"
         )));
     }
+    let statement = statement.to_string_lossy();
+    let mut copies = Copies::new(PARAMETERS_BYTES_MAX);
     let mut cells = Vec::new();
     if let Some(parameters) = parameters {
         for index in 1..=parameters.raw_len() {
@@ -104,7 +107,9 @@ fn asked(
                     "sql: more than {PARAMETERS_MAX} parameters"
                 )));
             }
-            cells.push(match parameters.raw_get::<Value>(index)? {
+            let value = parameters.raw_get::<Value>(index)?;
+            copies.take(&value, "sql: parameters")?;
+            cells.push(match value {
                 value if value.is_nil() || value == Value::NULL => Cell::Null,
                 Value::Boolean(flag) => Cell::Flag(flag),
                 Value::Integer(number) => Cell::Integer(number),

@@ -6,6 +6,10 @@ use mlua::{MultiValue, Table, Value};
 
 /// Longest wait a script may ask for: a year.
 const SECONDS_MAX: f64 = 365.0 * 86400.0;
+/// Arguments of an application or names of a list, all together.
+pub(super) const ARGUMENTS_BYTES_MAX: usize = 1024 * 1024;
+/// What a value counts beside the bytes of a text.
+const VALUE_BYTES: usize = 8;
 
 /// A number as Lua writes it: whole numbers without a fraction.
 pub(super) fn number(value: f64) -> String {
@@ -57,12 +61,46 @@ pub(super) fn argument(value: &Value, place: usize, of: &str) -> mlua::Result<St
     })
 }
 
+/// Bytes that may be copied out of the machine; its own limit of memory does not count copies.
+pub(super) struct Copies {
+    left: usize,
+    most: usize,
+}
+
+impl Copies {
+    pub(super) fn new(most: usize) -> Self {
+        Self { left: most, most }
+    }
+
+    /// Counts a value before it is copied.
+    pub(super) fn take(&mut self, value: &Value, of: impl std::fmt::Display) -> mlua::Result<()> {
+        let length = match value {
+            Value::String(text) => text.as_bytes().len().saturating_add(VALUE_BYTES),
+            _ => VALUE_BYTES,
+        };
+        match self.left.checked_sub(length) {
+            Some(left) => {
+                self.left = left;
+                Ok(())
+            }
+            None => Err(mlua::Error::runtime(format!(
+                "{of}: too long; all together may have {} bytes",
+                self.most
+            ))),
+        }
+    }
+}
+
 /// Arguments joined as the dialplan writes them.
 pub(super) fn joined(arguments: &MultiValue, of: &str) -> mlua::Result<String> {
+    let mut copies = Copies::new(ARGUMENTS_BYTES_MAX);
     let list = arguments
         .iter()
         .enumerate()
-        .map(|(index, value)| argument(value, index + 1, of))
+        .map(|(index, value)| {
+            copies.take(value, of)?;
+            argument(value, index + 1, of)
+        })
         .collect::<mlua::Result<Vec<_>>>()?;
     Ok(list.join(","))
 }

@@ -2,7 +2,7 @@
 //! `hints` they leave behind. The functions of a file are compiled once and share their code between calls.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use mlua::chunk::ChunkMode;
@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 use strowger_dialplan::Program;
 
 use super::api::Base;
-use super::spawn::Child;
+use super::spawn::{Child, State};
 use crate::vm::{Vm, VmError};
 
 /// Functions that a hang-up calls, for each call.
@@ -85,13 +85,17 @@ pub(crate) struct World {
     /// Coroutines that `spawn` made and nobody polls yet.
     pub(super) spawned: RefCell<Vec<Child>>,
     pub(super) children: Cell<usize>,
+    /// What spawned functions gave back, as long as a script can ask for it.
+    results: RefCell<Vec<Weak<State>>>,
+    /// Whether the files ran.
+    pub(super) loaded: Cell<bool>,
     /// What `autoservice_start` and `autoservice_stop` said last.
     pub(super) autoservice: Cell<bool>,
 }
 
 impl World {
     /// Empty globals; [`Self::load`] fills them.
-    /// What the call keeps from `before`, an older version: its data, and what a hang-up calls.
+    /// What the call keeps from `before`, an older version: its data.
     pub(super) fn open(
         lua: &Lua,
         base: &Base,
@@ -107,23 +111,42 @@ impl World {
             modules: RefCell::default(),
             extensions: lua.create_table()?,
             hints: lua.create_table()?,
-            hangups: RefCell::new(
-                before
-                    .map(|before| std::mem::take(&mut *before.hangups.borrow_mut()))
-                    .unwrap_or_default(),
-            ),
+            hangups: RefCell::default(),
             data: match before {
                 Some(before) => before.data.clone(),
                 None => lua.create_table()?,
             },
             spawned: RefCell::default(),
             children: Cell::new(0),
+            results: RefCell::default(),
+            loaded: Cell::new(false),
             autoservice: Cell::new(true),
         }))
     }
 
     pub(super) fn program(&self) -> &Arc<Program> {
         &self.mains.program
+    }
+
+    pub(super) fn mains(&self) -> Rc<Mains> {
+        Rc::clone(&self.mains)
+    }
+
+    /// Remembers what a spawned function will give back.
+    pub(super) fn expects(&self, state: &Rc<State>) {
+        let mut results = self.results.borrow_mut();
+        results.retain(|known| known.strong_count() > 0);
+        results.push(Rc::downgrade(state));
+    }
+
+    /// Lets go of what the machine cannot find as garbage by itself: values that are held from outside of it.
+    pub(super) fn end(&self) {
+        let (hangups, spawned) = (self.hangups.take(), self.spawned.take());
+        let results = self.results.take();
+        drop((hangups, spawned));
+        for state in results.iter().filter_map(Weak::upgrade) {
+            state.forget();
+        }
     }
 
     /// Runs the files that define the dialplan, in order.
