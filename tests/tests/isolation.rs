@@ -110,6 +110,7 @@ fn probe(remote: SocketAddr, stop: &AtomicBool) -> Probed {
     delay::stamp(&socket).expect("timestamps");
     let mut sent_at: Vec<Duration> = Vec::new();
     let mut delays = Vec::new();
+    let mut seen: Vec<bool> = Vec::new();
     let mut next = Instant::now();
     let mut last_came = Instant::now();
     loop {
@@ -123,6 +124,7 @@ fn probe(remote: SocketAddr, stop: &AtomicBool) -> Probed {
             packet[8..12].copy_from_slice(&0x5052_4f42_u32.to_be_bytes());
             // A-law passes unchanged: the number in the payload comes back whatever the header says then.
             packet[12..16].copy_from_slice(&number.to_be_bytes());
+            seen.push(false);
             sent_at.push(delay::now());
             socket.send_to(&packet, remote).expect("sent");
         } else if delays.len() as u32 + FIRST >= number || last_came.elapsed() > SOON / 6 {
@@ -145,6 +147,8 @@ fn probe(remote: SocketAddr, stop: &AtomicBool) -> Probed {
             };
             let number = u32::from_be_bytes([packet[12], packet[13], packet[14], packet[15]]);
             if let Some(at) = sent_at.get(number as usize).filter(|_| number >= FIRST) {
+                let again = std::mem::replace(&mut seen[number as usize], true);
+                assert!(!again, "packet {number} came twice");
                 delays.push(came.saturating_sub(*at));
                 last_came = Instant::now();
             }
@@ -161,6 +165,9 @@ fn flood(exchange: SocketAddr, stop: &AtomicBool) -> u64 {
         };
         let asked =
             stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        // An answer that never comes is no reason to wait for ever.
+        let limited = stream.set_read_timeout(Some(SOON));
+        let asked = asked.and(limited);
         let mut answer = Vec::new();
         if asked.is_ok() && stream.read_to_end(&mut answer).is_ok() && !answer.is_empty() {
             answers += 1;

@@ -508,6 +508,18 @@ fn packet_times_are_what_the_remote_asks_for_within_reason() {
         .make_offer(&capabilities, &local())
         .expect("an offer");
     assert!(has(&offer, "a=ptime:30") && has(&offer, "a=maxptime:60"));
+    // Its wish may be left aside, its limit never.
+    let capabilities = Capabilities {
+        ptime_ms: 30,
+        use_ptime: false,
+        ..Capabilities::default()
+    };
+    for (lines, expected) in [("", 30), ("a=ptime:20\n", 30), ("a=maxptime:20\n", 20)] {
+        let description = sdp(&format!("m=audio 4000 RTP/AVP 0\n{lines}"));
+        let answered = session().answer(&description, &capabilities, &local());
+        let (_, agreed) = answered.expect("an answer");
+        assert_eq!(agreed.ptime_ms, expected, "{lines}");
+    }
 }
 
 #[test]

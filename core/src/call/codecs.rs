@@ -103,6 +103,7 @@ pub(crate) fn capabilities(endpoint: &Endpoint) -> Option<Capabilities> {
             DtmfMode::Rfc4733 | DtmfMode::Auto | DtmfMode::AutoInfo
         ),
         ptime_ms: framing.unwrap_or(defaults.ptime_ms),
+        use_ptime: endpoint.use_ptime,
         preference: match pref {
             "remote" | "remote_first" => Preference::Remote,
             _ => Preference::Local,

@@ -2,7 +2,7 @@
 //! leg that is relayed to in that leg's own way; what is to be sent goes out step by step.
 //!
 //! Telephone-events are relayed packet by packet where both legs count time alike. Otherwise (other clock, other codec,
-//! the other leg wants tones, a tone was heard here) the press is made anew by the other leg's keypad: held while the
+//! other packet time, the other leg wants tones, a tone was heard here) the press is made anew by the other leg's keypad: held while the
 //! key is down, released with its duration.
 
 use std::time::{Duration, Instant};

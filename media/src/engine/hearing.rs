@@ -30,7 +30,8 @@ const WAIT_MAX_MS: u32 = 300;
 const MOVED_MS: u32 = 10;
 /// What a resampler delays.
 const RESAMPLING: Duration = Duration::from_millis(10);
-/// Room for payloads that wait: 640 ms of G.711 or G.722 in packets of 20 ms, 500 ms of L16 at 16 kHz.
+/// Room for payloads that wait, in 128 cells of 128 bytes, and at most 64 packets: of packets of 20 ms, 1280 ms of G.711 and
+/// G.722, 860 ms of L16 at 8 kHz, 500 ms at 16 kHz.
 const BYTES: usize = 16_384;
 
 /// One of the codecs that may be received.
@@ -113,6 +114,8 @@ pub(super) struct Hearing {
     /// Names what is made of this in the stream of another leg.
     pub(super) key: SourceKey,
     rate: u32,
+    /// The frame has not been mixed into a room yet.
+    fresh: bool,
     /// The delay is another than at the frame before: audio was left out or repeated in between.
     moved: bool,
     frames: u64,
@@ -182,6 +185,7 @@ impl Hearing {
             frame: Box::new([0; FRAME_MAX]),
             narrow: None,
             frames: 0,
+            fresh: false,
             counted,
             moved: true,
         })
@@ -213,6 +217,16 @@ impl Hearing {
     pub(super) fn frame(&self) -> &[i16] {
         let len = (self.rate / FRAMES_PER_SECOND) as usize;
         self.frame.get(..len).unwrap_or(&[])
+    }
+
+    /// Does the frame wait for a room to mix it?
+    pub(super) fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// The 20 ms of this turn, once.
+    pub(super) fn fresh_frame(&mut self) -> Option<&[i16]> {
+        std::mem::take(&mut self.fresh).then(|| self.frame())
     }
 
     /// How much earlier than now the narrow frame's audio belongs: what it waited for here.
@@ -336,6 +350,7 @@ impl Hearing {
             resampler.run(frame, out);
         }
         self.frames += 1;
+        self.fresh = true;
         self.count(counters);
     }
 

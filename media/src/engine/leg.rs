@@ -98,7 +98,8 @@ pub(super) struct Config {
     pub(super) rtcp_xr: bool,
 }
 
-/// Bytes at the beginning of a leg that packets use; what lies behind is for commands, reports and turns.
+/// Bytes at the beginning of a leg that packets use, with the beginning of the listener; what lies behind is for commands,
+/// reports, digits and turns.
 const WARM: usize = 1088;
 
 /// In the order of use: what each packet needs comes first, so that it fills few lines of the cache.
@@ -142,8 +143,8 @@ pub(super) struct Leg {
     pub(super) receiver: Receiver,
     pub(super) config: Option<Config>,
     pub(super) keypad: Keypad,
-    pub(super) listener: Listener,
     pub(super) kinds: [Kind; 128],
+    pub(super) listener: Listener,
     pub(super) id: LegId,
     old_source: Option<(SocketAddr, Instant)>,
     /// What ears that are gone went through.

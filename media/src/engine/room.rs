@@ -30,6 +30,8 @@ const AHEAD: [usize; 3] = [6, 4, 2];
 const ROOMS_MAX: usize = 4096;
 /// Members that are sent to in one millisecond, while twenty of them are enough for all.
 const PART: usize = 64;
+/// Members up to which a room that became small makes their frames again.
+const HEARS_AGAIN: usize = 48;
 /// What plays in a room at a time.
 const PLAYS_MAX: usize = 8;
 /// Recorders of a room.
@@ -334,7 +336,12 @@ impl Engine {
             return;
         };
         let parts = hall.parts_wanted();
-        let hears = parts <= 1;
+        // Two limits, so that one who comes and goes does not move the turns of all.
+        let hears = if hall.hears {
+            parts <= 1
+        } else {
+            hall.room.len() <= HEARS_AGAIN
+        };
         let changed = std::mem::replace(&mut hall.hears, hears) != hears;
         // Who came last is the last.
         let from = if changed {
@@ -468,7 +475,12 @@ impl Engine {
             let Some(slot) = hall.and_then(|hall| hall.room.key(index)) else {
                 return;
             };
-            self.hear(now, due, slot, out);
+            // Of the time when it had turns of its own one may be left, which nobody has heard.
+            let leg = leg_mut(&mut self.legs, slot);
+            let waits = leg.is_some_and(|leg| leg.hearing.as_ref().is_some_and(|h| h.is_fresh()));
+            if !waits {
+                self.hear(now, due, slot, out);
+            }
         }
     }
 }
@@ -507,6 +519,7 @@ impl Hall {
             let heard = if self.room.wants(index) {
                 leg.hear_for_room(rate, frame)
             } else {
+                leg.pass_over();
                 None
             };
             if let Some(talking) = self.room.say(index, heard) {
@@ -655,17 +668,26 @@ impl Leg {
         rate: u32,
         frame: &'f mut [i16; FRAME_MAX],
     ) -> Option<&'f [i16]> {
-        let hearing = self.hearing.as_ref()?;
-        if hearing.rate() == rate {
-            return Some(hearing.frame());
+        let hearing = self.hearing.as_mut()?;
+        let from = hearing.rate();
+        let heard = hearing.fresh_frame()?;
+        if from == rate {
+            return Some(heard);
         }
         let ear = self.room_ear.as_mut()?;
-        if (ear.from, ear.to) != (hearing.rate(), rate) {
+        if (ear.from, ear.to) != (from, rate) {
             return None;
         }
         let frame = frame.get_mut(..ear.resampler.to_samples())?;
-        ear.resampler.run(hearing.frame(), frame);
+        ear.resampler.run(heard, frame);
         Some(frame)
+    }
+
+    /// The room does not want to hear the leg in this turn.
+    fn pass_over(&mut self) {
+        if let Some(hearing) = &mut self.hearing {
+            hearing.fresh_frame();
+        }
     }
 
     /// May the leg be sent the same payload as others, at this rate? Then in which codec.

@@ -67,11 +67,11 @@ pub(super) struct Store {
     /// Bytes of a cell.
     cell: usize,
     /// Bit i: cell i is in use.
-    used: u64,
+    used: u128,
 }
 
 /// Cells in the block: as many as bits.
-const CELLS: u32 = u64::BITS;
+const CELLS: u32 = u128::BITS;
 
 impl Store {
     /// Room for payloads of `bytes` in all.
@@ -177,13 +177,13 @@ impl Store {
 }
 
 /// The bits of so many cells from `cell` on.
-fn mask(cell: u8, cells: u8) -> u64 {
-    let bits = u64::MAX.checked_shr(CELLS - u32::from(cells));
+fn mask(cell: u8, cells: u8) -> u128 {
+    let bits = u128::MAX.checked_shr(CELLS - u32::from(cells));
     bits.unwrap_or(0) << (u32::from(cell) % CELLS)
 }
 
 /// The first of so many free cells in a row.
-fn free_cells(used: u64, cells: u8) -> Option<u8> {
+fn free_cells(used: u128, cells: u8) -> Option<u8> {
     if cells == 0 {
         return Some(0);
     }
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_pushes_the_oldest_out() {
-        // Three times twenty of 64 cells.
+        // Three times forty of 128 cells.
         let mut store = Store::new(512);
         for n in 0..3 {
             assert_eq!(put(&mut store, n, 160), Put::Taken { pushed_out: 0 });

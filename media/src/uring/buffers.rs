@@ -35,7 +35,7 @@ pub(crate) struct BufferRing {
 }
 
 impl BufferRing {
-    /// `count` (a power of two up to 32768) buffers of `len` bytes each, all handed to the kernel.
+    /// `count` (a power of two up to 32768) buffers of `len` bytes each, the first of them handed to the kernel.
     pub(crate) fn new(
         ring: &Ring,
         group: u16,
@@ -109,12 +109,12 @@ impl BufferRing {
             self.harvests = 0;
             self.most = [buffers, self.most[0]];
         }
-        let most = u32::from(self.most[0].max(self.most[1]));
-        let mut needed = (2 * most).next_power_of_two();
         if short {
-            needed = needed.max(2 * u32::from(self.needed));
+            // Nobody knows how many would have come: all that there are, until it has been calm for a while.
+            self.most[0] = self.count;
         }
-        let needed = u16::try_from(needed).unwrap_or(self.count);
+        let most = u32::from(self.most[0].max(self.most[1]));
+        let needed = u16::try_from((2 * most).next_power_of_two()).unwrap_or(self.count);
         let needed = needed.clamp(NEEDED_MIN.min(self.count), self.count);
         if needed != self.needed {
             self.provide(needed);
@@ -195,15 +195,15 @@ mod tests {
         assert_eq!(buffers.tail, NEEDED_MIN);
         buffers.learn(100, false);
         assert_eq!((buffers.needed, buffers.tail), (NEEDED_MIN, NEEDED_MIN));
-        // A burst: more are there for the next one at once, each of them only once.
-        buffers.learn(256, true);
+        // A burst: twice as many are there for the next one, each of them only once.
+        buffers.learn(200, false);
         assert_eq!((buffers.needed, buffers.tail), (512, 512));
         buffers.learn(500, false);
         assert_eq!((buffers.needed, buffers.tail), (1024, 1024));
+        // Too few: all there are.
         buffers.learn(1000, true);
-        assert_eq!((buffers.needed, buffers.tail), (2048, 2048));
-        buffers.learn(2048, true);
-        buffers.learn(4096, true);
+        assert_eq!((buffers.needed, buffers.tail), (4096, 4096));
+        buffers.learn(100, false);
         assert_eq!((buffers.needed, buffers.tail), (4096, 4096));
         // Calm: after two windows the others are kept when they come back.
         for _ in 0..2 * WINDOW {
@@ -215,7 +215,7 @@ mod tests {
         }
         assert_eq!(buffers.tail, 4096 + NEEDED_MIN);
         // And they are there when they are needed again.
-        buffers.learn(256, true);
+        buffers.learn(256, false);
         assert_eq!((buffers.needed, buffers.tail), (512, 4096 + 512));
         drop(ring);
     }

@@ -66,6 +66,8 @@ pub struct Capabilities {
     pub dtmf_payload_type: u8,
     /// Packet time that we ask for and use unless asked otherwise, ms.
     pub ptime_ms: u8,
+    /// Whether the remote's wish (`a=ptime`) counts; its limit (`a=maxptime`) always does.
+    pub use_ptime: bool,
     /// Longest packet that we take, ms; not written where `None`.
     pub maxptime_ms: Option<u8>,
     /// RTCP may share the port of RTP (RFC 5761): offered, and accepted where offered.
@@ -84,6 +86,7 @@ impl Default for Capabilities {
             dtmf: true,
             dtmf_payload_type: 101,
             ptime_ms: 20,
+            use_ptime: true,
             maxptime_ms: None,
             rtcp_mux: false,
             preference: Preference::Local,

@@ -230,9 +230,9 @@ pub(super) fn remote_direction(session: &SessionDescription, media: &Media) -> D
     Direction::from_flags(direction.sends(), direction.receives() && !hold)
 }
 
-/// How long our packets are: as the remote asks, else as we like, never longer than it takes.
-pub(super) fn packet_time_ms(media: &Media, ours: u8) -> u8 {
-    let wanted = media.ptime().unwrap_or(u32::from(ours));
+/// How long our packets are: as the remote asks (where that counts), else as we like, never longer than it takes.
+pub(super) fn packet_time_ms(media: &Media, ours: u8, asked: bool) -> u8 {
+    let wanted = media.ptime().filter(|_| asked).unwrap_or(u32::from(ours));
     let longest = media.maxptime().unwrap_or(60).clamp(10, 60);
     // Frames are 10 ms long at least, and packets hold whole ones.
     (wanted.clamp(10, 60).min(longest) / 10 * 10) as u8

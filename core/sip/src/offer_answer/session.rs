@@ -14,6 +14,7 @@ struct Offer {
     description: SessionDescription,
     local: LocalMedia,
     ptime_ms: u8,
+    use_ptime: bool,
 }
 
 /// What was described in one dialog.
@@ -132,6 +133,7 @@ impl Session {
             description: description.clone(),
             local: *local,
             ptime_ms: capabilities.ptime_ms,
+            use_ptime: capabilities.use_ptime,
         });
         self.pending = true;
         Ok(description)
@@ -187,7 +189,7 @@ impl Session {
                 wanted.sends() && remote.receives(),
                 wanted.receives() && remote.sends(),
             ),
-            ptime_ms: packet_time_ms(theirs, offer.ptime_ms),
+            ptime_ms: packet_time_ms(theirs, offer.ptime_ms, offer.use_ptime),
             crypto,
             on_hold: wanted.sends() && !remote.receives(),
         };
@@ -288,7 +290,7 @@ impl Session {
             rtcp_mux,
             rtcp_xr: wants_extended_reports(offer, media),
             direction,
-            ptime_ms: packet_time_ms(media, capabilities.ptime_ms),
+            ptime_ms: packet_time_ms(media, capabilities.ptime_ms, capabilities.use_ptime),
             crypto,
             on_hold: wanted.sends() && !remote.receives(),
         };
