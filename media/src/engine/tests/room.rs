@@ -118,6 +118,53 @@ fn each_member_hears_the_sum_of_the_others_every_20_ms() {
 }
 
 #[test]
+fn a_room_that_grows_and_shrinks_mixes_each_frame_once() {
+    let members = 66;
+    let mut talk = Talk::new(members);
+    in_room(&mut talk.rig, RoomCommand::Open { rate: 8000 });
+    let mut step = 0u8;
+    // Member 0 says something else in each packet: one of the hundred loudest.
+    let mut turns = |talk: &mut Talk, turns: usize| {
+        for _ in 0..turns {
+            step = (step + 1) % 100;
+            talk.says(0, Some(step));
+            talk.turns(1);
+        }
+    };
+    for id in 1..=64 {
+        join(&mut talk.rig, LegId(id), MemberOptions::default());
+    }
+    turns(&mut talk, 20);
+    for id in 65..=66 {
+        join(&mut talk.rig, LegId(id), MemberOptions::default());
+        turns(&mut talk, 10);
+    }
+    for id in 41..=66 {
+        let leave = Command::Route(LegId(id), Route::Silence);
+        talk.rig.command(leave);
+        turns(&mut talk, 2);
+    }
+    turns(&mut talk, 10);
+    let silence = byte(0);
+    let heard: Vec<u8> = talk
+        .rig
+        .take_sent(talk.slots[1])
+        .iter()
+        .filter(|sent| !sent.transmit.rtcp)
+        .map(|sent| {
+            let payload = sent.payload();
+            assert!(payload.iter().all(|&byte| byte == payload[0]));
+            payload[0]
+        })
+        .filter(|&byte| byte != silence)
+        .collect();
+    assert!(heard.len() > 90, "{}", heard.len());
+    for pair in heard.windows(2) {
+        assert_eq!(pair[1], (pair[0] + 1) % 100, "{heard:?}");
+    }
+}
+
+#[test]
 fn mute_and_gain_are_obeyed_from_one_frame_to_the_next() {
     let mut talk = Talk::together(2);
     let word = byte(4000);
