@@ -7,6 +7,7 @@
 pub mod call;
 pub mod cdr;
 pub mod channel;
+pub mod child;
 pub mod conference;
 pub mod config;
 pub mod counters;

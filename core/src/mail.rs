@@ -2,13 +2,16 @@
 //! configuration names one of them.
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use lettre::message::header::ContentType;
 use lettre::message::{Attachment, Mailbox, MultiPart, SinglePart};
-use lettre::{AsyncSendmailTransport, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::Command;
 
-use crate::config;
+use crate::{child, config};
 
 /// Largest attachment, in bytes.
 pub const ATTACHMENT_BYTES_MAX: u64 = 25 * 1024 * 1024;
@@ -16,6 +19,9 @@ pub const ATTACHMENT_BYTES_MAX: u64 = 25 * 1024 * 1024;
 pub const ADDRESSES_MAX: usize = 50;
 /// How long handing over a message may take.
 const SEND_WAIT: Duration = Duration::from_secs(60);
+
+/// The most that is kept of what the program says to its standard error.
+const COMPLAINT_BYTES_MAX: u64 = 16 * 1024;
 
 /// Why a message was not sent.
 #[derive(Debug, thiserror::Error)]
@@ -65,10 +71,7 @@ pub async fn send(config: &config::Mail, mail: Mail) -> Result<(), MailError> {
     let message = message(config, mail).await?;
     let sending = async {
         if config.smtp.is_empty() {
-            let program =
-                AsyncSendmailTransport::<Tokio1Executor>::new_with_command(&config.sendmail);
-            program
-                .send(message)
+            hand_over(&config.sendmail, &message)
                 .await
                 .map_err(|error| MailError::Sending(format!("{}: {error}", config.sendmail)))
         } else {
@@ -87,6 +90,48 @@ pub async fn send(config: &config::Mail, mail: Mail) -> Result<(), MailError> {
         Ok(result) => result,
         Err(_) => Err(MailError::TooLate),
     }
+}
+
+/// Gives a message to a program, as sendmail takes it.
+async fn hand_over(program: &str, message: &Message) -> std::io::Result<()> {
+    let envelope = message.envelope();
+    let mut command = Command::new(program);
+    command.arg("-i");
+    if let Some(from) = envelope.from() {
+        command.arg("-f").arg(from.to_string());
+    }
+    command
+        .arg("--")
+        .args(envelope.to().iter().map(ToString::to_string))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    let mut child = child::without_settings(&mut command).spawn()?;
+    let (to, from) = (child.stdin.take(), child.stderr.take());
+    let writing = async {
+        if let Some(mut to) = to {
+            // One that does not read all of it says why, or by its status that it is content.
+            let _ = to.write_all(&message.formatted()).await;
+        }
+    };
+    let mut said = Vec::new();
+    let reading = async {
+        if let Some(from) = from {
+            let _ = from.take(COMPLAINT_BYTES_MAX).read_to_end(&mut said).await;
+        }
+    };
+    let ((), (), status) = tokio::join!(writing, reading, child.wait());
+    let status = status?;
+    if status.success() {
+        return Ok(());
+    }
+    let said = one_line(&String::from_utf8_lossy(&said));
+    let said = said.trim();
+    Err(std::io::Error::other(match said {
+        "" => status.to_string(),
+        said => format!("{status}: {said}"),
+    }))
 }
 
 /// The error with what is behind it.

@@ -244,14 +244,7 @@ impl Shared {
     /// Runs `/bin/sh -c command` on the control runtime and waits for its end.
     pub async fn shell(&self, command: String) -> std::io::Result<ExitStatus> {
         self.control
-            .spawn(async move {
-                tokio::process::Command::new("/bin/sh")
-                    .arg("-c")
-                    .arg(command)
-                    .stdin(std::process::Stdio::null())
-                    .status()
-                    .await
-            })
+            .spawn(async move { crate::child::shell(&command).status().await })
             .await
             .unwrap_or_else(|error| Err(std::io::Error::other(error)))
     }

@@ -96,8 +96,8 @@ fn garbage_floods_and_endless_lines_harm_nobody() {
         ],
         &[],
     );
-    // Random bytes without reading an answer; one line of a megabyte; noise on standard error; a child that stays and
-    // holds the pipe.
+    // Random bytes without reading an answer; one line of a megabyte; noise on standard error; children that stay and hold
+    // the pipe, silent or not.
     script(
         &exchange,
         "garbage-100.sh",
@@ -120,7 +120,14 @@ fn garbage_floods_and_endless_lines_harm_nobody() {
         "garbage-103.sh",
         "#!/bin/sh\nsleep 30 &\necho $! > \"$0.pid\"\nexit 0\n",
     );
-    for exten in ["100", "101", "102", "103"] {
+    for (exten, noise) in [("104", "cat /dev/zero"), ("105", "yes")] {
+        script(
+            &exchange,
+            &format!("garbage-{exten}.sh"),
+            &format!("#!/bin/sh\n{noise} &\necho $! > \"$0.pid\"\nexit 0\n"),
+        );
+    }
+    for exten in ["100", "101", "102", "103", "104", "105"] {
         let began = Instant::now();
         exchange.call(exten, "");
         assert_eq!(exchange.global(&format!("S{exten}")), "SUCCESS", "{exten}");
@@ -132,6 +139,179 @@ fn garbage_floods_and_endless_lines_harm_nobody() {
     );
     assert!(number(&exchange, "lines_too_long") >= 1);
     wait_for_quiet(&exchange);
+    let left_behind = |exten: &str| {
+        let path = exchange.data.path().join("agi-bin");
+        beside(&path.join(format!("garbage-{exten}.sh")), ".pid")
+    };
+    // Nobody listens to the noise any longer, and it ended.
+    for exten in ["104", "105"] {
+        wait_until("it is gone", || !runs(&left_behind(exten)));
+    }
+    // Who is silent may stay.
+    assert!(runs(&left_behind("103")));
+    end(&left_behind("103"));
+}
+
+/// Is there a process of this number that is not dead?
+fn runs(pid: &str) -> bool {
+    let pid = pid.trim();
+    assert!(!pid.is_empty(), "the number of the process was written");
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit(") ").next().unwrap_or_default();
+    !state.is_empty() && !state.starts_with('Z')
+}
+
+fn end(pid: &str) {
+    let ended = std::process::Command::new("kill").arg(pid.trim()).status();
+    assert!(ended.expect("kill runs").success(), "{pid}");
+}
+
+#[test]
+fn a_script_that_reads_no_answers_holds_no_call_that_is_over() {
+    let exchange = Exchange::start_configured(
+        &[
+            ("100", "Answer", ""),
+            ("100", "AGI", "deaf.sh"),
+            ("900", "Set", "GLOBAL(COUNT)=$[0${COUNT} + 1]"),
+            ("900", "Return", "${LONG}"),
+            ("h", "Set", "GLOBAL(H)=${AGISTATUS}"),
+        ],
+        &[],
+        &[],
+        |config| config.agi.after_hangup_s = 1,
+    );
+    // Long answers: the pipe is soon full, and what waits next is that a subroutine begins.
+    script(
+        &exchange,
+        "deaf.sh",
+        "#!/bin/sh\nlong=$(head -c 2000 /dev/zero | tr '\\0' x)\necho \"SET VARIABLE LONG $long\"\n\
+         while :; do echo 'GOSUB test 900 1'; done\n",
+    );
+    let seen = Mutex::new((String::new(), Instant::now()));
+    exchange.call_until("100", "", || {
+        let mut seen = seen.lock().expect("nobody else has it");
+        let count = exchange.global("COUNT");
+        if count != seen.0 {
+            *seen = (count, Instant::now());
+        }
+        !seen.0.is_empty() && seen.1.elapsed() > Duration::from_millis(500)
+    });
+    assert_eq!(exchange.global("H"), "HANGUP");
+    wait_for_quiet(&exchange);
+}
+
+#[test]
+fn a_command_of_a_script_that_hangs_is_given_up_after_the_call() {
+    let exchange = Exchange::start_configured(
+        &[
+            ("100", "Hangup", ""),
+            ("h", "AGI", "hangs.sh"),
+            ("h", "Set", "GLOBAL(H)=${AGISTATUS}:${ARG1}:${EXTEN}"),
+            (
+                "900",
+                "System",
+                "echo $$ > ${ASTAGIDIR}/hangs.sh.pid; exec sleep 600",
+            ),
+            ("900", "Return", ""),
+        ],
+        &[],
+        &[],
+        |config| config.agi.after_hangup_s = 1,
+    );
+    let path = script(
+        &exchange,
+        "hangs.sh",
+        &with_prelude("say 'GOSUB test 900 1 inner'\n"),
+    );
+    let began = Instant::now();
+    exchange.call("100", "");
+    assert!(began.elapsed() < Duration::from_secs(25));
+    assert_eq!(exchange.global("H"), "FAILURE::h");
+    wait_for_quiet(&exchange);
+    // A command of the system goes on without its call.
+    end(&beside(&path, ".pid"));
+}
+
+#[test]
+fn a_server_that_says_no_more_still_gets_its_answers() {
+    let (listener, address) = server();
+    let exchange = Exchange::start(
+        &[
+            ("100", "Answer", ""),
+            ("100", "AGI", &format!("agi://{address}")),
+            ("100", "Set", "GLOBAL(STATUS)=${AGISTATUS}"),
+        ],
+        &[],
+    );
+    std::thread::scope(|scope| {
+        let led = scope.spawn(|| {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let mut reader = BufReader::new(stream.try_clone().expect("twice"));
+            block(&mut reader);
+            stream
+                .write_all(b"NOOP\nEXEC Wait 1\nGET VARIABLE EXTEN\n")
+                .expect("sent");
+            stream
+                .shutdown(std::net::Shutdown::Write)
+                .expect("half of it is closed");
+            let mut told = String::new();
+            reader.read_to_string(&mut told).expect("all of it");
+            told
+        });
+        exchange.call("100", "");
+        assert_eq!(
+            led.join().expect("the server"),
+            "200 result=0\n200 result=0\n200 result=1 (100)\n"
+        );
+    });
+    assert_eq!(exchange.global("STATUS"), "SUCCESS");
+    wait_for_quiet(&exchange);
+}
+
+#[test]
+fn programs_do_not_see_the_settings_of_the_exchange() {
+    const NAME: &str = "programs_do_not_see_the_settings_of_the_exchange";
+    // The environment of this process belongs to all tests: another one is made that has a secret in it.
+    if std::env::var_os("STROWGER_DATABASE_URL").is_none() {
+        let status = std::process::Command::new(std::env::current_exe().expect("this test"))
+            .args([NAME, "--exact"])
+            .env("STROWGER_DATABASE_URL", "s3cret")
+            .status();
+        assert!(status.expect("it runs").success());
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let sendmail = folder.path().join("sendmail");
+    let exchange = Exchange::start_configured(
+        &[
+            ("100", "AGI", "sees.sh"),
+            ("100", "System", "env > ${ASTAGIDIR}/system"),
+            ("100", "Set", "GLOBAL(SHELL)=${SHELL(env)}"),
+            ("100", "AGI", "email/attachment.php,--emails=a@example.com"),
+            ("100", "Set", "GLOBAL(MAIL)=${AGISTATUS}"),
+        ],
+        &[],
+        &[],
+        |config| {
+            config.mail.from = "pbx@example.com".to_owned();
+            config.mail.sendmail = sendmail.display().to_string();
+        },
+    );
+    let text = "#!/bin/sh\nenv > \"$0.sees\"\n";
+    let path = script(&exchange, "sees.sh", text);
+    std::fs::copy(&path, &sendmail).expect("the program");
+    exchange.call("100", "");
+    assert_eq!(exchange.global("MAIL"), "SUCCESS");
+    let system = std::fs::read_to_string(path.with_file_name("system")).expect("it ran");
+    for seen in [
+        beside(&path, ".sees"),
+        beside(&sendmail, ".sees"),
+        system,
+        exchange.global("SHELL"),
+    ] {
+        assert!(seen.contains("PATH="), "{seen}");
+        assert!(!seen.contains("s3cret"), "{seen}");
+    }
 }
 
 #[test]
@@ -202,7 +382,13 @@ fn two_hundred_at_once_take_turns_at_twenty_places() {
         for _ in 0..200 {
             scope.spawn(|| exchange.call_once("100", ""));
         }
+        let began = Instant::now();
         while exchange.global("DONE") != "200" {
+            assert!(
+                began.elapsed() < Duration::from_secs(120),
+                "{} of 200",
+                exchange.global("DONE")
+            );
             let now = number(&exchange, "processes_running");
             let mut most = most.lock().expect("nobody else has it");
             *most = now.max(*most);

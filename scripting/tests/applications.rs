@@ -367,7 +367,7 @@ fn who_knows_the_password_goes_on_and_three_wrong_ones_end_the_call() {
     exchange.call("100", "9#1234#");
     assert_eq!(exchange.global("ONE"), "1234");
     exchange.call("101", "77#");
-    assert_eq!(exchange.global("FAMILY"), "marketing:0");
+    assert_eq!(exchange.global("FAMILY"), "77:0");
     exchange.call("102", "1234#");
     assert_eq!(exchange.global("FILE"), "sales");
     exchange.call("103", "121212");

@@ -153,6 +153,18 @@ impl Channel {
         self.data().ended.is_some()
     }
 
+    /// Waits until the call is over, whatever else happens to it.
+    pub async fn until_over(&self) {
+        let changed = Rc::clone(self.changed());
+        loop {
+            let notified = changed.notified();
+            if self.is_over() {
+                return;
+            }
+            notified.await;
+        }
+    }
+
     /// Waits until something about the channel changes, `until` is reached (None: no limit) or the call ends.
     /// Returns Ok(true) for a change, Ok(false) when the time is over.
     pub async fn wait_change(&self, until: Option<Instant>) -> Result<bool, Interrupt> {

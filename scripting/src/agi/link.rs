@@ -1,7 +1,7 @@
 //! Between a channel on its shard and a script that lives on the control runtime: bounded queues both ways.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -14,6 +14,9 @@ const QUEUE: usize = 16;
 const READ_BYTES: usize = 4096;
 /// What is left in a pipe when its process is gone is there at once.
 pub(super) const LEFT_OVER_WAIT: Duration = Duration::from_millis(50);
+/// All the waiting for it, and the most that a pipe holds. What comes beyond that somebody else wrote, who was left behind.
+const LEFT_OVER_WAIT_ALL: Duration = Duration::from_millis(200);
+const LEFT_OVER_BYTES: usize = 64 * 1024;
 
 /// Why a script did not begin.
 #[derive(Debug, thiserror::Error)]
@@ -125,7 +128,7 @@ impl Link {
     }
 }
 
-/// Reads lines until the end, or, once `over`, until nothing is left.
+/// Reads lines until the end, or, once `over`, what is left.
 pub(super) async fn read_lines(
     mut from: impl AsyncRead + Unpin,
     to: mpsc::Sender<Line>,
@@ -133,19 +136,27 @@ pub(super) async fn read_lines(
 ) {
     let mut reader = LineReader::default();
     let mut buffer = vec![0; READ_BYTES];
-    let mut is_over = false;
+    // Waiting and bytes that remain, once it is over.
+    let mut left: Option<(Duration, usize)> = None;
     loop {
-        let read = if is_over {
-            match tokio::time::timeout(LEFT_OVER_WAIT, from.read(&mut buffer)).await {
-                Ok(read) => read,
-                Err(_) => Ok(0),
-            }
+        let read = if let Some((wait, bytes)) = &mut left {
+            let room = buffer.len().min(*bytes);
+            let began = Instant::now();
+            let read = tokio::select! {
+                biased;
+                () = to.closed() => return,
+                read = from.read(buffer.get_mut(..room).unwrap_or_default()) => read,
+                () = tokio::time::sleep(LEFT_OVER_WAIT.min(*wait)) => Ok(0),
+            };
+            *wait = wait.saturating_sub(began.elapsed());
+            *bytes -= read.as_ref().map_or(0, |count| *count).min(*bytes);
+            read
         } else {
             tokio::select! {
                 biased;
                 read = from.read(&mut buffer) => read,
                 () = over.notified() => {
-                    is_over = true;
+                    left = Some((LEFT_OVER_WAIT_ALL, LEFT_OVER_BYTES));
                     continue;
                 }
             }

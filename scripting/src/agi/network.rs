@@ -105,9 +105,16 @@ async fn watch(stream: TcpStream, far: Far, _permit: OwnedSemaphorePermit) {
     let mut reader = tokio::spawn(read_lines(from, far.lines, Arc::new(Notify::new())));
     let mut writer = tokio::spawn(write_replies(to, far.replies));
     let mut orders = far.orders;
+    let mut ended = Some(far.ended);
     loop {
         tokio::select! {
-            _ = &mut reader => break,
+            // It says no more, but may still read: what it asked is answered until the session is done.
+            _ = &mut reader, if ended.is_some() => {
+                if let Some(ended) = ended.take() {
+                    let _ = ended.send(Ending::Success);
+                }
+            }
+            _ = &mut writer, if ended.is_none() => return,
             order = orders.recv() => match order {
                 Some(Order::HangUp) => {}
                 Some(Order::End) => break,
@@ -119,7 +126,9 @@ async fn watch(stream: TcpStream, far: Far, _permit: OwnedSemaphorePermit) {
             },
         }
     }
-    let _ = far.ended.send(Ending::Success);
+    if let Some(ended) = ended {
+        let _ = ended.send(Ending::Success);
+    }
     reader.abort();
     writer.abort();
 }

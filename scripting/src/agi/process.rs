@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use strowger_core::child;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
@@ -66,6 +67,7 @@ pub(crate) async fn start(
         // A group of its own: what it starts can be ended with it, and a ^C at our terminal is not for it.
         .process_group(0)
         .kill_on_drop(true);
+    child::without_settings(&mut command);
     let mut tries = 0;
     let child = loop {
         match command.spawn() {
@@ -95,13 +97,16 @@ async fn watch(
     name: String,
     mut child: Child,
     far: Far,
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
 ) {
+    // Remembered: what the process leaves behind belongs to its group.
+    let group = pid(&child);
     let over = Arc::new(Notify::new());
     // Ends when the session does, or when the process no longer reads.
-    if let Some(stdin) = child.stdin.take() {
-        tokio::spawn(write_replies(stdin, far.replies));
-    }
+    let writer = child
+        .stdin
+        .take()
+        .map(|stdin| tokio::spawn(write_replies(stdin, far.replies)));
     let errors = child
         .stderr
         .take()
@@ -143,7 +148,16 @@ async fn watch(
         Ok(status) => ending_of(status),
         Err(error) => Ending::Failure(error.to_string()),
     };
+    // What it started did not end with it, and had as much time.
+    if killing && let Some(group) = group {
+        send(Signal::KILL, group, true);
+    }
+    drop(permit);
     let _ = far.ended.send(ending);
+    // Whoever still holds the pipe reads no answers that are meant for him.
+    if let Some(writer) = writer {
+        writer.abort();
+    }
     // What it said last is still in the pipe; what it started may hold the pipe open for ever.
     over.notify_one();
     if let Some(reader) = reader {
@@ -176,10 +190,17 @@ fn ending_of(status: ExitStatus) -> Ending {
 
 /// The number of a child is its own until it was waited for, and then `id` is None: no stranger gets the signal.
 fn signal(child: &Child, signal: Signal, group: bool) {
+    if let Some(pid) = pid(child) {
+        send(signal, pid, group);
+    }
+}
+
+fn pid(child: &Child) -> Option<Pid> {
     let id = child.id().and_then(|id| i32::try_from(id).ok());
-    let Some(pid) = id.and_then(Pid::from_raw) else {
-        return;
-    };
+    id.and_then(Pid::from_raw)
+}
+
+fn send(signal: Signal, pid: Pid, group: bool) {
     let sent = if group {
         kill_process_group(pid, signal)
     } else {

@@ -124,12 +124,9 @@ fn matches(call: &Call, passwords: &Passwords, entered: &str) -> Option<String> 
     match passwords {
         Passwords::One(password) => (password == entered).then(|| entered.to_owned()),
         Passwords::Family(family) => {
-            let value = call.shared().astdb.get(family, entered)?;
-            Some(if value.is_empty() {
-                entered.to_owned()
-            } else {
-                value
-            })
+            // What the key holds means nothing.
+            call.shared().astdb.get(family, entered)?;
+            Some(entered.to_owned())
         }
         Passwords::Lines { lines, hashed } => in_lines(lines, *hashed, entered),
     }

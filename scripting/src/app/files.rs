@@ -45,7 +45,7 @@ fn begins_with_what_the_caller_sent(task: &Task, name: &str) -> bool {
             .trim_end()
             .chars()
             .next_back()
-            .is_none_or(|c| matches!(c, '(' | ',' | '?' | ':' | '"'));
+            .is_none_or(|c| matches!(c, '(' | ',' | '?' | ':' | '"' | '='));
         before = "";
         let value = match node {
             Node::Literal(text) => {

@@ -109,10 +109,7 @@ async fn shell(task: Rc<Task>, command: String) -> Result<String, String> {
         return Err("SHELL needs a command".to_owned());
     }
     unless_over(&task, async move {
-        let mut child = tokio::process::Command::new("/bin/sh")
-            .arg("-c")
-            .arg(&command)
-            .stdin(Stdio::null())
+        let mut child = strowger_core::child::shell(&command)
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()

@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use strowger_core::child::SETTINGS;
+
 use super::{Function, argument};
 use crate::task::Task;
 
@@ -40,7 +42,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
             "" => Err("ENV needs the name of a variable".to_owned()),
             name if name.contains(['=', '\0']) => Err(format!("\"{name}\" is no name")),
             // It may hold the password of the database.
-            name if name.starts_with("STROWGER_") => Ok(String::new()),
+            name if name.starts_with(SETTINGS) => Ok(String::new()),
             name => Ok(std::env::var(name).unwrap_or_default()),
         },
     ),

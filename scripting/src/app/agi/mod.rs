@@ -8,6 +8,7 @@ mod verbs;
 
 use std::future::Future;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -52,6 +53,7 @@ async fn run(call: Call) -> AppResult {
         life: Life::new(&call),
         agi: Arc::clone(call.task.host.agi()),
         moved: Moved::No,
+        left: None,
         call,
     };
     let outcome = session.begin().await;
@@ -60,6 +62,7 @@ async fn run(call: Call) -> AppResult {
         agi,
         moved,
         call,
+        ..
     } = session;
     let counters = &agi.counters;
     let status = match &outcome {
@@ -171,6 +174,19 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
+/// Waits for `deadline`, or, where the call still lasts, until it has been over for `after`. What moves the call without
+/// ending it is for the command that runs.
+async fn out_of_time(channel: &Channel, deadline: Option<Instant>, after: Duration) {
+    let deadline = match deadline {
+        Some(deadline) => deadline,
+        None => {
+            channel.until_over().await;
+            Instant::now() + after
+        }
+    };
+    tokio::time::sleep_until(deadline.into()).await;
+}
+
 /// Waits until something happens to the call; digits dialled meanwhile are kept for the next command.
 async fn interrupted(channel: &Channel) -> Interrupt {
     loop {
@@ -185,6 +201,8 @@ struct Session {
     agi: Arc<Agi>,
     life: Life,
     moved: Moved,
+    /// A command ended the conversation before its answer was there.
+    left: Option<Outcome>,
 }
 
 /// What the name of a script means.
@@ -226,7 +244,7 @@ impl Session {
         };
         let block = self.environment(&script).block();
         let control = self.call.shared().control.clone();
-        let starting = match script {
+        let mut starting = match script {
             Script::Process(path) => {
                 let program = Program {
                     path,
@@ -241,10 +259,21 @@ impl Session {
                 control.spawn(crate::agi::connect(agi, server, block, permit))
             }
         };
-        let started = match self.life.wait(self.channel(), starting).await {
+        let started = match self.life.wait(self.channel(), &mut starting).await {
             Waited::Done(Ok(started)) => started,
             Waited::Done(Err(error)) => Err(StartError::Failed(error.to_string())),
-            Waited::Interrupted(interrupt) => return Outcome::Left(interrupt),
+            Waited::Interrupted(interrupt) => {
+                // What begins nevertheless is told that its call is gone.
+                let told = !self.says("AGISIGHUP", is_no);
+                control.spawn(async move {
+                    if let Ok(Ok(link)) = starting.await
+                        && told
+                    {
+                        link.hang_up();
+                    }
+                });
+                return Outcome::Left(interrupt);
+            }
             Waited::TooLate => return Outcome::NotStarted,
         };
         match started {
@@ -364,8 +393,13 @@ impl Session {
             match self.life.wait(self.channel(), link.line()).await {
                 Waited::Done(None) => return None,
                 Waited::Done(Some(line)) => {
-                    let reply = self.answer(&line, link).await.into_bytes();
-                    if let Some(outcome) = self.say(reply, link).await {
+                    let Some(reply) = self.answer_in_time(&line, link).await else {
+                        return Some(Self::too_late(link));
+                    };
+                    if let Some(outcome) = self.left.take() {
+                        return Some(outcome);
+                    }
+                    if let Some(outcome) = self.say(reply.into_bytes(), link).await {
                         return Some(outcome);
                     }
                 }
@@ -422,17 +456,18 @@ impl Session {
         ))
     }
 
+    fn says(&self, name: &str, test: fn(&str) -> bool) -> bool {
+        self.channel()
+            .variable(name)
+            .is_some_and(|value| test(&value))
+    }
+
     /// Something happened to the call. None: the conversation goes on without it.
     fn interrupted(&mut self, interrupt: Interrupt, link: &mut Link) -> Option<Outcome> {
-        let says = |name: &str, test: fn(&str) -> bool| {
-            self.channel()
-                .variable(name)
-                .is_some_and(|value| test(&value))
-        };
-        if !says("AGISIGHUP", is_no) {
+        if !self.says("AGISIGHUP", is_no) {
             link.hang_up();
         }
-        if interrupt != Interrupt::Hangup || says("AGIEXITONHANGUP", is_yes) {
+        if interrupt != Interrupt::Hangup || self.says("AGIEXITONHANGUP", is_yes) {
             link.close();
             return Some(Outcome::Left(interrupt));
         }
@@ -440,7 +475,28 @@ impl Session {
         None
     }
 
-    async fn answer(&mut self, line: &Line, link: &Link) -> Reply {
+    /// None: the command took too long after the call, and is given up.
+    async fn answer_in_time(&mut self, line: &Line, link: &mut Link) -> Option<Reply> {
+        let task = Rc::clone(&self.call.task);
+        let (place, frames) = (task.channel.location(), task.frame_depth());
+        let (deadline, after) = (self.life.deadline, self.life.after);
+        let reply = tokio::select! {
+            biased;
+            reply = self.answer(line, link) => Some(reply),
+            () = out_of_time(&task.channel, deadline, after) => None,
+        };
+        if reply.is_none() {
+            // Nobody leaves the subroutines that the command was in.
+            while task.frame_depth() > frames && task.pop_frame().is_some() {}
+            task.channel.set_location(place);
+            if !self.life.over {
+                self.life.hung_up();
+            }
+        }
+        reply
+    }
+
+    async fn answer(&mut self, line: &Line, link: &mut Link) -> Reply {
         let counters = &self.agi.counters;
         counters.commands();
         let Line::Text(text) = line else {

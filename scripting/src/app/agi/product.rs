@@ -70,7 +70,7 @@ async fn attachment(call: &Call, life: &Life, arguments: &[String], why: &str) -
     }
     let given = |name| option(arguments, name).unwrap_or_default();
     let file = given("attachment");
-    if let Some(refused) = files::refused(file) {
+    if let Some(refused) = files::not_written(&call.task, file) {
         call.warn(&format!("AGI: \"{file}\" is not sent: {refused}"));
         return Outcome::NotStarted;
     }

@@ -43,7 +43,7 @@ pub(super) async fn run(
     session: &mut Session,
     verb: Verb,
     words: &[String],
-    link: &Link,
+    link: &mut Link,
 ) -> Answer {
     let word = |index: usize| words.get(index).map(String::as_str).unwrap_or_default();
     let call = &session.call;
@@ -268,24 +268,24 @@ async fn exec(session: &mut Session, words: &[String]) -> Reply {
     }
 }
 
-async fn gosub(session: &mut Session, words: &[String], link: &Link) -> Reply {
-    let call = &session.call;
+async fn gosub(session: &mut Session, words: &[String], link: &mut Link) -> Reply {
+    let task = Rc::clone(&session.call.task);
     let word = |index: usize| words.get(index).map(String::as_str).unwrap_or_default();
     let text = format!("{},{},{}", word(0), word(1), word(2));
     let missing = || Reply::result(-1).plain("Gosub label not found");
-    let Ok(place) = resolve(&call.task, &args::parse_goto(&text)) else {
+    let Ok(place) = resolve(&task, &args::parse_goto(&text)) else {
         return missing();
     };
-    if !call
-        .task
-        .exists(&place.context, &place.exten, place.priority)
-    {
+    if !task.exists(&place.context, &place.exten, place.priority) {
         return missing();
     }
-    link.say(Reply::trying().into_bytes()).await;
-    match subroutine_here(&call.task, place, &args::split(word(3))).await {
+    session.left = session.say(Reply::trying().into_bytes(), link).await;
+    if session.left.is_some() {
+        return Reply::result(-1);
+    }
+    match subroutine_here(&task, place, &args::split(word(3))).await {
         SubroutineEnd::Returned(value) => {
-            call.set("GOSUB_RETVAL", &value);
+            task.channel.set_variable("GOSUB_RETVAL", &value);
             let reply = Reply::result(0).plain("Gosub complete");
             if value.is_empty() {
                 reply
