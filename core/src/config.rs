@@ -349,6 +349,10 @@ pub struct Agi {
     pub queue_wait_s: u64,
     /// How long a script may go on after its call, in seconds (1 to 86400).
     pub after_hangup_s: u64,
+    /// Commands of `SHELL` at a time (1 to 10000).
+    pub shells_max: usize,
+    /// How long each of them may take, waiting for its turn included, in seconds (1 to 86400).
+    pub shell_s: u64,
 }
 
 impl Default for Agi {
@@ -360,6 +364,8 @@ impl Default for Agi {
             queue_max: 1000,
             queue_wait_s: 10,
             after_hangup_s: 300,
+            shells_max: 200,
+            shell_s: 60,
         }
     }
 }
@@ -538,6 +544,8 @@ impl Config {
         within("agi.queue_max", agi.queue_max as u64, 0, 100_000)?;
         within("agi.queue_wait_s", agi.queue_wait_s, 0, 3600)?;
         within("agi.after_hangup_s", agi.after_hangup_s, 1, 86_400)?;
+        within("agi.shells_max", agi.shells_max as u64, 1, 10_000)?;
+        within("agi.shell_s", agi.shell_s, 1, 86_400)?;
         self.mail.validate()?;
         if self.sip.udp.is_empty() && self.sip.tcp.is_empty() {
             return Err(ConfigError::Value {
@@ -656,6 +664,8 @@ mod tests {
             ("[mail]\nfrom = \"nobody\"", "mail.from"),
             ("[mail]\nfrom = \"a@b.c\"\nsmtp = \"host\"", "mail.smtp"),
             ("[agi]\nafter_hangup_s = 0", "agi.after_hangup_s"),
+            ("[agi]\nshells_max = 0", "agi.shells_max"),
+            ("[agi]\nshell_s = 0", "agi.shell_s"),
             ("nonsense", "line 1"),
         ] {
             let message = parse(text, &[]).unwrap_err().to_string();

@@ -269,6 +269,76 @@ fn a_server_that_says_no_more_still_gets_its_answers() {
 }
 
 #[test]
+fn a_command_of_shell_ends_with_its_time_and_with_its_call() {
+    let slow = |name: &str| {
+        format!(
+            "GLOBAL(S{name})=${{SHELL(cd ${{ASTAGIDIR}}; sleep 600 & echo $! > {name}.pid; wait)}}x"
+        )
+    };
+    let (late, left) = (slow("late"), slow("left"));
+    let exchange = Exchange::start_configured(
+        &[
+            ("100", "Answer", ""),
+            ("100", "Set", &late),
+            ("101", "Answer", ""),
+            ("101", "Set", "CHANNEL(language)=ru"),
+            ("101", "Set", &left),
+            ("h", "Set", "GLOBAL(H)=yes"),
+        ],
+        &[],
+        &[],
+        |config| config.agi.shell_s = 5,
+    );
+    let pid = |name: &str| {
+        let path = exchange.data.path().join("agi-bin").join(name);
+        beside(&path, ".pid")
+    };
+    std::fs::create_dir_all(exchange.data.path().join("agi-bin")).expect("the folder");
+    exchange.call("100", "");
+    assert_eq!(exchange.global("Slate"), "x");
+    assert_eq!(number(&exchange, "shells_killed"), 1);
+    wait_until("it is gone", || !runs(&pid("late")));
+    exchange.call_until("101", "", || !pid("left").is_empty());
+    assert_eq!(exchange.global("H"), "yes");
+    assert_eq!(exchange.global("Sleft"), "");
+    wait_until("it is gone", || !runs(&pid("left")));
+    assert_eq!(number(&exchange, "shells_killed"), 2);
+    wait_until("its place is free", || {
+        number(&exchange, "shells_running") == 0
+    });
+}
+
+#[test]
+fn scripts_read_functions_that_wait() {
+    let exchange = Exchange::start(
+        &[
+            ("100", "Set", "AGIEXECFULL=yes"),
+            ("100", "AGI", "reads.sh"),
+        ],
+        &[],
+    );
+    let path = script(
+        &exchange,
+        "reads.sh",
+        &with_prelude(
+            "say 'GET VARIABLE \"SHELL(printf one)\"'\n\
+             say 'GET FULL VARIABLE \"<${SHELL(printf two):1}$[${SHELL(echo 2)} + 1]${EXTEN}${${SET(N=EXTEN)}}>\"'\n\
+             say 'EXEC Set \"GLOBAL(FULL)=${STAT(d,.)}\"'\n",
+        ),
+    );
+    exchange.call("100", "");
+    assert_eq!(
+        answers(&path),
+        [
+            "200 result=1 (one)",
+            "200 result=1 (<wo3100100>)",
+            "200 result=0"
+        ]
+    );
+    assert_eq!(exchange.global("FULL"), "1");
+}
+
+#[test]
 fn programs_do_not_see_the_settings_of_the_exchange() {
     const NAME: &str = "programs_do_not_see_the_settings_of_the_exchange";
     // The environment of this process belongs to all tests: another one is made that has a secret in it.

@@ -54,6 +54,8 @@ counters! {
     commands,
     commands_refused,
     lines_too_long,
+    shells_killed,
+    shells_refused,
 }
 
 /// Limits and counters of the scripts of all shards.
@@ -62,6 +64,7 @@ pub struct Agi {
     limits: config::Agi,
     processes: Arc<Semaphore>,
     connections: Arc<Semaphore>,
+    pub(crate) shells: Semaphore,
     waiting: AtomicUsize,
     pub(crate) counters: Counters,
 }
@@ -86,6 +89,7 @@ impl Agi {
         Self {
             processes: Arc::new(Semaphore::new(limits.processes_max)),
             connections: Arc::new(Semaphore::new(limits.connections_max)),
+            shells: Semaphore::new(limits.shells_max),
             limits: limits.clone(),
             waiting: AtomicUsize::new(0),
             counters: Counters::default(),
@@ -95,6 +99,11 @@ impl Agi {
     /// How long a script may go on after its call.
     pub(crate) fn after_hangup(&self) -> Duration {
         Duration::from_secs(self.limits.after_hangup_s)
+    }
+
+    /// How long a command of `SHELL` may take.
+    pub(crate) fn shell_time(&self) -> Duration {
+        Duration::from_secs(self.limits.shell_s)
     }
 
     /// Waits for a place. It is free again when the permit is dropped.
@@ -130,6 +139,10 @@ impl Agi {
             (
                 "connections_running",
                 taken(self.limits.connections_max, &self.connections) as u64,
+            ),
+            (
+                "shells_running",
+                taken(self.limits.shells_max, &self.shells) as u64,
             ),
             (
                 "scripts_waiting",

@@ -8,9 +8,11 @@ mod link;
 mod network;
 mod process;
 pub(crate) mod protocol;
+mod shell;
 
 pub use gate::Agi;
 pub(crate) use gate::Kind;
 pub(crate) use link::{Ending, Link, StartError};
 pub(crate) use network::{Server, connect};
 pub(crate) use process::{Program, start};
+pub(crate) use shell::shell;

@@ -19,11 +19,13 @@ mod system;
 pub(crate) mod text;
 mod variable;
 
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::LazyLock;
 
 use rustc_hash::FxHashMap;
-use strowger_dialplan::args;
+use strowger_dialplan::subst::{self, Node, Template};
+use strowger_dialplan::{CallError, Vars, args, expr};
 
 use crate::task::Task;
 
@@ -176,6 +178,61 @@ pub(crate) async fn wait(
 ) -> Option<Result<String, String>> {
     let wait = find(name)?.wait?;
     Some(wait(Rc::clone(task), args).await.map(text::limit))
+}
+
+/// Reads a function from where it can be waited for.
+pub(crate) async fn read(task: &Rc<Task>, name: &str, args: &str) -> Result<String, CallError> {
+    match wait(task, name, args.to_owned()).await {
+        Some(result) => result.map_err(CallError::Failed),
+        None => task.call(name, args),
+    }
+}
+
+/// Substitutes a text that comes from outside, from where it can be waited for; as rows are, once.
+pub(crate) async fn substitute(task: &Rc<Task>, text: &str) -> String {
+    let (template, defects) = Template::parse_with_defects(text);
+    for defect in defects {
+        task.warn(&format!("{defect} in {text}"));
+    }
+    evaluate(task, &template).await
+}
+
+/// Templates are nested [`subst::DEPTH_LIMIT`] deep at most.
+fn evaluate<'a>(
+    task: &'a Rc<Task>,
+    template: &'a Template,
+) -> Pin<Box<dyn Future<Output = String> + 'a>> {
+    Box::pin(async move {
+        let mut out = String::new();
+        for node in template.nodes() {
+            match node {
+                Node::Literal(text) => out.push_str(text),
+                Node::Variable { name, cut } => {
+                    out.push_str(cut.apply(&task.get(name).unwrap_or_default()));
+                }
+                Node::Function {
+                    name,
+                    arguments,
+                    cut,
+                } => {
+                    let args = evaluate(task, arguments).await;
+                    match read(task, name, &args).await {
+                        Ok(value) => out.push_str(cut.apply(&value)),
+                        Err(error) => task.warn(&format!("{name}({args}): {error}")),
+                    }
+                }
+                Node::Reference(inside) => {
+                    let inside = evaluate(task, inside).await;
+                    out.push_str(&subst::resolve(&inside, &**task));
+                }
+                Node::Expression(inside) => {
+                    let inside = evaluate(task, inside).await;
+                    out.push_str(&expr::evaluate(&inside, &**task));
+                }
+            }
+        }
+        out
+    })
 }
 
 /// Writes `Set(name(args)=value)`.

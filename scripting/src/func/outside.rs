@@ -3,7 +3,6 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -81,21 +80,30 @@ fn bit(value: bool) -> String {
     u8::from(value).to_string()
 }
 
+/// Work that nobody waits for is given up.
+struct Work<R>(tokio::task::JoinHandle<R>);
+
+impl<R> Drop for Work<R> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// Waits for work of the control runtime, as long as the call lasts. A call that is over waits for all of it.
 async fn unless_over<R: Default + Send + 'static>(
     task: &Task,
     work: impl Future<Output = Result<R, String>> + Send + 'static,
 ) -> Result<R, String> {
-    let work = task.shared().control.spawn(work);
+    let mut work = Work(task.shared().control.spawn(work));
     let joined = |result: Result<Result<R, String>, tokio::task::JoinError>| {
         result.unwrap_or_else(|error| Err(error.to_string()))
     };
     if task.channel.is_over() {
-        return joined(work.await);
+        return joined((&mut work.0).await);
     }
     tokio::select! {
         biased;
-        result = work => joined(result),
+        result = &mut work.0 => joined(result),
         () = over(task) => Ok(R::default()),
     }
 }
@@ -108,20 +116,9 @@ async fn shell(task: Rc<Task>, command: String) -> Result<String, String> {
     if command.trim().is_empty() {
         return Err("SHELL needs a command".to_owned());
     }
+    let agi = Arc::clone(task.host.agi());
     unless_over(&task, async move {
-        let mut child = strowger_core::child::shell(&command)
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| format!("/bin/sh: {error}"))?;
-        let mut out = Vec::new();
-        if let Some(stdout) = child.stdout.take() {
-            // What is beyond the longest result nobody reads; the command learns that by SIGPIPE.
-            let most = text::RESULT_BYTES_MAX as u64;
-            let _ = stdout.take(most).read_to_end(&mut out).await;
-        }
-        let _ = child.wait().await;
-        Ok(String::from_utf8_lossy(&out).into_owned())
+        crate::agi::shell(&agi, &command, text::RESULT_BYTES_MAX).await
     })
     .await
 }

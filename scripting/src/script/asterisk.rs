@@ -1,6 +1,7 @@
 //! What Asterisk's Lua dialplans use: `app`, `channel`, `autoservice_*` and `check_hangup`.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
 use mlua::{
     Function, Lua, LuaString, MetaMethod, MultiValue, Table, UserData, UserDataFields,
@@ -10,9 +11,9 @@ use rustc_hash::FxHashMap;
 use strowger_dialplan::{Vars, subst};
 
 use super::{current, run, values};
-use crate::app;
 use crate::func::channel::reads_stats;
 use crate::task::Task;
+use crate::{app, func};
 
 /// `app`: the applications by name, each made a function when it is named first.
 #[derive(Default)]
@@ -132,14 +133,14 @@ fn variable(task: &Task, name: &str) -> Option<String> {
 }
 
 /// A variable or `FUNC(arguments)`; nil when it is not set or cannot be read, which is logged.
-pub(super) async fn read(task: &Task, name: &str) -> mlua::Result<Option<String>> {
+pub(super) async fn read(task: &Rc<Task>, name: &str) -> mlua::Result<Option<String>> {
     let Some((function, arguments)) = split_call(name) else {
         return Ok(variable(task, name));
     };
     if reads_stats(name) {
         task.channel.refresh_stats().await;
     }
-    match task.call(function, arguments) {
+    match func::read(task, function, arguments).await {
         Ok(value) => Ok(Some(value)),
         Err(error) => {
             task.warn(&format!("{name}: {error}"));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use strowger_core::channel::{Cause, Channel, Interrupt, Location, Party};
 use strowger_core::dialplan::SubroutineEnd;
-use strowger_dialplan::{Vars, args, subst};
+use strowger_dialplan::{Vars, args};
 
 use super::super::jump::resolve;
 use super::super::music::music_of;
@@ -15,6 +15,7 @@ use super::{Moved, Session, media};
 use crate::agi::Link;
 use crate::agi::commands::Verb;
 use crate::agi::protocol::Reply;
+use crate::func;
 use crate::func::text::is_yes;
 use crate::log_line;
 use crate::runner::subroutine_here;
@@ -89,12 +90,12 @@ pub(super) async fn run(
             let below = Some(word(1)).filter(|key| !key.is_empty());
             Reply::result(u8::from(astdb.deltree(word(0), below) == 0))
         }
-        Verb::GetVariable => match variable(&call.task, word(0)) {
+        Verb::GetVariable => match variable(&call.task, word(0)).await {
             Some(value) => Reply::value(&value),
             None => Reply::result(0),
         },
         Verb::GetFullVariable => match other(call, word(1)) {
-            Some(task) => Reply::value(&subst::substitute(word(0), &*task)),
+            Some(task) => Reply::value(&func::substitute(&task, word(0)).await),
             None => Reply::result(0),
         },
         Verb::SetVariable => {
@@ -211,12 +212,12 @@ fn other(call: &Call, name: &str) -> Option<Rc<Task>> {
 }
 
 /// A variable, or a function with its arguments.
-fn variable(task: &Task, name: &str) -> Option<String> {
+async fn variable(task: &Rc<Task>, name: &str) -> Option<String> {
     let function = name
         .strip_suffix(')')
         .and_then(|inside| inside.split_once('('));
     match function {
-        Some((function, arguments)) => match task.call(function, arguments) {
+        Some((function, arguments)) => match func::read(task, function, arguments).await {
             Ok(value) => Some(value),
             Err(error) => {
                 task.warn(&format!("AGI GET VARIABLE {name}: {error}"));
@@ -241,7 +242,7 @@ async fn exec(session: &mut Session, words: &[String]) -> Reply {
         .variable("AGIEXECFULL")
         .is_some_and(|value| is_yes(&value));
     let data = if full {
-        subst::substitute(&data, &*call.task)
+        func::substitute(&call.task, &data).await
     } else {
         data
     };
