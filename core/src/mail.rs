@@ -98,7 +98,7 @@ async fn hand_over(program: &str, message: &Message) -> std::io::Result<()> {
     let mut command = Command::new(program);
     command.arg("-i");
     if let Some(from) = envelope.from() {
-        command.arg("-f").arg(from.to_string());
+        command.arg("-f").arg(from);
     }
     command
         .arg("--")
