@@ -38,7 +38,10 @@ impl Source {
 
 /// What tells that the files are the same as before.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Stamp(Vec<(String, Option<SystemTime>, u64, u64, (i64, i64))>);
+pub(crate) struct Stamp(Vec<Mark>);
+
+/// Name, last change, length, inode, and the change of the inode in seconds and nanoseconds.
+type Mark = (String, Option<SystemTime>, u64, u64, (i64, i64));
 
 struct Found {
     name: String,
