@@ -405,8 +405,8 @@ fn a_script_that_does_not_end_after_its_call_is_ended() {
     exchange.call_until("100", "", || !beside(&path, ".there").is_empty());
     assert_eq!(exchange.global("FIRST"), "HANGUP");
     assert_eq!(exchange.global("SECOND"), "FAILURE");
-    assert_eq!(number(&exchange, "scripts_killed"), 2);
     wait_for_quiet(&exchange);
+    assert_eq!(number(&exchange, "scripts_killed"), 2);
     // None of them is left, dead or alive.
     let name = path.display().to_string();
     wait_until("no process of the script is left", || {
