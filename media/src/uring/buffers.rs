@@ -110,8 +110,8 @@ impl BufferRing {
             self.most = [buffers, self.most[0]];
         }
         if short {
-            // Nobody knows how many would have come: all that there are, until it has been calm for a while.
-            self.most[0] = self.count;
+            // Nobody knows how many would have come: twice as many as there were, until it has been calm for a while.
+            self.most[0] = self.most[0].max(self.needed);
         }
         let most = u32::from(self.most[0].max(self.most[1]));
         let needed = u16::try_from((2 * most).next_power_of_two()).unwrap_or(self.count);
@@ -200,8 +200,10 @@ mod tests {
         assert_eq!((buffers.needed, buffers.tail), (512, 512));
         buffers.learn(500, false);
         assert_eq!((buffers.needed, buffers.tail), (1024, 1024));
-        // Too few: all there are.
-        buffers.learn(1000, true);
+        // Too few: twice as many, again and again, and they stay.
+        buffers.learn(600, true);
+        assert_eq!((buffers.needed, buffers.tail), (2048, 2048));
+        buffers.learn(10, true);
         assert_eq!((buffers.needed, buffers.tail), (4096, 4096));
         buffers.learn(100, false);
         assert_eq!((buffers.needed, buffers.tail), (4096, 4096));

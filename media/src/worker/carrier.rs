@@ -140,8 +140,8 @@ impl Carrier {
         let legs = u32::try_from(max_legs).unwrap_or(u32::MAX / 4);
         let mut ring = PacketRing::new(Sizes {
             files: legs * 2,
-            // The most that the kernel may have, which it gets after a stall that a few hundred were too few for: four
-            // times the packets of 20 ms (at 50 packets a second one a leg).
+            // The most that the kernel may have, after stalls that fewer were too few for: four times the packets of 20 ms (at
+            // 50 packets a second one a leg).
             buffers: (legs * 4).next_power_of_two().clamp(1024, 16384) as u16,
             submissions: (legs * 2).next_power_of_two().clamp(512, 8192),
             completions: (legs * 16).next_power_of_two().clamp(4096, 65536),
