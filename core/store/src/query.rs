@@ -359,7 +359,9 @@ fn mysql_time(bytes: &[u8], kind: &str) -> Cell {
     };
     Cell::Text(if kind == "TIME" {
         let sign = if byte(0) == 1 { "-" } else { "" };
-        let hours = word(1) * 24 + u32::from(byte(5));
+        let hours = word(1)
+            .saturating_mul(24)
+            .saturating_add(u32::from(byte(5)));
         format!(
             "{sign}{hours:02}:{:02}:{:02}{}",
             byte(6),

@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mlua::chunk::Compiler;
 use mlua::{Table, Value};
 use rustc_hash::FxHashMap;
+use rustix::time::{ClockId, clock_gettime};
 use strowger_dialplan::plan::Origin;
 use strowger_dialplan::script::{Entry, Place, ProgramFile, ScriptExtension};
 use strowger_dialplan::{Problem, Program, ScriptContext, Severity};
@@ -26,7 +27,7 @@ const MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
 const LOAD_TIME_MAX: Duration = Duration::from_millis(20);
 /// Memory that they may leave behind for each call.
 const LOAD_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// A busy machine may make files slow once.
+/// What else goes on may make files slow once: caches are cold, memory comes late.
 const LOOKS: usize = 3;
 /// Lines and names of functions for errors; no inlining, which would lose them.
 const DEBUG_LEVEL: u8 = 1;
@@ -292,7 +293,7 @@ impl Machine {
         let files = program.files.iter().enumerate();
         let (roots, modules): (Vec<_>, Vec<_>) = files.partition(|(_, file)| file.root);
         for (index, file) in roots.into_iter().chain(modules) {
-            let began = Instant::now();
+            let began = worked();
             let loaded = self.vm.at_once(|| {
                 let running = Running {
                     task: None,
@@ -306,7 +307,7 @@ impl Machine {
                     contexts(&file.name, &tables.0, &tables.1).map(Some)
                 })
             });
-            let time = began.elapsed();
+            let time = worked().saturating_sub(began);
             if file.root && loaded.is_ok() {
                 let after = collected(index)?;
                 costs.push(Cost {
@@ -331,6 +332,15 @@ struct Cost {
     index: usize,
     time: Duration,
     bytes: usize,
+}
+
+/// CPU time of this thread: what others do with the machine is no fault of a file.
+fn worked() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(
+        u64::try_from(time.tv_sec).unwrap_or(0),
+        u32::try_from(time.tv_nsec).unwrap_or(0),
+    )
 }
 
 fn time_of(costs: &[Cost]) -> Duration {
