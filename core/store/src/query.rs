@@ -45,6 +45,24 @@ pub struct Rows {
     pub rows: Vec<Vec<Cell>>,
 }
 
+/// A statement with its parameters, for whichever engine it goes to.
+macro_rules! bound {
+    ($statement:expr, $parameters:expr) => {{
+        let mut query = sqlx::query(AssertSqlSafe($statement));
+        for parameter in $parameters {
+            query = match parameter {
+                Cell::Null => query.bind(None::<String>),
+                Cell::Flag(value) => query.bind(value),
+                Cell::Integer(value) => query.bind(value),
+                Cell::Real(value) => query.bind(value),
+                Cell::Text(value) => query.bind(value),
+                Cell::Bytes(value) => query.bind(value),
+            };
+        }
+        query
+    }};
+}
+
 enum Pool {
     Sqlite(SqlitePool),
     MySql(MySqlPool),
@@ -142,17 +160,7 @@ impl Database {
         let mut answer = Rows::default();
         macro_rules! fetch {
             ($from:expr, $statement:expr, $cell:path) => {{
-                let mut query = sqlx::query(AssertSqlSafe($statement));
-                for parameter in parameters {
-                    query = match parameter {
-                        Cell::Null => query.bind(None::<String>),
-                        Cell::Flag(value) => query.bind(value),
-                        Cell::Integer(value) => query.bind(value),
-                        Cell::Real(value) => query.bind(value),
-                        Cell::Text(value) => query.bind(value),
-                        Cell::Bytes(value) => query.bind(value),
-                    };
-                }
+                let query = bound!($statement, parameters);
                 let mut rows = query.fetch($from);
                 while let Some(row) = rows.try_next().await.map_err(|error| self.failed(&error))? {
                     if answer.rows.len() >= rows_max {
@@ -223,17 +231,7 @@ impl Database {
         self.allowed(pool, statement)?;
         macro_rules! execute {
             ($pool:expr, $statement:expr) => {{
-                let mut query = sqlx::query(AssertSqlSafe($statement));
-                for parameter in parameters {
-                    query = match parameter {
-                        Cell::Null => query.bind(None::<String>),
-                        Cell::Flag(value) => query.bind(value),
-                        Cell::Integer(value) => query.bind(value),
-                        Cell::Real(value) => query.bind(value),
-                        Cell::Text(value) => query.bind(value),
-                        Cell::Bytes(value) => query.bind(value),
-                    };
-                }
+                let query = bound!($statement, parameters);
                 query
                     .execute($pool)
                     .await
