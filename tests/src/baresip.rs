@@ -175,6 +175,25 @@ impl Baresip {
         });
         audio::read_wav(last).expect("baresip's recording")
     }
+
+    /// In its last call it has heard the other side's tone, for more than so many seconds in all, and not its own.
+    #[track_caller]
+    pub fn assert_heard(&self, seconds: usize, theirs_hz: f64, own_hz: f64) {
+        let heard = self.heard();
+        assert!(
+            heard.len() > 8000 * seconds,
+            "only {} samples were heard",
+            heard.len()
+        );
+        assert!(
+            audio::share_with_tone(&heard, theirs_hz) > 0.7,
+            "{theirs_hz} Hz of the other side is not heard"
+        );
+        assert!(
+            audio::share_with_tone(&heard, own_hz) < 0.1,
+            "its own {own_hz} Hz comes back"
+        );
+    }
 }
 
 impl Drop for Baresip {
