@@ -19,9 +19,9 @@ use crate::uring::prefetch;
 use super::carriage::Carrier;
 use super::digits::Ear;
 use super::hearing::Hearing;
+use super::member::RoomEar;
 use super::player::Player;
 use super::recorder::Recorder;
-use super::room::RoomEar;
 use super::voice::Voice;
 use super::{Slot, report};
 

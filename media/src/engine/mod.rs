@@ -19,6 +19,7 @@ mod control;
 mod digits;
 mod hearing;
 mod leg;
+mod member;
 mod player;
 mod protection;
 mod recorder;
