@@ -143,7 +143,7 @@ impl Leg {
         let Some(first) = self.heard_codec else {
             return;
         };
-        let others = self.kinds.iter().filter_map(|kind| match kind {
+        let others = self.kinds().filter_map(|kind| match kind {
             Kind::Audio(codec) => Some(*codec),
             _ => None,
         });

@@ -108,7 +108,8 @@ impl Decode for Tongues {
     }
 }
 
-/// The ears of a leg. The buffer comes last, because little of its end is used.
+/// The ears of a leg. Turns need nearly all of it, packets only where `spoken` and the beginning of the buffer are; the
+/// buffer comes last, because little of its end is used.
 #[repr(C)]
 pub(super) struct Hearing {
     /// Names what is made of this in the stream of another leg.
@@ -124,11 +125,21 @@ pub(super) struct Hearing {
     narrow: Option<Box<(Resampler, [i16; 160])>>,
     tongues: Tongues,
     counted: Report,
+    /// The codec of the last packet, and which of the tongues that is.
+    spoken: Option<(Codec, u8)>,
     buffer: JitterBuffer,
 }
 
 impl Hearing {
-    /// Asks for what packets and turns need first.
+    /// Asks for what a packet needs.
+    #[inline]
+    pub(super) fn expect_arrival(&self) {
+        let from = std::mem::offset_of!(Self, spoken);
+        let bytes = std::mem::offset_of!(Self, buffer) - from + JitterBuffer::ARRIVAL_BYTES;
+        prefetch::part(self, from, bytes);
+    }
+
+    /// Asks for what a turn needs first.
     #[inline]
     pub(super) fn expect(&self) {
         prefetch::value(self, std::mem::offset_of!(Self, buffer));
@@ -187,6 +198,7 @@ impl Hearing {
             frames: 0,
             fresh: false,
             counted,
+            spoken: None,
             moved: true,
         })
     }
@@ -200,13 +212,13 @@ impl Hearing {
     #[inline]
     pub(super) fn expect_packet(&self) {
         self.buffer.expect_packet();
-        prefetch::slice(&self.tongues.all);
     }
 
     /// Asks for what a turn works with.
     #[inline]
     pub(super) fn expect_turn(&self) {
         self.buffer.expect_turn();
+        prefetch::slice(&self.tongues.all);
         prefetch::slice(self.frame());
         if let Some(tongue) = self.tongues.all.get(self.tongues.current) {
             tongue.decoder.expect();
@@ -278,12 +290,13 @@ impl Hearing {
         restart: bool,
         payload: &[u8],
     ) {
-        let known = self.tongues.all.iter().position(|t| t.codec == codec);
-        let Some((index, tongue)) = known.and_then(|i| Some((i, self.tongues.all.get(i)?))) else {
-            return;
+        let kind = match self.spoken {
+            Some((spoken, kind)) if spoken == codec => kind,
+            _ => match self.speak(codec) {
+                Some(kind) => kind,
+                None => return,
+            },
         };
-        self.buffer
-            .set_rates(codec.clock_rate(), tongue.decoder.rate());
         self.buffer.insert(
             now,
             &Incoming {
@@ -291,11 +304,22 @@ impl Hearing {
                 timestamp: header.timestamp,
                 marker: header.marker,
                 restart,
-                kind: u8::try_from(index).ok(),
+                kind: Some(kind),
                 units: codec.samples_in(payload),
                 payload,
             },
         );
+    }
+
+    /// Packets of this codec come from now on; which of the tongues that is.
+    #[cold]
+    fn speak(&mut self, codec: Codec) -> Option<u8> {
+        let kind = self.tongues.all.iter().position(|t| t.codec == codec)?;
+        let rate = self.tongues.all.get(kind)?.decoder.rate();
+        let kind = u8::try_from(kind).ok()?;
+        self.buffer.set_rates(codec.clock_rate(), rate);
+        self.spoken = Some((codec, kind));
+        Some(kind)
     }
 
     /// Takes a packet of comfort noise (RFC 3389).

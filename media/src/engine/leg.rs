@@ -100,7 +100,7 @@ pub(super) struct Config {
 
 /// Bytes at the beginning of a leg that packets use, with the beginning of the listener; what lies behind is for commands,
 /// reports, digits and turns.
-const WARM: usize = 1088;
+const WARM: usize = 704;
 
 /// In the order of use: what each packet needs comes first, so that it fills few lines of the cache.
 #[repr(C)]
@@ -120,6 +120,8 @@ pub(super) struct Leg {
     pub(super) carrier: Carrier,
     /// The codec that is received: of the last audio packet, before any the preferred one.
     pub(super) heard_codec: Option<Codec>,
+    /// The payload type of the last audio packet, and what it means: `kinds` lie elsewhere.
+    usual: (u8, Kind),
     pub(super) target: Target,
     pub(super) key: SourceKey,
     /// When a packet was last accepted, or the leg configured.
@@ -143,8 +145,9 @@ pub(super) struct Leg {
     pub(super) receiver: Receiver,
     pub(super) config: Option<Config>,
     pub(super) keypad: Keypad,
-    pub(super) kinds: [Kind; 128],
     pub(super) listener: Listener,
+    /// By payload type.
+    kinds: [Kind; 128],
     pub(super) id: LegId,
     old_source: Option<(SocketAddr, Instant)>,
     /// What ears that are gone went through.
@@ -173,6 +176,7 @@ impl Leg {
             slot,
             config: None,
             kinds: [Kind::Unknown; 128],
+            usual: (0, Kind::Unknown),
             destination: None,
             latched: None,
             connected: false,
@@ -224,7 +228,7 @@ impl Leg {
     #[inline]
     pub(super) fn expect_more(&self) {
         if let Some(hearing) = &self.hearing {
-            hearing.expect();
+            hearing.expect_arrival();
         }
         self.expect_recorders();
     }
@@ -252,27 +256,66 @@ impl Leg {
         }
     }
 
-    /// The same as these three for a turn of this leg.
+    /// The same as these three for a turn of this leg, and for what it has said by another.
     #[inline]
-    pub(super) fn expect_turn(&self, stage: u8) {
+    pub(super) fn expect_turn(&self, stage: u8, speaker: Option<&Self>) {
         match stage {
             0 => self.expect(),
             1 => {
-                self.expect_more();
-                if let Some(voice) = &self.voice {
-                    prefetch::value(&**voice, size_of::<Voice>());
+                if let Some(hearing) = &self.hearing {
+                    hearing.expect();
+                }
+                self.expect_recorders();
+                match speaker {
+                    Some(speaker) => speaker.expect(),
+                    None => self.expect_voice(),
                 }
             }
             _ => {
                 if let Some(hearing) = &self.hearing {
                     hearing.expect_turn();
                 }
+                if let Some(speaker) = speaker {
+                    speaker.expect_voice();
+                }
             }
         }
     }
 
+    #[inline]
+    fn expect_voice(&self) {
+        if let Some(voice) = &self.voice {
+            prefetch::value(&**voice, size_of::<Voice>());
+        }
+    }
+
+    /// What a payload type means.
+    #[inline]
+    pub(super) fn kind(&mut self, payload_type: u8) -> Kind {
+        let (usual, kind) = self.usual;
+        if usual == payload_type && kind != Kind::Unknown {
+            return kind;
+        }
+        self.look_up(payload_type)
+    }
+
+    #[cold]
+    fn look_up(&mut self, payload_type: u8) -> Kind {
+        let kind = self.kinds[usize::from(payload_type & 0x7F)];
+        if matches!(kind, Kind::Audio(_)) {
+            self.usual = (payload_type, kind);
+        }
+        kind
+    }
+
+    /// What payload types there are.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = &Kind> + Clone {
+        self.kinds.iter()
+    }
+
     /// Takes what was negotiated. True when the socket has to be unconnected.
     pub(super) fn configure(&mut self, now: Instant, negotiated: Negotiated) -> bool {
+        self.usual = (0, Kind::Unknown);
         self.kinds = [Kind::Unknown; 128];
         self.kinds[usize::from(COMFORT_NOISE)] = Kind::ComfortNoise;
         for format in &negotiated.formats {

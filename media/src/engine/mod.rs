@@ -44,6 +44,7 @@ use crate::recording::{Order, Reply};
 use crate::rtp::rtcp::Ntp;
 use crate::rtp::send::SourceKey;
 use crate::types::{Event, LegId, RecorderId};
+use carriage::Carrier;
 use leg::{Leg, Target};
 pub use recorder::Recorder;
 use wheel::Wheel;
@@ -362,6 +363,19 @@ fn next_key(keys: &mut u64) -> SourceKey {
 #[inline]
 fn leg_mut(legs: &mut [Option<Box<Leg>>], slot: Slot) -> Option<&mut Leg> {
     legs.get_mut(slot.0 as usize)?.as_deref_mut()
+}
+
+/// A turn of this leg comes soon: as [`Engine::expect`], in stages 0 to 2.
+#[inline]
+fn expect_turn(legs: &[Option<Box<Leg>>], slot: Slot, stage: u8) {
+    let leg = |slot: Slot| legs.get(slot.0 as usize).and_then(Option::as_deref);
+    if let Some(from) = leg(slot) {
+        let speaker = match from.target {
+            Target::Relay(peer) if stage > 0 && from.carrier == Carrier::Translated => leg(peer),
+            _ => None,
+        };
+        from.expect_turn(stage, speaker);
+    }
 }
 
 /// Events that wait for signalling.

@@ -164,11 +164,11 @@ impl Leg {
         };
         let packet = packet.get_mut(..length).ok_or(Drop::Invalid)?;
         let header = Header::parse(packet).map_err(|_| Drop::Invalid)?;
+        let kind = self.kind(header.payload_type);
         let config = self.config.as_ref().ok_or(Drop::Unconfigured)?;
         if !self.admits(now, config, source) {
             return Err(Drop::WrongSource);
         }
-        let kind = self.kinds[usize::from(header.payload_type & 0x7F)];
         if kind == Kind::Unknown {
             return Err(Drop::UnknownPayload);
         }

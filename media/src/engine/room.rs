@@ -14,7 +14,7 @@ use super::leg::{Leg, Target};
 use super::player::Player;
 use super::tick::{Context, tell_news};
 use super::wheel::PHASES;
-use super::{Engine, Events, Recorder, Slot, leg_mut};
+use super::{Engine, Events, Recorder, Slot, expect_turn, leg_mut};
 use crate::codec::Codec;
 use crate::counters::Counters;
 use crate::dsp::{Resampler, add_clamped};
@@ -457,9 +457,7 @@ impl Engine {
                 return;
             };
             for slot in hall.room.keys() {
-                if let Some(leg) = leg_mut(&mut self.legs, slot) {
-                    leg.expect_turn(stage);
-                }
+                expect_turn(&self.legs, slot, stage);
             }
         }
         for index in 0.. {

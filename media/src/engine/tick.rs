@@ -9,7 +9,7 @@ use super::leg::{Drop, Leg, Target};
 use super::player::Player;
 use super::recorder::{News, Recorder};
 use super::wheel::Turn;
-use super::{Engine, Events, Out, Slot, Transmit, leg_mut};
+use super::{Engine, Events, Out, Slot, Transmit, expect_turn, leg_mut};
 use crate::codec::PAYLOAD_MAX;
 use crate::counters::Counters;
 use crate::recording::Order;
@@ -51,8 +51,8 @@ impl Engine {
             while let Some(slot) = self.wheel.leg(number, Turn::Fast, index) {
                 for (stage, ahead) in AHEAD.into_iter().enumerate() {
                     let later = self.wheel.leg(number, Turn::Fast, index + ahead);
-                    if let Some(leg) = later.and_then(|slot| leg_mut(&mut self.legs, slot)) {
-                        leg.expect_turn(stage as u8);
+                    if let Some(slot) = later {
+                        expect_turn(&self.legs, slot, stage as u8);
                     }
                 }
                 let due = self.wheel.time_of(number);

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use crate::uring::prefetch;
 use delay::Delay;
-use store::{Packet, Put, Store};
+use store::{Held, Packet, Put, Store};
 use stretch::Pcm;
 
 /// Milliseconds in a turn.
@@ -159,13 +159,35 @@ enum Play {
     Starved { units: i64 },
 }
 
-/// A jitter buffer with its decoded audio.
+/// Packets that wait to be put in order: usually one comes between two turns.
+const ARRIVALS: usize = 4;
+
+/// A packet that came since the last turn. Its payload lies in its place already; what else there is to do about it needs
+/// memory that the turn needs too, so the turn does it.
+#[derive(Copy, Clone, Debug)]
+struct Arrival {
+    /// When it came, in clock units.
+    at: i64,
+    timestamp: u32,
+    units: u32,
+    held: Held,
+    sequence: u16,
+    kind: Option<u8>,
+    marker: bool,
+    restart: bool,
+    timely: bool,
+}
+
+/// A jitter buffer with its decoded audio. What an arriving packet touches comes first.
 #[derive(Debug)]
 #[repr(C)]
 pub struct JitterBuffer {
-    epoch: Instant,
-    setup: Setup,
     store: Store,
+    epoch: Instant,
+    turn: Option<Instant>,
+    setup: Setup,
+    arrived: usize,
+    arrivals: [Option<Arrival>; ARRIVALS],
     pcm: Pcm,
     newest: Option<Newest>,
     play: Play,
@@ -181,7 +203,6 @@ pub struct JitterBuffer {
     strangers: u32,
     /// Turns for which the last packet without audio explains that there is none.
     others: u32,
-    turn: Option<Instant>,
     /// How long before they would be heard packets are decoded: of late, and in the interval before.
     ahead: (i64, i64),
     ahead_seen: u32,
@@ -202,9 +223,12 @@ impl JitterBuffer {
         };
         let per_ms = setup.rate as usize / 1000 + 1;
         Self {
-            epoch,
-            setup,
             store: Store::new(setup.bytes),
+            epoch,
+            turn: None,
+            setup,
+            arrived: 0,
+            arrivals: [None; ARRIVALS],
             pcm: Pcm::new(setup.rate, (PACKET_MS + 60) * per_ms),
             delay: Delay::new(setup.clock_rate, setup.min_ms, setup.max_ms),
             newest: None,
@@ -216,7 +240,6 @@ impl JitterBuffer {
             heard_anything: false,
             strangers: 0,
             others: 0,
-            turn: None,
             ahead: (0, 0),
             ahead_seen: 0,
             since_corrected: 0,
@@ -224,7 +247,11 @@ impl JitterBuffer {
         }
     }
 
-    /// Asks for what packets and turns need first.
+    /// Bytes at the beginning that an arriving packet touches.
+    pub(crate) const ARRIVAL_BYTES: usize =
+        std::mem::offset_of!(Self, arrivals) + size_of::<Option<Arrival>>();
+
+    /// Asks for what turns need first.
     #[inline]
     pub(crate) fn expect(&self) {
         prefetch::value(self, std::mem::offset_of!(Self, delay));
@@ -241,6 +268,9 @@ impl JitterBuffer {
     #[inline]
     pub(crate) fn expect_turn(&self) {
         self.store.expect_turn();
+        for arrival in self.arrivals.iter().take(self.arrived).flatten() {
+            self.store.expect_held(arrival.held);
+        }
         self.pcm.expect(self.frame_len());
     }
 
@@ -280,6 +310,7 @@ impl JitterBuffer {
         self.pcm.set_rate(self.setup.rate);
         self.delay = Delay::new(self.setup.clock_rate, self.setup.min_ms, self.setup.max_ms);
         self.store.clear();
+        self.arrived = 0;
         self.newest = None;
         self.play = Play::Idle { units: 0 };
         self.next = i64::MIN;
@@ -290,6 +321,7 @@ impl JitterBuffer {
     /// A packet of the stream that is no audio (a telephone-event): its place in the sequence is not missing, and audio
     /// may stop while such packets come.
     pub fn other_packet(&mut self, sequence: u16) {
+        self.sort_in();
         if let Some(newest) = &mut self.newest
             && (sequence.wrapping_sub(newest.raw_sequence) as i16) > 0
         {
@@ -298,24 +330,81 @@ impl JitterBuffer {
         self.others = OTHERS_TURNS;
     }
 
-    /// Takes a packet.
+    /// Takes a packet. [`JitterBuffer::report`] knows of it after the next turn.
+    #[inline]
     pub fn insert(&mut self, now: Instant, packet: &Incoming<'_>) {
+        if self.arrived == ARRIVALS {
+            self.sort_in();
+        }
         // When a turn is overdue we are late ourselves: then nobody knows when the packet came.
         let timely = self.turn.is_none_or(|turn| now <= turn + TURN + OVERDUE);
-        let arrival = self.units_at(now);
-        let Some(place) = self.place(arrival, timely, packet) else {
-            self.report.late += 1;
+        let mut arrival = Arrival {
+            at: self.units_at(now),
+            timestamp: packet.timestamp,
+            units: packet.units,
+            held: Held::NOTHING,
+            sequence: packet.sequence,
+            kind: packet.kind,
+            marker: packet.marker,
+            restart: packet.restart,
+            timely,
+        };
+        let Some(held) = self.store.hold(packet.payload) else {
+            self.crowd_in(&arrival, packet.payload);
             return;
         };
-        if timely {
+        arrival.held = held;
+        if let Some(place) = self.arrivals.get_mut(self.arrived) {
+            *place = Some(arrival);
+            self.arrived += 1;
+        }
+    }
+
+    /// Takes a packet when there is no room for its payload.
+    #[cold]
+    fn crowd_in(&mut self, arrival: &Arrival, payload: &[u8]) {
+        self.sort_in();
+        if let Some(place) = self.admit(arrival) {
+            let put = self.store.put(place, payload);
+            self.note(put);
+        }
+    }
+
+    /// Puts what came since the last turn in order.
+    fn sort_in(&mut self) {
+        for index in 0..std::mem::take(&mut self.arrived) {
+            let Some(arrival) = self.arrivals.get_mut(index).and_then(Option::take) else {
+                continue;
+            };
+            match self.admit(&arrival) {
+                Some(place) => {
+                    let put = self.store.put_held(place, arrival.held);
+                    self.note(put);
+                }
+                None => self.store.release(arrival.held),
+            }
+        }
+    }
+
+    /// Where a packet belongs, unless it is too late.
+    fn admit(&mut self, arrival: &Arrival) -> Option<Packet> {
+        let Some(place) = self.place(arrival) else {
+            self.report.late += 1;
+            return None;
+        };
+        if arrival.timely {
             self.delay
-                .arrived(arrival - place.timestamp, i64::from(packet.units));
+                .arrived(arrival.at - place.timestamp, i64::from(arrival.units));
         }
         if self.is_passed(&place) {
             self.report.late += 1;
-            return;
+            return None;
         }
-        match self.store.put(place, packet.payload) {
+        Some(place)
+    }
+
+    fn note(&mut self, put: Put) {
+        match put {
             Put::Taken { pushed_out } => self.report.overflowed += pushed_out,
             Put::Duplicate => {}
             Put::TooLong => self.report.overflowed += 1,
@@ -328,7 +417,8 @@ impl JitterBuffer {
     }
 
     /// Where a packet belongs on the time line; `None`: too late for any wait.
-    fn place(&mut self, arrival: i64, timely: bool, packet: &Incoming<'_>) -> Option<Packet> {
+    fn place(&mut self, packet: &Arrival) -> Option<Packet> {
+        let (arrival, timely) = (packet.at, packet.timely);
         let units = i64::from(packet.units);
         let Some(newest) = self.newest else {
             let place = Packet::new(arrival, 0, units, packet.kind);
@@ -380,7 +470,7 @@ impl JitterBuffer {
         Some(place)
     }
 
-    fn set_newest(&mut self, packet: &Incoming<'_>, place: &Packet) {
+    fn set_newest(&mut self, packet: &Arrival, place: &Packet) {
         self.newest = Some(Newest {
             raw_timestamp: packet.timestamp,
             raw_sequence: packet.sequence,
@@ -392,6 +482,7 @@ impl JitterBuffer {
 
     /// The frame of the turn that is due at `at`: 20 ms. Call it every 20 ms, missed turns in order.
     pub fn turn<D: Decode>(&mut self, at: Instant, decoder: &mut D, frame: &mut [i16]) {
+        self.sort_in();
         let now = self.units_at(at);
         self.turn = Some(at);
         self.others = self.others.saturating_sub(1);

@@ -21,10 +21,7 @@ pub(super) struct Packet {
     pub(super) kind: Option<u8>,
     /// The first of another stream.
     pub(super) restart: bool,
-    /// The first cell of the payload.
-    cell: u8,
-    cells: u8,
-    len: u16,
+    held: Held,
 }
 
 impl Packet {
@@ -35,9 +32,7 @@ impl Packet {
             units,
             kind,
             restart: false,
-            cell: 0,
-            cells: 0,
-            len: 0,
+            held: Held::NOTHING,
         }
     }
 
@@ -59,15 +54,34 @@ pub(super) enum Put {
     TooLong,
 }
 
+/// A payload that lies in its cells already.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Held {
+    cell: u8,
+    cells: u8,
+    len: u16,
+}
+
+impl Held {
+    pub(super) const NOTHING: Self = Self {
+        cell: 0,
+        cells: 0,
+        len: 0,
+    };
+}
+
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Store {
-    /// Few: moving them to the front costs less than walking through the memory of a ring.
-    packets: Vec<Packet>,
+    /// Bit i: cell i is in use.
+    used: u128,
     bytes: Box<[u8]>,
     /// Bytes of a cell.
     cell: usize,
-    /// Bit i: cell i is in use.
-    used: u128,
+    /// Length of the last payload that came.
+    usual: u16,
+    /// Few: moving them to the front costs less than walking through the memory of a ring.
+    packets: Vec<Packet>,
 }
 
 /// Cells in the block: as many as bits.
@@ -78,30 +92,33 @@ impl Store {
     pub(super) fn new(bytes: usize) -> Self {
         let cell = bytes.div_ceil(CELLS as usize).max(1);
         Self {
-            packets: Vec::with_capacity(PACKETS_MAX),
+            used: 0,
             bytes: vec![0; cell * CELLS as usize].into_boxed_slice(),
             cell,
-            used: 0,
+            usual: 160,
+            packets: Vec::with_capacity(PACKETS_MAX),
         }
     }
 
     /// Asks for the cells of a packet as long as the last.
     #[inline]
     pub(super) fn expect_packet(&self) {
-        prefetch::slice(&self.packets);
-        let len = self.packets.last().map_or(160, |packet| packet.len);
         let start = (!self.used).trailing_zeros() as usize * self.cell;
-        if let Some(place) = self.bytes.get(start..start + usize::from(len)) {
+        if let Some(place) = self.bytes.get(start..start + usize::from(self.usual)) {
             prefetch::slice(place);
         }
     }
 
-    /// Asks for the payload of the first packet.
+    /// Asks for where the first packets are written down.
     #[inline]
     pub(super) fn expect_turn(&self) {
-        if let Some(packet) = self.packets.first() {
-            prefetch::slice(self.payload(packet));
-        }
+        prefetch::address(self.packets.as_ptr(), size_of::<Packet>());
+    }
+
+    /// Asks for a payload.
+    #[inline]
+    pub(super) fn expect_held(&self, held: Held) {
+        prefetch::slice(self.payload_of(held));
     }
 
     pub(super) fn front(&self) -> Option<&Packet> {
@@ -114,7 +131,7 @@ impl Store {
             return None;
         }
         let packet = self.packets.remove(0);
-        self.used &= !mask(packet.cell, packet.cells);
+        self.release(packet.held);
         Some(packet)
     }
 
@@ -124,55 +141,93 @@ impl Store {
     }
 
     pub(super) fn payload(&self, packet: &Packet) -> &[u8] {
-        let start = usize::from(packet.cell) * self.cell;
-        let end = start + usize::from(packet.len);
+        self.payload_of(packet.held)
+    }
+
+    fn payload_of(&self, held: Held) -> &[u8] {
+        let start = usize::from(held.cell) * self.cell;
+        let end = start + usize::from(held.len);
         self.bytes.get(start..end).unwrap_or(&[])
     }
 
-    pub(super) fn put(&mut self, mut packet: Packet, payload: &[u8]) -> Put {
+    /// Takes a payload whose packet is put in order later. `None`: there is no room now.
+    #[inline]
+    pub(super) fn hold(&mut self, payload: &[u8]) -> Option<Held> {
+        let len = u16::try_from(payload.len()).ok()?;
+        let wanted = payload.len().div_ceil(self.cell);
+        let cells = u8::try_from(wanted)
+            .ok()
+            .filter(|&cells| u32::from(cells) <= CELLS)?;
+        let cell = free_cells(self.used, cells)?;
+        self.used |= mask(cell, cells);
+        self.usual = len;
+        let start = usize::from(cell) * self.cell;
+        if let Some(place) = self.bytes.get_mut(start..start + payload.len()) {
+            place.copy_from_slice(payload);
+        }
+        Some(Held { cell, cells, len })
+    }
+
+    /// Forgets a payload that was held.
+    pub(super) fn release(&mut self, held: Held) {
+        self.used &= !mask(held.cell, held.cells);
+    }
+
+    /// Puts a packet in order whose payload is held.
+    pub(super) fn put_held(&mut self, mut packet: Packet, held: Held) -> Put {
+        let Some(mut index) = self.place_of(&packet) else {
+            self.release(held);
+            return Put::Duplicate;
+        };
+        let mut pushed_out = 0;
+        while self.packets.len() >= PACKETS_MAX && self.pop().is_some() {
+            index = index.saturating_sub(1);
+            pushed_out += 1;
+        }
+        packet.held = held;
+        self.packets.insert(index, packet);
+        Put::Taken { pushed_out }
+    }
+
+    /// Puts a packet in order. Where its payload finds no room the oldest packets go.
+    pub(super) fn put(&mut self, packet: Packet, payload: &[u8]) -> Put {
+        if self.place_of(&packet).is_none() {
+            return Put::Duplicate;
+        }
+        if payload.len() > self.bytes.len() {
+            return Put::TooLong;
+        }
+        let mut made_room = 0;
+        let held = loop {
+            if let Some(held) = self.hold(payload) {
+                break held;
+            }
+            if self.pop().is_none() {
+                return Put::TooLong;
+            }
+            made_room += 1;
+        };
+        match self.put_held(packet, held) {
+            Put::Taken { pushed_out } => Put::Taken {
+                pushed_out: pushed_out + made_room,
+            },
+            other => other,
+        }
+    }
+
+    /// Before which packet it belongs; `None`: it is there already.
+    fn place_of(&self, packet: &Packet) -> Option<usize> {
         let mut index = self.packets.len();
         while let Some(before) = index.checked_sub(1).and_then(|i| self.packets.get(i)) {
             if before.sequence == packet.sequence {
-                return Put::Duplicate;
+                return None;
             }
             if (before.timestamp, before.sequence) < (packet.timestamp, packet.sequence) {
                 break;
             }
             index -= 1;
         }
-        let (Ok(len), true) = (
-            u16::try_from(payload.len()),
-            payload.len() <= self.bytes.len(),
-        ) else {
-            return Put::TooLong;
-        };
-        let cells = payload.len().div_ceil(self.cell) as u8;
-        let mut pushed_out = 0;
-        let cell = loop {
-            let free = if self.packets.len() < PACKETS_MAX {
-                free_cells(self.used, cells)
-            } else {
-                None
-            };
-            if let Some(cell) = free {
-                break cell;
-            }
-            if self.pop().is_none() {
-                return Put::TooLong;
-            }
-            index = index.saturating_sub(1);
-            pushed_out += 1;
-        };
-        packet.cell = cell;
-        packet.cells = cells;
-        packet.len = len;
-        self.used |= mask(cell, cells);
-        let start = usize::from(cell) * self.cell;
-        if let Some(place) = self.bytes.get_mut(start..start + payload.len()) {
-            place.copy_from_slice(payload);
-        }
-        self.packets.insert(index, packet);
-        Put::Taken { pushed_out }
+        Some(index)
     }
 }
 
@@ -267,7 +322,7 @@ mod tests {
                     assert_eq!(packet.sequence, number);
                     assert_eq!(store.payload(packet), vec![number as u8; len]);
                 }
-                let cells: u32 = store.packets.iter().map(|p| u32::from(p.cells)).sum();
+                let cells: u32 = store.packets.iter().map(|p| u32::from(p.held.cells)).sum();
                 assert_eq!(store.used.count_ones(), cells);
             }
         }

@@ -10,6 +10,20 @@ pub(crate) fn value<T>(value: &T, bytes: usize) {
     lines(std::ptr::from_ref(value).cast(), bytes.min(size_of::<T>()));
 }
 
+/// Asks for `bytes` of a value from one of its bytes on.
+#[inline]
+pub(crate) fn part<T>(value: &T, from: usize, bytes: usize) {
+    let from = from.min(size_of::<T>());
+    let first = std::ptr::from_ref(value).cast::<i8>().wrapping_add(from);
+    lines(first, bytes.min(size_of::<T>() - from));
+}
+
+/// Asks for memory that may hold no value yet.
+#[inline]
+pub(crate) fn address<T>(from: *const T, bytes: usize) {
+    lines(from.cast(), bytes);
+}
+
 /// Asks for values that lie behind each other.
 #[inline]
 pub(crate) fn slice<T>(slice: &[T]) {
