@@ -19,6 +19,7 @@ mod snapshot;
 mod statement;
 mod store;
 mod url;
+mod writer;
 
 pub use astdb::AstDb;
 pub use cdr::{Cdr, CdrSpool};
@@ -29,12 +30,13 @@ pub use query::{Cell, Database, Rows};
 pub use realtime::Realtime;
 pub use rows::{
     Aor, Auth, AuthType, Contact, DirectMediaMethod, DomainAlias, DtmfMode, Endpoint, ExtensionRow,
-    Globals, Identify, MediaEncryption, MusicEntry, MusicRow, Registration, Rel100, SessionTimers,
-    StaticRow, System, Transport, TransportProtocol,
+    Globals, Identify, MediaEncryption, MusicEntry, MusicRow, OptionsRow, Registration, Rel100,
+    SessionTimers, StaticRow, System, Transport, TransportProtocol,
 };
 pub use seed::{add_subscriber, seed_demo};
 pub use snapshot::{Snapshot, Table};
 pub use store::Store;
+pub use writer::{QUEUE_LOG_DATA, QueueLogRow, TableWriter, Write};
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use crate::error::{Problem, Severity, StoreError};
 use crate::pool::{Pool, Statement};
 use crate::rows::{
     BadCell, Cells, Contact, DomainAlias, Endpoint, ExtensionRow, MediaEncryption, MusicEntry,
-    MusicRow, Row, StaticRow,
+    MusicRow, OptionsRow, Row, StaticRow,
 };
 use crate::schema::Columns;
 use crate::snapshot::{Snapshot, Table};
@@ -71,6 +71,32 @@ pub(crate) async fn table(
         Table::Extensions => replace(&mut snapshot.extensions, load.extensions().await?),
         Table::Music => replace(&mut snapshot.music, load.music().await?),
         Table::MusicEntries => replace(&mut snapshot.music_entries, load.music_entries().await?),
+        Table::Queues => {
+            let mut rows = load.options(table, &["name"]).await?;
+            rows.sort_by(|a, b| a.get("name").cmp(b.get("name")));
+            replace(&mut snapshot.queues, rows)
+        }
+        Table::QueueMembers => {
+            let mut rows = load.options(table, &["queue_name", "interface"]).await?;
+            let order = |row: &OptionsRow| row.get("uniqueid").parse().unwrap_or(i64::MAX);
+            rows.sort_by(|a, b| {
+                (a.get("queue_name"), order(a), a.get("interface")).cmp(&(
+                    b.get("queue_name"),
+                    order(b),
+                    b.get("interface"),
+                ))
+            });
+            replace(&mut snapshot.queue_members, rows)
+        }
+        Table::QueueRules => {
+            let rows = load.options(table, &["rule_name", "time"]).await?;
+            replace(&mut snapshot.queue_rules, rows)
+        }
+        Table::Voicemail => {
+            let mut rows = load.options(table, &["mailbox"]).await?;
+            rows.sort_by_key(|row| row.get("uniqueid").parse().unwrap_or(i64::MAX));
+            replace(&mut snapshot.voicemail, rows)
+        }
         Table::StaticExtensions | Table::StaticPjsip | Table::StaticSorcery => {
             let mut rows = Vec::new();
             for table in [
@@ -403,6 +429,49 @@ impl Load<'_> {
         })
         .await?;
         rows.sort_by(|a, b| (&a.name, a.position, &a.entry).cmp(&(&b.name, b.position, &b.entry)));
+        Ok(rows)
+    }
+
+    /// All columns of each row of an optional table; rows where `essential` ones say nothing are left out.
+    async fn options(
+        &mut self,
+        table: Table,
+        essential: &[&str],
+    ) -> Result<Vec<OptionsRow>, StoreError> {
+        let table = table.name();
+        let Some(columns) = self.columns(table, false).await? else {
+            return Ok(Vec::new());
+        };
+        self.check(table, &columns, essential, essential)?;
+        let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
+        let wanted: Vec<&str> = names.iter().map(String::as_str).collect();
+        let (sql, places) = columns.select(self.pool.kind(), table, &wanted);
+        let mut rows = Vec::new();
+        let mut left_out = 0_usize;
+        self.pool
+            .each_row(Statement::new(sql), |get| {
+                let cells = names.iter().zip(&places).filter_map(|(name, place)| {
+                    let text = get((*place)?)?;
+                    (!text.is_empty()).then(|| (name.to_ascii_lowercase(), text.to_owned()))
+                });
+                let row = OptionsRow {
+                    options: cells.collect(),
+                };
+                if essential.iter().any(|name| row.get(name).is_empty()) {
+                    left_out += 1;
+                } else {
+                    rows.push(row);
+                }
+            })
+            .await
+            .map_err(StoreError::sql(format!("reading table {table}")))?;
+        if left_out > 0 {
+            let what = format!(
+                "{left_out} rows without {} are ignored",
+                essential.join(" and ")
+            );
+            self.problem(Severity::Error, table, None, what);
+        }
         Ok(rows)
     }
 

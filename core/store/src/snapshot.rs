@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 
 use crate::rows::{
     Aor, Auth, Contact, DomainAlias, Endpoint, ExtensionRow, Globals, Identify, MusicEntry,
-    MusicRow, Registration, StaticRow, System, Transport,
+    MusicRow, OptionsRow, Registration, StaticRow, System, Transport,
 };
 
 /// A table that is loaded and watched.
@@ -42,11 +42,19 @@ pub enum Table {
     Music,
     /// `musiconhold_entry`
     MusicEntries,
+    /// `queues`
+    Queues,
+    /// `queue_members`
+    QueueMembers,
+    /// `queue_rules`
+    QueueRules,
+    /// `voicemail`
+    Voicemail,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 19] = [
         Self::Endpoints,
         Self::Aors,
         Self::Auths,
@@ -62,6 +70,10 @@ impl Table {
         Self::StaticSorcery,
         Self::Music,
         Self::MusicEntries,
+        Self::Queues,
+        Self::QueueMembers,
+        Self::QueueRules,
+        Self::Voicemail,
     ];
 
     /// Name in the database.
@@ -82,6 +94,10 @@ impl Table {
             Self::StaticSorcery => "static_sorcery",
             Self::Music => "musiconhold",
             Self::MusicEntries => "musiconhold_entry",
+            Self::Queues => "queues",
+            Self::QueueMembers => "queue_members",
+            Self::QueueRules => "queue_rules",
+            Self::Voicemail => "voicemail",
         }
     }
 
@@ -123,6 +139,14 @@ pub struct Snapshot {
     pub music: Arc<Vec<MusicRow>>,
     /// `musiconhold_entry`, by class and position.
     pub music_entries: Arc<Vec<MusicEntry>>,
+    /// `queues`, in the order of the names.
+    pub queues: Arc<Vec<OptionsRow>>,
+    /// `queue_members`, by queue and order of entry.
+    pub queue_members: Arc<Vec<OptionsRow>>,
+    /// `queue_rules`, in the order of the table.
+    pub queue_rules: Arc<Vec<OptionsRow>>,
+    /// `voicemail`, in the order of entry.
+    pub voicemail: Arc<Vec<OptionsRow>>,
     /// Contacts of this moment: filled by the first load only, without those that have expired or are to be pruned.
     pub contacts: Arc<Vec<Contact>>,
     /// How often each table changed since the start, in the order of [`Table::ALL`].

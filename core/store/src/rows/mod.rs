@@ -10,6 +10,7 @@ mod endpoint;
 mod globals;
 mod identify;
 mod music;
+mod options;
 mod registration;
 mod transport;
 
@@ -25,6 +26,7 @@ pub use endpoint::Endpoint;
 pub use globals::{Globals, System};
 pub use identify::{DomainAlias, Identify};
 pub use music::{MusicEntry, MusicRow};
+pub use options::OptionsRow;
 pub use registration::Registration;
 pub use transport::Transport;
 
