@@ -94,6 +94,34 @@ say en demo-echodone "The echo test has ended."
 say en demo-instruct "Dial the number of another telephone, or wait for help."
 say en demo-thanks "Thank you for trying Strowger. Goodbye."
 say en pbx-invalid "I am sorry, that is not a valid number. Please try again."
+all en queue- "" youarenext "Your call is now first in line, and will be answered by the next available person." \
+  thereare "You are currently caller number" callswaiting "in line." holdtime "The estimated time to wait is" \
+  minutes minutes minute minute seconds seconds thankyou "Thank you for your patience." \
+  periodic-announce "All our people are busy at the moment. Please wait, and your call will be answered by the next one available." \
+  reporthold "This caller has waited for" quantity1 "There are more than" quantity2 "callers waiting before you."
+all en vm- "" theperson "The person at extension" isunavail "is not available." isonphone "is on the phone." \
+  intro "Please leave your message after the tone. When done, hang up, or press the pound key." \
+  login "Mailbox?" password "Password?" incorrect "Login incorrect." incorrect-mailbox "Login incorrect. Mailbox?" \
+  youhave "You have" no no message message messages messages INBOX new Old old and and \
+  onefor "Press one to listen to" opts "Press two to change folders, zero for mailbox options, or pound to exit." \
+  changeto "Change to which folder? Press zero for new messages, or one for old messages." \
+  received "Message received" from from nomore "There are no more messages." first "First message." last "Last message." \
+  deleted "Message deleted." undeleted "Message undeleted." savedto "Message saved." \
+  msginstruct "Press four for the previous message, five to repeat this one, six for the next, seven to delete it, \
+nine to save it, or pound to exit." \
+  options "Press one to record your unavailable message, two for your busy message, three for your name, four for a \
+temporary greeting, five to change your password, or star for the main menu." \
+  rec-unv "After the tone, say your unavailable message, and then press the pound key." \
+  rec-busy "After the tone, say your busy message, and then press the pound key." \
+  rec-name "After the tone, say your name, and then press the pound key." \
+  rec-temp "After the tone, say your temporary greeting, and then press the pound key." \
+  newpassword "Please enter your new password, and then press the pound key." \
+  reenterpassword "Please enter it again, and then press the pound key." \
+  passchanged "Your password has been changed." mismatch "The passwords do not match." \
+  mailboxfull "This mailbox is full." msgsaved "Your message has been saved." extension extension
+all en dir- "" intro "Welcome to the directory. Please enter the first three letters of the last name of the person, \
+using your keypad." instr "If this is the person you are looking for, press one. Otherwise press star." \
+  nomatch "No one by that name was found." nomore "There are no more people by that name."
 say en vm-goodbye "Goodbye."
 
 all ru digits/ "" 0 ноль 1 один 2 два 3 три 4 четыре 5 пять 6 шесть 7 семь 8 восемь 9 девять 10 десять 11 одиннадцать \
@@ -166,6 +194,33 @@ say ru demo-echodone "Проверка эха закончена."
 say ru demo-instruct "Наберите номер другого телефона или подождите помощи."
 say ru demo-thanks "Спасибо, что попробовали Строуджер. До свидания."
 say ru pbx-invalid "Извините, такого номера нет. Попробуйте ещё раз."
+all ru queue- "" youarenext "Ваш звонок первый в очереди. Вам ответит первый освободившийся сотрудник." \
+  thereare "Вы в очереди под номером" callswaiting "Оставайтесь на линии." holdtime "Примерное время ожидания" \
+  minutes минут minute минута seconds секунд thankyou "Спасибо за ожидание." \
+  periodic-announce "Сейчас все сотрудники заняты. Оставайтесь на линии, вам ответит первый освободившийся." \
+  reporthold "Клиент ждал" quantity1 "Перед вами больше" quantity2 "звонков."
+all ru vm- "" theperson "Абонент" isunavail "не отвечает." isonphone "разговаривает." \
+  intro "Оставьте сообщение после сигнала. Закончив, повесьте трубку или нажмите решётку." \
+  login "Номер ящика?" password "Пароль?" incorrect "Неверно." incorrect-mailbox "Неверно. Номер ящика?" \
+  youhave "У вас" no нет message сообщение messages сообщений INBOX новых Old старых and и \
+  onefor "Нажмите один, чтобы прослушать" opts "Два — другая папка, ноль — настройки ящика, решётка — выход." \
+  changeto "Какая папка? Ноль — новые сообщения, один — старые." \
+  received "Сообщение получено" from от nomore "Больше сообщений нет." first "Первое сообщение." last "Последнее сообщение." \
+  deleted "Сообщение удалено." undeleted "Сообщение восстановлено." savedto "Сообщение сохранено." \
+  msginstruct "Четыре — предыдущее сообщение, пять — повторить, шесть — следующее, семь — удалить, девять — сохранить, \
+решётка — выход." \
+  options "Один — записать приветствие, когда вы не отвечаете. Два — когда вы заняты. Три — имя. Четыре — временное \
+приветствие. Пять — пароль. Звёздочка — главное меню." \
+  rec-unv "После сигнала скажите приветствие и нажмите решётку." \
+  rec-busy "После сигнала скажите приветствие, когда вы заняты, и нажмите решётку." \
+  rec-name "После сигнала скажите своё имя и нажмите решётку." \
+  rec-temp "После сигнала скажите временное приветствие и нажмите решётку." \
+  newpassword "Введите новый пароль и нажмите решётку." reenterpassword "Введите его ещё раз и нажмите решётку." \
+  passchanged "Пароль изменён." mismatch "Пароли не совпадают." mailboxfull "Ящик полон." \
+  msgsaved "Ваше сообщение сохранено." extension номер
+all ru dir- "" intro "Введите первые три буквы фамилии на клавишах телефона." \
+  instr "Если это тот, кого вы ищете, нажмите один. Если нет, звёздочку." nomatch "Такого имени нет." \
+  nomore "Больше таких имён нет."
 say ru vm-goodbye "До свидания."
 
 # Music on hold: sixteen seconds of plucked broken chords (C, Am, F, G twice) over a soft bass, our own and as plain as
