@@ -22,7 +22,7 @@ use strowger_media::ports::PortRange;
 use strowger_media::worker::{self, WorkerConfig, WorkerControl};
 use strowger_media::writer::{self, WriterConfig, WriterHandle};
 use strowger_scripting::PlanWatcher;
-use strowger_store::{AstDb, CdrSpool, ContactWriter, Kind, Realtime, Store};
+use strowger_store::{AstDb, CdrSpool, ContactWriter, Kind, Realtime, Store, TableWriter};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -32,6 +32,7 @@ use crate::demo;
 struct Keeping {
     cdr: CdrSpool,
     contacts: ContactWriter,
+    rows: TableWriter,
     astdb: AstDb,
     realtime: Realtime,
 }
@@ -110,7 +111,13 @@ pub(crate) fn serve(config: Config, runtime: &Runtime) -> anyhow::Result<ExitCod
     let sources = Arc::new(Sources {
         shared: Arc::clone(&shared),
         shards: sources,
-        process: process_numbers(&keeping, &plans, shared.mp3.clone(), writer_handle.clone()),
+        process: process_numbers(
+            &keeping,
+            &shared,
+            &plans,
+            shared.mp3.clone(),
+            writer_handle.clone(),
+        ),
         ready: AtomicBool::new(true),
     });
     let http = runtime.spawn(strowger_api::serve(listeners.http, Arc::clone(&sources)));
@@ -207,6 +214,7 @@ async fn open(config: &Arc<Config>, paths: &Paths) -> anyhow::Result<(Arc<Shared
     let cdr = CdrSpool::open(&paths.spool)?;
     cdr.deliver(store.clone());
     let astdb = AstDb::open(&paths.data.join("astdb.sqlite3"))?;
+    let rows = TableWriter::spawn(store.clone());
     let writer = ContactWriter::spawn(store);
     let contacts = Arc::new(Contacts::new("", Box::new(writer.clone())));
     let restored = contacts.restore(
@@ -229,11 +237,14 @@ async fn open(config: &Arc<Config>, paths: &Paths) -> anyhow::Result<(Arc<Shared
         mp3,
         control,
     );
+    shared.set_writer(rows.clone());
+    shared.queue_log("NONE", "NONE", "NONE", "QUEUESTART", &[]);
     Ok((
         shared,
         Keeping {
             cdr,
             contacts: writer,
+            rows,
             astdb,
             realtime,
         },
@@ -242,6 +253,7 @@ async fn open(config: &Arc<Config>, paths: &Paths) -> anyhow::Result<(Arc<Shared
 
 fn process_numbers(
     keeping: &Keeping,
+    shared: &Arc<Shared>,
     plans: &Arc<strowger_scripting::Plans>,
     mp3: Mp3Jobs,
     writer: WriterHandle,
@@ -252,12 +264,18 @@ fn process_numbers(
         keeping.astdb.clone(),
         keeping.realtime.clone(),
     );
+    let (rows, devices) = (keeping.rows.clone(), Arc::clone(shared));
     let (plans, agi) = (Arc::clone(plans), Arc::clone(plans.agi()));
     vec![
         ("agi_", Box::new(move || agi.counters())),
         ("", Box::new(move || cdr.counters())),
         ("", Box::new(move || contacts.counters())),
         ("", Box::new(move || astdb.counters())),
+        ("", Box::new(move || rows.counters())),
+        (
+            "device_",
+            Box::new(move || vec![("changes_late", devices.devices.lost())]),
+        ),
         ("recordings_", Box::new(move || mp3.counters())),
         ("", Box::new(move || writer.counters().snapshot())),
         (
@@ -342,6 +360,9 @@ async fn close(keeping: &Keeping) {
     }
     if !keeping.contacts.flush(limit).await {
         tracing::warn!("registrations of the last moments are not in the database");
+    }
+    if !keeping.rows.flush(limit).await {
+        tracing::error!("not all rows of queues and mailboxes were written");
     }
     if !keeping.astdb.flush(limit) {
         tracing::warn!("values of the last moments are not in astdb.sqlite3");

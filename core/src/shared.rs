@@ -12,15 +12,17 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 use strowger_sip::Flow;
-use strowger_store::{AstDb, CdrSpool, Realtime, Snapshot};
+use strowger_store::{AstDb, CdrSpool, Realtime, Snapshot, TableWriter};
 use tokio::runtime::Handle;
 
 use crate::channel::{Channel, Directory, GlobalVariables};
 use crate::conference::Conferences;
 use crate::config::Config;
 use crate::counters::QualityCounters;
+use crate::device::{Devices, Notice};
 use crate::endpoint::Gatekeeper;
 use crate::endpoint::contacts::Contacts;
+use crate::queue::Queues;
 use crate::record::jobs::Mp3Jobs;
 use crate::shard::inbox::{Inbox, ShardMessage};
 use crate::sounds::SoundStore;
@@ -89,6 +91,11 @@ pub struct Shared {
     pub gatekeeper: Gatekeeper,
     pub cdr: CdrSpool,
     pub conferences: Conferences,
+    /// Who is free, rings or talks.
+    pub devices: Devices,
+    pub queues: Queues,
+    /// Writes rows of queues and mailboxes.
+    writer: OnceLock<TableWriter>,
     /// How legs sounded that have ended.
     pub quality: QualityCounters,
     /// MP3 files of recordings.
@@ -132,7 +139,7 @@ impl Shared {
         mp3: Mp3Jobs,
         control: Handle,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        let shared = Arc::new(Self {
             config,
             paths,
             realtime,
@@ -144,6 +151,9 @@ impl Shared {
             gatekeeper: Gatekeeper::new(secret(), Instant::now()),
             cdr,
             conferences: Conferences::default(),
+            devices: Devices::default(),
+            queues: Queues::default(),
+            writer: OnceLock::new(),
             quality: QualityCounters::default(),
             mp3,
             control,
@@ -156,7 +166,26 @@ impl Shared {
             channels: AtomicUsize::new(0),
             calls_processed: AtomicU64::new(0),
             draining: AtomicBool::new(false),
-        })
+        });
+        let weak = Arc::downgrade(&shared);
+        shared.contacts.on_change(Box::new(move |aor| {
+            if let Some(shared) = weak.upgrade() {
+                shared.devices.tell(Notice::Contacts(aor.to_owned()));
+            }
+        }));
+        crate::device::start(&shared);
+        crate::queue::start(&shared);
+        shared
+    }
+
+    /// Has rows of queues and mailboxes written; once, at the start. Without, there is no database to write to.
+    pub fn set_writer(&self, writer: TableWriter) {
+        let _ = self.writer.set(writer);
+    }
+
+    /// Writes rows of queues and mailboxes.
+    pub fn writer(&self) -> Option<&TableWriter> {
+        self.writer.get()
     }
 
     /// The database as last read.

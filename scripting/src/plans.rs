@@ -11,7 +11,8 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashSet;
 use strowger_core::Shared;
 use strowger_core::channel::GlobalVariables;
-use strowger_dialplan::{Plan, Problem, Row, Severity, StaticRow};
+use strowger_core::device::Hints;
+use strowger_dialplan::{Plan, Problem, Row, Severity, StaticRow, subst};
 use strowger_store::{Snapshot, Table};
 use tokio::sync::Notify;
 
@@ -92,6 +93,8 @@ pub struct PlanWatcher {
     plans: Arc<Plans>,
     folder: PathBuf,
     known: Mutex<Known>,
+    /// The version of the plan whose hints are known.
+    hinted: AtomicU64,
 }
 
 #[derive(Default)]
@@ -122,11 +125,13 @@ impl PlanWatcher {
             }),
             folder: shared.paths().dialplan.clone(),
             known: Mutex::default(),
+            hinted: AtomicU64::new(0),
         });
         watcher.look(false);
         // Listening comes first, so that no change between is missed.
         let mut changes = shared.realtime.subscribe();
         watcher.update(&shared.snapshot(), &shared.globals);
+        watcher.publish_hints(shared);
         let plans = Arc::clone(&watcher.plans);
         let shared = Arc::clone(shared);
         let control = shared.control.clone();
@@ -148,6 +153,7 @@ impl PlanWatcher {
                         return;
                     }
                     watcher.update(&shared.snapshot(), &shared.globals);
+                    watcher.publish_hints(&shared);
                 });
                 if done.await.is_err() {
                     tracing::error!(
@@ -198,6 +204,22 @@ impl PlanWatcher {
         }
         known.scripts_changed = true;
         true
+    }
+
+    /// Lets device states know the hints of a plan that is new.
+    fn publish_hints(&self, shared: &Shared) {
+        let version = self.plans.versions();
+        if self.hinted.swap(version, Ordering::Relaxed) == version {
+            return;
+        }
+        let plan = self.plans.current();
+        let globals: std::collections::HashMap<String, String> =
+            plan.globals.iter().cloned().collect();
+        let hints = plan.hints().map(|(context, exten, hint)| {
+            let hint = subst::substitute(hint, &globals);
+            (context.to_owned(), exten.to_owned(), hint)
+        });
+        shared.devices.set_hints(Hints::new(hints));
     }
 
     /// Compiles and publishes the plan of `snapshot` if its dialplan rows are others than before.
@@ -344,6 +366,7 @@ mod tests {
             plans: Arc::default(),
             folder: PathBuf::from("/nowhere"),
             known: Mutex::default(),
+            hinted: AtomicU64::new(0),
         };
         let globals = GlobalVariables::default();
         watcher.update(&snapshot(1, "a"), &globals);

@@ -25,6 +25,8 @@ pub enum RingMode {
     Always,
     /// Option `R`: ringing at once, until early media arrives.
     UntilMedia,
+    /// What he hears already goes on (music of a queue), early media kept away.
+    Background,
     /// Options `m` and `r(tone)`: this, over and over, early media kept away.
     Playing(Cadence),
 }
@@ -338,7 +340,7 @@ impl Channel {
         signalled: &mut Signalled,
     ) {
         match request.ring {
-            RingMode::Always | RingMode::Playing(_) => return,
+            RingMode::Always | RingMode::Playing(_) | RingMode::Background => return,
             RingMode::Signalled | RingMode::UntilMedia => {}
         }
         if early && signalled.early.is_none() {
@@ -369,7 +371,7 @@ impl Channel {
 
     fn signal_start(&self, request: &DialRequest, signalled: &mut Signalled) {
         match &request.ring {
-            RingMode::Signalled => {}
+            RingMode::Signalled | RingMode::Background => {}
             RingMode::Always | RingMode::UntilMedia => {
                 signalled.ringing = true;
                 self.ring_caller(signalled);

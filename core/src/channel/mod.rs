@@ -31,6 +31,7 @@ pub use variables::{GlobalVariables, Inheritance, VALUE_BYTES_MAX, VARIABLES_MAX
 
 use crate::call::media::MediaSession;
 use crate::call::session::Session;
+use crate::device::{DeviceUse, Use};
 use crate::shard::Shard;
 
 /// Identifies a channel within its shard.
@@ -52,6 +53,7 @@ struct Inner {
     session: RefCell<Option<Session>>,
     changed: Rc<Notify>,
     watcher: RefCell<Option<Rc<Notify>>>,
+    device: DeviceUse,
 }
 
 impl Channel {
@@ -62,6 +64,7 @@ impl Channel {
         endpoint: Option<Arc<Endpoint>>,
         data: Data,
     ) -> Self {
+        let device = shard.shared().devices.user(&name);
         Self(Rc::new(Inner {
             id: shard.next_channel_id(),
             shard: Rc::clone(shard),
@@ -73,6 +76,7 @@ impl Channel {
             session: RefCell::new(None),
             changed: Rc::new(Notify::new()),
             watcher: RefCell::new(None),
+            device,
         }))
     }
 
@@ -184,10 +188,27 @@ impl Channel {
 
     /// Wakes whoever waits for a change of this channel.
     pub(crate) fn touch(&self) {
+        self.note_use();
         self.0.changed.notify_waiters();
         if let Some(watcher) = &*self.0.watcher.borrow() {
             watcher.notify_waiters();
         }
+    }
+
+    /// Counts the channel in the state of its device.
+    pub(crate) fn note_use(&self) {
+        let kind = {
+            let data = self.data();
+            match data.state {
+                _ if data.ended.is_some() => Use::None,
+                State::Up if data.held => Use::Holding,
+                State::Up | State::Ring | State::Dialing => Use::Talking,
+                State::Ringing => Use::Ringing,
+                State::Busy => Use::Busy,
+                State::Down => Use::None,
+            }
+        };
+        self.0.device.set(kind);
     }
 
     /// Lets changes of this channel wake `other`'s waiters too (a caller watching the legs it dialled).

@@ -4,8 +4,8 @@
 //! The table is in memory; each change of a registered contact is handed to a [`ContactWriter`] to be stored.
 
 use std::hash::BuildHasher;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 use rustc_hash::{FxBuildHasher, FxHashMap};
@@ -169,6 +169,9 @@ pub enum Change {
     Remove(String),
 }
 
+/// Told which address of record changed.
+pub type Listener = Box<dyn Fn(&str) + Send + Sync>;
+
 type Bindings = Arc<[Arc<Contact>]>;
 
 /// All contacts. Shared by all shards.
@@ -177,6 +180,8 @@ pub struct Contacts {
     writer: Box<dyn ContactWriter>,
     reg_server: String,
     generation: AtomicU64,
+    /// Told the address of record whose contacts changed.
+    listener: OnceLock<Listener>,
     /// Version of `ps_aors` that the static contacts were made of, plus one.
     statics: AtomicU64,
     expired: AtomicU64,
@@ -199,8 +204,22 @@ impl Contacts {
             writer,
             reg_server: reg_server.to_owned(),
             generation: AtomicU64::new(0),
+            listener: OnceLock::new(),
             statics: AtomicU64::new(0),
             expired: AtomicU64::new(0),
+        }
+    }
+
+    /// Has `listener` told which address of record changed. Called with a lock held: it must return at once. Only the first
+    /// listener is kept.
+    pub fn on_change(&self, listener: Listener) {
+        let _ = self.listener.set(listener);
+    }
+
+    /// Contacts of this address of record changed, or whether they can be reached.
+    pub fn tell_change(&self, aor: &str) {
+        if let Some(listener) = self.listener.get() {
+            listener(aor);
         }
     }
 
@@ -335,6 +354,7 @@ impl Contacts {
             part.insert(aor.to_owned(), list.into());
         }
         self.generation.fetch_add(1, Ordering::Release);
+        self.tell_change(aor);
         result
     }
 
@@ -433,6 +453,7 @@ impl Contacts {
             } else {
                 part.insert(name.clone(), list.into());
             }
+            self.tell_change(name);
         }
         self.generation.fetch_add(1, Ordering::Release);
     }

@@ -205,6 +205,7 @@ impl Shard {
             .insert(channel.id(), channel.clone());
         self.names.borrow_mut().insert(channel.name(), channel.id());
         self.shared.directory.enter(&channel.name(), self.index);
+        channel.note_use();
         self.shared.channel_created(incoming);
     }
 

@@ -242,6 +242,7 @@ impl Shard {
                 round_trip_us = change.round_trip.map(|time| time.as_micros() as u64),
                 "contact status"
             );
+            self.shared.contacts.tell_change(&change.contact.aor);
         }
     }
 }

@@ -16,6 +16,7 @@ mod loops;
 mod music;
 mod others;
 pub(crate) mod play;
+pub(crate) mod queue;
 pub(crate) mod read;
 mod record;
 mod recording;
@@ -205,6 +206,7 @@ static LIST: &[&[App]] = &[
     branch::APPS,
     authenticate::APPS,
     others::APPS,
+    queue::APPS,
 ];
 
 static TABLE: LazyLock<FxHashMap<String, &'static App>> = LazyLock::new(|| {

@@ -3,7 +3,6 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use strowger_dialplan::Query;
-use strowger_dialplan::plan::HINT;
 
 use super::{Function, argument};
 use crate::task::Task;
@@ -14,12 +13,6 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         "DIALPLAN_EXISTS(context[,exten[,priority]])",
         "1 if the place exists, else 0",
         exists,
-    ),
-    Function::read(
-        "HINT",
-        "HINT(exten[@context])",
-        "the device whose state the extension shows",
-        hint,
     ),
     Function::read(
         "PJSIP_DIAL_CONTACTS",
@@ -93,17 +86,6 @@ fn exists(task: &Task, args: &str) -> Result<String, String> {
         }
     };
     Ok(u8::from(found).to_string())
-}
-
-fn hint(task: &Task, args: &str) -> Result<String, String> {
-    let place = argument(args, 0);
-    let here = task.channel.location().context;
-    let (exten, context) = place.split_once('@').unwrap_or((&place, &here));
-    let plan = task.host.current();
-    Ok(plan
-        .find(&Query::new(context, exten, HINT))
-        .map(|found| found.step().app.to_string())
-        .unwrap_or_default())
 }
 
 fn dial_contacts(task: &Task, args: &str) -> Result<String, String> {

@@ -6,6 +6,7 @@ pub(crate) mod channel;
 mod clock;
 mod conference;
 mod database;
+mod device;
 mod dialplan;
 mod format;
 mod group;
@@ -14,6 +15,7 @@ mod logic;
 mod math;
 mod outside;
 pub(crate) mod party;
+mod queue;
 mod string;
 mod system;
 pub(crate) mod text;
@@ -119,6 +121,7 @@ static TABLE: LazyLock<FxHashMap<&'static str, &'static Function>> = LazyLock::n
         party::FUNCTIONS,
         channel::FUNCTIONS,
         database::FUNCTIONS,
+        device::FUNCTIONS,
         variable::FUNCTIONS,
         dialplan::FUNCTIONS,
         conference::FUNCTIONS,
@@ -127,6 +130,7 @@ static TABLE: LazyLock<FxHashMap<&'static str, &'static Function>> = LazyLock::n
         format::FUNCTIONS,
         system::FUNCTIONS,
         outside::FUNCTIONS,
+        queue::FUNCTIONS,
     ]
     .into_iter()
     .flatten()

@@ -299,6 +299,39 @@ async fn record(lua: Lua, task: Rc<Task>, options: Table) -> mlua::Result<Table>
     Ok(result)
 }
 
+async fn queue(task: Rc<Task>, name: Value, options: Option<Table>) -> mlua::Result<String> {
+    let name = needed(&name, "call:queue: the name of a queue is needed")?;
+    let options = Options::new(
+        options.as_ref(),
+        "call:queue",
+        &[
+            "timeout", "options", "announce", "gosub", "rule", "position",
+        ],
+    )?;
+    let text = |option: &str| Ok::<_, mlua::Error>(options.text(option)?.unwrap_or_default());
+    let timeout = options
+        .seconds("timeout")?
+        .map_or_else(String::new, |time| values::number(time.as_secs_f64()));
+    let position = options
+        .count("position", 1, 10_000)?
+        .map_or_else(String::new, |position| position.to_string());
+    // The script goes on after a member hung up, as its own code says.
+    let arguments = vec![
+        name,
+        format!("c{}", text("options")?),
+        String::new(),
+        text("announce")?,
+        timeout,
+        String::new(),
+        text("gosub")?,
+        text("rule")?,
+        position,
+    ];
+    execute(&task, "Queue", arguments).await?;
+    let status = task.channel.variable("QUEUESTATUS").unwrap_or_default();
+    Ok(status.to_ascii_lowercase())
+}
+
 /// Where `call:jump` and `call:gosub` go: `(exten)`, `(context, exten)`, `(context, exten, priority)`.
 fn destination(task: &Task, place: &[Value], verb: &str) -> mlua::Result<Location> {
     let text = |value: &Value| {
@@ -437,6 +470,7 @@ impl UserData for CallObject {
                     profile(&arguments.3, 4)?,
                 ]).await
             };
+            "queue" => |task, arguments: (Value, Option<Table>)| queue(task, arguments.0, arguments.1).await;
             "jump" => |task, place: MultiValue| {
                 let place: Vec<Value> = place.into_iter().collect();
                 let target = destination(&task, &place, "call:jump")?;

@@ -46,7 +46,7 @@ pub(crate) struct Exchange {
     shard: Option<RunningShard>,
     media: Mutex<Option<WorkerControl>>,
     _writer: Writer,
-    _runtime: tokio::runtime::Runtime,
+    runtime: tokio::runtime::Runtime,
 }
 
 fn rows_of(rows: &[Row<'_>]) -> Vec<ExtensionRow> {
@@ -242,7 +242,7 @@ impl Exchange {
             shard: Some(shard),
             media: Mutex::new(Some(control)),
             _writer: writer,
-            _runtime: runtime,
+            runtime,
         }
     }
 
@@ -261,6 +261,21 @@ impl Exchange {
         wait_until("the changed rows are compiled", || {
             self.plans.versions() > before
         });
+    }
+
+    /// Changes other tables; they count at once.
+    pub(crate) fn change_tables(&self, change: impl FnOnce(&mut Snapshot)) {
+        let mut snapshot = self
+            .snapshot
+            .lock()
+            .expect("no test thread failed while it held the rows");
+        change(&mut snapshot);
+        self.shared.realtime.publish(snapshot.clone());
+    }
+
+    /// The control runtime.
+    pub(crate) fn runtime(&self) -> &tokio::runtime::Runtime {
+        &self.runtime
     }
 
     /// Puts a file of Lua in place, as an editor does: written aside and renamed.
@@ -343,7 +358,7 @@ impl Drop for Exchange {
 /// What a busy machine may take for anything that a test waits for; nothing here takes so long by itself.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {
         assert!(started.elapsed() < PATIENCE, "not in time: {what}");
@@ -524,6 +539,12 @@ impl Caller {
                         let branch = format!("{}-ack", self.call_id);
                         self.send("ACK", 1, &branch, "", "");
                         next_digit.get_or_insert(Instant::now() + Duration::from_millis(100));
+                        if leaving && ended.status != 200 {
+                            // The CANCEL crossed the answer (RFC 3261 §15).
+                            self.cseq += 1;
+                            let branch = format!("{}-bye", self.call_id);
+                            self.send("BYE", self.cseq, &branch, "", "");
+                        }
                         ended.status = 200;
                     } else {
                         self.send("ACK", 1, &invite, "", "");

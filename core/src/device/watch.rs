@@ -1,0 +1,163 @@
+//! The task that tells subscribers what has changed.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use strowger_store::Table;
+use tokio::sync::mpsc;
+
+use super::hints::Place;
+use super::{DeviceChange, DeviceState, ExtensionChange, ExtensionState, Hints, Notice};
+use crate::shared::Shared;
+
+/// Notices looked at in one go, so that a device that changed often is asked once.
+const BATCH: usize = 256;
+/// How often contacts whose time is over are looked for.
+const SWEEP: Duration = Duration::from_secs(10);
+/// Devices whose last state is remembered.
+const REMEMBERED_MAX: usize = 500_000;
+
+/// What was told last.
+#[derive(Default)]
+struct Told {
+    devices: FxHashMap<Arc<str>, DeviceState>,
+    extensions: FxHashMap<Place, (Arc<str>, ExtensionState)>,
+    hints: Arc<Hints>,
+    /// Endpoints by address of record.
+    endpoints: FxHashMap<String, Vec<Arc<str>>>,
+    endpoints_version: Option<u64>,
+}
+
+/// Starts the task on the control runtime; it ends with the exchange.
+pub(crate) fn start(shared: &Arc<Shared>) {
+    let Some(mut notices) = shared.devices.notices.lock().take() else {
+        return;
+    };
+    let weak = Arc::downgrade(shared);
+    shared.control.spawn(async move {
+        let mut told = Told::default();
+        let mut batch = Vec::with_capacity(BATCH);
+        while let Some(shared) = next(&mut notices, &mut batch, &weak).await {
+            told.look(&shared, batch.drain(..));
+        }
+    });
+}
+
+/// Waits for notices, or for the time to look again. `None` at the end.
+async fn next(
+    notices: &mut mpsc::Receiver<Notice>,
+    batch: &mut Vec<Notice>,
+    weak: &Weak<Shared>,
+) -> Option<Arc<Shared>> {
+    let received = tokio::time::timeout(SWEEP, notices.recv_many(batch, BATCH)).await;
+    if received == Ok(0) {
+        return None;
+    }
+    weak.upgrade()
+}
+
+impl Told {
+    fn look(&mut self, shared: &Shared, notices: impl Iterator<Item = Notice>) {
+        let mut devices: FxHashSet<Arc<str>> = FxHashSet::default();
+        let mut none = true;
+        for notice in notices {
+            none = false;
+            match notice {
+                Notice::Device(device) => {
+                    devices.insert(device);
+                }
+                Notice::Contacts(aor) => {
+                    self.index(shared);
+                    devices.extend(self.endpoints.get(&aor).into_iter().flatten().cloned());
+                }
+                Notice::Hints => self.hints_changed(shared),
+            }
+        }
+        if none || shared.devices.lost.all.swap(false, Ordering::AcqRel) {
+            devices.extend(self.devices.keys().cloned());
+            devices.extend(self.hints.devices().map(Arc::from));
+        }
+        for device in devices {
+            self.device(shared, device);
+        }
+    }
+
+    /// Which endpoints an address of record belongs to.
+    fn index(&mut self, shared: &Shared) {
+        let snapshot = shared.snapshot();
+        let version = Some(snapshot.version_of(Table::Endpoints));
+        if self.endpoints_version == version {
+            return;
+        }
+        self.endpoints_version = version;
+        self.endpoints.clear();
+        for endpoint in snapshot.endpoints.values() {
+            let device: Arc<str> = format!("PJSIP/{}", endpoint.id).into();
+            for aor in &endpoint.aors {
+                let places = self.endpoints.entry(aor.clone()).or_default();
+                places.push(Arc::clone(&device));
+            }
+        }
+    }
+
+    fn device(&mut self, shared: &Shared, device: Arc<str>) {
+        let state = shared.device_state(&device);
+        if self.devices.get(&device) == Some(&state) {
+            return;
+        }
+        if self.devices.len() >= REMEMBERED_MAX {
+            self.devices.clear();
+        }
+        self.devices.insert(Arc::clone(&device), state);
+        let hints = Arc::clone(&self.hints);
+        for (context, exten) in hints.showing(&device) {
+            self.extension(shared, context, exten);
+        }
+        // An error only means that nobody listens.
+        let _ = shared.devices.changes.send(DeviceChange { device, state });
+    }
+
+    fn extension(&mut self, shared: &Shared, context: &str, exten: &str) {
+        let place = (context.to_owned(), exten.to_owned());
+        let hint: Arc<str> = self.hints.get(context, exten).unwrap_or_default().into();
+        let state = if hint.is_empty() {
+            ExtensionState::Unknown
+        } else {
+            shared.hint_state(&hint)
+        };
+        let now = (Arc::clone(&hint), state);
+        if self.extensions.get(&place) == Some(&now) {
+            return;
+        }
+        if hint.is_empty() {
+            self.extensions.remove(&place);
+        } else {
+            self.extensions.insert(place, now);
+        }
+        let _ = shared.devices.extensions.send(ExtensionChange {
+            context: context.into(),
+            exten: exten.into(),
+            hint,
+            state,
+        });
+    }
+
+    fn hints_changed(&mut self, shared: &Shared) {
+        self.hints = shared.devices.hints();
+        let hints = Arc::clone(&self.hints);
+        let gone: Vec<Place> = self
+            .extensions
+            .keys()
+            .filter(|(context, exten)| hints.get(context, exten).is_none())
+            .cloned()
+            .collect();
+        for (context, exten) in gone {
+            self.extension(shared, &context, &exten);
+        }
+        for ((context, exten), _) in hints.iter() {
+            self.extension(shared, context, exten);
+        }
+    }
+}

@@ -1,0 +1,489 @@
+//! Ringing members for a caller, and what happens when one answers.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use strowger_core::call::{
+    BridgeEnd, BridgeOptions, DialOutcome, DialRequest, DialStatus, PreDial, RingMode,
+};
+use strowger_core::channel::{Cause, Channel, Interrupt, Location};
+use strowger_core::dialplan::SubroutineEnd;
+use strowger_core::queue::{Candidate, Member};
+use strowger_dialplan::args;
+
+use super::super::dial_options::place;
+use super::super::jump::resolve;
+use super::super::play::load_all;
+use super::super::{AppResult, Next, Stop};
+use super::caller::{Caller, End};
+use crate::say::{self, Gender, Grammar};
+
+/// Members count as rung while this exists.
+struct Rung<'r, 'c> {
+    caller: &'r Caller<'c>,
+    candidates: Vec<Candidate>,
+}
+
+impl Drop for Rung<'_, '_> {
+    fn drop(&mut self) {
+        let (caller, candidates) = (self.caller, &self.candidates);
+        let shared = caller.call.shared();
+        shared.queue(|table, _, _| table.rang(&caller.queue, caller.id, candidates));
+    }
+}
+
+/// A member counts as talking while this exists.
+struct Talking<'r, 'c> {
+    caller: &'r Caller<'c>,
+    interface: String,
+    since: Instant,
+}
+
+impl Drop for Talking<'_, '_> {
+    fn drop(&mut self) {
+        let talked = self.since.elapsed();
+        let caller = self.caller;
+        let shared = caller.call.shared();
+        shared.queue(|table, now, _| {
+            table.completed(&caller.queue, &self.interface, talked, now);
+        });
+    }
+}
+
+/// Ends an answered leg that nobody takes over.
+struct Answered<'p>(&'p Channel);
+
+impl Drop for Answered<'_> {
+    fn drop(&mut self) {
+        if !self.0.is_over() {
+            self.0.hangup(Cause::NORMAL_CLEARING);
+        }
+    }
+}
+
+impl Caller<'_> {
+    /// Rings members until one answers, nobody is left or the time for it is over. `Some`: he was served.
+    pub(super) async fn attempt(&self) -> Result<Option<AppResult>, End> {
+        let mut tried: Vec<String> = Vec::new();
+        let mut started = Instant::now();
+        self.ring();
+        loop {
+            let settings = self.settings();
+            let ring_until = (!settings.timeout.is_zero()).then(|| started + settings.timeout);
+            let limit = [
+                ring_until,
+                self.until.filter(|_| settings.timeout_of_application),
+            ]
+            .into_iter()
+            .flatten()
+            .min();
+            if limit.is_some_and(|limit| Instant::now() >= limit) {
+                break;
+            }
+            let candidates = self.call.shared().queue(|table, now, states| {
+                table.choose(&self.queue, self.id, &tried, now, states)
+            });
+            if candidates.is_empty() {
+                break;
+            }
+            tried.extend(candidates.iter().map(|one| one.interface.clone()));
+            let rung = Rung {
+                caller: self,
+                candidates,
+            };
+            let began = Instant::now();
+            let request = self.request(&rung.candidates, limit)?;
+            let outcome = self.channel().dial(request).await;
+            self.call.task.legs.borrow_mut().clone_from(&outcome.legs);
+            if let Some(peer) = outcome.answered.clone() {
+                let served = self.answered(rung, &outcome, &peer, began).await?;
+                if let Some(result) = served {
+                    return Ok(Some(result));
+                }
+                // The member hung up before he had the caller.
+                continue;
+            }
+            let refused = self.unanswered(&rung.candidates, &outcome, began)?;
+            drop(rung);
+            if refused && settings.timeout_restart {
+                started = Instant::now();
+            }
+            if outcome.status == DialStatus::NoAnswer
+                && limit.is_some_and(|limit| Instant::now() >= limit)
+            {
+                break;
+            }
+        }
+        self.stop_ringing().await?;
+        Ok(None)
+    }
+
+    fn request(
+        &self,
+        candidates: &[Candidate],
+        limit: Option<Instant>,
+    ) -> Result<DialRequest, End> {
+        let settings = self.settings();
+        let task = Rc::clone(&self.call.task);
+        let (context, disconnect) = (settings.context.clone(), self.options.has('H'));
+        let exit: Rc<dyn Fn(char) -> bool> = Rc::new(move |digit| {
+            (disconnect && digit == '*')
+                || (!context.is_empty() && task.exists(&context, digit.encode_utf8(&mut [0; 4]), 1))
+        });
+        let pre_dial = match self.options.argument('b') {
+            Some(text) => {
+                let (location, arguments) = self.subroutine(text)?;
+                let run: PreDial = Rc::new(move |channel: Channel| {
+                    let dialplan = channel.shard().dialplan();
+                    let run = dialplan.subroutine(channel, location.clone(), arguments.clone());
+                    Box::pin(async move {
+                        run.await;
+                    })
+                });
+                Some(run)
+            }
+            None => None,
+        };
+        Ok(DialRequest {
+            destinations: candidates.iter().map(|one| one.interface.clone()).collect(),
+            timeout: limit.map(|limit| limit.saturating_duration_since(Instant::now())),
+            ring: RingMode::Background,
+            exit_digit: Some(exit),
+            answered_elsewhere: self.options.has('C'),
+            pre_dial,
+            ..DialRequest::default()
+        })
+    }
+
+    fn subroutine(&self, text: &str) -> Result<(Location, Vec<String>), Stop> {
+        let text = place(text);
+        let (destination, arguments) = args::parse_gosub(&text);
+        let location = resolve(&self.call.task, &destination)?;
+        Ok((location, arguments.map(args::split).unwrap_or_default()))
+    }
+
+    /// Nobody answered: tells the log and pauses those who should have. True if somebody refused.
+    fn unanswered(
+        &self,
+        candidates: &[Candidate],
+        outcome: &DialOutcome,
+        began: Instant,
+    ) -> Result<bool, End> {
+        let rang = began.elapsed().as_millis().to_string();
+        let mut refused = false;
+        if let Some(digit) = outcome.exit_digit {
+            return Err(End::Key(digit));
+        }
+        let cancelled = outcome.status == DialStatus::Cancel;
+        for leg in outcome.legs.iter().filter(|leg| !leg.name.is_empty()) {
+            let Some(candidate) = candidates
+                .iter()
+                .find(|candidate| candidate.interface == leg.destination)
+            else {
+                continue;
+            };
+            if cancelled {
+                self.log(&candidate.name, "RINGCANCELED", &[&rang]);
+                continue;
+            }
+            self.log(&candidate.name, "RINGNOANSWER", &[&rang]);
+            let settings = self.settings();
+            let pauses = match leg.cause {
+                Cause::USER_BUSY => {
+                    refused = true;
+                    settings.auto_pause_busy
+                }
+                Cause::NO_ANSWER | Cause::NORMAL_CLEARING | Cause::ANSWERED_ELSEWHERE => true,
+                _ => {
+                    refused = true;
+                    settings.auto_pause_unavailable
+                }
+            };
+            if pauses {
+                self.auto_pause(&candidate.interface);
+            }
+        }
+        if cancelled {
+            self.channel().check()?;
+        }
+        Ok(refused)
+    }
+
+    fn auto_pause(&self, interface: &str) {
+        let shared = self.call.shared();
+        let pause = shared.queue(|table, now, _| table.auto_pause(&self.queue, interface, now));
+        if let Some(queue) = pause {
+            let uniqueid = self.channel().uniqueid();
+            shared.pause_queue_member(queue.as_deref(), interface, true, "Auto-Pause", &uniqueid);
+        }
+    }
+
+    /// A member answered. `None`: he left again before he had the caller.
+    async fn answered(
+        &self,
+        rung: Rung<'_, '_>,
+        outcome: &DialOutcome,
+        peer: &Channel,
+        began: Instant,
+    ) -> Result<Option<AppResult>, End> {
+        let answered = Answered(peer);
+        let name = peer.name();
+        let leg = outcome.legs.iter().find(|leg| leg.name == *name);
+        let interface = leg.map(|leg| leg.destination.clone()).unwrap_or_default();
+        let rang = outcome.answer_time.unwrap_or_else(|| began.elapsed());
+        let info = self
+            .call
+            .shared()
+            .queue(|table, _, _| table.info(&self.queue));
+        let member = info
+            .as_ref()
+            .and_then(|info| info.members.iter().find(|one| one.interface == interface))
+            .cloned()
+            .unwrap_or_else(|| Member::new(&interface));
+        self.set_variables(&member, peer);
+        let gosub = self.prepare(peer, &member).await;
+        self.channel().check()?;
+        if gosub.is_err() || peer.is_over() {
+            self.log(&member.name, "AGENTDUMP", &[]);
+            return Ok(None);
+        }
+        drop(rung);
+        let channel = self.channel();
+        let now = Instant::now();
+        let entry = self
+            .call
+            .shared()
+            .queue(|table, now, _| table.connected(&self.queue, self.id, &interface, now));
+        if entry.is_none() {
+            // The queue was taken away in this very moment.
+            return Err(End::Empty);
+        }
+        let talking = Talking {
+            caller: self,
+            interface: interface.clone(),
+            since: now,
+        };
+        self.stop_background();
+        channel.answer(Duration::ZERO).await?;
+        let held = self.waited();
+        super::set_duration(&self.call.task, "QUEUEWAIT", held);
+        let held = held.as_secs().to_string();
+        self.log(
+            &member.name,
+            "CONNECT",
+            &[&held, &peer.uniqueid(), &rang.as_secs().to_string()],
+        );
+        self.call.set("DIALEDPEERNUMBER", &outcome.number);
+        self.monitor().await;
+        let bridge = BridgeOptions {
+            caller_disconnects: self.options.has('H'),
+            callee_disconnects: self.options.has('h'),
+            ..BridgeOptions::default()
+        };
+        let end = channel.bridge(peer, bridge).await;
+        let talked = talking.since.elapsed();
+        drop(talking);
+        super::set_duration(&self.call.task, "ANSWEREDTIME", talked);
+        super::set_duration(&self.call.task, "DIALEDTIME", began.elapsed());
+        let by_caller = matches!(
+            end,
+            BridgeEnd::CallerHungUp | BridgeEnd::CallerDisconnected | BridgeEnd::Interrupted(_)
+        );
+        let event = if by_caller {
+            "COMPLETECALLER"
+        } else {
+            "COMPLETEAGENT"
+        };
+        let original = self.original_position().to_string();
+        self.log(
+            &member.name,
+            event,
+            &[&held, &talked.as_secs().to_string(), &original],
+        );
+        if by_caller && self.options.has('F') && !peer.is_over() {
+            std::mem::forget(answered);
+            self.member_goes_on(peer)?;
+        } else {
+            drop(answered);
+        }
+        Ok(Some(match end {
+            BridgeEnd::CallerHungUp => Err(Interrupt::Hangup.into()),
+            BridgeEnd::Interrupted(interrupt) => Err(interrupt.into()),
+            _ => match channel.check() {
+                Err(interrupt) => Err(interrupt.into()),
+                Ok(()) if self.options.has('c') => {
+                    self.call.set("QUEUESTATUS", "CONTINUE");
+                    Ok(Next::Continue)
+                }
+                Ok(()) => Ok(Next::End),
+            },
+        }))
+    }
+
+    /// Option `F`: the caller left, and the member goes on in the dialplan.
+    fn member_goes_on(&self, peer: &Channel) -> Result<(), Stop> {
+        let here = self.channel().location();
+        let target = match self.options.argument('F') {
+            Some(text) if !text.is_empty() => {
+                resolve(&self.call.task, &args::parse_goto(&place(text)))?
+            }
+            _ => Location {
+                priority: here.priority.saturating_add(1),
+                ..here
+            },
+        };
+        peer.set_location(target);
+        peer.continue_in_dialplan();
+        Ok(())
+    }
+
+    fn set_variables(&self, member: &Member, peer: &Channel) {
+        let settings = self.settings();
+        let set = |name: &str, value: &str| {
+            self.call.set(name, value);
+            peer.set_variable(name, value);
+        };
+        if settings.set_queue_var
+            && let Some(info) = self
+                .call
+                .shared()
+                .queue(|table, _, _| table.info(&self.queue))
+        {
+            super::set_queue_variables(&self.call.task, &info);
+        }
+        if settings.set_interface_var {
+            let last = member.last_call.map_or(0, |at| {
+                let then = std::time::SystemTime::now().checked_sub(at.elapsed());
+                then.and_then(|then| then.duration_since(std::time::UNIX_EPOCH).ok())
+                    .map_or(0, |since| since.as_secs())
+            });
+            set("MEMBERINTERFACE", &member.interface);
+            set("MEMBERNAME", &member.name);
+            set("MEMBERCALLS", &member.calls.to_string());
+            set("MEMBERLASTCALL", &last.to_string());
+            set("MEMBERPENALTY", &member.penalty.to_string());
+            set("MEMBERDYNAMIC", &u8::from(member.dynamic).to_string());
+            let realtime = u8::from(member.realtime.is_some());
+            set("MEMBERREALTIME", &realtime.to_string());
+        }
+        if settings.set_queue_entry_var {
+            set("QEHOLDTIME", &self.waited().as_secs().to_string());
+            set("QEORIGINALPOS", &self.original_position().to_string());
+        }
+    }
+
+    /// What the member hears and does before he has the caller.
+    async fn prepare(&self, peer: &Channel, member: &Member) -> Result<(), Interrupt> {
+        let settings = self.settings();
+        if !settings.member_delay.is_zero() {
+            peer.wait(settings.member_delay).await?;
+        }
+        let mut prompts: Vec<String> = Vec::new();
+        let own = self.call.arg(3);
+        let announce = if own.is_empty() {
+            &settings.announce
+        } else {
+            own
+        };
+        prompts.extend(announce.split('&').map(str::to_owned));
+        if settings.report_hold_time {
+            let waited = self.waited().as_secs();
+            let (minutes, seconds) = (waited / 60, waited % 60);
+            let grammar = Grammar::of(&peer.data().language);
+            let say = |number: u64| {
+                say::number(
+                    grammar,
+                    i64::try_from(number).unwrap_or(i64::MAX),
+                    Gender::Feminine,
+                )
+            };
+            prompts.push(settings.prompts.report_hold.clone());
+            if minutes > 0 {
+                prompts.extend(say(minutes));
+                prompts.push(settings.prompts.minutes.clone());
+            }
+            if seconds > 0 || minutes == 0 {
+                prompts.extend(say(seconds));
+                prompts.push(settings.prompts.seconds.clone());
+            }
+        }
+        let names = prompts
+            .iter()
+            .map(|name| name.trim())
+            .filter(|name| !name.is_empty());
+        let sounds = load_all(self.call, names, None).await.0;
+        if !sounds.is_empty() {
+            // A caller who leaves meanwhile lets the member go.
+            tokio::select! {
+                played = peer.play(sounds, false, &|_| false) => played.map(drop)?,
+                () = self.channel().until_over() => return Err(Interrupt::Hangup),
+            }
+        }
+        let gosub = match self.call.arg(6) {
+            "" => settings.member_gosub.as_str(),
+            gosub => gosub,
+        };
+        if !gosub.is_empty() {
+            let found = if gosub.contains(['^', ',']) {
+                self.subroutine(gosub)
+            } else {
+                Ok((Location::new(gosub, "s", 1), Vec::new()))
+            };
+            let Ok((location, arguments)) = found else {
+                self.call.warn(&format!(
+                    "Queue: subroutine {gosub} of {} does not exist",
+                    member.name
+                ));
+                return Ok(());
+            };
+            let dialplan = self.channel().shard().dialplan();
+            let end = dialplan.subroutine(peer.clone(), location, arguments).await;
+            if end == SubroutineEnd::Missing {
+                self.call
+                    .warn(&format!("Queue: subroutine {gosub} does not exist"));
+            }
+        }
+        if peer.is_over() {
+            return Err(Interrupt::Hangup);
+        }
+        Ok(())
+    }
+
+    /// Begins the recording that the queue wants.
+    async fn monitor(&self) {
+        let settings = self.settings();
+        if settings.monitor_format.is_empty() {
+            return;
+        }
+        let variable = |name: &str| self.channel().variable(name).unwrap_or_default();
+        let file = match variable("MONITOR_FILENAME") {
+            name if name.is_empty() => self.channel().uniqueid().to_string(),
+            name => name,
+        };
+        let format = settings
+            .monitor_format
+            .split('|')
+            .next()
+            .unwrap_or_default();
+        let arguments = vec![
+            format!("{file}.{format}"),
+            format!("b{}", variable("MONITOR_OPTIONS")),
+            variable("MONITOR_EXEC"),
+        ];
+        let data = arguments.join(",");
+        let task = Rc::clone(&self.call.task);
+        let started = Box::pin(super::super::execute(
+            &task,
+            "MixMonitor",
+            data,
+            Some(arguments),
+        ));
+        if let Err(Stop::Failed(error)) = started.await {
+            self.call
+                .warn(&format!("Queue: the call is not recorded: {error}"));
+        }
+        let data = Arc::<str>::from(self.queue.as_str());
+        self.channel().set_application("Queue", &data);
+    }
+}
