@@ -11,7 +11,7 @@ help:
 	@echo "make run      build and start an exchange in $(DATA), on 127.0.0.1"
 	@echo "make test     all tests, with real telephones and database servers of their own"
 	@echo "make check    formatting and lints"
-	@echo "make bench    CPU per packet of relaying, rooms, transcoding and SRTP, beside a bare relay"
+	@echo "make bench    CPU per packet of relaying, rooms, transcoding and SRTP beside a bare relay, and of the dialplan"
 	@echo "make sounds   speak the prompts anew (espeak-ng, sox)"
 	@echo "make clean    remove what was built; $(DATA) stays"
 
@@ -42,6 +42,7 @@ bench: setup
 	$(CARGO) build --release -p strowger -p strowger-benches
 	./target/release/relay_cpu $(BENCH_ARGS)
 	./target/release/media_works $(WORKS_ARGS)
+	./target/release/dialplan_works $(DIALPLAN_ARGS)
 
 sounds: setup-test
 	sounds/generate.sh

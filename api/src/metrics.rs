@@ -117,7 +117,12 @@ fn is_gauge(name: &str) -> bool {
         || name.ends_with("_us")
         || matches!(
             name,
-            "legs" | "recorders" | "rooms" | "room_members" | "strowger_database_up"
+            "legs"
+                | "recorders"
+                | "rooms"
+                | "room_members"
+                | "strowger_database_up"
+                | "strowger_dialplan_memory_bytes"
         )
 }
 

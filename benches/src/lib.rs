@@ -6,6 +6,7 @@
 
 pub mod cpu;
 pub mod delay;
+pub mod dialplan;
 pub mod exchange;
 pub mod generator;
 pub mod subject;

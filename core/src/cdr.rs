@@ -131,7 +131,8 @@ impl CallRecords {
         }
         for record in &mut self.open {
             application.clone_into(&mut record.last_application);
-            record.last_data = data.chars().take(COLUMN_CHARACTERS).collect();
+            record.last_data.clear();
+            record.last_data.push_str(column(data));
         }
     }
 
@@ -416,6 +417,15 @@ fn local_time(at_us: i64) -> String {
                 .to_string()
         })
         .unwrap_or_default()
+}
+
+/// As much of `text` as its column takes.
+fn column(text: &str) -> &str {
+    if text.len() <= COLUMN_CHARACTERS {
+        return text;
+    }
+    let end = text.char_indices().nth(COLUMN_CHARACTERS);
+    end.map_or(text, |(end, _)| &text[..end])
 }
 
 #[cfg(test)]

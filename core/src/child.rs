@@ -1,6 +1,34 @@
 //! Programs that the exchange starts. None of them sees its settings, which may hold passwords.
 
+use std::collections::BTreeMap;
+
+use parking_lot::RwLock;
 use tokio::process::Command;
+
+/// Variables that the dialplan may set, at most.
+pub const VARIABLES_MAX: usize = 256;
+
+/// Variables of the environment that the dialplan set: programs get them, the process itself stays as it is, since other
+/// threads read its environment at any time. None: taken out.
+static CHANGED: RwLock<BTreeMap<String, Option<String>>> = RwLock::new(BTreeMap::new());
+
+/// Sets a variable for programs that begin from now on; None takes it out. False: there are too many.
+pub fn set_variable(name: &str, value: Option<&str>) -> bool {
+    let mut changed = CHANGED.write();
+    if changed.len() >= VARIABLES_MAX && !changed.contains_key(name) {
+        return false;
+    }
+    changed.insert(name.to_owned(), value.map(str::to_owned));
+    true
+}
+
+/// The value of a variable as programs see it.
+pub fn variable(name: &str) -> Option<String> {
+    match CHANGED.read().get(name) {
+        Some(changed) => changed.clone(),
+        None => std::env::var(name).ok(),
+    }
+}
 
 /// What the names of settings in the environment begin with.
 pub const SETTINGS: &str = "STROWGER_";
@@ -11,6 +39,12 @@ pub fn without_settings(command: &mut Command) -> &mut Command {
         if name.as_encoded_bytes().starts_with(SETTINGS.as_bytes()) {
             command.env_remove(name);
         }
+    }
+    for (name, value) in &*CHANGED.read() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
     }
     command
 }

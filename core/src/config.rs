@@ -353,6 +353,8 @@ pub struct Agi {
     pub shells_max: usize,
     /// How long each of them may take, waiting for its turn included, in seconds (1 to 86400).
     pub shell_s: u64,
+    /// How long a command of `System` may take, in seconds (1 to 604800).
+    pub system_s: u64,
 }
 
 impl Default for Agi {
@@ -366,6 +368,7 @@ impl Default for Agi {
             after_hangup_s: 300,
             shells_max: 200,
             shell_s: 60,
+            system_s: 3600,
         }
     }
 }
@@ -546,6 +549,7 @@ impl Config {
         within("agi.after_hangup_s", agi.after_hangup_s, 1, 86_400)?;
         within("agi.shells_max", agi.shells_max as u64, 1, 10_000)?;
         within("agi.shell_s", agi.shell_s, 1, 86_400)?;
+        within("agi.system_s", agi.system_s, 1, 604_800)?;
         self.mail.validate()?;
         if self.sip.udp.is_empty() && self.sip.tcp.is_empty() {
             return Err(ConfigError::Value {
@@ -666,6 +670,7 @@ mod tests {
             ("[agi]\nafter_hangup_s = 0", "agi.after_hangup_s"),
             ("[agi]\nshells_max = 0", "agi.shells_max"),
             ("[agi]\nshell_s = 0", "agi.shell_s"),
+            ("[agi]\nsystem_s = 0", "agi.system_s"),
             ("nonsense", "line 1"),
         ] {
             let message = parse(text, &[]).unwrap_err().to_string();

@@ -76,6 +76,9 @@ counters! {
         calls_refused_draining,
         calls_refused_no_ports,
         calls_failed_panic,
+        /// Incoming calls whose dialplan began, and the nanoseconds from their INVITE, parsed, to the first application.
+        dialplan_entries,
+        dialplan_entry_ns,
         registrations,
         unregistrations,
         registrations_refused,

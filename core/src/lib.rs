@@ -14,6 +14,7 @@ pub mod counters;
 pub mod device;
 pub mod dialplan;
 pub mod endpoint;
+pub mod events;
 pub mod mail;
 pub mod queue;
 pub mod record;

@@ -22,6 +22,7 @@ use crate::counters::QualityCounters;
 use crate::device::{Devices, Notice};
 use crate::endpoint::Gatekeeper;
 use crate::endpoint::contacts::Contacts;
+use crate::events::Events;
 use crate::queue::Queues;
 use crate::record::jobs::Mp3Jobs;
 use crate::shard::inbox::{Inbox, ShardMessage};
@@ -96,6 +97,8 @@ pub struct Shared {
     pub queues: Queues,
     /// Writes rows of queues and mailboxes.
     writer: OnceLock<TableWriter>,
+    /// What happens, for programs that watch.
+    pub events: Events,
     /// How legs sounded that have ended.
     pub quality: QualityCounters,
     /// MP3 files of recordings.
@@ -145,6 +148,7 @@ impl Shared {
             realtime,
             astdb,
             globals: GlobalVariables::default(),
+            events: Events::default(),
             directory: Directory::default(),
             sounds,
             contacts,

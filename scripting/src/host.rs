@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use mlua::{AnyUserData, Function, Lua, LuaString, Table, UserData, UserDataRef};
 use rustc_hash::FxHashMap;
-use strowger_dialplan::{Context, Plan, Vars, expr, subst};
+use strowger_dialplan::{Context, Plan, Vars, expr, lua, subst};
 
 use crate::agi::Agi;
 use crate::app;
 use crate::func;
 use crate::plans::Plans;
+use crate::registry::Applications;
 use crate::script::{self, Programs};
 use crate::task::Task;
 use crate::vm::{Counters, Limits, Vm, VmError};
@@ -30,9 +31,10 @@ impl Handle {
     }
 }
 
+/// The steps of a context that calls came to.
 struct Loaded {
     context: Arc<Context>,
-    steps: Table,
+    steps: FxHashMap<usize, Function>,
 }
 
 /// The scripting side of one shard.
@@ -112,31 +114,33 @@ impl Host {
         self.vm.lua().create_userdata(Handle(task))
     }
 
-    /// The function of a step; the chunk of its context is loaded when it is needed first.
+    /// The function of a step, loaded when it is needed first.
     pub(crate) fn step(&self, context: &Arc<Context>, index: usize) -> Result<Function, VmError> {
         let key = Arc::as_ptr(context);
         let known = self
             .loaded
             .borrow()
             .get(&key)
-            .map(|loaded| loaded.steps.clone());
-        let steps = match known {
-            Some(steps) => steps,
-            None => {
-                let steps = self.vm.load(&context.name, &context.lua, &self.rt)?;
-                self.loaded.borrow_mut().insert(
-                    key,
-                    Loaded {
-                        context: Arc::clone(context),
-                        steps: steps.clone(),
-                    },
-                );
-                steps
-            }
-        };
-        steps
-            .raw_get(index + 1)
-            .map_err(|error| VmError::Script(error.to_string()))
+            .and_then(|loaded| loaded.steps.get(&index).cloned());
+        if let Some(step) = known {
+            return Ok(step);
+        }
+        let step = context
+            .steps
+            .get(index)
+            .ok_or_else(|| VmError::Script("the step is gone".to_owned()))?;
+        let source = lua::single(step, &Applications);
+        let function = self.vm.load(&context.name, &source, &self.rt)?;
+        self.loaded
+            .borrow_mut()
+            .entry(key)
+            .or_insert_with(|| Loaded {
+                context: Arc::clone(context),
+                steps: FxHashMap::default(),
+            })
+            .steps
+            .insert(index, function.clone());
+        Ok(function)
     }
 }
 

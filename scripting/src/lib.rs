@@ -6,7 +6,7 @@
 //! | `vm` | the machine: sandbox, memory limit, time budget |
 //! | `plans` | the current plan, compiled anew when rows change |
 //! | `host` | a shard's machine with the chunks loaded into it |
-//! | `task` | one channel's run: frames, variables, plan version |
+//! | `task`, `trail` | one channel's run: frames, variables, plan version, steps found |
 //! | `runner`, `decide` | which step comes next |
 //! | `app`, `func` | applications and functions |
 //! | `script` | dialplans in Lua: the files, and what they can call |
@@ -31,6 +31,7 @@ mod runner;
 mod say;
 mod script;
 mod task;
+mod trail;
 mod vm;
 
 use std::rc::Rc;

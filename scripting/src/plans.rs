@@ -95,6 +95,8 @@ pub struct PlanWatcher {
     known: Mutex<Known>,
     /// The version of the plan whose hints are known.
     hinted: AtomicU64,
+    /// Former plans that calls may follow still. The last owner frees a plan, which takes long: that is never a shard.
+    retired: Mutex<Vec<Arc<Plan>>>,
 }
 
 #[derive(Default)]
@@ -126,6 +128,7 @@ impl PlanWatcher {
             folder: shared.paths().dialplan.clone(),
             known: Mutex::default(),
             hinted: AtomicU64::new(0),
+            retired: Mutex::default(),
         });
         watcher.look(false);
         // Listening comes first, so that no change between is missed.
@@ -149,6 +152,7 @@ impl PlanWatcher {
                 };
                 let (watcher, shared) = (Arc::clone(&watcher), Arc::clone(&shared));
                 let done = tokio::task::spawn_blocking(move || {
+                    watcher.free_retired();
                     if at_rest.is_some_and(|at_rest| !watcher.look(at_rest)) {
                         return;
                     }
@@ -163,6 +167,31 @@ impl PlanWatcher {
             }
         });
         plans
+    }
+
+    /// Frees former plans that nobody else holds any more, nor one of their contexts.
+    fn free_retired(&self) {
+        let mut newer = vec![self.plans.current()];
+        let mut freed = Vec::new();
+        let mut retired = self.retired.lock();
+        for plan in std::mem::take(&mut *retired).into_iter().rev() {
+            let alone = Arc::strong_count(&plan) == 1
+                && plan.contexts().all(|context| {
+                    Arc::strong_count(context) == 1
+                        || newer.iter().any(|plan| {
+                            let same = plan.context(&context.name);
+                            same.is_some_and(|same| Arc::ptr_eq(same, context))
+                        })
+                });
+            if alone {
+                freed.push(plan);
+            } else {
+                newer.push(Arc::clone(&plan));
+                retired.insert(0, plan);
+            }
+        }
+        drop(retired);
+        drop(freed);
     }
 
     /// Reads the files of the folder if they changed. `at_rest`: only if they are as they were at the look before. A version
@@ -258,7 +287,9 @@ impl PlanWatcher {
             }
         }
         known.globals.clone_from(&plan.globals);
-        self.plans.current.store(Arc::new(plan));
+        drop(known);
+        let former = self.plans.current.swap(Arc::new(plan));
+        self.retired.lock().push(former);
         self.plans.versions.fetch_add(1, Ordering::Relaxed);
         self.plans.compile_us.store(
             u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
@@ -367,6 +398,7 @@ mod tests {
             folder: PathBuf::from("/nowhere"),
             known: Mutex::default(),
             hinted: AtomicU64::new(0),
+            retired: Mutex::default(),
         };
         let globals = GlobalVariables::default();
         watcher.update(&snapshot(1, "a"), &globals);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use strowger_core::channel::{Cause, Channel, Interrupt, Location};
 use strowger_core::dialplan::SubroutineEnd;
-use strowger_dialplan::{Origin, Program, Query, Vars};
+use strowger_dialplan::{Context, Origin, Program, Query, Vars};
 
 use crate::app::{self, AppResult, Next, Stop};
 use crate::decide::{self, AtEnd, Special};
@@ -20,14 +20,19 @@ use crate::host::Host;
 use crate::log_line;
 use crate::script;
 use crate::task::{Exception, Task};
+use crate::trail::Here;
 
 /// Steps run without giving others a turn.
-const STEPS_PER_TURN: u32 = 16;
+const STEPS_PER_TURN: u32 = 256;
+/// Steps that never wait run between two looks at the clock.
+const STEPS_PER_LOOK: u32 = 16;
 /// Time that steps run without giving others a turn.
 const TURN: Duration = Duration::from_millis(1);
 /// Steps without a pause after which a call is slowed down: it is a loop, and would burn its core until its end.
 const STEPS_UNPAUSED_MAX: u32 = 10_000;
-/// What such a call waits for each turn. A step that takes as long by itself is a pause.
+/// Steps of such a call in a turn.
+const STEPS_SLOWED: u32 = 16;
+/// What it waits for each turn. A step that takes as long by itself is a pause.
 const PAUSE: Duration = Duration::from_millis(1);
 /// Steps that extension `h` may take: the call is over, so no timeout would ever end it.
 const H_STEPS_MAX: u32 = 10_000;
@@ -110,6 +115,48 @@ async fn subroutine_steps(
     result
 }
 
+/// How the steps of a macro ended.
+pub(crate) enum MacroEnd {
+    /// They came to their end.
+    Over,
+    /// They led out of the macro's context.
+    Left(Location),
+    /// Something else follows than the step after the macro.
+    Stopped(AppResult),
+}
+
+/// Runs steps from the channel's place until they end or lead out of `context`. A subroutine may lead out and come back.
+pub(crate) async fn macro_steps(task: &Rc<Task>, context: &str) -> MacroEnd {
+    let depth = task.frame_depth();
+    let mut turns = Turns::default();
+    loop {
+        turns.take(task).await;
+        let place = task.channel.location();
+        if place.context != context && task.frame_depth() <= depth {
+            return MacroEnd::Left(place);
+        }
+        // Boxed: a macro may run a macro.
+        let step: LocalStep<'_> = Box::pin(step(task, &place));
+        match turns.run(step).await {
+            None => return MacroEnd::Over,
+            Some(Ok(Next::Continue)) => {
+                let priority = place.priority.saturating_add(1);
+                task.channel.set_location(Location { priority, ..place });
+            }
+            Some(Ok(Next::Jump(target))) => task.channel.set_location(target),
+            Some(other) => return MacroEnd::Stopped(other),
+        }
+        if task.macro_exits.take() {
+            return MacroEnd::Over;
+        }
+        if let Err(interrupt) = task.channel.check() {
+            return MacroEnd::Stopped(Err(interrupt.into()));
+        }
+    }
+}
+
+type LocalStep<'a> = std::pin::Pin<Box<dyn Future<Output = Option<AppResult>> + 'a>>;
+
 /// Lets other calls of the shard run between steps that never wait.
 struct Turns {
     steps: u32,
@@ -130,9 +177,25 @@ impl Default for Turns {
 }
 
 impl Turns {
+    /// Steps left in this turn.
+    fn left(&self) -> u32 {
+        let most = if self.unpaused < STEPS_UNPAUSED_MAX {
+            STEPS_PER_TURN
+        } else {
+            STEPS_SLOWED
+        };
+        most.saturating_sub(self.steps)
+    }
+
+    /// So many steps were run that never wait.
+    fn ran(&mut self, steps: u32) {
+        self.steps = self.steps.saturating_add(steps);
+        self.unpaused = self.unpaused.saturating_add(steps);
+    }
+
     /// Before each step.
     async fn take(&mut self, task: &Task) {
-        if self.steps < STEPS_PER_TURN && self.since.elapsed() < TURN {
+        if self.left() > 0 && self.since.elapsed() < TURN {
             return;
         }
         if self.unpaused < STEPS_UNPAUSED_MAX {
@@ -208,57 +271,129 @@ async fn walk(task: &Rc<Task>, turns: &mut Turns) -> Walk {
         if task.channel.is_over() {
             return Walk::Interrupted(Interrupt::Hangup);
         }
+        match walk_at_once(task, turns) {
+            AtOnce::End(end) => return end,
+            AtOnce::TurnOver => continue,
+            AtOnce::Waits => {}
+        }
         let place = task.channel.location();
         let Some(result) = turns.run(step(task, &place)).await else {
             return Walk::Missing;
         };
-        // What happened to the call while the step ran comes before what the step wants.
-        if let Ok(next) = &result
-            && !matches!(next, Next::End | Next::Returned(_))
-            && let Err(interrupt) = task.channel.check()
-        {
-            if let Next::Jump(target) = next {
-                task.channel.set_location(target.clone());
-            }
-            return Walk::Interrupted(interrupt);
-        }
-        match result {
-            Ok(Next::Continue) => {
-                let priority = place.priority.saturating_add(1);
-                task.channel.set_location(Location { priority, ..place });
-            }
-            Ok(Next::Jump(target)) => task.channel.set_location(target),
-            Ok(Next::Digit(digit)) => return Walk::Digit(digit),
-            Ok(Next::Incomplete) => return Walk::Incomplete,
-            Ok(Next::Returned(value)) => return Walk::Returned(value),
-            Ok(Next::End) => return Walk::End,
-            Err(Stop::Interrupted(interrupt)) => return Walk::Interrupted(interrupt),
-            Err(Stop::Failed(_)) => return Walk::Failed,
+        if let Some(end) = after(task, result, |task| {
+            let priority = place.priority.saturating_add(1);
+            task.channel.set_location(Location { priority, ..place });
+        }) {
+            return end;
         }
     }
 }
 
-/// Runs the step at `place`; None if there is none. Failures are logged here, where the row is known.
-async fn step(task: &Rc<Task>, place: &Location) -> Option<AppResult> {
-    let (context, index, program) = {
-        let plan = task.plan();
-        let caller = task.caller();
-        let query = Query::new(&place.context, &place.exten, place.priority)
-            .caller(Some(&caller))
-            .vars(&**task);
-        let found = plan.find(&query)?;
-        (
-            Arc::clone(found.context),
-            found.index,
-            Arc::clone(&plan.program),
-        )
+/// Why steps that never wait came to an end.
+enum AtOnce {
+    End(Walk),
+    TurnOver,
+    /// The step that is next may wait.
+    Waits,
+}
+
+/// Runs the steps that come next as long as they never wait and the turn lasts.
+fn walk_at_once(task: &Rc<Task>, turns: &mut Turns) -> AtOnce {
+    let most = turns.left().max(1);
+    let mut ran = 0;
+    let over = loop {
+        let looks = ran > 0 && ran % STEPS_PER_LOOK == 0;
+        if ran >= most || (looks && turns.since.elapsed() >= TURN) {
+            break AtOnce::TurnOver;
+        }
+        let Some(here) = task.step_here() else {
+            break AtOnce::End(Walk::Missing);
+        };
+        let Some(result) = step_at_once(task, &here) else {
+            break AtOnce::Waits;
+        };
+        ran += 1;
+        let end = after(task, result, |task| {
+            let mut data = task.channel.data_mut();
+            data.location.priority = data.location.priority.saturating_add(1);
+        });
+        if let Some(end) = end {
+            break AtOnce::End(end);
+        }
     };
+    if ran > 0 {
+        turns.ran(ran);
+        let counters = task.host.counters();
+        counters.steps.fetch_add(u64::from(ran), Ordering::Relaxed);
+    }
+    over
+}
+
+/// What a step leads to: `next` moves the channel to the priority that follows. None: the walk goes on.
+fn after(task: &Rc<Task>, result: AppResult, next: impl FnOnce(&Rc<Task>)) -> Option<Walk> {
+    // What happened to the call while the step ran comes before what the step wants.
+    if let Ok(next) = &result
+        && !matches!(next, Next::End | Next::Returned(_))
+        && let Err(interrupt) = task.channel.check()
+    {
+        match next {
+            Next::Jump(target) => task.channel.set_location(target.clone()),
+            Next::Priority(priority) => task.channel.data_mut().location.priority = *priority,
+            _ => {}
+        }
+        return Some(Walk::Interrupted(interrupt));
+    }
+    match result {
+        Ok(Next::Continue) => next(task),
+        Ok(Next::Jump(target)) => task.channel.set_location(target),
+        Ok(Next::Priority(priority)) => task.channel.data_mut().location.priority = priority,
+        Ok(Next::Digit(digit)) => return Some(Walk::Digit(digit)),
+        Ok(Next::Incomplete) => return Some(Walk::Incomplete),
+        Ok(Next::Returned(value)) => return Some(Walk::Returned(value)),
+        Ok(Next::End) => return Some(Walk::End),
+        Err(Stop::Interrupted(interrupt)) => return Some(Walk::Interrupted(interrupt)),
+        Err(Stop::Failed(_)) => return Some(Walk::Failed),
+    }
+    None
+}
+
+/// Runs a step that never waits, from its template: the machine would give the same, but the way into it and back takes
+/// several times as long as the step. None: it may wait.
+fn step_at_once(task: &Rc<Task>, here: &Here) -> Option<AppResult> {
+    let app = here.immediate?;
+    if task.host.vm().limits().all_in_machine {
+        return None;
+    }
+    let step = here.context.steps.get(here.index)?;
+    let mut data = task.data.take();
+    data.clear();
+    step.template.append(&**task, &mut data);
+    let (result, data) = app::execute_now(task, app, data)?;
+    if data.capacity() <= app::DATA_BYTES_MAX {
+        task.data.replace(data);
+    }
+    if let Err(stop) = &result {
+        count_failure(task, &result);
+        log_stop(task, Some((&task.channel.location(), step)), stop);
+    }
+    Some(result)
+}
+
+fn count_failure(task: &Task, result: &AppResult) {
+    if matches!(result, Err(Stop::Failed(_))) {
+        let counters = task.host.counters();
+        counters.steps_failed.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Runs the step at `place`, where the channel is; None if there is none. Failures are logged here, where the row is known.
+async fn step(task: &Rc<Task>, place: &Location) -> Option<AppResult> {
+    let Here { context, index, .. } = task.step_here()?;
+    let program = Arc::clone(&task.plan().program);
     let counters = task.host.counters();
     counters.steps.fetch_add(1, Ordering::Relaxed);
     let result = run_step(task, &context, index, &program).await;
-    if matches!(result, Err(Stop::Failed(_))) {
-        counters.steps_failed.fetch_add(1, Ordering::Relaxed);
-    }
+    count_failure(task, &result);
     if let Err(stop) = &result {
         log_stop(
             task,
@@ -271,7 +406,7 @@ async fn step(task: &Rc<Task>, place: &Location) -> Option<AppResult> {
 
 async fn run_step(
     task: &Rc<Task>,
-    context: &Arc<strowger_dialplan::Context>,
+    context: &Arc<Context>,
     index: usize,
     program: &Arc<Program>,
 ) -> AppResult {
@@ -490,6 +625,7 @@ fn interrupted(task: &Task, interrupt: Interrupt) -> bool {
             let target = task.channel.data_mut().redirect.take();
             match target {
                 Some(target) => {
+                    task.asks_else_if.take();
                     task.channel.set_location(target);
                     true
                 }

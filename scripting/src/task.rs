@@ -11,6 +11,7 @@ use strowger_core::Shared;
 use strowger_core::call::LegReport;
 use strowger_core::channel::{Channel, Location};
 use strowger_dialplan::plan::HINT;
+use strowger_dialplan::subst::Cut;
 use strowger_dialplan::{CallError, Plan, Query, Vars};
 use strowger_media::PlayId;
 
@@ -22,6 +23,7 @@ use crate::func::party::presentation_number;
 use crate::host::Host;
 use crate::log_line::{self, Lines, Verdict};
 use crate::script::World;
+use crate::trail::{Here, Trail};
 
 /// Subroutine calls that may be nested.
 pub(crate) const FRAMES_MAX: usize = 256;
@@ -56,8 +58,12 @@ pub(crate) struct Task {
     pub(crate) exception: RefCell<Option<Exception>>,
     /// What `CONFBRIDGE(...)` set.
     pub(crate) conference: RefCell<Custom>,
-    /// A condition of `If` did not hold: the `ElseIf` that comes next asks its own.
-    pub(crate) asks_else_if: Cell<bool>,
+    /// A condition of `If` did not hold: the `ElseIf` here, which comes next, asks its own.
+    pub(crate) asks_else_if: RefCell<Option<Location>>,
+    /// Macros in progress, each with how many arguments it has.
+    pub(crate) macros: RefCell<Vec<usize>>,
+    /// The innermost of them is to come back.
+    pub(crate) macro_exits: Cell<bool>,
     /// What plays in the background (music, tones).
     pub(crate) background: Cell<Option<PlayId>>,
     /// How the legs dialled last ended.
@@ -69,6 +75,9 @@ pub(crate) struct Task {
     pub(crate) script: RefCell<Option<Rc<World>>>,
     depth: Cell<u32>,
     lines: Lines,
+    trail: RefCell<Trail>,
+    /// Memory for the data of the next step.
+    pub(crate) data: RefCell<String>,
 }
 
 impl Task {
@@ -82,7 +91,9 @@ impl Task {
             loops: RefCell::default(),
             exception: RefCell::default(),
             conference: RefCell::default(),
-            asks_else_if: Cell::new(false),
+            asks_else_if: RefCell::default(),
+            macros: RefCell::default(),
+            macro_exits: Cell::new(false),
             background: Cell::new(None),
             legs: RefCell::default(),
             outcome: RefCell::default(),
@@ -90,6 +101,8 @@ impl Task {
             script: RefCell::default(),
             depth: Cell::new(0),
             lines: Lines::default(),
+            trail: RefCell::default(),
+            data: RefCell::default(),
         })
     }
 
@@ -106,6 +119,35 @@ impl Task {
             plan.1 = self.host.current();
         }
         Arc::clone(&plan.1)
+    }
+
+    /// The step where the channel is.
+    pub(crate) fn step_here(&self) -> Option<Here> {
+        {
+            let mut plan = self.plan.borrow_mut();
+            let data = self.channel.data();
+            let here = &data.location;
+            if plan.0 != here.context {
+                here.context.clone_into(&mut plan.0);
+                plan.1 = self.host.current();
+            }
+            if let Some(known) = self.trail.borrow().find(&plan.1, here) {
+                return Some(known);
+            }
+        }
+        // Switches that are evaluated read variables and functions: nothing is borrowed here.
+        let (plan, here, caller) = (self.plan(), self.channel.location(), self.caller());
+        let varies = Cell::new(false);
+        let query = Query::new(&here.context, &here.exten, here.priority)
+            .caller(Some(&caller))
+            .vars(self)
+            .varies(&varies);
+        let found = plan.find(&query)?;
+        let step = Here::new(&found);
+        if !varies.get() {
+            self.trail.borrow_mut().learn(&plan, &here, &step);
+        }
+        Some(step)
     }
 
     /// The caller's number, for extensions that are meant for certain callers.
@@ -344,6 +386,23 @@ impl Vars for Task {
         self.predefined(name)
             .or_else(|| self.channel.variable(name))
             .or_else(|| self.shared().globals.get(name))
+    }
+
+    fn append(&self, name: &str, cut: Cut, out: &mut String) {
+        match name {
+            "EXTEN" => return out.push_str(cut.apply(&self.channel.data().location.exten)),
+            "CONTEXT" => return out.push_str(cut.apply(&self.channel.data().location.context)),
+            _ => {}
+        }
+        if let Some(value) = self.predefined(name) {
+            return out.push_str(cut.apply(&value));
+        }
+        if let Some(value) = self.channel.data().variables.get(name) {
+            return out.push_str(cut.apply(value));
+        }
+        self.shared()
+            .globals
+            .with(name, |value| out.push_str(cut.apply(value)));
     }
 
     fn call(&self, function: &str, arguments: &str) -> Result<String, CallError> {

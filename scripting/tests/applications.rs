@@ -410,3 +410,171 @@ fn a_command_that_hangs_holds_no_call_that_is_over() {
     exchange.call_until("100", "", || exchange.global("THERE") == "yes");
     assert_eq!(exchange.global("H"), "yes");
 }
+
+#[test]
+fn a_macro_has_its_arguments_and_comes_back_by_itself() {
+    let exchange = Exchange::start(
+        &[
+            ("100", "Set", "ARG1=mine"),
+            ("100", "Macro", "greet,Анна,2"),
+            (
+                "100",
+                "Set",
+                "GLOBAL(AFTER)=${ARG1}/${ARG2}/${MACRO_EXTEN}/${EXTEN}/${PRIORITY}",
+            ),
+            ("100", "Macro", "skip"),
+            ("100", "Set", "GLOBAL(SKIPPED)=no"),
+            ("100", "MacroIf", "$[1 > 2]?greet:early"),
+            ("100", "Macro", "outer,a,b"),
+            ("100", "Macro", "nowhere"),
+            ("100", "Macro", "away"),
+            ("100", "Set", "GLOBAL(STAYED)=yes"),
+            (
+                "s@macro-greet",
+                "Set",
+                "GLOBAL(IN)=${ARG1}/${ARG2}/${MACRO_EXTEN}/${MACRO_CONTEXT}/${MACRO_PRIORITY}/${EXTEN}",
+            ),
+            ("s@macro-skip", "Set", "MACRO_OFFSET=1"),
+            ("s@macro-early", "MacroExit", ""),
+            ("s@macro-early", "Set", "GLOBAL(LATE)=yes"),
+            ("s@macro-outer", "Gosub", "subs,x,1(${ARG2})"),
+            ("s@macro-outer", "Macro", "inner,c"),
+            (
+                "s@macro-outer",
+                "Set",
+                "GLOBAL(OUTER)=${ARG1}${ARG2}${GOSUB_RETVAL}",
+            ),
+            (
+                "s@macro-inner",
+                "Set",
+                "GLOBAL(INNER)=${ARG1}${ARG2}/${MACRO_EXTEN}/${MACRO_PRIORITY}",
+            ),
+            ("x@subs", "Return", "<${ARG1}>"),
+            ("s@macro-away", "Goto", "test,200,1"),
+            ("200", "Set", "GLOBAL(AWAY)=${EXTEN}"),
+        ],
+        &[],
+    );
+    exchange.call("100", "");
+    for (name, value) in [
+        ("IN", "Анна/2/100/test/2/s"),
+        ("AFTER", "mine///100/3"),
+        ("SKIPPED", ""),
+        ("LATE", ""),
+        ("OUTER", "ab<b>"),
+        ("INNER", "c/100/7"),
+        ("AWAY", "200"),
+        ("STAYED", ""),
+    ] {
+        assert_eq!(exchange.global(name), value, "{name}");
+    }
+}
+
+#[test]
+fn user_events_reach_whoever_listens_in_order_with_their_fields() {
+    let exchange = Exchange::start(
+        &[
+            (
+                "100",
+                "UserEvent",
+                "Began,Caller: ${CALLERID(num)},Note: a\\, b",
+            ),
+            ("100", "UserEvent", ""),
+            ("100", "UserEvent", "Ended,Empty:,Alone"),
+        ],
+        &[],
+    );
+    // Nobody listens to the first call.
+    exchange.call("100", "");
+    let mut listener = exchange.shared.events.subscribe();
+    exchange.call("100", "");
+    let began = listener.try_recv().expect("an event");
+    assert_eq!(began.name, "UserEvent");
+    for (field, value) in [
+        ("ChannelState", "4"),
+        ("ChannelStateDesc", "Ring"),
+        ("CallerIDNum", "tester"),
+        ("ConnectedLineNum", "<unknown>"),
+        ("Context", "test"),
+        ("Exten", "100"),
+        ("Priority", "1"),
+        ("UserEvent", "Began"),
+        ("Caller", "tester"),
+        ("Note", "a, b"),
+    ] {
+        assert_eq!(began.field(field), Some(value), "{field}");
+    }
+    let channel = began.field("Channel").unwrap_or_default();
+    assert!(channel.starts_with("PJSIP/tester-"), "{channel}");
+    let ended = listener.try_recv().expect("another event");
+    let own: Vec<&str> = ended.fields[14..]
+        .iter()
+        .map(|(name, _)| name.as_ref())
+        .collect();
+    assert_eq!(own, ["UserEvent", "Empty", "Alone"]);
+    assert_eq!(ended.field("UserEvent"), Some("Ended"));
+    assert!(listener.try_recv().is_err(), "one without a name is none");
+}
+
+#[test]
+fn what_sent_a_call_on_and_the_environment_are_kept() {
+    let exchange = Exchange::start(
+        &[
+            ("100", "Set", "REDIRECTING(from-all)=\"Boss\" <500>"),
+            ("100", "Set", "REDIRECTING(reason)=CFB"),
+            ("100", "Set", "REDIRECTING(count)=2"),
+            ("100", "Set", "REDIRECTING(count)=many"),
+            (
+                "100",
+                "Set",
+                "GLOBAL(SENT)=${REDIRECTING(from-num)}/${REDIRECTING(from-name)}/${CALLERID(rdnis)}/${REDIRECTING(reason)}/${REDIRECTING(count)}/${REDIRECTING(to-num)}/${REDIRECTING(orig-reason)}",
+            ),
+            ("100", "Set", "ENV(BENCH_OF_CALLS)=blue"),
+            ("100", "Set", "ENV(STROWGER_HTTP_BIND)=x"),
+            (
+                "100",
+                "Set",
+                "GLOBAL(SEEN)=${ENV(BENCH_OF_CALLS)}/${SHELL(printf %s \"$BENCH_OF_CALLS\")}/${ENV(STROWGER_HTTP_BIND)}",
+            ),
+            ("100", "Set", "N=7"),
+            (
+                "100",
+                "Set",
+                "GLOBAL(DATA)=${EVAL_EXTEN(200,1)}|${EVAL_EXTEN(300,1)}",
+            ),
+            ("100", "Set", "MASTER_CHANNEL(M)=own"),
+            ("100", "Set", "EXPORT(${CHANNEL},E)=given"),
+            (
+                "100",
+                "Set",
+                "GLOBAL(OWN)=${MASTER_CHANNEL(M)}/${M}/${IMPORT(${CHANNEL},E)}",
+            ),
+            ("200", "NoOp", "n is ${N} and $[${N} * 2]"),
+        ],
+        &[],
+    );
+    exchange.call("100", "");
+    for (name, value) in [
+        ("SENT", "500/Boss/500/cfb/2//unknown"),
+        ("SEEN", "blue/blue/"),
+        ("DATA", "n is 7 and 14|"),
+        ("OWN", "own/own/given"),
+    ] {
+        assert_eq!(exchange.global(name), value, "{name}");
+    }
+}
+
+#[test]
+fn a_command_of_system_ends_when_its_time_is_over() {
+    let exchange = Exchange::start_with_config(
+        &[
+            ("100", "TrySystem", "sleep 600"),
+            ("100", "Set", "GLOBAL(STATUS)=${SYSTEMSTATUS}"),
+        ],
+        &[],
+        &[],
+        |config, _| config.agi.system_s = 1,
+    );
+    exchange.call("100", "");
+    assert_eq!(exchange.global("STATUS"), "FAILURE");
+}

@@ -135,6 +135,7 @@ fn take(
     data.ani.clone_from(&caller.number);
     data.caller = caller;
     data.max_forwards = forwards - 1;
+    data.invited_at = Some(shard.parsed_at.get());
     data.dnid = dialled;
     data.accountcode = endpoint.accountcode.clone().unwrap_or_default();
     data.language = endpoint.language.clone().unwrap_or_else(|| "en".to_owned());

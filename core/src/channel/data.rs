@@ -121,6 +121,8 @@ pub struct Data {
     pub digits: VecDeque<char>,
     /// Progress of an outgoing leg.
     pub progress: DialProgress,
+    /// When its INVITE was parsed, until its first application begins.
+    pub(crate) invited_at: Option<Instant>,
     /// It runs the dialplan, which has to end before the channel is forgotten.
     pub(crate) runs_dialplan: bool,
     /// The channel this one is bridged with.
@@ -177,6 +179,7 @@ impl Data {
             recordings: crate::record::Recordings::default(),
             digits: VecDeque::new(),
             progress: DialProgress::default(),
+            invited_at: None,
             runs_dialplan: false,
             bridged: None,
             conference: None,

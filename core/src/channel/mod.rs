@@ -171,6 +171,12 @@ impl Channel {
         if !this.cdr.is_closed() {
             this.cdr.set_last(application, data);
         }
+        if let Some(at) = this.invited_at.take() {
+            let counters = self.0.shard.counters();
+            counters.dialplan_entries.add(1);
+            let ns = u64::try_from(at.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            counters.dialplan_entry_ns.add(ns);
+        }
     }
 
     /// A channel variable (not a global one).

@@ -48,7 +48,20 @@ impl Variables {
     /// table is full.
     pub fn set(&mut self, name: &str, value: &str) -> bool {
         let (name, inheritance) = split_inheritance(name);
-        self.list.retain(|variable| &*variable.name != name);
+        // Loops set the same names again and again: what is there already keeps its memory.
+        let known = self
+            .list
+            .iter()
+            .rposition(|variable| &*variable.name == name);
+        if let Some(place) = known {
+            self.list[place..].rotate_left(1);
+            if let Some(variable) = self.list.last_mut() {
+                variable.value.clear();
+                variable.value.push_str(cut(value));
+                variable.inheritance = inheritance;
+            }
+            return true;
+        }
         if self.list.len() >= VARIABLES_MAX {
             return false;
         }
@@ -125,6 +138,11 @@ impl GlobalVariables {
     /// The value of a global variable.
     pub fn get(&self, name: &str) -> Option<String> {
         self.table.read().get(name).map(str::to_owned)
+    }
+
+    /// Looks at the value of a global variable where it is.
+    pub fn with<R>(&self, name: &str, look: impl FnOnce(&str) -> R) -> Option<R> {
+        self.table.read().get(name).map(look)
     }
 
     /// Sets a global variable; false when the table is full.

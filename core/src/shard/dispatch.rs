@@ -52,9 +52,9 @@ impl Shard {
     pub(super) fn receive_own(self: &Rc<Self>, flow: Flow, bytes: Bytes) {
         match Message::parse(bytes) {
             Ok(message) => {
-                self.layer
-                    .borrow_mut()
-                    .receive(Instant::now(), message, flow);
+                let now = Instant::now();
+                self.parsed_at.set(now);
+                self.layer.borrow_mut().receive(now, message, flow);
                 self.pump();
             }
             Err(error) => {

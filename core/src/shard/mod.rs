@@ -97,6 +97,8 @@ pub struct Shard {
     qualification: RefCell<qualify::Qualification>,
     next_id: Cell<u64>,
     accept_tokens: Cell<(Instant, f64)>,
+    /// When the message that is worked on was parsed.
+    pub(crate) parsed_at: Cell<Instant>,
     dialplan: OnceCell<Rc<dyn Dialplan>>,
 }
 
@@ -139,6 +141,15 @@ impl Shard {
     pub fn channel_by_name(&self, name: &str) -> Option<Channel> {
         let id = *self.names.borrow().get(name)?;
         self.channel(id)
+    }
+
+    /// The channel of this shard with that unique id.
+    pub fn channel_by_uniqueid(&self, uniqueid: &str) -> Option<Channel> {
+        let channels = self.channels.borrow();
+        channels
+            .values()
+            .find(|channel| *channel.uniqueid() == *uniqueid)
+            .cloned()
     }
 
     /// All channels of this shard.

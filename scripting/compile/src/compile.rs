@@ -334,6 +334,7 @@ impl<'b> Builder<'b> {
                     label: None,
                     app: self.names.share(app),
                     known: true,
+                    immediate: false,
                     template: Template::parse(&appdata).folded(),
                     appdata: appdata.into(),
                 });
@@ -395,6 +396,8 @@ impl<'b> Builder<'b> {
             self.registry.application(draft.app)
         };
         let (template, defects) = Template::parse_with_defects(draft.appdata);
+        let immediate = draft.priority != crate::plan::HINT
+            && known.is_some_and(|app| self.registry.immediate(app, &template));
         let step = Step {
             origin: draft.origin,
             exten: self.names.share(draft.exten),
@@ -403,6 +406,7 @@ impl<'b> Builder<'b> {
             label: draft.label.map(|label| self.names.share(label)),
             app: self.names.share(known.unwrap_or(draft.app)),
             known: known.is_some(),
+            immediate,
             appdata: draft.appdata.into(),
             template: template.folded(),
         };

@@ -67,18 +67,31 @@ pub fn chunk(name: &str, steps: &[Step], registry: &dyn Registry) -> String {
                 continue;
             }
             let _ = writeln!(out, "steps[{}] = function(ch)", block * BLOCK + offset + 1);
-            let _ = writeln!(
-                out,
-                "  return rt.run(ch, {}, {}, {})\nend",
-                quote(&step.app),
-                text(&step.template),
-                arguments(step, registry)
-            );
+            let _ = writeln!(out, "  {}\nend", body(step, registry));
         }
         out.push_str("end)() end\n");
     }
     out.push_str("return steps\n");
     out
+}
+
+/// The source of one step of a chunk: `source(rt)` returns its function. A machine loads those that calls come to, so that
+/// no call waits for a whole context.
+#[must_use]
+pub fn single(step: &Step, registry: &dyn Registry) -> String {
+    format!(
+        "local rt = ...\nreturn function(ch)\n  {}\nend\n",
+        body(step, registry)
+    )
+}
+
+fn body(step: &Step, registry: &dyn Registry) -> String {
+    format!(
+        "return rt.run(ch, {}, {}, {})",
+        quote(&step.app),
+        text(&step.template),
+        arguments(step, registry)
+    )
 }
 
 /// A table of the arguments of a step with constant data, or `nil`.

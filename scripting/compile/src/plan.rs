@@ -3,6 +3,7 @@
 //! A plan is immutable: calls hold it by reference count while a new one is compiled beside it. Contexts whose rows did not change
 //! are shared between plans.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -62,6 +63,8 @@ pub struct Step {
     pub app: Arc<str>,
     /// Is the application known to the registry?
     pub known: bool,
+    /// Never waits, so it runs at once and not in the machine ([`crate::Registry::immediate`]).
+    pub immediate: bool,
     /// Data as written, before substitution.
     pub appdata: Arc<str>,
     /// Data parsed, constants folded.
@@ -116,6 +119,9 @@ pub(crate) struct Table {
 impl Table {
     fn judge(&self, place: usize, query: &Query<'_>, all: &[Step]) -> Verdict {
         let extension = &self.extensions[place];
+        if extension.caller.is_some() {
+            query.note_varying();
+        }
         if !extension.is_for(query.caller) {
             Verdict::NotForCaller
         } else if extension.step(query.wanted, all).is_some() {
@@ -277,6 +283,8 @@ pub struct Query<'q> {
     pub now: DateTime<Utc>,
     /// Variables for switches that are evaluated per call.
     pub vars: Option<&'q dyn Vars>,
+    /// Set when the result depends on more than the plan and the place: the time, the caller, variables.
+    pub varies: Option<&'q Cell<bool>>,
 }
 
 impl<'q> Query<'q> {
@@ -290,6 +298,22 @@ impl<'q> Query<'q> {
             caller: None,
             now: Utc::now(),
             vars: None,
+            varies: None,
+        }
+    }
+
+    fn note_varying(&self) {
+        if let Some(varies) = self.varies {
+            varies.set(true);
+        }
+    }
+
+    /// The same, telling whether the result could be another at another time or for another caller.
+    #[must_use]
+    pub fn varies(self, varies: &'q Cell<bool>) -> Self {
+        Self {
+            varies: Some(varies),
+            ..self
         }
     }
 
@@ -485,6 +509,9 @@ impl Plan {
                 .iter()
                 .chain(&context.includes)
                 .any(|include| {
+                    if include.condition.is_some() {
+                        query.note_varying();
+                    }
                     let holds = !include.broken
                         && include
                             .condition
@@ -506,6 +533,7 @@ impl Plan {
         let realtime = match &switch.kind {
             SwitchKind::Realtime(realtime) => realtime,
             SwitchKind::Evaluated(template) => {
+                query.note_varying();
                 let text = template.evaluate(query.vars.unwrap_or(&crate::vars::NoVars));
                 evaluated = RealtimeSwitch::parse(&text);
                 &evaluated

@@ -1,5 +1,7 @@
 //! What the compiler asks about applications and functions: do they exist, and how do they take their data.
 
+use crate::subst::Template;
+
 /// How an application takes its data, so that constant data can be split when it is compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ArgumentStyle {
@@ -32,6 +34,11 @@ pub trait Registry {
     /// How `canonical` takes its data. The default knows the applications of the reference.
     fn arguments(&self, canonical: &str) -> ArgumentStyle {
         standard_style(canonical)
+    }
+
+    /// Does a step with this application and data never wait, so that it can run at once, outside of the machine?
+    fn immediate(&self, _canonical: &str, _data: &Template) -> bool {
+        false
     }
 
     /// Changes when an answer of this registry changes; contexts compiled against another generation are not reused.

@@ -179,13 +179,12 @@ impl Template {
         out
     }
 
-    fn append(&self, vars: &dyn Vars, out: &mut String) {
+    /// Appends the text for one call.
+    pub fn append(&self, vars: &dyn Vars, out: &mut String) {
         for node in &self.nodes {
             match node {
                 Node::Literal(text) => out.push_str(text),
-                Node::Variable { name, cut } => {
-                    out.push_str(cut.apply(&vars.get(name).unwrap_or_default()))
-                }
+                Node::Variable { name, cut } => vars.append(name, *cut, out),
                 Node::Function {
                     name,
                     arguments,
@@ -195,7 +194,10 @@ impl Template {
                 }
                 Node::Reference(inside) => out.push_str(&resolve(&inside.evaluate(vars), vars)),
                 Node::Expression(inside) => {
-                    out.push_str(&expr::evaluate(&inside.evaluate(vars), vars))
+                    // Its text is written where its value will stand: most are computed without a text of their own.
+                    let start = out.len();
+                    inside.append(vars, out);
+                    expr::replace(out, start, vars);
                 }
             }
         }

@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::subst::Cut;
+
 /// Why a dialplan function gave no value.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CallError {
@@ -20,6 +22,13 @@ pub trait Vars {
     /// The value of a channel variable, else of a global one; `None` when neither is set. `name` is case-sensitive and has
     /// neither underscores of inheritance nor offsets.
     fn get(&self, name: &str) -> Option<String>;
+
+    /// Appends the part `cut` of the value of `name`, nothing when it is not set. Others than the default spare a copy.
+    fn append(&self, name: &str, cut: Cut, out: &mut String) {
+        if let Some(value) = self.get(name) {
+            out.push_str(cut.apply(&value));
+        }
+    }
 
     /// The value of `function(arguments)`. `arguments` is substituted already and not split.
     ///

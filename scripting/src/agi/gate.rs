@@ -102,6 +102,11 @@ impl Agi {
     }
 
     /// How long a command of `SHELL` may take.
+    /// How long a command of `System` may take.
+    pub(crate) fn system_time(&self) -> Duration {
+        Duration::from_secs(self.limits.system_s)
+    }
+
     pub(crate) fn shell_time(&self) -> Duration {
         Duration::from_secs(self.limits.shell_s)
     }

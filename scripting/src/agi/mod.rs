@@ -15,4 +15,4 @@ pub(crate) use gate::Kind;
 pub(crate) use link::{Ending, Link, StartError};
 pub(crate) use network::{Server, connect};
 pub(crate) use process::{Program, start};
-pub(crate) use shell::shell;
+pub(crate) use shell::{shell, system};

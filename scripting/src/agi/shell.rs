@@ -1,6 +1,7 @@
-//! Commands whose output the dialplan waits for (`SHELL`): so many at a time, each for so long, and none without its call.
+//! Commands whose output the dialplan waits for (`SHELL`): so many at a time, each for so long, and none without its call;
+//! and those whose end it waits for (`System`), which have the same places and outlast their call.
 
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use strowger_core::child;
@@ -28,6 +29,39 @@ impl Drop for Running<'_> {
             }
         }
     }
+}
+
+/// Runs a command to its end, which it reaches within the time for `System` or is brought to. To be called on the control
+/// runtime.
+pub(crate) async fn system(agi: &Agi, command: &str) -> Result<ExitStatus, String> {
+    let wait = agi.shell_time();
+    let Ok(place) = tokio::time::timeout(wait, agi.shells.acquire()).await else {
+        agi.counters.shells_refused();
+        return Err(format!(
+            "no place became free within {} s ([agi] shells_max, shell_s)",
+            wait.as_secs()
+        ));
+    };
+    // It is never closed.
+    let _place = place.map_err(|error| error.to_string())?;
+    let child = child::shell(command)
+        .process_group(0)
+        .spawn()
+        .map_err(|error| format!("/bin/sh: {error}"))?;
+    let mut running = Running {
+        agi,
+        child,
+        over: false,
+    };
+    let time = agi.system_time();
+    let Ok(ended) = tokio::time::timeout(time, running.child.wait()).await else {
+        return Err(format!(
+            "the command took longer than {} s ([agi] system_s) and was ended",
+            time.as_secs()
+        ));
+    };
+    running.over = true;
+    ended.map_err(|error| error.to_string())
 }
 
 /// What a command writes, up to `most` bytes. To be called on the control runtime; dropping it ends the command.

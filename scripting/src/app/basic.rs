@@ -10,15 +10,15 @@ use super::{ANSWER_MEDIA_WAIT, App, AppResult, Call, Next, Stop, app, seconds};
 use crate::log_line;
 
 pub(super) const APPS: &[App] = &[
-    app!("NoOp", "NoOp([text])", "does nothing", no_op),
+    app!(now "NoOp", "NoOp([text])", "does nothing", no_op),
     app!(
-        "Verbose",
+        now "Verbose",
         "Verbose([level,]text)",
         "writes a text to the log",
         verbose
     ),
     app!(
-        "Log",
+        now "Log",
         "Log(level,text)",
         "writes a text to the log at a level",
         log
@@ -29,7 +29,7 @@ pub(super) const APPS: &[App] = &[
         "answers the call",
         answer
     ),
-    app!("Hangup", "Hangup([cause])", "ends the call", hang_up),
+    app!(now "Hangup", "Hangup([cause])", "ends the call", hang_up),
     app!("Wait", "Wait(seconds)", "waits", wait),
     app!(
         "Ringing",
@@ -44,7 +44,7 @@ pub(super) const APPS: &[App] = &[
         progress
     ),
     app!(
-        "Proceeding",
+        now "Proceeding",
         "Proceeding()",
         "tells the caller that the call proceeds",
         no_op
@@ -63,24 +63,24 @@ pub(super) const APPS: &[App] = &[
     ),
     app!("Echo", "Echo()", "sends back what it hears, until #", echo),
     app!(
-        "Set",
+        now "Set",
         "Set(name=value)",
         "sets a variable or writes a function",
         set
     ),
     app!(
-        "MSet",
+        now "MSet",
         "MSet(name1=value1,name2=value2...)",
         "sets several variables",
         set_several
     ),
 ];
 
-async fn no_op(_: Call) -> AppResult {
+fn no_op(_: &Call) -> AppResult {
     Ok(Next::Continue)
 }
 
-async fn verbose(call: Call) -> AppResult {
+fn verbose(call: &Call) -> AppResult {
     let text = match call.data.split_once(',') {
         Some((level, text)) if level.trim().parse::<u8>().is_ok() => text,
         _ => &call.data,
@@ -91,7 +91,7 @@ async fn verbose(call: Call) -> AppResult {
     Ok(Next::Continue)
 }
 
-async fn log(call: Call) -> AppResult {
+fn log(call: &Call) -> AppResult {
     let (level, text) = call.data.split_once(',').unwrap_or(("NOTICE", &call.data));
     let location = call.channel().location();
     let channel = call.channel().name();
@@ -132,7 +132,7 @@ async fn answer(call: Call) -> AppResult {
     Ok(Next::Continue)
 }
 
-async fn hang_up(call: Call) -> AppResult {
+fn hang_up(call: &Call) -> AppResult {
     let text = call.data.trim();
     if !text.is_empty() {
         match Cause::parse(text) {
@@ -233,9 +233,9 @@ async fn echo(call: Call) -> AppResult {
     result
 }
 
-async fn set(call: Call) -> AppResult {
+fn set(call: &Call) -> AppResult {
     match args::parse_set(&call.data) {
-        Some((name, value)) => assign(&call, name, value),
+        Some((name, value)) => assign(call, name, value),
         None => call.warn(&format!(
             "Set({}): there is no \"=\"; write Set(name=value)",
             call.data
@@ -244,10 +244,10 @@ async fn set(call: Call) -> AppResult {
     Ok(Next::Continue)
 }
 
-async fn set_several(call: Call) -> AppResult {
+fn set_several(call: &Call) -> AppResult {
     for pair in args::split_raw(&call.data, ',') {
         match args::parse_set(pair) {
-            Some((name, value)) => assign(&call, name, &args::unquote(value)),
+            Some((name, value)) => assign(call, name, &args::unquote(value)),
             None => call.warn(&format!("MSet: \"{pair}\" has no \"=\"")),
         }
     }

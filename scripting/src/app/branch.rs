@@ -9,35 +9,36 @@ use crate::task::Task;
 
 pub(super) const APPS: &[App] = &[
     app!(
-        "If",
+        now "If",
         "If(condition)",
         "runs the steps up to ElseIf, Else or EndIf if a condition holds",
         begin
     ),
     app!(
-        "ElseIf",
+        now "ElseIf",
         "ElseIf(condition)",
         "runs the steps that follow if no condition before held and this one does",
         else_if
     ),
     app!(
-        "Else",
+        now "Else",
         "Else()",
         "runs the steps up to EndIf if no condition before held",
         leave
     ),
-    app!("EndIf", "EndIf()", "ends the steps of If", end),
-    app!("ExitIf", "ExitIf()", "goes on behind EndIf", leave),
+    app!(now "EndIf", "EndIf()", "ends the steps of If", end),
+    app!(now "ExitIf", "ExitIf()", "goes on behind EndIf", leave),
 ];
 
-async fn begin(call: Call) -> AppResult {
-    decide(&call)
+fn begin(call: &Call) -> AppResult {
+    decide(call)
 }
 
 /// Reached from the steps above it, which ran, or from a condition above it that did not hold.
-async fn else_if(call: Call) -> AppResult {
-    if call.task.asks_else_if.take() {
-        decide(&call)
+fn else_if(call: &Call) -> AppResult {
+    let asked = call.task.asks_else_if.take();
+    if asked.is_some_and(|place| place == call.channel().location()) {
+        decide(call)
     } else {
         behind(&call.task, &call.channel().location()).map(Next::Jump)
     }
@@ -53,7 +54,7 @@ fn decide(call: &Call) -> AppResult {
     });
     match found {
         Some((place, app)) if app == "ElseIf" => {
-            call.task.asks_else_if.set(true);
+            *call.task.asks_else_if.borrow_mut() = Some(place.clone());
             Ok(Next::Jump(place))
         }
         Some((place, _)) => Ok(Next::Jump(after(place))),
@@ -61,11 +62,11 @@ fn decide(call: &Call) -> AppResult {
     }
 }
 
-async fn leave(call: Call) -> AppResult {
+fn leave(call: &Call) -> AppResult {
     behind(&call.task, &call.channel().location()).map(Next::Jump)
 }
 
-async fn end(_: Call) -> AppResult {
+fn end(_: &Call) -> AppResult {
     Ok(Next::Continue)
 }
 

@@ -13,43 +13,43 @@ use crate::task::{Exception, Task};
 
 pub(super) const APPS: &[App] = &[
     app!(
-        "Goto",
+        now "Goto",
         "Goto([[context,]exten,]priority)",
         "goes on elsewhere",
         goto
     ),
     app!(
-        "GotoIf",
+        now "GotoIf",
         "GotoIf(condition?[place][:place])",
         "goes on elsewhere if a condition holds",
         goto_if
     ),
     app!(
-        "GotoIfTime",
+        now "GotoIfTime",
         "GotoIfTime(times,weekdays,mdays,months[,timezone]?[place][:place])",
         "goes on elsewhere at certain times",
         goto_if_time
     ),
     app!(
-        "Gosub",
+        now "Gosub",
         "Gosub([[context,]exten,]priority[(arg1[,...])])",
         "calls a subroutine",
         gosub
     ),
     app!(
-        "GosubIf",
+        now "GosubIf",
         "GosubIf(condition?[place[(args)]][:place[(args)]])",
         "calls a subroutine if a condition holds",
         gosub_if
     ),
     app!(
-        "Return",
+        now "Return",
         "Return([value])",
         "comes back from a subroutine",
         give_back
     ),
     app!(
-        "StackPop",
+        now "StackPop",
         "StackPop()",
         "forgets the innermost subroutine call",
         stack_pop
@@ -74,13 +74,13 @@ pub(super) const APPS: &[App] = &[
         try_exec
     ),
     app!(
-        "RaiseException",
+        now "RaiseException",
         "RaiseException(reason)",
         "goes on at extension e",
         raise_exception
     ),
     app!(
-        "Incomplete",
+        now "Incomplete",
         "Incomplete([n])",
         "waits for more digits of the number",
         incomplete
@@ -92,12 +92,9 @@ pub(crate) fn resolve(task: &Task, destination: &Destination<'_>) -> Result<Loca
     let here = task.channel.location();
     let context = destination.context.unwrap_or(&here.context);
     let exten = destination.exten.unwrap_or(&here.exten);
-    let priority = match destination.priority {
-        Priority::Number(number) => i32::try_from(number).unwrap_or(i32::MAX),
-        Priority::Relative(by) => {
-            i32::try_from(i64::from(here.priority).saturating_add(by)).unwrap_or(i32::MAX)
-        }
-        Priority::Label(label) => {
+    let priority = match number(&here, destination.priority) {
+        Ok(number) => number,
+        Err(label) => {
             let caller = task.caller();
             // A label of another context is looked up in the plan that the jump will enter.
             let plan = if context == here.context {
@@ -120,18 +117,37 @@ pub(crate) fn resolve(task: &Task, destination: &Destination<'_>) -> Result<Loca
     Ok(Location::new(context, exten, priority))
 }
 
+/// The priority meant, or the label that it has.
+fn number<'l>(here: &Location, priority: Priority<'l>) -> Result<i32, &'l str> {
+    match priority {
+        Priority::Number(number) => Ok(i32::try_from(number).unwrap_or(i32::MAX)),
+        Priority::Relative(by) => {
+            Ok(i32::try_from(i64::from(here.priority).saturating_add(by)).unwrap_or(i32::MAX))
+        }
+        Priority::Label(label) => Err(label),
+    }
+}
+
 fn jump(task: &Task, place: &str) -> AppResult {
     if place.trim().is_empty() {
         return Err(Stop::Failed("Goto needs a priority or label".to_owned()));
     }
-    resolve(task, &args::parse_goto(place)).map(Next::Jump)
+    let destination = args::parse_goto(place);
+    if destination.context.is_none()
+        && destination.exten.is_none()
+        && let Ok(priority) = number(&task.channel.data().location, destination.priority)
+        && priority >= 1
+    {
+        return Ok(Next::Priority(priority));
+    }
+    resolve(task, &destination).map(Next::Jump)
 }
 
-async fn goto(call: Call) -> AppResult {
+fn goto(call: &Call) -> AppResult {
     jump(&call.task, &call.data)
 }
 
-async fn goto_if(call: Call) -> AppResult {
+fn goto_if(call: &Call) -> AppResult {
     let Some(branches) = args::parse_goto_if(&call.data) else {
         call.warn(&format!(
             "GotoIf({}): there is no \"?\"; write GotoIf(condition?place:place)",
@@ -155,7 +171,7 @@ fn holds_now(spec: &str) -> Result<bool, Stop> {
     Ok(spec.holds(chrono::Utc::now()))
 }
 
-async fn goto_if_time(call: Call) -> AppResult {
+fn goto_if_time(call: &Call) -> AppResult {
     let Some(branches) = args::parse_goto_if(&call.data) else {
         call.warn(&format!("GotoIfTime({}): there is no \"?\"; write GotoIfTime(times,weekdays,mdays,months?place)", call.data));
         return Ok(Next::Continue);
@@ -195,14 +211,14 @@ fn enter(task: &Task, place: &str) -> AppResult {
     Ok(Next::Jump(target))
 }
 
-async fn gosub(call: Call) -> AppResult {
+fn gosub(call: &Call) -> AppResult {
     if call.data.trim().is_empty() {
         return Err(Stop::Failed("Gosub needs a place to go".to_owned()));
     }
     enter(&call.task, &call.data)
 }
 
-async fn gosub_if(call: Call) -> AppResult {
+fn gosub_if(call: &Call) -> AppResult {
     let Some(branches) = args::parse_exec_if(&call.data) else {
         call.warn(&format!(
             "GosubIf({}): there is no \"?\"; write GosubIf(condition?place:place)",
@@ -220,18 +236,18 @@ async fn gosub_if(call: Call) -> AppResult {
     }
 }
 
-async fn give_back(call: Call) -> AppResult {
+fn give_back(call: &Call) -> AppResult {
     let Some(frame) = call.task.pop_frame() else {
         return Err(Stop::Failed("Return without Gosub".to_owned()));
     };
     call.set("GOSUB_RETVAL", &call.data);
     Ok(match frame.back {
         Some(back) => Next::Jump(back),
-        None => Next::Returned(call.data),
+        None => Next::Returned(call.data.clone()),
     })
 }
 
-async fn stack_pop(call: Call) -> AppResult {
+fn stack_pop(call: &Call) -> AppResult {
     if call.task.pop_frame().is_none() {
         return Err(Stop::Failed("StackPop without Gosub".to_owned()));
     }
@@ -309,7 +325,7 @@ async fn try_exec(call: Call) -> AppResult {
     }
 }
 
-async fn raise_exception(call: Call) -> AppResult {
+fn raise_exception(call: &Call) -> AppResult {
     let place = call.channel().location();
     let target = Location::new(&place.context, "e", 1);
     tracing::debug!(channel = %call.channel().name(), reason = call.data, "exception raised");
@@ -320,6 +336,6 @@ async fn raise_exception(call: Call) -> AppResult {
     Ok(Next::Jump(target))
 }
 
-async fn incomplete(_: Call) -> AppResult {
+fn incomplete(_: &Call) -> AppResult {
     Ok(Next::Incomplete)
 }

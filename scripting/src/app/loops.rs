@@ -13,27 +13,27 @@ const SCAN_MAX: i32 = 10_000;
 
 pub(super) const APPS: &[App] = &[
     app!(
-        "While",
+        now "While",
         "While(condition)",
         "repeats up to EndWhile while a condition holds",
         begin
     ),
     app!(
-        "EndWhile",
+        now "EndWhile",
         "EndWhile()",
         "ends the steps that While repeats",
         end
     ),
-    app!("ExitWhile", "ExitWhile()", "leaves the loop", exit),
+    app!(now "ExitWhile", "ExitWhile()", "leaves the loop", exit),
     app!(
-        "ContinueWhile",
+        now "ContinueWhile",
         "ContinueWhile()",
         "begins the next round of the loop",
         again
     ),
 ];
 
-async fn begin(call: Call) -> AppResult {
+fn begin(call: &Call) -> AppResult {
     let here = call.channel().location();
     if truth::is_true(call.data.trim()) {
         let entered = call.task.with_loops(|loops| {
@@ -61,21 +61,21 @@ async fn begin(call: Call) -> AppResult {
     after(&call.task, &here).map(Next::Jump)
 }
 
-async fn end(call: Call) -> AppResult {
+fn end(call: &Call) -> AppResult {
     match call.task.with_loops(|loops| loops.last().cloned()) {
         Some(start) => Ok(Next::Jump(start)),
         None => Err(Stop::Failed("EndWhile without While".to_owned())),
     }
 }
 
-async fn exit(call: Call) -> AppResult {
+fn exit(call: &Call) -> AppResult {
     match call.task.with_loops(Vec::pop) {
         Some(start) => after(&call.task, &start).map(Next::Jump),
         None => Err(Stop::Failed("ExitWhile without While".to_owned())),
     }
 }
 
-async fn again(call: Call) -> AppResult {
+fn again(call: &Call) -> AppResult {
     match call.task.with_loops(|loops| loops.last().cloned()) {
         Some(start) => Ok(Next::Jump(start)),
         None => Err(Stop::Failed("ContinueWhile without While".to_owned())),

@@ -13,6 +13,7 @@ pub(crate) mod dial_options;
 mod files;
 pub(crate) mod jump;
 mod loops;
+mod macros;
 mod music;
 mod others;
 pub(crate) mod play;
@@ -23,6 +24,7 @@ mod recording;
 mod say;
 mod shell;
 mod tones;
+mod user_event;
 
 use std::rc::Rc;
 use std::sync::LazyLock;
@@ -54,6 +56,8 @@ pub(crate) enum Next {
     Continue,
     /// There.
     Jump(Location),
+    /// With this priority of the extension it is in; [`execute`] makes a place of it.
+    Priority(i32),
     /// A digit was dialled: collect the rest of the number.
     Digit(char),
     /// The number is not complete: collect more digits.
@@ -172,16 +176,38 @@ pub(crate) struct App {
     pub(crate) name: &'static str,
     pub(crate) syntax: &'static str,
     pub(crate) synopsis: &'static str,
-    run: fn(Call) -> LocalFuture<AppResult>,
+    run: Run,
+}
+
+/// How an application is run.
+enum Run {
+    /// It never waits, and reads its data itself: [`Call::args`] is empty.
+    Now(fn(&Call) -> AppResult),
+    Later(fn(Call) -> LocalFuture<AppResult>),
+}
+
+impl App {
+    /// Is it one that never waits?
+    pub(crate) fn is_immediate(&self) -> bool {
+        matches!(self.run, Run::Now(_))
+    }
 }
 
 macro_rules! app {
+    (now $name:literal, $syntax:literal, $synopsis:literal, $run:path) => {
+        $crate::app::App {
+            name: $name,
+            syntax: $syntax,
+            synopsis: $synopsis,
+            run: $crate::app::Run::Now($run),
+        }
+    };
     ($name:literal, $syntax:literal, $synopsis:literal, $run:path) => {
         $crate::app::App {
             name: $name,
             syntax: $syntax,
             synopsis: $synopsis,
-            run: |call| Box::pin($run(call)),
+            run: $crate::app::Run::Later(|call| Box::pin($run(call))),
         }
     };
 }
@@ -191,6 +217,7 @@ static LIST: &[&[App]] = &[
     basic::APPS,
     jump::APPS,
     loops::APPS,
+    macros::APPS,
     play::APPS,
     control::APPS,
     music::APPS,
@@ -207,6 +234,7 @@ static LIST: &[&[App]] = &[
     authenticate::APPS,
     others::APPS,
     queue::APPS,
+    user_event::APPS,
 ];
 
 static TABLE: LazyLock<FxHashMap<String, &'static App>> = LazyLock::new(|| {
@@ -243,11 +271,7 @@ pub(crate) async fn execute(
         return Err(Stop::Failed(unknown(name)));
     };
     if data.len() > DATA_BYTES_MAX {
-        return Err(Stop::Failed(format!(
-            "{}: its data has {} bytes after substitution; {DATA_BYTES_MAX} are the limit",
-            app.name,
-            data.len()
-        )));
+        return Err(too_long(app, &data));
     }
     if !depth::application_may_begin() {
         return Err(Stop::Failed(format!(
@@ -256,19 +280,67 @@ pub(crate) async fn execute(
             depth::APPLICATIONS_MAX
         )));
     }
-    task.channel.set_application(app.name, &data);
-    tracing::debug!(channel = %task.channel.name(), app = app.name, data, "execute");
-    let args = args.unwrap_or_else(|| match standard_style(app.name) {
-        ArgumentStyle::Raw => Vec::new(),
-        ArgumentStyle::Split => args::split(&data),
-        ArgumentStyle::AtMost(count) => args::split_at_most(&data, count),
-    });
-    depth::Application((app.run)(Call {
+    begins(task, app, &data);
+    let args = match app.run {
+        Run::Now(_) => Vec::new(),
+        Run::Later(_) => args.unwrap_or_else(|| arguments(app, &data)),
+    };
+    let call = Call {
         task: Rc::clone(task),
         data,
         args,
-    }))
-    .await
+    };
+    let result = match app.run {
+        Run::Now(run) => run(&call),
+        Run::Later(run) => depth::Application(run(call)).await,
+    };
+    match result {
+        Ok(Next::Priority(priority)) => Ok(Next::Jump(Location {
+            priority,
+            ..task.channel.location()
+        })),
+        other => other,
+    }
+}
+
+fn begins(task: &Task, app: &App, data: &str) {
+    task.channel.set_application(app.name, data);
+    tracing::debug!(channel = %task.channel.name(), app = app.name, data, "execute");
+}
+
+fn arguments(app: &App, data: &str) -> Vec<String> {
+    match standard_style(app.name) {
+        ArgumentStyle::Raw => Vec::new(),
+        ArgumentStyle::Split => args::split(data),
+        ArgumentStyle::AtMost(count) => args::split_at_most(data, count),
+    }
+}
+
+/// Runs a step whose application never waits, with its data, which comes back for its memory. None: it may wait.
+pub(crate) fn execute_now(task: &Rc<Task>, app: &App, data: String) -> Option<(AppResult, String)> {
+    let Run::Now(run) = app.run else {
+        return None;
+    };
+    if data.len() > DATA_BYTES_MAX {
+        return Some((Err(too_long(app, &data)), data));
+    }
+    begins(task, app, &data);
+    // Applications that never wait read their data themselves.
+    let call = Call {
+        task: Rc::clone(task),
+        data,
+        args: Vec::new(),
+    };
+    let result = run(&call);
+    Some((result, call.data))
+}
+
+fn too_long(app: &App, data: &str) -> Stop {
+    Stop::Failed(format!(
+        "{}: its data has {} bytes after substitution; {DATA_BYTES_MAX} are the limit",
+        app.name,
+        data.len()
+    ))
 }
 
 /// What is wrong with an application that does not exist.

@@ -1,5 +1,7 @@
 //! Commands of the operating system.
 
+use std::sync::Arc;
+
 use strowger_core::channel::Interrupt;
 
 use super::{App, AppResult, Call, Next, Stop, app};
@@ -41,7 +43,12 @@ async fn try_system(call: Call) -> AppResult {
 /// Runs the command and sets `SYSTEMSTATUS`; false if it could not be run. Nobody waits for it longer than the call lasts;
 /// the command itself goes on. Extension `h`, whose call is over, waits for the end of its commands.
 async fn run(call: &Call) -> Result<bool, Interrupt> {
-    let command = call.task.shared().shell(call.data.clone());
+    let (agi, text) = (Arc::clone(call.task.host.agi()), call.data.clone());
+    let running = call
+        .shared()
+        .control
+        .spawn(async move { crate::agi::system(&agi, &text).await });
+    let command = async { running.await.unwrap_or_else(|error| Err(error.to_string())) };
     let result = if call.channel().is_over() {
         command.await
     } else {
@@ -56,7 +63,7 @@ async fn run(call: &Call) -> Result<bool, Interrupt> {
     };
     let (status, ran) = match result {
         Err(error) => {
-            call.warn(&format!("/bin/sh: {error}"));
+            call.warn(&format!("System: {error}"));
             ("FAILURE", false)
         }
         Ok(status) if status.success() => ("SUCCESS", true),

@@ -3,8 +3,11 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use strowger_dialplan::Query;
+use strowger_dialplan::args::parse_goto;
 
 use super::{Function, argument};
+use crate::app::Stop;
+use crate::app::jump::resolve;
 use crate::task::Task;
 
 pub(crate) const FUNCTIONS: &[Function] = &[
@@ -13,6 +16,12 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         "DIALPLAN_EXISTS(context[,exten[,priority]])",
         "1 if the place exists, else 0",
         exists,
+    ),
+    Function::read(
+        "EVAL_EXTEN",
+        "EVAL_EXTEN([[context,]exten,]priority)",
+        "what the data of a step would be",
+        evaluate_step,
     ),
     Function::read(
         "PJSIP_DIAL_CONTACTS",
@@ -27,6 +36,26 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         set_header,
     ),
 ];
+
+/// The data of the step that a place means, substituted for this channel.
+fn evaluate_step(task: &Task, args: &str) -> Result<String, String> {
+    let place = resolve(task, &parse_goto(args)).map_err(|stop| match stop {
+        Stop::Failed(why) => why,
+        Stop::Interrupted(_) => "the call is over".to_owned(),
+    })?;
+    let plan = task.plan();
+    let caller = task.caller();
+    let query = Query::new(&place.context, &place.exten, place.priority)
+        .caller(Some(&caller))
+        .vars(task);
+    let found = plan.find(&query).ok_or_else(|| {
+        format!(
+            "there is no {},{},{}",
+            place.context, place.exten, place.priority
+        )
+    })?;
+    Ok(found.step().template.evaluate(task))
+}
 
 /// Headers a dialplan may add to a request.
 const HEADERS_MAX: usize = 64;

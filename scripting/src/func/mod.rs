@@ -16,6 +16,8 @@ mod math;
 mod outside;
 pub(crate) mod party;
 mod queue;
+mod redirecting;
+mod remote;
 mod string;
 mod system;
 pub(crate) mod text;
@@ -114,6 +116,13 @@ impl Function {
     }
 }
 
+impl Function {
+    /// Does reading it have to wait?
+    pub(crate) fn waits(&self) -> bool {
+        self.wait.is_some()
+    }
+}
+
 static TABLE: LazyLock<FxHashMap<&'static str, &'static Function>> = LazyLock::new(|| {
     [
         string::FUNCTIONS,
@@ -131,6 +140,8 @@ static TABLE: LazyLock<FxHashMap<&'static str, &'static Function>> = LazyLock::n
         system::FUNCTIONS,
         outside::FUNCTIONS,
         queue::FUNCTIONS,
+        remote::FUNCTIONS,
+        redirecting::FUNCTIONS,
     ]
     .into_iter()
     .flatten()
@@ -281,6 +292,8 @@ mod tests {
             format::FUNCTIONS,
             system::FUNCTIONS,
             outside::FUNCTIONS,
+            remote::FUNCTIONS,
+            redirecting::FUNCTIONS,
         ]
         .into_iter()
         .flatten();

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use strowger_core::child::SETTINGS;
+use strowger_core::child::{self, SETTINGS};
 
 use super::{Function, argument};
 use crate::task::Task;
@@ -34,16 +34,32 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         "how the machine does",
         system_information,
     ),
-    Function::read(
+    Function::read_write(
         "ENV",
         "ENV(name)",
-        "a variable of the process environment",
-        |_, args| match args.trim() {
-            "" => Err("ENV needs the name of a variable".to_owned()),
-            name if name.contains(['=', '\0']) => Err(format!("\"{name}\" is no name")),
+        "a variable of the environment that programs are started with",
+        |_, args| match environment_name(args)? {
             // It may hold the password of the database.
             name if name.starts_with(SETTINGS) => Ok(String::new()),
-            name => Ok(std::env::var(name).unwrap_or_default()),
+            name => Ok(child::variable(name).unwrap_or_default()),
+        },
+        |_, args, value| {
+            let name = environment_name(args)?;
+            if name.starts_with(SETTINGS) {
+                return Err(format!("{name} is a setting of the exchange"));
+            }
+            if value.contains('\0') {
+                return Err("a value cannot hold a zero byte".to_owned());
+            }
+            // As in Asterisk an empty value takes the variable out.
+            if child::set_variable(name, Some(value).filter(|value| !value.is_empty())) {
+                Ok(())
+            } else {
+                Err(format!(
+                    "there are {} variables already",
+                    child::VARIABLES_MAX
+                ))
+            }
         },
     ),
     Function::read(
@@ -72,6 +88,14 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         stack_peek,
     ),
 ];
+
+fn environment_name(args: &str) -> Result<&str, String> {
+    match args.trim() {
+        "" => Err("ENV needs the name of a variable".to_owned()),
+        name if name.contains(['=', '\0']) => Err(format!("\"{name}\" is no name")),
+        name => Ok(name),
+    }
+}
 
 fn system_information(task: &Task, args: &str) -> Result<String, String> {
     let memory = |name: &str| {

@@ -65,6 +65,8 @@ pub(crate) struct Meter {
     current: Cell<Option<Slice>>,
     ticks: Cell<u8>,
     counters: Arc<Counters>,
+    /// Memory of the machine as counted last.
+    counted: Cell<usize>,
     /// Where the script was that was ended last.
     place: RefCell<String>,
 }
@@ -76,6 +78,7 @@ impl Meter {
             current: Cell::new(None),
             ticks: Cell::new(0),
             counters,
+            counted: Cell::new(0),
             place: RefCell::default(),
         }
     }
@@ -96,6 +99,11 @@ impl Meter {
     /// Ends the turn begun last.
     pub(crate) fn leave(&self, outer: Option<Slice>, memory: usize) -> Ended {
         let slice = self.current.replace(outer);
+        let grown = memory.wrapping_sub(self.counted.replace(memory));
+        // Wraps where it shrank, as the sum does.
+        self.counters
+            .memory_bytes
+            .fetch_add(grown as u64, Ordering::Relaxed);
         let Some(slice) = slice else {
             return Ended {
                 used: Duration::ZERO,
@@ -114,8 +122,15 @@ impl Meter {
                 .scripts_preempted
                 .fetch_add(1, Ordering::Relaxed);
         }
+        let ran = slice.started.elapsed();
+        let us = u64::try_from(ran.as_micros()).unwrap_or(u64::MAX);
+        if us > self.counters.longest_turn_us.load(Ordering::Relaxed) {
+            self.counters
+                .longest_turn_us
+                .fetch_max(us, Ordering::Relaxed);
+        }
         Ended {
-            used: slice.used_before + slice.started.elapsed(),
+            used: slice.used_before + ran,
             preempted: slice.preempted,
             overrun: slice.overrun,
             greedy: slice.greedy,

@@ -13,6 +13,10 @@ pub struct Counters {
     pub scripts_preempted: AtomicU64,
     /// Scripts that were ended because they would not stop computing.
     pub scripts_overrun: AtomicU64,
+    /// Bytes the machines of all shards hold.
+    pub memory_bytes: AtomicU64,
+    /// The longest turn of a script since the start, microseconds: so long others of its shard waited.
+    pub longest_turn_us: AtomicU64,
 }
 
 impl Counters {
@@ -23,6 +27,8 @@ impl Counters {
             ("steps_failed", &self.steps_failed),
             ("scripts_preempted", &self.scripts_preempted),
             ("scripts_overrun", &self.scripts_overrun),
+            ("memory_bytes", &self.memory_bytes),
+            ("longest_turn_us", &self.longest_turn_us),
         ]
         .into_iter()
         .map(|(name, counter)| (name, counter.load(Ordering::Relaxed)))

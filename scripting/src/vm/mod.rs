@@ -28,6 +28,8 @@ pub struct Limits {
     pub total: Duration,
     /// Memory of all scripts of a shard together, in bytes.
     pub memory_bytes: usize,
+    /// Steps that never wait run in the machine like all others (tests and benches compare both ways).
+    pub all_in_machine: bool,
 }
 
 impl Limits {
@@ -43,6 +45,7 @@ impl Default for Limits {
             slice: Duration::from_millis(50),
             total: Duration::from_secs(1),
             memory_bytes: 256 * 1024 * 1024,
+            all_in_machine: false,
         }
     }
 }
@@ -91,18 +94,22 @@ impl Vm {
         Ok(Self { lua, meter, limits })
     }
 
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
     pub(crate) fn lua(&self) -> &Lua {
         &self.lua
     }
 
-    /// Loads a chunk and calls it with `rt`; it returns its table of steps.
-    pub(crate) fn load(&self, name: &str, source: &str, rt: &Table) -> Result<Table, VmError> {
+    /// Loads a chunk and calls it with `rt`; it returns the function of a step.
+    pub(crate) fn load(&self, name: &str, source: &str, rt: &Table) -> Result<Function, VmError> {
         self.at_once(|| {
             self.lua
                 .load(source)
                 .set_name(format!("={name}"))
                 .into_function()
-                .and_then(|chunk| chunk.call::<Table>(rt))
+                .and_then(|chunk| chunk.call::<Function>(rt))
         })
     }
 

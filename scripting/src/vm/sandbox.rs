@@ -1,6 +1,6 @@
 //! What a script can reach: the pure parts of the standard library, read-only, and nothing of the machine below.
 
-use mlua::{Lua, LuaOptions, StdLib, Value};
+use mlua::{Function, Lua, LuaOptions, StdLib, Value};
 
 /// Coroutines kept for the next step instead of being made anew.
 const COROUTINES_KEPT: usize = 1024;
@@ -19,6 +19,39 @@ const REMOVED: &[&str] = &[
     "require",
     "setfenv",
 ];
+
+/// `coroutine.resume` and `wrap` for verbs that wait: what the machine yields while one waits goes on to whoever runs the
+/// call, through all coroutines of the script, instead of coming back to the script as if it were a value.
+const PASS_ON: &str = r#"
+local waiting = ...
+local resume, yield, create, status = coroutine.resume, coroutine.yield, coroutine.create, coroutine.status
+local function pass(co, ...)
+  if select('#', ...) == 2 then
+    local ok, first = ...
+    if ok and first == waiting and status(co) == "suspended" then
+      yield(waiting)
+      return pass(co, resume(co))
+    end
+  end
+  return ...
+end
+local function value(ok, ...)
+  if not ok then error((...), 0) end
+  return ...
+end
+coroutine.resume = function(co, ...) return pass(co, resume(co, ...)) end
+coroutine.wrap = function(work)
+  local co = create(work)
+  return function(...) return value(pass(co, resume(co, ...))) end
+end
+"#;
+
+fn let_coroutines_wait(lua: &Lua) -> mlua::Result<()> {
+    let never: Function =
+        lua.create_async_function(|_, ()| std::future::pending::<mlua::Result<()>>())?;
+    let waiting: Value = lua.create_thread(never)?.resume(())?;
+    lua.load(PASS_ON).set_name("=coroutines").call(waiting)
+}
 
 /// Opens a machine whose globals and libraries cannot be changed, within `memory_bytes_max`.
 pub(crate) fn open(memory_bytes_max: usize) -> mlua::Result<Lua> {
@@ -39,6 +72,7 @@ pub(crate) fn open(memory_bytes_max: usize) -> mlua::Result<Lua> {
             globals.set(*name, Value::Nil)?;
         }
     }
+    let_coroutines_wait(&lua)?;
     lua.sandbox(true)?;
     // The sandbox gives scripts a table of their own for new globals; calls share it, so it is closed as well.
     lua.globals().set_readonly(true);

@@ -17,6 +17,7 @@ fn counted() -> (Vm, Arc<Counters>) {
         slice: Duration::from_millis(5),
         total: Duration::from_millis(400),
         memory_bytes: 16 * 1024 * 1024,
+        ..Limits::default()
     };
     let vm = Vm::new(limits, Arc::clone(&counters)).expect("a machine opens");
     (vm, counters)
@@ -92,6 +93,60 @@ fn an_endless_loop_that_catches_errors_is_ended_all_the_same() {
     overruns("local function f() while true do pcall(f) end end f()");
     overruns("pcall(function() while true do end end) while true do end");
     overruns("xpcall(function() while true do end end, function() while true do end end) return 1");
+}
+
+#[test]
+fn what_waits_in_a_coroutine_of_the_script_is_waited_for() {
+    let vm = vm();
+    let wait = vm
+        .lua()
+        .create_async_function(|_, text: String| async move {
+            let mut left = 3;
+            std::future::poll_fn(|_| {
+                left -= 1;
+                if left == 0 {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
+            })
+            .await;
+            Ok(text)
+        })
+        .expect("a function");
+    let step: mlua::Function = vm
+        .lua()
+        .load(
+            r#"local wait = ...
+            return function()
+              local made = coroutine.wrap(function(a)
+                local heard = wait(a)
+                local given = coroutine.yield(heard .. "!")
+                return wait(given) .. "?"
+              end)
+              local first, second = made("one"), made("two")
+              local co = coroutine.create(function()
+                coroutine.wrap(function() wait("deep") end)()
+                error("end", 0)
+              end)
+              local ok, why = coroutine.resume(co)
+              local _, none = coroutine.resume(coroutine.create(function() coroutine.yield() end))
+              return first .. second .. tostring(ok) .. why .. tostring(none) .. coroutine.status(co)
+            end"#,
+        )
+        .call(wait)
+        .expect("the body compiles");
+    let mut context = Context::from_waker(Waker::noop());
+    let mut running = pin!(vm.call_for::<String, _>(&step, ()));
+    let mut waited = 0;
+    let told = loop {
+        match running.as_mut().poll(&mut context) {
+            Poll::Ready(told) => break told,
+            Poll::Pending => waited += 1,
+        }
+    };
+    assert_eq!(told.expect("it ends well"), "one!two?falseendnildead");
+    assert_eq!(waited, 6, "each of the three waits twice");
 }
 
 #[test]

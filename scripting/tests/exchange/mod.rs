@@ -91,7 +91,7 @@ impl Exchange {
         phones: &[&Phone],
         statics: &[(&str, &str, &str)],
     ) -> Self {
-        Self::start_all(rows, phones, statics, &[], |_, _| {})
+        Self::start_all(rows, phones, statics, &[], Limits::default(), |_, _| {})
     }
 
     /// The same with files of Lua: name and text.
@@ -100,7 +100,7 @@ impl Exchange {
         phones: &[&Phone],
         files: &[(&str, &str)],
     ) -> Self {
-        Self::start_all(rows, phones, &[], files, |_, _| {})
+        Self::start_all(rows, phones, &[], files, Limits::default(), |_, _| {})
     }
 
     /// The same with a configuration that is changed before; it is given the data folder too.
@@ -110,7 +110,7 @@ impl Exchange {
         files: &[(&str, &str)],
         configure: impl FnOnce(&mut Config, &std::path::Path),
     ) -> Self {
-        Self::start_all(rows, phones, &[], files, configure)
+        Self::start_all(rows, phones, &[], files, Limits::default(), configure)
     }
 
     /// The same with lines of `extensions.conf` and another configuration.
@@ -120,7 +120,27 @@ impl Exchange {
         statics: &[(&str, &str, &str)],
         configure: impl FnOnce(&mut Config),
     ) -> Self {
-        Self::start_all(rows, phones, statics, &[], |config, _| configure(config))
+        Self::start_all(
+            rows,
+            phones,
+            statics,
+            &[],
+            Limits::default(),
+            |config, _| configure(config),
+        )
+    }
+
+    /// The same with lines of `extensions.conf`, every step through the machine or not.
+    pub(crate) fn start_in_machine(
+        rows: &[Row<'_>],
+        statics: &[(&str, &str, &str)],
+        all_in_machine: bool,
+    ) -> Self {
+        let limits = Limits {
+            all_in_machine,
+            ..Limits::default()
+        };
+        Self::start_all(rows, &[], statics, &[], limits, |_, _| {})
     }
 
     fn start_all(
@@ -128,6 +148,7 @@ impl Exchange {
         phones: &[&Phone],
         statics: &[(&str, &str, &str)],
         files: &[(&str, &str)],
+        limits: Limits,
         configure: impl FnOnce(&mut Config, &std::path::Path),
     ) -> Self {
         // RUST_LOG=debug shows what happens in a failing test.
@@ -230,7 +251,7 @@ impl Exchange {
             shared: Arc::clone(&shared),
             inbox,
             counters: Arc::new(ShardCounters::default()),
-            dialplan: strowger_scripting::factory(Arc::clone(&plans), Limits::default()),
+            dialplan: strowger_scripting::factory(Arc::clone(&plans), limits),
         })
         .expect("the shard starts");
         Self {

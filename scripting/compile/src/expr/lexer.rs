@@ -118,9 +118,10 @@ impl<'t> Lexer<'t> {
                     Token::Operand(Value::Text(self.text[start..self.at].to_owned())),
                 )));
             }
-            if let Some((spelling, operator)) = Operator::SPELLINGS
-                .iter()
-                .find(|(spelling, _)| rest.starts_with(spelling))
+            if first.is_ascii_punctuation()
+                && let Some((spelling, operator)) = Operator::SPELLINGS
+                    .iter()
+                    .find(|(spelling, _)| rest.starts_with(spelling))
             {
                 self.at += spelling.len();
                 return Ok(Some((start, Token::Operator(*operator))));

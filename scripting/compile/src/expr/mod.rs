@@ -8,6 +8,7 @@ mod eval;
 mod lexer;
 mod math;
 mod number;
+mod quick;
 mod regex;
 mod value;
 
@@ -35,6 +36,20 @@ pub fn evaluate(text: &str, vars: &dyn Vars) -> String {
         vars.warn(&format!("{error}: {text}"));
         "0".to_owned()
     })
+}
+
+/// Puts the value of the expression that is the end of `text`, from byte `start`, in its place.
+pub fn replace(text: &mut String, start: usize, vars: &dyn Vars) {
+    match quick::evaluate(&text[start..]) {
+        Some(value) => {
+            text.truncate(start);
+            quick::append(value, text);
+        }
+        None => {
+            let expression = text.split_off(start);
+            text.push_str(&evaluate(&expression, vars));
+        }
+    }
 }
 
 /// As [`evaluate`], but a syntax error comes back.

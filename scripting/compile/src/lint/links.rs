@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{MARKER, Problem};
+use super::{MARKER, Problem, flow};
 use crate::args::{self, Destination, Priority};
 use crate::pattern::Pattern;
 use crate::plan::{Context, Extension, HINT, Plan, Query, Step, SwitchKind, Table};
@@ -15,14 +15,14 @@ use crate::truth::leading_integer;
 #[derive(Debug)]
 pub(crate) struct Jump {
     /// Index of the step.
-    step: u32,
-    context: Option<String>,
-    exten: Option<String>,
-    priority: Place,
+    pub(super) step: u32,
+    pub(super) context: Option<String>,
+    pub(super) exten: Option<String>,
+    pub(super) priority: Place,
 }
 
 #[derive(Debug)]
-enum Place {
+pub(super) enum Place {
     Number(i32),
     Label(String),
 }
@@ -101,12 +101,22 @@ pub(crate) fn problems(plan: &Plan) -> Vec<Problem> {
         .flat_map(|context| context.problems.iter().cloned())
         .collect();
     let reached = plan.reachable_from();
+    let all_targets: HashSet<i32> = plan
+        .contexts
+        .values()
+        .flat_map(|context| &context.jumps)
+        .filter_map(|jump| match jump.priority {
+            Place::Number(number) => Some(number),
+            Place::Label(_) => None,
+        })
+        .collect();
     for context in plan.contexts.values() {
         links(plan, context, &mut list);
         let from = reached.get(&*context.name).map_or(&[][..], Vec::as_slice);
         let targets = jump_problems(plan, context, from, &mut list);
         for table in [&context.fixed, &context.realtime] {
             gaps(plan, context, table, from, &targets, &mut list);
+            flow::problems(context, table, &all_targets, &mut list);
         }
     }
     list.sort_by(|left, right| {

@@ -2,6 +2,7 @@
 //!
 //! Here lives the judging of rows, by themselves and together; never the compiling, which goes on whatever is found here.
 
+mod flow;
 mod links;
 mod rows;
 

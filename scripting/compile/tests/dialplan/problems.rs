@@ -58,7 +58,11 @@ fn a_step_that_cannot_work_is_one_error_with_place_and_hint() {
             "1",
             "error: context ctx, extension 100, priority 1 (realtime row 1): condition without `?`; write condition?then:else\n",
         ),
-        ("Goto", "1", ""),
+        (
+            "Goto",
+            "1",
+            "warning: context ctx, extension 100, priority 1 (realtime row 1): endless loop: it goes back to priority 1, and no step between waits or leads out; add a Wait, or a GotoIf that leaves\n",
+        ),
         (
             "Goto",
             "nowhere,s,1",
@@ -265,5 +269,65 @@ proptest! {
         let plan = compile(&rows, &statics, &Known, None);
         let again = compile(&rows, &statics, &Known, Some(&plan));
         prop_assert_eq!(listed(&plan.problems), listed(&again.problems));
+    }
+}
+
+/// A registry that says which applications never wait.
+struct Quick;
+
+impl strowger_dialplan::Registry for Quick {
+    fn application(&self, name: &str) -> Option<&str> {
+        Known.application(name)
+    }
+
+    fn function(&self, name: &str) -> bool {
+        Known.function(name)
+    }
+
+    fn immediate(&self, canonical: &str, _: &strowger_dialplan::Template) -> bool {
+        !matches!(canonical, "Dial" | "Wait" | "Playback" | "Answer" | "Echo")
+    }
+}
+
+fn in_order(steps: &[(i32, &str, &str)]) -> String {
+    let rows: Vec<_> = steps
+        .iter()
+        .map(|(priority, app, data)| ("ctx", "100", *priority, *app, *data))
+        .collect();
+    listed(&compile(&crate::support::rows(&rows), &[], &Quick, None).problems)
+}
+
+#[test]
+fn a_step_that_nothing_leads_to_is_a_warning() {
+    let dead = "warning: context ctx, extension 100, priority 3 (realtime row 3): it is never reached: Goto before it goes \
+                elsewhere, and nothing jumps here; remove it, or jump to it\n";
+    let head = [(1, "Dial", "PJSIP/a"), (2, "Goto", "4")];
+    let tail = [(3, "NoOp", ""), (4, "Hangup", "")];
+    assert_eq!(in_order(&[head, tail].concat()), dead);
+    // Something jumps there, or could.
+    for first in [
+        (1, "GotoIf", "${X}?3"),
+        (1, "GotoIf", "${X}?${Y}"),
+        (1, "Dial", "PJSIP/a,,G(3)"),
+    ] {
+        assert_eq!(
+            in_order(&[[first, head[1]], tail].concat()),
+            "",
+            "{first:?}"
+        );
+    }
+}
+
+#[test]
+fn a_loop_without_a_step_that_waits_is_a_warning() {
+    let endless = "warning: context ctx, extension 100, priority 3 (realtime row 3): endless loop: it goes back to priority 2, \
+                   and no step between waits or leads out; add a Wait, or a GotoIf that leaves\n";
+    for (app, data, wanted) in [
+        ("Set", "A=1", endless),
+        ("Dial", "PJSIP/a", ""),
+        ("GotoIf", "${X}?1", ""),
+    ] {
+        let steps = [(1, "NoOp", ""), (2, app, data), (3, "Goto", "2")];
+        assert_eq!(in_order(&steps), wanted, "{app}");
     }
 }
