@@ -75,11 +75,16 @@ pub struct PartyA {
     pub amaflags: String,
 }
 
+/// Records that `ForkCDR` may leave open; the oldest is complete when there are more.
+const FORKS_MAX: usize = 64;
+
 /// The records of one channel.
 #[derive(Clone, Debug, Default)]
 pub struct CallRecords {
     open: Vec<Record>,
     finished: Vec<Cdr>,
+    /// Records that `ForkCDR` left open beside the present ones.
+    forked: Vec<Record>,
     /// The record that closed last, for reading in extension `h`.
     last: Option<Cdr>,
     custom: Vec<(String, String)>,
@@ -107,7 +112,7 @@ impl CallRecords {
             destination: None,
             start: now,
             // A channel that is up already starts a further record answered.
-            answer: self.answered.map(|_| now),
+            answer: self.answered.map(|at| at.max(now)),
             last_application: String::new(),
             last_data: String::new(),
             disposition: None,
@@ -186,6 +191,67 @@ impl CallRecords {
                 && record.disposition.is_none()
             {
                 record.disposition = Some(disposition);
+            }
+        }
+    }
+
+    /// What was recorded until now does not count.
+    pub fn reset(&mut self, now: SystemTime) {
+        for record in &mut self.open {
+            record.start = now;
+            record.answer = record.answer.map(|_| now);
+        }
+    }
+
+    /// `ForkCDR`: another record begins beside the present one. `answered_then`: it was answered when that was; `ends`: that
+    /// one is complete; `keeps`: names of its own stay.
+    pub fn fork(
+        &mut self,
+        now: SystemTime,
+        party: &PartyA,
+        (answered_then, ends, keeps): (bool, bool, bool),
+    ) {
+        if self.is_closed() {
+            return;
+        }
+        if self.open.is_empty() {
+            self.open_alone(now);
+        }
+        let originals = std::mem::take(&mut self.open);
+        let Some(mut next) = originals.first().cloned() else {
+            return;
+        };
+        next.sequence = self.sequence();
+        next.start = now;
+        if !answered_then {
+            next.answer = next.answer.map(|_| now);
+        }
+        for record in originals {
+            if ends {
+                self.finish(record, now, party);
+            } else {
+                self.forked.push(record);
+            }
+        }
+        if !keeps {
+            self.custom.clear();
+        }
+        if self.forked.len() > FORKS_MAX {
+            let oldest = self.forked.remove(0);
+            self.finish(oldest, now, party);
+        }
+        self.open.push(next);
+    }
+
+    /// Another channel stands in the place of one that was dialled.
+    pub fn dial_replaced(&mut self, channel: &str, by: &str) {
+        for record in &mut self.open {
+            if let Some(to) = record
+                .destination
+                .as_mut()
+                .filter(|to| to.channel == channel)
+            {
+                by.clone_into(&mut to.channel);
             }
         }
     }
@@ -295,6 +361,9 @@ impl CallRecords {
     pub fn close(&mut self, now: SystemTime, party: &PartyA) -> Vec<Cdr> {
         if self.is_closed() {
             return Vec::new();
+        }
+        for record in std::mem::take(&mut self.forked) {
+            self.finish(record, now, party);
         }
         self.dial_end(now, party);
         for record in std::mem::take(&mut self.open) {

@@ -42,6 +42,9 @@ pub trait Dialplan {
     /// [`Channel::hangup`] before `h`; the shard destroys the channel when the future is done.
     fn run(&self, channel: Channel) -> LocalFuture<()>;
 
+    /// Runs one application on a channel, and ends the channel with it.
+    fn application(&self, channel: Channel, name: String, data: String) -> LocalFuture<()>;
+
     /// Runs `Gosub(location(arguments))` on a channel that is not in the dialplan, and comes back.
     fn subroutine(
         &self,

@@ -16,6 +16,7 @@ pub mod dialplan;
 pub mod endpoint;
 pub mod events;
 pub mod mail;
+pub mod parking;
 pub mod queue;
 pub mod record;
 pub mod shard;

@@ -23,6 +23,7 @@ use crate::device::{Devices, Notice};
 use crate::endpoint::Gatekeeper;
 use crate::endpoint::contacts::Contacts;
 use crate::events::Events;
+use crate::parking::ParkedCalls;
 use crate::queue::Queues;
 use crate::record::jobs::Mp3Jobs;
 use crate::shard::inbox::{Inbox, ShardMessage};
@@ -99,6 +100,8 @@ pub struct Shared {
     writer: OnceLock<TableWriter>,
     /// What happens, for programs that watch.
     pub events: Events,
+    /// Calls that wait in parking lots.
+    pub parked: ParkedCalls,
     /// How legs sounded that have ended.
     pub quality: QualityCounters,
     /// MP3 files of recordings.
@@ -111,6 +114,8 @@ pub struct Shared {
     connections: RwLock<FxHashMap<SocketAddr, Flow>>,
     uniqueid: AtomicU64,
     channel_sequence: AtomicU64,
+    local_sequence: AtomicU64,
+    originates: AtomicUsize,
     channels: AtomicUsize,
     calls_processed: AtomicU64,
     draining: AtomicBool,
@@ -158,6 +163,7 @@ impl Shared {
             devices: Devices::default(),
             queues: Queues::default(),
             writer: OnceLock::new(),
+            parked: ParkedCalls::default(),
             quality: QualityCounters::default(),
             mp3,
             control,
@@ -167,6 +173,8 @@ impl Shared {
             connections: RwLock::default(),
             uniqueid: AtomicU64::new(0),
             channel_sequence: AtomicU64::new(0),
+            local_sequence: AtomicU64::new(0),
+            originates: AtomicUsize::new(0),
             channels: AtomicUsize::new(0),
             calls_processed: AtomicU64::new(0),
             draining: AtomicBool::new(false),
@@ -212,6 +220,16 @@ impl Shared {
     /// The number in the next `PJSIP/<endpoint>-%08x`.
     pub(crate) fn next_channel_sequence(&self) -> u64 {
         self.channel_sequence.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Spreads calls that begin here over the shards.
+    pub(crate) fn next_originate(&self) -> usize {
+        self.originates.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The number in the next `Local/<exten>@<context>-%08x`.
+    pub(crate) fn next_local_sequence(&self) -> u64 {
+        self.local_sequence.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Channels alive on all shards.

@@ -105,6 +105,8 @@ counters! {
     drop_transcode,
     /// Packets for a leg that is closed or closing.
     drop_no_leg,
+    /// Packets that found the way into a leg without a socket full, or went round in a ring of such legs.
+    drop_wire,
     /// Frames of 20 ms decoded to a steady stream.
     frames_heard,
     /// Of these: sent on in another codec.

@@ -24,7 +24,7 @@ pub mod writer;
 
 pub use codec::{Codec, L16Rate};
 pub use counters::Counters;
-pub use engine::Recorder;
+pub use engine::{FarEnd, Recorder, far_wire};
 pub use recording::{FileFormat, FileSetup, Order, RecorderSetup, Reply, TapMode};
 pub use sound::{SAMPLE_RATE, Sound, SoundError, SoundFormat, WIDE_RATE};
 pub use stats::{Drops, LegStats};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::codec::{Codec, EncoderOptions};
-use crate::engine::Recorder;
+use crate::engine::{FarEnd, Recorder};
 use crate::room::{LinkEnd, MemberOptions};
 use crate::rtp::rtcp::{Block, SenderInfo};
 use crate::rtp::srtp::SrtpKeys;
@@ -240,6 +240,11 @@ pub enum PlayAction {
 #[derive(Debug)]
 pub enum Command {
     Open(Box<LegSetup>),
+    /// Opens two legs without sockets: what is sent out of one is received on the other, at once and without a loss.
+    OpenWire(Box<[LegStart; 2]>),
+    /// Opens a leg without a socket whose other end belongs to another media thread: what is sent there is received here up
+    /// to 20 ms later.
+    OpenFar(Box<(LegStart, FarEnd)>),
     Configure(LegId, Box<Negotiated>),
     /// Ends what plays and records on the leg (their end events come first), sends RTCP BYE, then [`Event::Closed`].
     Close(LegId),

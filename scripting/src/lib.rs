@@ -74,6 +74,15 @@ impl Dialplan for Script {
         Box::pin(runner::run(Rc::clone(&self.host), channel))
     }
 
+    fn application(&self, channel: Channel, name: String, data: String) -> LocalFuture<()> {
+        Box::pin(runner::application(
+            Rc::clone(&self.host),
+            channel,
+            name,
+            data,
+        ))
+    }
+
     fn subroutine(
         &self,
         channel: Channel,

@@ -47,14 +47,44 @@ pub(crate) async fn run(host: Rc<Host>, channel: Channel) {
     let mut turns = Turns::default();
     start(&task);
     main_loop(&task, &mut turns).await;
+    end(&task).await;
+}
+
+/// Runs one application on a channel that was called for it, and ends the channel.
+pub(crate) async fn application(host: Rc<Host>, channel: Channel, name: String, data: String) {
+    let task = Task::new(&host, channel);
+    let result = Measured(Box::pin(app::execute(&task, &name, data, None))).await;
+    let goes_on = match result {
+        Ok(Next::Jump(target)) => {
+            task.channel.set_location(target);
+            true
+        }
+        Err(Stop::Interrupted(interrupt)) => {
+            interrupt != Interrupt::Hangup && interrupted(&task, interrupt).await
+        }
+        Err(stop) => {
+            log_stop(&task, None, &stop);
+            false
+        }
+        Ok(_) => false,
+    };
+    if goes_on {
+        start(&task);
+        main_loop(&task, &mut Turns::default()).await;
+    }
+    end(&task).await;
+}
+
+/// The dialplan of a channel is done.
+async fn end(task: &Rc<Task>) {
     let cause = match task.channel.data().cause {
         Cause(0) => Cause::NORMAL_CLEARING,
         cause => cause,
     };
     task.channel.hangup(cause);
-    script::hung_up(&task).await;
-    run_h(&task).await;
-    script::forget(&task);
+    script::hung_up(task).await;
+    run_h(task).await;
+    script::forget(task);
 }
 
 /// Runs `Gosub(location(arguments))` on a channel of its own and comes back.
@@ -469,7 +499,7 @@ async fn main_loop(task: &Rc<Task>, turns: &mut Turns) {
             Walk::Missing => missing(task).await,
             Walk::Digit(digit) => collect(task, digit.to_string()).await,
             Walk::Incomplete => incomplete(task).await,
-            Walk::Interrupted(interrupt) => interrupted(task, interrupt),
+            Walk::Interrupted(interrupt) => interrupted(task, interrupt).await,
             Walk::Failed => failed(task),
             Walk::Returned(_) | Walk::End => false,
         };
@@ -539,7 +569,7 @@ async fn missing(task: &Rc<Task>) -> bool {
 
 async fn tone(task: &Task, cause: Cause, tone: &str) -> bool {
     match app::refuse_channel(&task.channel, cause, tone, Some(FALLTHROUGH_TONE)).await {
-        Err(Stop::Interrupted(interrupt)) => interrupted(task, interrupt),
+        Err(Stop::Interrupted(interrupt)) => interrupted(task, interrupt).await,
         _ => false,
     }
 }
@@ -557,7 +587,7 @@ async fn incomplete(task: &Rc<Task>) -> bool {
     let before = place.exten.len();
     let wait = task.channel.data().timeouts.digit;
     match digits(task, place.exten, wait).await {
-        Err(interrupt) => interrupted(task, interrupt),
+        Err(interrupt) => interrupted(task, interrupt).await,
         Ok(number) if number.len() == before => special(task, Special::ResponseTimeout),
         Ok(number) => dialled(task, &number),
     }
@@ -570,7 +600,7 @@ async fn collect(task: &Rc<Task>, number: String) -> bool {
 
 async fn gather(task: &Rc<Task>, number: String, wait: Duration) -> bool {
     match digits(task, number, wait).await {
-        Err(interrupt) => interrupted(task, interrupt),
+        Err(interrupt) => interrupted(task, interrupt).await,
         Ok(number) => dialled(task, &number),
     }
 }
@@ -618,10 +648,16 @@ fn dialled(task: &Task, number: &str) -> bool {
     special(task, Special::Invalid)
 }
 
-fn interrupted(task: &Task, interrupt: Interrupt) -> bool {
+async fn interrupted(task: &Task, interrupt: Interrupt) -> bool {
     match interrupt {
         Interrupt::Hangup => false,
         Interrupt::Redirect => {
+            if task.channel.is_yanked() {
+                let place = task.channel.location();
+                task.channel.stay_yanked().await;
+                let priority = place.priority.saturating_add(1);
+                task.channel.set_location(Location { priority, ..place });
+            }
             let target = task.channel.data_mut().redirect.take();
             match target {
                 Some(target) => {

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use strowger_media::{Command, Repeat, Route, Sound};
 
-use crate::channel::{Channel, Interrupt};
+use super::guests::{Hall, VisitEnd};
+use crate::channel::{Bridging, Cause, Channel, Interrupt};
 
 /// Dial option `L`: a warning before the time is over.
 #[derive(Clone)]
@@ -24,9 +25,92 @@ pub struct BridgeOptions {
     /// The bridge ends after so long (options `L` and `S`).
     pub limit: Option<Duration>,
     pub warning: Option<LimitWarning>,
-    /// The caller (option `H`) or callee (`h`) may end it by dialling `*`.
-    pub caller_disconnects: bool,
-    pub callee_disconnects: bool,
+    /// What the caller may dial.
+    pub caller_keys: Keys,
+    /// And the callee.
+    pub callee_keys: Keys,
+}
+
+/// What a party of a bridge may want of the exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feature {
+    Disconnect,
+    BlindTransfer,
+    AttendedTransfer,
+    Park,
+    Record,
+}
+
+/// Codes and what they do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keys(pub Vec<(String, Feature)>);
+
+/// Digits of a party that may become a code.
+#[derive(Default)]
+struct Dialled {
+    digits: String,
+    last: Option<Instant>,
+}
+
+/// So long after the last digit a code is complete, or forgotten.
+const CODE_WAIT: Duration = Duration::from_secs(2);
+
+impl Dialled {
+    /// The next digit. A code counts at once unless it is the beginning of a longer one.
+    fn push(&mut self, keys: &Keys, digit: char, now: Instant) -> Option<Feature> {
+        if self
+            .last
+            .is_some_and(|last| now.saturating_duration_since(last) >= CODE_WAIT)
+        {
+            self.digits.clear();
+        }
+        self.digits.push(digit);
+        self.last = Some(now);
+        while !self.digits.is_empty() {
+            let longer = keys
+                .0
+                .iter()
+                .any(|(code, _)| code.len() > self.digits.len() && code.starts_with(&self.digits));
+            if longer {
+                return None;
+            }
+            if let Some(feature) = self.exact(keys) {
+                self.digits.clear();
+                return Some(feature);
+            }
+            self.digits.remove(0);
+        }
+        None
+    }
+
+    fn exact(&self, keys: &Keys) -> Option<Feature> {
+        let found = keys.0.iter().find(|(code, _)| *code == self.digits);
+        found.map(|(_, feature)| *feature)
+    }
+
+    /// When what was dialled counts as it is.
+    fn due(&self) -> Option<Instant> {
+        self.last
+            .filter(|_| !self.digits.is_empty())
+            .map(|last| last + CODE_WAIT)
+    }
+
+    /// The code that nothing more came behind.
+    fn complete(&mut self, keys: &Keys, now: Instant) -> Option<Feature> {
+        if self.due().is_none_or(|due| now < due) {
+            return None;
+        }
+        let feature = self.exact(keys);
+        self.digits.clear();
+        feature
+    }
+}
+
+impl BridgeOptions {
+    /// Nothing but the connection is asked for.
+    fn is_plain(&self) -> bool {
+        self.limit.is_none() && self.caller_keys.0.is_empty() && self.callee_keys.0.is_empty()
+    }
 }
 
 /// Why a bridge ended. The channels are not hung up by the bridge itself.
@@ -40,21 +124,63 @@ pub enum BridgeEnd {
     CalleeDisconnected,
     /// The caller was interrupted otherwise (absolute timeout, redirect).
     Interrupted(Interrupt),
+    /// The peer was taken to another bridge.
+    PeerTaken,
+    /// A party wants something. The bridge may go on afterwards.
+    Feature {
+        by_caller: bool,
+        feature: Feature,
+    },
+}
+
+/// How a bridge went.
+pub struct Bridged {
+    pub end: BridgeEnd,
+    /// Who was at the other end last: behind a Local channel somebody else than at first.
+    pub peer: Channel,
 }
 
 impl Channel {
     /// Routes the two channels to each other and waits until one ends, the time is over or somebody dials the
     /// disconnect code. Neither channel is hung up by this.
-    pub async fn bridge(&self, peer: &Self, options: BridgeOptions) -> BridgeEnd {
+    pub async fn bridge(&self, peer: &Self, options: BridgeOptions) -> Bridged {
+        let mut peer = peer.clone();
         if let Err(interrupt) = self.check() {
-            return self.early_end(interrupt);
+            let end = self.early_end(interrupt);
+            return Bridged { end, peer };
         }
-        let (Some(caller), Some(callee)) = (self.leg(), peer.leg().filter(|_| !peer.is_over()))
-        else {
+        if self.leg().is_none() || peer.is_over() || peer.leg().is_none() {
             self.close_records();
-            return BridgeEnd::CalleeHungUp;
+            let end = BridgeEnd::CalleeHungUp;
+            return Bridged { end, peer };
+        }
+        self.data_mut().bridge = Some(Bridging {
+            plain: options.is_plain(),
+            peer_taken: false,
+        });
+        self.join(&peer);
+        let mut hall = None;
+        let end = self.run_bridge(&mut peer, &options, &mut hall).await;
+        self.data_mut().bridge = None;
+        self.send_guests_away(hall);
+        if end == BridgeEnd::PeerTaken {
+            self.leave(None);
+        } else {
+            self.leave(Some(&peer));
+        }
+        if !matches!(end, BridgeEnd::Feature { .. }) {
+            self.close_records();
+        }
+        Bridged { end, peer }
+    }
+
+    /// Connects the two.
+    fn join(&self, peer: &Self) {
+        let (Some(caller), Some(callee)) = (self.leg(), peer.leg()) else {
+            return;
         };
         peer.watched_by(Some(self));
+        self.share_codec(peer);
         self.shard().media_send(Command::Bridge(caller, callee));
         self.data_mut().bridged = Some(peer.id());
         peer.data_mut().bridged = Some(self.id());
@@ -62,27 +188,117 @@ impl Channel {
         self.shard().set_partner(callee, self.id());
         self.data_mut().last_legs = [Some(caller), Some(callee)];
         peer.data_mut().last_legs = [Some(callee), Some(caller)];
-        let caller_name = self.name();
-        peer.set_variable("BRIDGEPEER", &caller_name);
+        peer.set_variable("BRIDGEPEER", &self.name());
         self.set_variable("BRIDGEPEER", &peer.name());
         self.clear_digits();
         peer.clear_digits();
         self.hold_music(peer);
         peer.hold_music(self);
-        let end = self.run_bridge(peer, &options).await;
+        // Who watches the other half of a Local channel may want to join its ends.
+        for half in [self, peer] {
+            if let Some(other) = half.other_half() {
+                other.touch();
+            }
+        }
+    }
+
+    /// Parts from `peer`, or from one that somebody took.
+    fn leave(&self, peer: Option<&Self>) {
         self.data_mut().bridged = None;
-        peer.data_mut().bridged = None;
         self.stop_hold_music();
-        peer.stop_hold_music();
         if !self.is_over() {
             self.media(|leg| Command::Route(leg, Route::Silence));
         }
+        let Some(peer) = peer else { return };
+        peer.data_mut().bridged = None;
+        peer.stop_hold_music();
         if !peer.is_over() {
             peer.media(|leg| Command::Route(leg, Route::Silence));
         }
         peer.watched_by(None);
-        self.close_records();
+    }
+
+    /// Takes this channel out of the bridge it sits in; the one whose task keeps that bridge up goes on without it. False
+    /// where it sits in none.
+    pub(crate) fn take_from_bridge(&self) -> bool {
+        let Some(keeper) = self.bridge_peer() else {
+            return false;
+        };
+        let kept = match &mut keeper.data_mut().bridge {
+            Some(bridge) => {
+                bridge.peer_taken = true;
+                true
+            }
+            None => false,
+        };
+        if kept {
+            self.data_mut().bridged = None;
+            self.stop_hold_music();
+            self.watched_by(None);
+            self.media(|leg| Command::Route(leg, Route::Silence));
+            keeper.touch();
+        }
+        kept
+    }
+
+    /// Is connected with `peer`, of whom nothing is asked, until that ends or a digit is dialled for which `leave` says true.
+    pub(super) async fn join_until(&self, peer: &Self, leave: &dyn Fn(char) -> bool) -> VisitEnd {
+        self.join(peer);
+        let end = loop {
+            if let Err(interrupt) = self.check() {
+                break VisitEnd::Interrupted(interrupt);
+            }
+            if peer.is_over() {
+                break VisitEnd::Over;
+            }
+            let mut left = None;
+            while let Some(digit) = self.take_digit() {
+                left = left.or(Some(digit).filter(|digit| leave(*digit)));
+            }
+            if let Some(digit) = left {
+                break VisitEnd::Digit(digit);
+            }
+            if let Err(interrupt) = self.wait_change(None).await {
+                break VisitEnd::Interrupted(interrupt);
+            }
+        };
+        self.leave(Some(peer));
         end
+    }
+
+    /// Where the peer is a Local channel that only passes on, goes on with who is behind it.
+    fn leave_out_local(&self, peer: &mut Self) {
+        if let Some(next) = self.beyond(peer) {
+            next.take_from_bridge();
+            self.leave(Some(peer));
+            peer.hangup(Cause::NORMAL_CLEARING);
+            *peer = next;
+            self.join(peer);
+            return;
+        }
+        // Both halves called somebody: those two go on alone.
+        if let Some(other) = self.other_half()
+            && let Some(next) = peer.beyond(self)
+            && peer.data().bridge.is_none()
+        {
+            let first = peer.clone();
+            first.take_from_bridge();
+            next.take_from_bridge();
+            other.hangup(Cause::NORMAL_CLEARING);
+            crate::shard::Shard::spawn(async move { first.bridge_alone(&next).await });
+        }
+    }
+
+    /// A bridge of two channels of which neither runs a dialplan: the end of one is the end of both.
+    pub async fn bridge_alone(&self, peer: &Self) {
+        let bridged = self.bridge(peer, BridgeOptions::default()).await;
+        if bridged.end == BridgeEnd::PeerTaken {
+            return self.hangup(Cause::NORMAL_CLEARING);
+        }
+        for (one, other) in [(self, &bridged.peer), (&bridged.peer, self)] {
+            let cause = other.data().ended.map(|end| end.cause);
+            one.hangup(cause.unwrap_or(Cause::NORMAL_CLEARING));
+        }
     }
 
     /// The Dial that led to this bridge is over.
@@ -100,7 +316,12 @@ impl Channel {
         }
     }
 
-    async fn run_bridge(&self, peer: &Self, options: &BridgeOptions) -> BridgeEnd {
+    async fn run_bridge(
+        &self,
+        peer: &mut Self,
+        options: &BridgeOptions,
+        hall: &mut Option<Hall>,
+    ) -> BridgeEnd {
         let started = Instant::now();
         let end_at = options.limit.map(|limit| started + limit);
         let mut warn_at = match (&options.warning, end_at) {
@@ -109,21 +330,38 @@ impl Channel {
             }
             _ => None,
         };
+        let mut dialled = (Dialled::default(), Dialled::default());
+        let taken = || self.data().bridge.is_some_and(|bridge| bridge.peer_taken);
         loop {
+            if !taken() && hall.is_none() {
+                self.leave_out_local(peer);
+            }
+            if taken() {
+                return BridgeEnd::PeerTaken;
+            }
             if peer.is_over() {
                 return BridgeEnd::CalleeHungUp;
             }
-            while let Some(digit) = self.take_digit() {
-                if options.caller_disconnects && digit == '*' {
-                    return BridgeEnd::CallerDisconnected;
-                }
-            }
-            while let Some(digit) = peer.take_digit() {
-                if options.callee_disconnects && digit == '*' {
-                    return BridgeEnd::CalleeDisconnected;
-                }
-            }
+            self.seat_guests(peer, hall);
             let now = Instant::now();
+            let sides: [(&Self, &Keys, &mut Dialled, bool); 2] = [
+                (self, &options.caller_keys, &mut dialled.0, true),
+                (peer, &options.callee_keys, &mut dialled.1, false),
+            ];
+            for (party, keys, dialled, by_caller) in sides {
+                let mut wanted = dialled.complete(keys, now);
+                while let Some(digit) = party.take_digit() {
+                    wanted = wanted.or(dialled.push(keys, digit, now));
+                }
+                match wanted {
+                    None => {}
+                    Some(Feature::Disconnect) if by_caller => {
+                        return BridgeEnd::CallerDisconnected;
+                    }
+                    Some(Feature::Disconnect) => return BridgeEnd::CalleeDisconnected,
+                    Some(feature) => return BridgeEnd::Feature { by_caller, feature },
+                }
+            }
             if end_at.is_some_and(|at| now >= at) {
                 return BridgeEnd::Limit;
             }
@@ -136,12 +374,15 @@ impl Channel {
                     .filter(|every| !every.is_zero())
                     .map(|every| at + every);
             }
-            let until = match (end_at, warn_at) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
-            };
+            let times = [end_at, warn_at, dialled.0.due(), dialled.1.due()];
+            let until = times.into_iter().flatten().min();
             if let Err(interrupt) = self.wait_change(until).await {
-                return self.early_end(interrupt);
+                // The peer is another's now, whatever became of this one.
+                return if taken() {
+                    BridgeEnd::PeerTaken
+                } else {
+                    self.early_end(interrupt)
+                };
             }
         }
     }
@@ -190,5 +431,47 @@ impl Channel {
         if let Some(play) = play {
             self.stop_play(play);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_found_among_digits() {
+        let keys = Keys(vec![
+            ("#".to_owned(), Feature::BlindTransfer),
+            ("#72".to_owned(), Feature::Park),
+            ("*2".to_owned(), Feature::AttendedTransfer),
+        ]);
+        let start = Instant::now();
+        let after = |ms| start + Duration::from_millis(ms);
+        let mut dialled = Dialled::default();
+        assert_eq!(dialled.push(&keys, '*', after(0)), None);
+        assert_eq!(
+            dialled.push(&keys, '2', after(100)),
+            Some(Feature::AttendedTransfer)
+        );
+        // The beginning of a longer code counts when nothing more comes.
+        assert_eq!(dialled.push(&keys, '#', after(200)), None);
+        assert_eq!(dialled.complete(&keys, after(300)), None);
+        assert_eq!(
+            dialled.complete(&keys, after(2200)),
+            Some(Feature::BlindTransfer)
+        );
+        for digit in ['#', '7'] {
+            assert_eq!(dialled.push(&keys, digit, after(3000)), None);
+        }
+        assert_eq!(dialled.push(&keys, '2', after(3100)), Some(Feature::Park));
+        // What is no code is passed over, and what came long ago forgotten.
+        assert_eq!(dialled.push(&keys, '*', after(4000)), None);
+        assert_eq!(dialled.push(&keys, '*', after(4100)), None);
+        assert_eq!(
+            dialled.push(&keys, '2', after(4200)),
+            Some(Feature::AttendedTransfer)
+        );
+        assert_eq!(dialled.push(&keys, '*', after(5000)), None);
+        assert_eq!(dialled.push(&keys, '2', after(9000)), None);
     }
 }

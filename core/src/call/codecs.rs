@@ -44,6 +44,11 @@ fn word(text: &str) -> (Vec<Codec>, Option<u8>) {
     (codecs, framing)
 }
 
+/// The codecs that a word of `allow` names.
+pub(crate) fn named(text: &str) -> Vec<Codec> {
+    word(text).0
+}
+
 /// The codecs an endpoint may use, in its order, and the packet time of the first. `disallow` first, then `allow`, where
 /// `!x` removes; words that name no codec spoken here are passed over.
 fn allowed(endpoint: &Endpoint) -> (Vec<Codec>, Option<u8>) {
@@ -170,6 +175,9 @@ pub(crate) fn shared(caller: &[Codec], callee: &[Codec], caller_described: bool)
 impl Channel {
     /// The codecs agreed with its device, the one that is sent first; none before an answer.
     pub(crate) fn codecs(&self) -> Vec<Codec> {
+        if let Some(far) = self.far_codecs() {
+            return far;
+        }
         self.session()
             .as_ref()
             .and_then(|session| session.media.as_ref())
@@ -180,6 +188,17 @@ impl Channel {
     /// Makes this caller and a callee with media use one codec, where both speak one. While the caller has not been told
     /// our answer to its offer, that answer is made anew.
     pub(crate) fn share_codec(&self, callee: &Self) {
+        self.agree_on_codec(callee);
+        // What is said into a Local channel comes out of it as it is.
+        for (half, at) in [(self, callee), (callee, self)] {
+            let all = at.codecs();
+            if let Some(first) = all.first().filter(|_| half.is_local()) {
+                half.settle_wire(*first, &all);
+            }
+        }
+    }
+
+    fn agree_on_codec(&self, callee: &Self) {
         let (own, others) = (self.codecs(), callee.codecs());
         let untold = |session: &Session| {
             session

@@ -1,9 +1,12 @@
-//! Dial strings: `PJSIP/endpoint`, `PJSIP/endpoint/sip:uri`, `PJSIP/user@endpoint`, and `SIP/...` as another name for
-//! the same.
+//! Dial strings: `PJSIP/endpoint`, `PJSIP/endpoint/sip:uri`, `PJSIP/user@endpoint`, `SIP/...` as another name for the
+//! same, and `Local/exten@context[/n]`.
 
 use std::sync::Arc;
 
 use strowger_store::{Endpoint, Snapshot};
+
+/// The context of a Local channel that names none.
+const DEFAULT_CONTEXT: &str = "default";
 
 /// Where to send a call.
 #[derive(Clone, Debug)]
@@ -12,11 +15,27 @@ pub struct Destination {
     pub text: String,
     /// What follows the technology: `DIALEDPEERNUMBER`.
     pub resource: String,
-    pub endpoint: Arc<Endpoint>,
-    /// Replaces the user part of the contact.
-    pub user: Option<String>,
-    /// Used instead of the registered contacts.
-    pub uri: Option<String>,
+    pub to: To,
+}
+
+/// What a dial string names.
+#[derive(Clone, Debug)]
+pub enum To {
+    /// A device.
+    Device {
+        endpoint: Arc<Endpoint>,
+        /// Replaces the user part of the contact.
+        user: Option<String>,
+        /// Used instead of the registered contacts.
+        uri: Option<String>,
+    },
+    /// A number in the dialplan.
+    Local {
+        exten: String,
+        context: String,
+        /// `/n`: the pair stays between those it connects.
+        stays: bool,
+    },
 }
 
 /// Why a dial string leads nowhere.
@@ -24,7 +43,7 @@ pub struct Destination {
 pub enum DestinationError {
     #[error("\"{0}\" is no dial string: technology/resource is needed, for example PJSIP/100")]
     Syntax(String),
-    #[error("technology \"{0}\" is not known; known are PJSIP and SIP")]
+    #[error("technology \"{0}\" is not known; known are PJSIP, SIP and Local")]
     Technology(String),
     #[error("endpoint \"{endpoint}\" of \"{text}\" is not in ps_endpoints")]
     Endpoint { endpoint: String, text: String },
@@ -38,31 +57,53 @@ impl Destination {
             .split_once('/')
             .filter(|(_, resource)| !resource.is_empty())
             .ok_or_else(|| DestinationError::Syntax(text.to_owned()))?;
-        if !technology.eq_ignore_ascii_case("PJSIP") && !technology.eq_ignore_ascii_case("SIP") {
+        let to = if technology.eq_ignore_ascii_case("Local") {
+            local(resource).ok_or_else(|| DestinationError::Syntax(text.to_owned()))?
+        } else if technology.eq_ignore_ascii_case("PJSIP") || technology.eq_ignore_ascii_case("SIP")
+        {
+            device(text, resource, snapshot)?
+        } else {
             return Err(DestinationError::Technology(technology.to_owned()));
-        }
-        let (name, user, uri) = match resource.split_once('/') {
-            Some((endpoint, uri)) => (endpoint, None, Some(uri.to_owned())),
-            None => match resource.rsplit_once('@') {
-                Some((user, endpoint)) => (endpoint, Some(user.to_owned()), None),
-                None => (resource, None, None),
-            },
         };
-        let endpoint = snapshot
-            .endpoints
-            .get(name)
-            .ok_or_else(|| DestinationError::Endpoint {
-                endpoint: name.to_owned(),
-                text: text.to_owned(),
-            })?;
         Ok(Self {
             text: text.to_owned(),
             resource: resource.to_owned(),
-            endpoint: Arc::clone(endpoint),
-            user,
-            uri,
+            to,
         })
     }
+}
+
+/// `exten[@context][/options]`.
+fn local(resource: &str) -> Option<To> {
+    let (place, options) = resource.split_once('/').unwrap_or((resource, ""));
+    let (exten, context) = place.split_once('@').unwrap_or((place, DEFAULT_CONTEXT));
+    (!exten.is_empty() && !context.is_empty()).then(|| To::Local {
+        exten: exten.to_owned(),
+        context: context.to_owned(),
+        stays: options.contains('n'),
+    })
+}
+
+fn device(text: &str, resource: &str, snapshot: &Snapshot) -> Result<To, DestinationError> {
+    let (name, user, uri) = match resource.split_once('/') {
+        Some((endpoint, uri)) => (endpoint, None, Some(uri.to_owned())),
+        None => match resource.rsplit_once('@') {
+            Some((user, endpoint)) => (endpoint, Some(user.to_owned()), None),
+            None => (resource, None, None),
+        },
+    };
+    let endpoint = snapshot
+        .endpoints
+        .get(name)
+        .ok_or_else(|| DestinationError::Endpoint {
+            endpoint: name.to_owned(),
+            text: text.to_owned(),
+        })?;
+    Ok(To::Device {
+        endpoint: Arc::clone(endpoint),
+        user,
+        uri,
+    })
 }
 
 #[cfg(test)]
@@ -103,9 +144,38 @@ mod tests {
             ),
         ] {
             let found = Destination::parse(text, &snapshot()).unwrap();
-            assert_eq!(found.endpoint.id, endpoint);
-            assert_eq!((found.user.as_deref(), found.uri.as_deref()), (user, uri));
             assert_eq!(found.resource, text.split_once('/').unwrap().1);
+            let To::Device {
+                endpoint: to,
+                user: as_user,
+                uri: at,
+            } = found.to
+            else {
+                panic!("{text}");
+            };
+            assert_eq!(to.id, endpoint);
+            assert_eq!((as_user.as_deref(), at.as_deref()), (user, uri));
+        }
+    }
+
+    #[test]
+    fn a_local_channel_names_a_number_and_its_context() {
+        for (text, wanted) in [
+            ("Local/100@office", ("100", "office", false)),
+            ("local/100@office/n", ("100", "office", true)),
+            ("Local/s@a/nj", ("s", "a", true)),
+            ("Local/100", ("100", "default", false)),
+        ] {
+            let found = Destination::parse(text, &snapshot()).unwrap();
+            let To::Local {
+                exten,
+                context,
+                stays,
+            } = &found.to
+            else {
+                panic!("{text}");
+            };
+            assert_eq!((exten.as_str(), context.as_str(), *stays), wanted);
         }
     }
 
@@ -116,6 +186,7 @@ mod tests {
             ("DAHDI/1", "DAHDI"),
             ("PJSIP/999", "ps_endpoints"),
             ("PJSIP/", "no dial string"),
+            ("Local/@office", "no dial string"),
         ] {
             let message = Destination::parse(text, &snapshot())
                 .unwrap_err()

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use strowger_media::{Command, PlayId};
 
 use super::destination::Destination;
+use super::outgoing::{Origin, create_leg};
 use crate::channel::{Cause, Channel, Party};
 use crate::dialplan::LocalFuture;
 use crate::sounds::Cadence;
@@ -49,6 +50,10 @@ pub struct DialRequest {
     /// Option `c`: losers are told "answered elsewhere" whatever the reason.
     pub answered_elsewhere: bool,
     pub pre_dial: Option<PreDial>,
+    /// Where numbers are looked for that a device forwards its call to (302); None: forwarding is ignored (option `i`).
+    pub forward_context: Option<String>,
+    /// Option `Q`: the cause of those that did not win.
+    pub unanswered_cause: Option<Cause>,
 }
 
 /// `DIALSTATUS`.
@@ -246,13 +251,14 @@ impl Channel {
             if outcome.number.is_empty() {
                 outcome.number.clone_from(&destination.resource);
             }
-            match self.create_leg(&destination, request).await {
+            match create_leg(self.shard(), &destination, &Origin::of(self, request)).await {
                 Ok(channel) => {
                     channel.watched_by(Some(self));
+                    channel.data_mut().dialled_by = Some(self.id());
                     if let Some(pre_dial) = &request.pre_dial {
                         pre_dial(channel.clone()).await;
                     }
-                    channel.send_invite();
+                    channel.place_call();
                     legs.push(Leg {
                         channel,
                         destination,
@@ -283,6 +289,8 @@ impl Channel {
     ) -> Option<usize> {
         let mut winner: Option<(usize, Instant)> = None;
         for (index, leg) in legs.iter_mut().enumerate() {
+            self.replace_picked_up(leg, signalled);
+            self.follow_forwarding(leg, request);
             let (progress, ended) = {
                 let data = leg.channel.data();
                 (data.progress, data.ended)
@@ -329,6 +337,66 @@ impl Channel {
             outcome.answer_time = Some(at.saturating_duration_since(outcome.started));
             index
         })
+    }
+
+    /// A device forwarded its call: the number in the dialplan is called instead.
+    fn follow_forwarding(&self, leg: &mut Leg, request: &DialRequest) {
+        let forwarded = leg.channel.data_mut().forwarded_to.take();
+        let (Some(number), Some(context)) = (forwarded, &request.forward_context) else {
+            return;
+        };
+        if !leg.channel.is_over() || leg.reported || self.is_over() {
+            return;
+        }
+        let mut origin = Origin::of(self, request);
+        let forwarder = leg.channel.name();
+        origin.variables.set("__FORWARDERNAME", &forwarder);
+        let to = (number.as_str(), context.as_str(), false);
+        match super::local::create(self.shard(), to, &origin) {
+            Ok(channel) => {
+                tracing::info!(channel = %self.name(), from = %forwarder, number, context, "call forwarded");
+                {
+                    let mut data = channel.data_mut();
+                    data.dialled_by = Some(self.id());
+                    data.rdnis = leg.destination.resource.clone();
+                }
+                self.set_variable("FORWARDERNAME", &forwarder);
+                channel.watched_by(Some(self));
+                self.data_mut()
+                    .cdr
+                    .dial_replaced(&forwarder, &channel.name());
+                leg.channel.watched_by(None);
+                channel.place_call();
+                leg.channel = channel;
+            }
+            Err(cause) => {
+                tracing::info!(channel = %self.name(), from = %forwarder, number, cause = cause.0, "call not forwarded");
+            }
+        }
+    }
+
+    /// Whoever picked a ringing leg up is the leg now.
+    fn replace_picked_up(&self, leg: &mut Leg, signalled: &mut Signalled) {
+        let picked_up = leg.channel.data().picked_up;
+        let by = picked_up.and_then(|id| self.shard().channel(id));
+        let Some(by) = by.filter(|by| !by.is_over() && !leg.channel.is_over()) else {
+            return;
+        };
+        {
+            let mut data = by.data_mut();
+            data.taken_by_dial = true;
+            data.progress.answered = Some(Instant::now());
+        }
+        by.watched_by(Some(self));
+        let old = std::mem::replace(&mut leg.channel, by);
+        self.data_mut()
+            .cdr
+            .dial_replaced(&old.name(), &leg.channel.name());
+        if signalled.early == Some(old.id()) {
+            signalled.early = None;
+        }
+        old.watched_by(None);
+        old.hangup(Cause::ANSWERED_ELSEWHERE);
     }
 
     fn pass_on(
@@ -412,20 +480,25 @@ impl Channel {
                 .set_variable("DIALEDPEERNUMBER", &leg.destination.resource);
             self.data_mut().cdr.dial_answered(&leg.channel.name(), now);
         }
-        let elsewhere = winner.is_some() || request.answered_elsewhere;
+        let elsewhere = winner.is_some()
+            || request.answered_elsewhere
+            || self.data().cause == Cause::ANSWERED_ELSEWHERE;
         let unanswered = match outcome.status {
             DialStatus::Cancel => Cause::NORMAL_CLEARING,
             _ => Cause::NO_ANSWER,
         };
         for (index, leg) in legs.into_iter().enumerate() {
+            leg.channel.data_mut().dialled_by = None;
             if winner != Some(index) {
                 leg.channel.watched_by(None);
                 if !leg.channel.is_over() {
-                    leg.channel.hangup(if elsewhere {
+                    let usual = if elsewhere {
                         Cause::ANSWERED_ELSEWHERE
                     } else {
                         unanswered
-                    });
+                    };
+                    leg.channel
+                        .hangup(request.unanswered_cause.unwrap_or(usual));
                     self.data_mut()
                         .cdr
                         .dial_leg_ended(&leg.channel.name(), crate::cdr::Disposition::NoAnswer);

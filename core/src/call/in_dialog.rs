@@ -362,6 +362,34 @@ impl Channel {
         true
     }
 
+    /// Asks the far end to call another (RFC 3515), without waiting for what comes of it; false where there is no dialog.
+    pub(crate) fn send_refer(&self, uri: &str) -> bool {
+        let shard = Rc::clone(self.shard());
+        let sent = self.session().as_mut().and_then(|session| {
+            let flow = session.flow;
+            let via = super::session::new_via(&shard, &flow);
+            let contact = session.contact.clone();
+            let request = session
+                .dialog
+                .as_mut()?
+                .request(Method::Refer, &via)
+                .header(HeaderName::ReferTo, format!("<{uri}>"))
+                .header(HeaderName::ReferredBy, contact)
+                .header(HeaderName::UserAgent, &shard.shared().config.sip.user_agent)
+                .finish();
+            Some((request, flow))
+        });
+        let Some((request, flow)) = sent else {
+            return false;
+        };
+        let auths = self
+            .endpoint()
+            .map(|endpoint| endpoint.outbound_auth.clone())
+            .unwrap_or_default();
+        shard.request_in_dialog(request, flow, auths);
+        true
+    }
+
     /// Sends a text to the far end (RFC 3428) without waiting for its answer; false where there is no dialog to send it in.
     pub fn send_text(&self, text: &str) -> bool {
         !self.is_over()

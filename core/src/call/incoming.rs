@@ -15,7 +15,7 @@ use super::media::{MediaSession, SDP};
 use super::outgoing::{apply_set_var, contact};
 use super::session::{Incoming, Session};
 use crate::channel::{Cause, Channel, Data, LegEnd, Location, Party, Presentation, State};
-use crate::dialplan::Exists;
+use crate::dialplan::{Exists, LocalFuture};
 use crate::shard::{ALLOW, DialogKey, Shard};
 
 /// A refusal of an INVITE before a channel exists.
@@ -202,11 +202,17 @@ fn take(
 }
 
 /// Runs the dialplan of a channel and forgets the channel afterwards. A panic ends this call only.
-fn run(channel: Channel) {
+pub(super) fn run(channel: Channel) {
+    run_as(channel, |channel| {
+        channel.shard().dialplan().run(channel.clone())
+    });
+}
+
+fn run_as(channel: Channel, make: impl FnOnce(&Channel) -> LocalFuture<()>) {
     if channel.is_over() || std::mem::replace(&mut channel.data_mut().runs_dialplan, true) {
         return;
     }
-    let future = channel.shard().dialplan().run(channel.clone());
+    let future = make(&channel);
     Shard::spawn(async move {
         let task = tokio::task::spawn_local(future);
         if let Err(error) = task.await
@@ -300,10 +306,28 @@ pub(crate) fn rewrite_target(dialog: &mut Dialog, flow: &Flow) {
 impl Channel {
     /// Lets a dialled channel go through the dialplan by itself, from its location (Dial options `F` and `G`).
     pub fn continue_in_dialplan(&self) {
-        self.data_mut()
-            .cdr
-            .begin(SystemTime::now(), crate::shared::next_cdr_sequence);
+        if self.data().cdr.is_closed() {
+            self.begin_records(SystemTime::now());
+        }
         run(self.clone());
+    }
+
+    /// Runs an application on a dialled channel, which ends with it.
+    pub fn run_application(&self, name: &str, data: &str) {
+        if self.data().cdr.is_closed() {
+            self.begin_records(SystemTime::now());
+        }
+        let (name, data) = (name.to_owned(), data.to_owned());
+        run_as(self.clone(), |channel| {
+            let dialplan = channel.shard().dialplan();
+            dialplan.application(channel.clone(), name, data)
+        });
+    }
+
+    /// Its call records begin: it is no longer only somebody's far end.
+    pub(crate) fn begin_records(&self, start: SystemTime) {
+        let mut data = self.data_mut();
+        data.cdr.begin(start, crate::shared::next_cdr_sequence);
     }
 
     /// A response to our open INVITE, with what every response of the dialog has.
@@ -322,7 +346,61 @@ impl Channel {
         Some((incoming.id, builder))
     }
 
+    /// Has the far end call `destination`, a number or a URI, instead: by 302 where the call is not answered, which ends it,
+    /// by REFER where it is (RFC 3515). Whether it was sent, and the status.
+    pub async fn transfer_away(&self, destination: &str) -> (bool, u16) {
+        if self.is_over() {
+            return (false, 0);
+        }
+        let uri = {
+            let guard = self.session();
+            let Some(session) = guard.as_ref() else {
+                return (false, 0);
+            };
+            if destination.contains(':') {
+                destination.to_owned()
+            } else if destination.contains('@') {
+                format!("sip:{destination}")
+            } else {
+                let at = self.shard().advertised(&session.flow);
+                format!("sip:{}@{at}", strowger_sip::uri::escape_user(destination))
+            }
+        };
+        if strowger_sip::Uri::parse(&uri).is_err() {
+            tracing::warn!(channel = %self.name(), uri, "Transfer: this is no address");
+            return (false, 0);
+        }
+        let redirect = {
+            let guard = self.session();
+            let incoming = guard.as_ref().and_then(|session| session.incoming.as_ref());
+            incoming.map(|incoming| {
+                let response = Builder::response_to(&incoming.request, 302, "Moved Temporarily")
+                    .to_tag(&incoming.tag)
+                    .header(HeaderName::Contact, format!("<{uri}>"))
+                    .header(
+                        HeaderName::Server,
+                        &self.shard().shared().config.sip.user_agent,
+                    );
+                (incoming.id, response.finish())
+            })
+        };
+        if let Some((id, response)) = redirect {
+            self.shard().respond(id, response);
+            // The far end has its answer: nothing more is said to it.
+            self.end(LegEnd {
+                cause: Cause(23),
+                status: None,
+                by_peer: true,
+            });
+            return (true, 302);
+        }
+        (self.send_refer(&uri), 202)
+    }
+
     pub(crate) fn send_ringing(&self) {
+        if self.ring_local() {
+            return;
+        }
         let first = self
             .session()
             .as_mut()
@@ -337,6 +415,9 @@ impl Channel {
     }
 
     pub(crate) fn send_progress(&self) {
+        if self.progress_local() {
+            return;
+        }
         let answer = self.session().as_mut().and_then(|session| {
             let incoming = session.incoming.as_mut()?;
             let answer = incoming.answer.clone();
@@ -357,6 +438,9 @@ impl Channel {
 
     /// Answers the open INVITE (200).
     pub(crate) fn accept(&self) {
+        if self.accept_local() {
+            return;
+        }
         let Some((id, response)) = self.invite_response(200, "OK") else {
             return;
         };

@@ -2,17 +2,23 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use strowger_media::codec::Codec;
 use strowger_sip::dialog::{Dialog, DialogId, Fork, Forks};
 use strowger_sip::transaction::ClientId;
 use strowger_sip::{Builder, Flow, HeaderName, Host, Message, Method, NameAddr, Transport, Uri};
+use strowger_store::Endpoint;
 
-use super::destination::Destination;
+use super::destination::{Destination, To};
 use super::dial::DialRequest;
+use super::local;
 use super::media::{MediaSession, SDP};
 use super::session::{Outgoing, Session, new_via};
-use crate::channel::{Cause, Channel, Data, LegEnd, Location, Party, Presentation, State};
+use crate::channel::{
+    Cause, Channel, Data, LegEnd, Location, Party, Presentation, State, Variables,
+};
 use crate::shard::{ALLOW, ClientUser, DialogKey, Shard};
 
 /// How long a host name may take to resolve.
@@ -29,80 +35,134 @@ pub(crate) struct Target {
     remote: SocketAddr,
 }
 
-impl Channel {
-    /// Makes the channel of a destination, ready for [`Self::send_invite`].
-    pub(crate) async fn create_leg(
-        &self,
-        destination: &Destination,
-        request: &DialRequest,
-    ) -> Result<Self, Cause> {
-        let shard = Rc::clone(self.shard());
-        if shard.call_limit_reached() {
-            shard.counters().calls_refused_overload.add(1);
-            return Err(Cause::NORMAL_CIRCUIT_CONGESTION);
+/// What an outgoing channel gets from whoever makes it.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    /// None begins a call of its own.
+    pub(crate) linkedid: Option<String>,
+    pub(crate) variables: Variables,
+    /// Who is shown to the device.
+    pub(crate) shown: Party,
+    /// Who the device is; None is what was dialled.
+    pub(crate) own: Option<Party>,
+    /// Where in the dialplan who dials is.
+    pub(crate) place: Option<Location>,
+    pub(crate) max_forwards: u8,
+    pub(crate) dial_depth: u8,
+    pub(crate) language: String,
+    pub(crate) accountcode: String,
+    /// What the other side speaks.
+    pub(crate) codecs: Vec<Codec>,
+}
+
+impl Origin {
+    /// Of a channel that dials.
+    pub(super) fn of(caller: &Channel, request: &DialRequest) -> Self {
+        let codecs = caller.codecs();
+        let data = caller.data();
+        Self {
+            linkedid: Some(data.linkedid.clone()),
+            variables: data.variables.inherited(),
+            shown: request
+                .caller
+                .clone()
+                .unwrap_or_else(|| data.caller.clone()),
+            own: None,
+            place: Some(data.location.clone()),
+            max_forwards: data.max_forwards,
+            dial_depth: data.dial_depth + 1,
+            language: data.language.clone(),
+            accountcode: data.accountcode.clone(),
+            codecs,
         }
-        let target = find_target(&shard, destination)
-            .await
-            .ok_or(Cause::SUBSCRIBER_ABSENT)?;
+    }
+}
+
+/// Makes the channel of a destination, ready for [`Channel::place_call`].
+pub(crate) async fn create_leg(
+    shard: &Rc<Shard>,
+    destination: &Destination,
+    origin: &Origin,
+) -> Result<Channel, Cause> {
+    if shard.call_limit_reached() {
+        shard.counters().calls_refused_overload.add(1);
+        return Err(Cause::NORMAL_CIRCUIT_CONGESTION);
+    }
+    match &destination.to {
+        To::Local {
+            exten,
+            context,
+            stays,
+        } => local::create(shard, (exten, context, *stays), origin),
+        To::Device {
+            endpoint,
+            user,
+            uri,
+        } => {
+            let target = find_target(shard, endpoint, user.as_deref(), uri.as_deref())
+                .await
+                .ok_or(Cause::SUBSCRIBER_ABSENT)?;
+            Channel::create_device(shard, endpoint, user.as_deref(), target, origin)
+        }
+    }
+}
+
+impl Channel {
+    fn create_device(
+        shard: &Rc<Shard>,
+        endpoint: &Arc<Endpoint>,
+        user: Option<&str>,
+        target: Target,
+        origin: &Origin,
+    ) -> Result<Self, Cause> {
         let flow = shard
             .flow_to(target.transport, target.remote)
             .ok_or(Cause::NORMAL_CIRCUIT_CONGESTION)?;
-        let endpoint = &destination.endpoint;
         let shared = shard.shared();
         let name = format!(
             "PJSIP/{}-{:08x}",
             endpoint.id,
             shared.next_channel_sequence()
         );
+        let uniqueid = shared.next_uniqueid();
         let mut data = Data::new(
             State::Down,
-            Location::new(&endpoint.context, "", 1),
-            self.data().linkedid.clone(),
+            origin
+                .place
+                .clone()
+                .unwrap_or_else(|| Location::new(&endpoint.context, "", 1)),
+            origin.linkedid.clone().unwrap_or_else(|| uniqueid.clone()),
         );
-        {
-            let caller = self.data();
-            data.variables = caller.variables.inherited();
-            // On the callee's channel its own number is the caller id, and the caller is the connected line.
-            data.caller = Party {
-                number: destination
-                    .user
-                    .clone()
-                    .unwrap_or_else(|| caller.location.exten.clone()),
-                ..Party::default()
-            };
-            data.connected = request
-                .caller
-                .clone()
-                .unwrap_or_else(|| caller.caller.clone());
-            data.max_forwards = caller.max_forwards;
-            data.dial_depth = caller.dial_depth + 1;
-            data.language = endpoint
-                .language
-                .clone()
-                .unwrap_or_else(|| caller.language.clone());
-        }
+        data.variables = origin.variables.clone();
+        // On the callee's channel its own number is the caller id, and the caller is the connected line.
+        let dialled = data.location.exten.clone();
+        data.caller = origin.own.clone().unwrap_or_else(|| Party {
+            number: user.map_or(dialled, str::to_owned),
+            ..Party::default()
+        });
+        data.connected = origin.shown.clone();
+        data.max_forwards = origin.max_forwards;
+        data.dial_depth = origin.dial_depth;
+        data.language = endpoint
+            .language
+            .clone()
+            .unwrap_or_else(|| origin.language.clone());
         data.accountcode = endpoint.accountcode.clone().unwrap_or_default();
         data.music_class = String::new();
         data.tonezone = endpoint.tone_zone.clone().unwrap_or_default();
         "AppDial".clone_into(&mut data.application);
         "(Outgoing Line)".clone_into(&mut data.application_data);
-        let channel = Self::new(
-            &shard,
-            name,
-            shared.next_uniqueid(),
-            Some(endpoint.clone()),
-            data,
-        );
+        let channel = Self::new(shard, name, uniqueid, Some(endpoint.clone()), data);
         apply_set_var(&channel, endpoint.set_var.as_deref());
         let mut media =
-            MediaSession::open(&shard, channel.id(), endpoint, &flow).map_err(|error| {
+            MediaSession::open(shard, channel.id(), endpoint, &flow).map_err(|error| {
                 tracing::warn!(endpoint = endpoint.id, %error, "cannot call");
                 Cause(if error.status().0 == 488 { 58 } else { 34 })
             })?;
         channel.set_leg(Some(media.leg()));
-        media.prefer(&endpoint.outgoing_call_offer_pref, &self.codecs());
+        media.prefer(&endpoint.outgoing_call_offer_pref, &origin.codecs);
         let contact_user = endpoint.contact_user.clone();
-        let mut session = Session::new(flow, contact(&shard, &flow, contact_user.as_deref()));
+        let mut session = Session::new(flow, contact(shard, &flow, contact_user.as_deref()));
         session.media = Some(media);
         session.prepared = Some(target);
         *channel.session() = Some(session);
@@ -111,10 +171,10 @@ impl Channel {
         Ok(channel)
     }
 
-    /// Sends the INVITE of a channel made by [`Self::create_leg`], unless the channel ended meanwhile. What the dialplan
-    /// set on the channel before (option `b`) is in it.
-    pub(crate) fn send_invite(&self) {
-        if self.is_over() {
+    /// Dials with a channel made by [`create_leg`], unless it ended meanwhile. What the dialplan set on the channel before
+    /// (option `b`) is in its INVITE.
+    pub(crate) fn place_call(&self) {
+        if self.is_over() || self.start_local() {
             return;
         }
         let shard = Rc::clone(self.shard());
@@ -208,6 +268,9 @@ impl Channel {
                 self.with_outgoing(|outgoing| {
                     let _ = outgoing.forks.receive(response);
                 });
+                if (300..400).contains(&status) {
+                    self.data_mut().forwarded_to = forwarded_to(response);
+                }
                 // The peer's own cause says more than its status; a cancelled leg keeps the cause it was ended with.
                 let cause = cause_of_failure(status, response);
                 self.fail(cause, Some(status));
@@ -426,6 +489,18 @@ impl Channel {
     }
 }
 
+/// The number that a redirection leads to (RFC 3261 §8.1.3.4): the first Contact with one.
+fn forwarded_to(response: &Message) -> Option<String> {
+    let values = response.headers(&HeaderName::Contact);
+    let mut contacts = values
+        .filter_map(|value| NameAddr::parse_list(value).ok())
+        .flatten();
+    let number = contacts.find_map(|contact| Some(contact.uri.user_decoded()?.into_owned()))?;
+    // It becomes part of a dial string.
+    let plain = |c: char| c.is_ascii_alphanumeric() || "+*#-_.".contains(c);
+    (!number.is_empty() && number.chars().all(plain)).then_some(number)
+}
+
 fn cause_of_failure(status: u16, response: &Message) -> Cause {
     super::session::cause_in(response)
         .filter(|cause| cause.0 != 0)
@@ -479,11 +554,15 @@ pub(crate) fn apply_set_var(channel: &Channel, text: Option<&str>) {
     }
 }
 
-async fn find_target(shard: &Rc<Shard>, destination: &Destination) -> Option<Target> {
+async fn find_target(
+    shard: &Rc<Shard>,
+    endpoint: &Endpoint,
+    user: Option<&str>,
+    uri: Option<&str>,
+) -> Option<Target> {
     let shared = shard.shared();
-    let endpoint = &destination.endpoint;
     let mut path = Vec::new();
-    let mut uri = match &destination.uri {
+    let mut uri = match uri {
         Some(text) => Uri::parse(text).ok()?,
         None => {
             let (uri, stored) = endpoint
@@ -494,7 +573,7 @@ async fn find_target(shard: &Rc<Shard>, destination: &Destination) -> Option<Tar
             Uri::parse(&uri).ok()?
         }
     };
-    if let Some(user) = &destination.user {
+    if let Some(user) = user {
         uri.user = Some(strowger_sip::uri::escape_user(user).into_owned());
     }
     uri.headers.clear();

@@ -193,6 +193,13 @@ impl Channel {
         Ok(())
     }
 
+    /// `ForkCDR`: see [`crate::cdr::CallRecords::fork`].
+    pub fn fork_records(&self, answered_then: bool, ends: bool, keeps: bool) {
+        let party = self.party_a();
+        let how = (answered_then, ends, keeps);
+        self.data_mut().cdr.fork(SystemTime::now(), &party, how);
+    }
+
     /// Runs a future on the channel's shard.
     pub fn spawn(&self, future: impl Future<Output = ()> + 'static) {
         Shard::spawn(future);
@@ -212,6 +219,7 @@ impl Channel {
             }
         }
         self.end_signalling(&end);
+        self.end_other_half(end.cause);
         self.close_media();
         let party = self.party_a();
         let records = self.data_mut().cdr.close(SystemTime::now(), &party);

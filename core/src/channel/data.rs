@@ -85,6 +85,15 @@ pub struct LegEnd {
     pub by_peer: bool,
 }
 
+/// A bridge that a channel's own task keeps up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bridging {
+    /// It has no limits and listens to no keys: nothing is lost when another takes the place of this channel.
+    pub plain: bool,
+    /// Somebody took the peer away.
+    pub peer_taken: bool,
+}
+
 /// Everything about a channel that applications and functions read and write.
 #[derive(Debug)]
 pub struct Data {
@@ -129,6 +138,10 @@ pub struct Data {
     pub bridged: Option<ChannelId>,
     /// The conference it takes part in, and as whom.
     pub conference: Option<(std::rc::Rc<str>, MemberId)>,
+    /// The bridge that its own task keeps up.
+    pub bridge: Option<Bridging>,
+    /// Who listens to that bridge, and whether he is heard in it (ChanSpy).
+    pub(crate) guests: Vec<(ChannelId, bool)>,
     /// How its media did, as last told.
     pub(crate) stats: Option<Box<LegStats>>,
     /// How often it was told.
@@ -141,6 +154,18 @@ pub struct Data {
     pub hold_music: Option<strowger_media::PlayId>,
     /// The channel ends when its current step returns, without an error (Redirect and the like move it instead).
     pub redirect: Option<Location>,
+    /// The channel whose Dial called it, as long as that waits for an answer.
+    pub(crate) dialled_by: Option<ChannelId>,
+    /// The channel that picked it up.
+    pub(crate) picked_up: Option<ChannelId>,
+    /// Where its far end wants the call to go instead (302).
+    pub(crate) forwarded_to: Option<String>,
+    /// It is what a Dial got for an answer.
+    pub(crate) taken_by_dial: bool,
+    /// Somebody takes it out of what it does.
+    pub yank: Option<super::Yank>,
+    /// `CHANNEL(after_bridge_goto)`: where it goes when a bridge lets it go.
+    pub after_bridge: Option<Location>,
     /// How many Dials stand between this channel and an incoming call.
     pub(crate) dial_depth: u8,
     /// Hops left for calls this channel makes.
@@ -183,12 +208,20 @@ impl Data {
             runs_dialplan: false,
             bridged: None,
             conference: None,
+            bridge: None,
+            guests: Vec::new(),
             stats: None,
             stats_told: 0,
             last_legs: [None; 2],
             held: false,
             hold_music: None,
             redirect: None,
+            dialled_by: None,
+            picked_up: None,
+            forwarded_to: None,
+            taken_by_dial: false,
+            yank: None,
+            after_bridge: None,
             dial_depth: 0,
             max_forwards: 70,
             request_headers: Vec::new(),

@@ -9,6 +9,7 @@ mod directory;
 mod party;
 mod playing;
 mod primitives;
+mod seize;
 mod variables;
 
 use std::cell::{Cell, Ref, RefCell, RefMut};
@@ -21,14 +22,16 @@ use strowger_store::Endpoint;
 use tokio::sync::Notify;
 
 pub use cause::Cause;
-pub use data::{Data, DialProgress, LegEnd, Location, State, Timeouts};
+pub use data::{Bridging, Data, DialProgress, LegEnd, Location, State, Timeouts};
 pub use directory::{Directory, GROUPS_MAX, LOCKS_MAX};
 pub use party::{Party, Presentation};
 pub use playing::{Controlled, PlayKeys};
 pub(crate) use playing::{PlayEnd, PlayState};
 pub use primitives::{Interrupt, Played, RecordError, RecorderResult, RecorderSpec};
+pub use seize::{Afterwards, Seized, Yank};
 pub use variables::{GlobalVariables, Inheritance, VALUE_BYTES_MAX, VARIABLES_MAX, Variables};
 
+use crate::call::local::Half;
 use crate::call::media::MediaSession;
 use crate::call::session::Session;
 use crate::device::{DeviceUse, Use};
@@ -51,6 +54,7 @@ struct Inner {
     leg: Cell<Option<LegId>>,
     data: RefCell<Data>,
     session: RefCell<Option<Session>>,
+    half: RefCell<Option<Half>>,
     changed: Rc<Notify>,
     watcher: RefCell<Option<Rc<Notify>>>,
     device: DeviceUse,
@@ -74,6 +78,7 @@ impl Channel {
             leg: Cell::new(None),
             data: RefCell::new(data),
             session: RefCell::new(None),
+            half: RefCell::new(None),
             changed: Rc::new(Notify::new()),
             watcher: RefCell::new(None),
             device,
@@ -90,7 +95,7 @@ impl Channel {
         &self.0.shard
     }
 
-    /// `PJSIP/<endpoint>-%08x`.
+    /// `PJSIP/<endpoint>-%08x`, `Local/<exten>@<context>-%08x;1`.
     pub fn name(&self) -> Rc<str> {
         Rc::clone(&self.0.name)
     }
@@ -126,6 +131,10 @@ impl Channel {
 
     pub(crate) fn session(&self) -> RefMut<'_, Option<Session>> {
         self.0.session.borrow_mut()
+    }
+
+    pub(crate) fn half(&self) -> RefMut<'_, Option<Half>> {
+        self.0.half.borrow_mut()
     }
 
     /// Is the media of the far end encrypted?

@@ -135,7 +135,7 @@ impl Channel {
         let data = self.data();
         if data.ended.is_some() {
             Err(Interrupt::Hangup)
-        } else if data.redirect.is_some() {
+        } else if data.redirect.is_some() || data.yank == Some(super::Yank::Asked) {
             Err(Interrupt::Redirect)
         } else if data
             .timeouts
@@ -250,6 +250,9 @@ impl Channel {
 
     /// Hz of the audio that this channel is sent; 8000 before anything is agreed.
     pub(crate) fn sample_rate(&self) -> u32 {
+        if let Some(rate) = self.wire_rate() {
+            return rate;
+        }
         let session = self.session();
         let media = session.as_ref().and_then(|session| session.media.as_ref());
         media.map_or(8000, MediaSession::sample_rate)
@@ -349,6 +352,9 @@ impl Channel {
     }
 
     fn digit_way(&self) -> DigitWay {
+        if self.is_local() {
+            return DigitWay::Media;
+        }
         self.session()
             .as_ref()
             .and_then(|session| session.media.as_ref())

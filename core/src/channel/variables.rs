@@ -89,6 +89,18 @@ impl Variables {
             .map(|variable| (&*variable.name, variable.value.as_str()))
     }
 
+    /// Names, with the underscores that pass them on, and values, newest first.
+    pub fn marked(&self) -> Vec<(String, String)> {
+        let mark = |variable: &Variable| match variable.inheritance {
+            Inheritance::None => variable.name.to_string(),
+            Inheritance::Once => format!("_{}", variable.name),
+            Inheritance::Always => format!("__{}", variable.name),
+        };
+        let all = self.list.iter().rev();
+        all.map(|variable| (mark(variable), variable.value.clone()))
+            .collect()
+    }
+
     /// What a channel created by this one starts with.
     pub fn inherited(&self) -> Self {
         let list = self

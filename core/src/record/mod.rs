@@ -110,6 +110,13 @@ impl std::fmt::Debug for Recordings {
     }
 }
 
+impl Recordings {
+    /// Does one run?
+    pub(crate) fn any(&self) -> bool {
+        self.running.iter().any(|running| !running.over.get())
+    }
+}
+
 /// A recording that runs.
 struct Running {
     id: String,

@@ -96,6 +96,7 @@ pub struct Shard {
     room_recorders: RefCell<FxHashMap<RoomId, RecorderId>>,
     qualification: RefCell<qualify::Qualification>,
     next_id: Cell<u64>,
+    originating: Cell<usize>,
     accept_tokens: Cell<(Instant, f64)>,
     /// When the message that is worked on was parsed.
     pub(crate) parsed_at: Cell<Instant>,
@@ -220,6 +221,11 @@ impl Shard {
         self.shared.channel_created(incoming);
     }
 
+    /// How many calls this shard originates that nobody has answered.
+    pub(crate) fn originating(&self) -> &Cell<usize> {
+        &self.originating
+    }
+
     /// Forgets a channel that is over and whose dialplan has ended.
     pub(crate) fn remove_channel(&self, channel: &Channel) {
         if self.channels.borrow_mut().remove(&channel.id()).is_none() {
@@ -269,9 +275,17 @@ impl Shard {
     }
 
     fn media_closed(&self, leg: LegId, stats: Box<LegStats>) {
-        self.shared.quality.leg_ended(&stats);
         let owner = self.legs.borrow().get(&leg).copied();
         self.unmap_leg(leg);
+        // What went through a wire inside says nothing about any network.
+        if let Some(half) = owner
+            .and_then(|id| self.channel(id))
+            .filter(Channel::is_local)
+        {
+            self.partners.borrow_mut().remove(&leg);
+            return half.set_stats(stats);
+        }
+        self.shared.quality.leg_ended(&stats);
         let partner = self.partners.borrow_mut().remove(&leg);
         self.counters
             .rtp_packets_received
@@ -345,11 +359,10 @@ impl Shard {
         self.closing.borrow_mut().remove(&leg);
     }
 
-    /// True once a packet arrived from the channel's far end.
+    /// True once a packet arrived from the channel's far end; a Local channel waits for none.
     pub(crate) fn has_media(&self, channel: &Channel) -> bool {
-        channel
-            .leg()
-            .is_some_and(|leg| self.with_media.borrow().contains(&leg))
+        let heard = |leg| self.with_media.borrow().contains(&leg);
+        channel.is_local() || channel.leg().is_some_and(heard)
     }
 
     pub(crate) fn expect_play(&self, play: PlayId) {

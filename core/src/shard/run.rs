@@ -163,6 +163,7 @@ async fn run(setup: ShardSetup, ready: std::sync::mpsc::Sender<Result<(), String
         room_recorders: RefCell::default(),
         qualification: RefCell::new(Qualification::new(setup.index, setup.count)),
         next_id: Cell::new(0),
+        originating: Cell::new(0),
         accept_tokens: Cell::new((Instant::now(), 1.0)),
         parsed_at: Cell::new(Instant::now()),
         dialplan: OnceCell::new(),

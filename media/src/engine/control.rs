@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::leg::{Leg, Target};
 use super::player::Player;
 use super::wheel::Turn;
+use super::wire::Wire;
 use super::{Effect, Engine, Events, Out, Recorder, Slot, leg_mut};
 use crate::sound::{SAMPLE_RATE, Sound};
 use crate::types::{
@@ -24,6 +25,12 @@ impl Engine {
                 if let Some(slot) = self.open(now, start) {
                     self.effects.push_back(Effect::Opened { slot, rtp, rtcp });
                 }
+                true
+            }
+            Command::OpenWire(ends) => self.open_wire(now, *ends),
+            Command::OpenFar(far) => {
+                let (start, end) = *far;
+                self.open_far(now, start, end);
                 true
             }
             Command::Configure(leg, negotiated) => self.with_leg(leg, |engine, slot| {
@@ -176,6 +183,11 @@ impl Engine {
         }
         if let Some(player) = leg.player.take() {
             play_ended(&mut self.events, leg.id, &player, false);
+        }
+        if let Wire::To(other) = leg.wire
+            && let Some(other) = leg_mut(&mut self.legs, other)
+        {
+            other.cut();
         }
         let end = leg.recorder_stop(now);
         for mut recorder in std::mem::take(&mut leg.recorders) {

@@ -419,6 +419,7 @@ impl Engine {
             now,
             counters: &self.counters,
             orders: &mut self.orders,
+            wires: &mut self.wires,
             out,
         };
         let stateful = leg.heard_codec.is_some_and(|codec| !codec.is_g711());

@@ -23,6 +23,7 @@ use super::member::RoomEar;
 use super::player::Player;
 use super::recorder::Recorder;
 use super::voice::Voice;
+use super::wire::{FarEnd, Wire};
 use super::{Slot, report};
 
 /// Comfort noise (RFC 3389).
@@ -155,6 +156,10 @@ pub(super) struct Leg {
     /// Legs that relay to this one.
     pub(super) inbound: Vec<Slot>,
     pub(super) keypad_key: SourceKey,
+    /// The leg that receives what this one sends, where it has no socket.
+    pub(super) wire: Wire,
+    /// To a leg of another thread, where this one has no socket.
+    pub(super) far: Option<Box<FarEnd>>,
     /// The digit that is sent in-band.
     pub(super) tone: Option<Dual>,
     /// From the rate that is heard to that of the room it is in, where they differ.
@@ -186,6 +191,8 @@ impl Leg {
             sender: Sender::new(start.ssrc, start.sequence, start.timestamp, SAMPLE_RATE),
             srtp: None,
             target: Target::Silence,
+            wire: Wire::None,
+            far: None,
             carrier: Carrier::default(),
             heard_codec: None,
             unsettled: false,
@@ -370,6 +377,10 @@ impl Leg {
         self.set_keys(now, negotiated.srtp);
         self.heard = now;
         self.timed_out = false;
+        if self.wire != Wire::None {
+            self.attach();
+            return false;
+        }
         if !moved {
             return false;
         }
@@ -419,6 +430,7 @@ impl Leg {
     /// Is anything to be done every 20 ms?
     pub(super) fn is_generating(&self) -> bool {
         self.player.is_some()
+            || self.far.is_some()
             || self.keypad.is_busy()
             || self.recorders.iter().any(Recorder::is_impatient)
             || self.ear.is_some()

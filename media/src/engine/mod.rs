@@ -30,6 +30,7 @@ mod tick;
 mod track;
 mod voice;
 mod wheel;
+mod wire;
 
 #[cfg(test)]
 mod tests;
@@ -48,6 +49,8 @@ use carriage::Carrier;
 use leg::{Leg, Target};
 pub use recorder::Recorder;
 use wheel::Wheel;
+use wire::Wires;
+pub use wire::{FarEnd, far_wire};
 
 /// Index of a leg: dense, below [`Limits::max_legs`], used again after [`Engine::release`].
 #[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Hash, Debug)]
@@ -159,6 +162,8 @@ pub struct Engine {
     orders: VecDeque<Order>,
     /// Buffers for blocks that any recorder may take.
     buffers: Vec<Vec<i16>>,
+    /// What legs without sockets were made to send, on its way to their other ends.
+    wires: Wires,
     keys: u64,
     samples: Box<[i16; relay::SAMPLES_MAX]>,
 }
@@ -191,6 +196,7 @@ impl Engine {
             events: Events::new(limits.max_events, counters.clone()),
             orders: VecDeque::new(),
             buffers: Vec::new(),
+            wires: Wires::default(),
             keys: 0,
             samples: Box::new([0; relay::SAMPLES_MAX]),
             limits,

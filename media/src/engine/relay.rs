@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::carriage::Carrier;
 use super::leg::{COMFORT_NOISE, Drop, Kind, Leg, Target};
+use super::wire::NOWHERE;
 use super::{Effect, Engine, Events, Forward, Slot, leg_mut, next_key};
 use crate::codec::Codec;
 use crate::counters::Counters;
@@ -67,6 +68,23 @@ impl Engine {
     /// anything. Behind it should be room for what protection adds ([`crate::rtp::srtp::OVERHEAD_MAX`] bytes suffice).
     #[inline]
     pub fn rtp_in_buffer(
+        &mut self,
+        now: Instant,
+        slot: Slot,
+        source: Option<SocketAddr>,
+        buffer: &mut [u8],
+        length: usize,
+    ) -> Option<Forward> {
+        let forward = self.rtp_to_leg(now, slot, source, buffer, length)?;
+        if forward.dest == NOWHERE {
+            return self.through_wires(now, forward, buffer);
+        }
+        Some(forward)
+    }
+
+    /// Takes a packet to the leg that it goes out of.
+    #[inline]
+    pub(super) fn rtp_to_leg(
         &mut self,
         now: Instant,
         slot: Slot,

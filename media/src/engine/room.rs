@@ -422,6 +422,7 @@ impl Engine {
             now,
             counters: &self.counters,
             orders: &mut self.orders,
+            wires: &mut self.wires,
             out,
         };
         if part == 0 {

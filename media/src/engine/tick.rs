@@ -9,6 +9,7 @@ use super::leg::{Drop, Leg, Target};
 use super::player::Player;
 use super::recorder::{News, Recorder};
 use super::wheel::Turn;
+use super::wire::{NOWHERE, Wire, Wires};
 use super::{Engine, Events, Out, Slot, Transmit, expect_turn, leg_mut};
 use crate::codec::PAYLOAD_MAX;
 use crate::counters::Counters;
@@ -31,6 +32,7 @@ pub(super) struct Context<'a, 'b> {
     pub(super) now: Instant,
     pub(super) counters: &'a Counters,
     pub(super) orders: &'a mut VecDeque<Order>,
+    pub(super) wires: &'a mut Wires,
     pub(super) out: &'a mut (dyn FnMut(Transmit, &[u8]) + 'b),
 }
 
@@ -61,6 +63,7 @@ impl Engine {
                 } else {
                     self.wheel.remove(Turn::Fast, slot);
                 }
+                self.deliver_wires(now, out);
             }
             let mut index = 0;
             while let Some((room, part)) = self.wheel.room(number, index) {
@@ -69,6 +72,7 @@ impl Engine {
                 if self.room_turn(now, due, room, part, out) {
                     index += 1;
                 }
+                self.deliver_wires(now, out);
             }
             let mut index = 0;
             while let Some(slot) = self.wheel.leg(number, Turn::Slow, index) {
@@ -103,6 +107,9 @@ impl Engine {
 
     /// False: the leg needs no more turns.
     fn fast_turn(&mut self, now: Instant, due: Instant, slot: Slot, out: Out<'_>) -> bool {
+        if leg_mut(&mut self.legs, slot).is_some_and(|leg| leg.far.is_some()) {
+            self.receive_far(now, slot, out);
+        }
         if leg_mut(&mut self.legs, slot).is_some_and(|leg| !leg.heard_by_room) {
             self.hear(now, due, slot, out);
         }
@@ -114,6 +121,7 @@ impl Engine {
             now,
             counters: &self.counters,
             orders: &mut self.orders,
+            wires: &mut self.wires,
             out,
         };
         if leg.keypad.is_busy() {
@@ -254,6 +262,13 @@ impl Leg {
         self.sender.count(payload_len);
         context.counters.generated.add(1);
         context.counters.packets_out.add(1);
+        match self.wire {
+            _ if dest != NOWHERE => {}
+            Wire::None => {}
+            Wire::To(other) => return context.wires.push(context.counters, other, packet),
+            Wire::Far => return self.send_far(context.counters, packet),
+            Wire::Cut => return,
+        }
         let transmit = Transmit {
             slot: self.slot,
             rtcp: false,

@@ -345,6 +345,16 @@ impl Carrier {
         {
             self.open.insert(setup.leg);
         }
+        if let Command::OpenFar(far) = &command
+            && self.open.len() < self.sockets.len()
+        {
+            self.open.insert(far.0.leg);
+        }
+        if let Command::OpenWire(ends) = &command
+            && self.open.len() + 1 < self.sockets.len()
+        {
+            self.open.extend(ends.iter().map(|end| end.leg));
+        }
         let mut sender = Generated {
             ring: &mut self.ring,
             sockets: &self.sockets,

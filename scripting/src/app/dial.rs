@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use strowger_core::call::{
-    BridgeEnd, BridgeOptions, DialOutcome, DialRequest, DialStatus, LimitWarning, PreDial, RingMode,
+    BridgeEnd, BridgeOptions, Bridged, DialOutcome, DialRequest, DialStatus, LimitWarning, PreDial,
+    RingMode,
 };
-use strowger_core::channel::{Cause, Channel, Interrupt, Location, Party};
+use strowger_core::channel::{Cause, Channel, Interrupt, Location, Party, Presentation};
 use strowger_core::dialplan::SubroutineEnd;
 use strowger_dialplan::args;
 use strowger_media::Sound;
 
 use super::dial_options::{Request, place, subroutine};
+use super::features;
 use super::jump::resolve;
 use super::music::music_of;
 use super::play::{end_background, load, send_digits};
@@ -62,6 +64,12 @@ async fn dial(call: Call) -> AppResult {
     }
     for note in &request.notes {
         tracing::debug!(channel = %call.channel().name(), note, "Dial");
+    }
+    if request.options.has('C') {
+        call.channel()
+            .data_mut()
+            .cdr
+            .reset(std::time::SystemTime::now());
     }
     if let Some(text) = request.options.argument('B') {
         let (location, arguments) = subroutine_place(&call.task, text)?;
@@ -113,6 +121,7 @@ async fn outgoing(call: &Call, request: &Request, exit_context: &str) -> Result<
             presentation: call.channel().data().caller.presentation,
             ..Party::parse(text)
         });
+    let caller = shown(call, request, caller);
     let (digits, disconnect) = (options.has('d'), options.has('H'));
     let exit_digit = (digits || disconnect).then(|| {
         let task = Rc::clone(&call.task);
@@ -145,7 +154,45 @@ async fn outgoing(call: &Call, request: &Request, exit_context: &str) -> Result<
         exit_digit,
         answered_elsewhere: options.has('c'),
         pre_dial,
+        forward_context: (!options.has('i')).then(|| {
+            let set = call.channel().variable("FORWARD_CONTEXT");
+            set.filter(|context| !context.is_empty())
+                .unwrap_or_else(|| call.channel().location().context)
+        }),
+        unanswered_cause: options.argument('Q').and_then(|text| {
+            let cause = Cause::parse(text.trim());
+            if cause.is_none() {
+                call.warn(&format!("Dial: option Q({text}): this is no cause"));
+            }
+            cause
+        }),
     })
+}
+
+/// Options `s` and `u`: the tag and presentation of the identity that devices see.
+fn shown(call: &Call, request: &Request, caller: Option<Party>) -> Option<Party> {
+    let text = |letter: char| {
+        let text = request.options.argument(letter);
+        text.map(str::trim).filter(|text| !text.is_empty())
+    };
+    let (tag, presentation) = (text('s'), text('u'));
+    if tag.is_none() && presentation.is_none() {
+        return caller;
+    }
+    let mut party = caller.unwrap_or_else(|| call.channel().data().caller.clone());
+    if let Some(tag) = tag {
+        tag.clone_into(&mut party.tag);
+    }
+    match presentation {
+        None => {}
+        Some(word) if word.starts_with("allowed") => party.presentation = Presentation::Allowed,
+        Some(word) if word.starts_with("prohib") => party.presentation = Presentation::Prohibited,
+        Some("unavailable") => party.presentation = Presentation::Unavailable,
+        Some(word) => call.warn(&format!(
+            "Dial: option u({word}): known are allowed, prohib and unavailable"
+        )),
+    }
+    Some(party)
 }
 
 /// A subroutine of options `b` and `B`: its place and arguments.
@@ -237,14 +284,18 @@ async fn answered(
     channel.set_variable("BRIDGEPEER", &peer.name());
     peer.set_variable("BRIDGEPEER", &channel.name());
     let bridge = bridge_options(call, request).await;
-    let end = channel.bridge(&peer, bridge).await;
+    let bridged = features::bridge(call, &peer, bridge).await;
     let over = Instant::now();
     let dialled = over.saturating_duration_since(outcome.started);
     let answered = dialled.saturating_sub(outcome.answer_time.unwrap_or_default());
     set_duration(channel, "ANSWEREDTIME", answered);
     set_duration(channel, "DIALEDTIME", dialled);
     call.set("DIALSTATUS", DialStatus::Answer.as_str());
-    after_bridge(call, request, &peer, end).await
+    match bridged {
+        Ok(Bridged { end, peer }) => after_bridge(call, request, &peer, end).await,
+        // Transferred or parked.
+        Err(result) => result,
+    }
 }
 
 enum Prepared {
@@ -304,6 +355,9 @@ async fn before_bridge(call: &Call, request: &Request, peer: &Channel) -> Result
     if let Some(text) = options.argument('U') {
         return check_with_peer(call, request, peer, text).await;
     }
+    if let Some(text) = options.argument('M') {
+        return check_with_macro(call, request, peer, text).await;
+    }
     channel.check()?;
     if peer.is_over() {
         return Ok(peer_left(call, request, peer));
@@ -354,7 +408,12 @@ async fn check_with_peer(
         return Ok(peer_left(call, request, peer));
     }
     let result = peer.variable("GOSUB_RESULT").unwrap_or_default();
-    let (word, rest) = result.split_once(':').unwrap_or((&result, ""));
+    verdict(call, peer, &result, "GOSUB_RESULT")
+}
+
+/// What a subroutine on the answered channel decided.
+fn verdict(call: &Call, peer: &Channel, result: &str, name: &str) -> Result<Prepared, Stop> {
+    let (word, rest) = result.split_once(':').unwrap_or((result, ""));
     let status = match word.trim().to_ascii_uppercase().as_str() {
         "" => return Ok(Prepared::Bridge),
         "ABORT" => {
@@ -374,13 +433,33 @@ async fn check_with_peer(
             )?)));
         }
         other => {
-            call.warn(&format!("Dial: GOSUB_RESULT \"{other}\" is not known; known are ABORT, BUSY, CONGESTION, CONTINUE, GOTO:place"));
+            call.warn(&format!("Dial: {name} \"{other}\" is not known; known are ABORT, BUSY, CONGESTION, CONTINUE, GOTO:place"));
             return Ok(Prepared::Bridge);
         }
     };
     peer.hangup(Cause::NORMAL_CLEARING);
     call.set("DIALSTATUS", status);
     Ok(Prepared::Done(Next::Continue))
+}
+
+/// Option `M`: the same with a macro, which ends with its last step.
+async fn check_with_macro(
+    call: &Call,
+    request: &Request,
+    peer: &Channel,
+    text: &str,
+) -> Result<Prepared, Stop> {
+    let (name, arguments) = subroutine(text);
+    let location = Location::new(&format!("macro-{name}"), "s", 1);
+    let dialplan = call.channel().shard().dialplan();
+    let end = dialplan.subroutine(peer.clone(), location, arguments).await;
+    report_subroutine(call, 'M', &end);
+    call.channel().check()?;
+    if peer.is_over() {
+        return Ok(peer_left(call, request, peer));
+    }
+    let result = peer.variable("MACRO_RESULT").unwrap_or_default();
+    verdict(call, peer, &result, "MACRO_RESULT")
 }
 
 /// Sends a channel that is not in the dialplan there, by itself.
@@ -395,9 +474,10 @@ async fn bridge_options(call: &Call, request: &Request) -> BridgeOptions {
             .variable(name)
             .filter(|value| !value.is_empty())
     };
+    let (caller_keys, callee_keys) = features::keys(call, options);
     let mut bridge = BridgeOptions {
-        caller_disconnects: options.has('H'),
-        callee_disconnects: options.has('h'),
+        caller_keys,
+        callee_keys,
         ..BridgeOptions::default()
     };
     let Some(limit) = request.limit else {
@@ -436,6 +516,14 @@ async fn bridge_options(call: &Call, request: &Request) -> BridgeOptions {
 async fn after_bridge(call: &Call, request: &Request, peer: &Channel, end: BridgeEnd) -> AppResult {
     let channel = call.channel();
     let options = &request.options;
+    if end == BridgeEnd::PeerTaken {
+        channel.check()?;
+        return Ok(if options.has('g') {
+            Next::Continue
+        } else {
+            Next::End
+        });
+    }
     let caller_left = matches!(
         end,
         BridgeEnd::CallerHungUp | BridgeEnd::Interrupted(Interrupt::Hangup)
@@ -480,7 +568,11 @@ async fn after_bridge(call: &Call, request: &Request, peer: &Channel, end: Bridg
                 Next::End
             })
         }
-        BridgeEnd::CalleeHungUp | BridgeEnd::CallerDisconnected | BridgeEnd::CalleeDisconnected => {
+        BridgeEnd::CalleeHungUp
+        | BridgeEnd::CallerDisconnected
+        | BridgeEnd::CalleeDisconnected
+        | BridgeEnd::PeerTaken
+        | BridgeEnd::Feature { .. } => {
             channel.data_mut().cause = cause;
             channel.check()?;
             Ok(if options.has('g') {

@@ -2,20 +2,27 @@
 //! through the primitives of the channel and says how the dialplan goes on; where a call is in the dialplan is the
 //! runner's business.
 
+mod again;
 mod agi;
 mod authenticate;
 mod basic;
 mod branch;
+mod bridge;
 mod conference;
 mod control;
 mod dial;
 pub(crate) mod dial_options;
+mod features;
 mod files;
 pub(crate) mod jump;
 mod loops;
 mod macros;
 mod music;
+mod originate;
 mod others;
+mod paging;
+mod parking;
+mod pickup;
 pub(crate) mod play;
 pub(crate) mod queue;
 pub(crate) mod read;
@@ -23,7 +30,9 @@ mod record;
 mod recording;
 mod say;
 mod shell;
+mod spy;
 mod tones;
+mod transfer;
 mod user_event;
 
 use std::rc::Rc;
@@ -226,6 +235,14 @@ static LIST: &[&[App]] = &[
     read::APPS,
     shell::APPS,
     dial::APPS,
+    originate::APPS,
+    bridge::APPS,
+    pickup::APPS,
+    parking::APPS,
+    paging::APPS,
+    again::APPS,
+    transfer::APPS,
+    spy::APPS,
     record::APPS,
     recording::APPS,
     conference::APPS,

@@ -13,7 +13,7 @@ use strowger_core::channel::{Location, Played, State};
 use super::run::{self, Leave};
 use super::values::{self, ARGUMENTS_BYTES_MAX, Copies, Options};
 use super::world::HANGUP_FUNCTIONS_MAX;
-use super::{asterisk, current, dial};
+use super::{asterisk, current, dial, originate};
 use crate::app::play::{audible, load_all};
 use crate::app::read::{Reading, read_digits};
 use crate::app::{ANSWER_MEDIA_WAIT, Call, Next};
@@ -501,6 +501,17 @@ impl UserData for CallObject {
             |lua, (_, devices, options): (Value, Value, Option<Table>)| {
                 let task = current::task();
                 async move { dial::dial(lua, task?, devices, options).await }
+            },
+        );
+        methods.add_async_function("originate", |lua, (_, options): (Value, Table)| {
+            let task = current::task();
+            async move { originate::call(lua, task?, options).await }
+        });
+        methods.add_async_function(
+            "bridge",
+            |_, (_, channel, options): (Value, String, Option<String>)| {
+                let task = current::task();
+                async move { originate::bridge(task?, channel, options).await }
             },
         );
         methods.add_function("set", |_, (_, name, value): (Value, LuaString, Value)| {

@@ -26,6 +26,7 @@ mod http;
 mod inspect;
 mod json;
 mod logging;
+mod originate;
 mod run;
 mod services;
 mod spawn;

@@ -239,6 +239,7 @@ impl Exchange {
         let udp = bind::udp_for_shards(SocketAddr::from(([127, 0, 0, 1], 0)), 1).expect("a socket");
         let address = udp[0].local_addr().expect("an address");
         let inbox = Arc::new(Inbox::default());
+        shared.set_inboxes(vec![Arc::clone(&inbox)]);
         let shard = shard::start(ShardSetup {
             index: 0,
             count: 1,
@@ -326,6 +327,53 @@ impl Exchange {
     /// The same among other calls, but the caller hangs up as soon as `leave` says so.
     pub(crate) fn call_leaving(&self, exten: &str, leave: impl Fn() -> bool) -> Ended {
         Caller::new(self.address, exten).run("", &leave)
+    }
+
+    /// The same with digits.
+    pub(crate) fn call_leaving_with(
+        &self,
+        exten: &str,
+        digits: &str,
+        leave: impl Fn() -> bool,
+    ) -> Ended {
+        Caller::new(self.address, exten).run(digits, &leave)
+    }
+
+    /// Adds lines of configuration files to the table: file, section, name, value.
+    pub(crate) fn statics(&self, lines: &[(&str, &str, &str, &str)]) {
+        let mut snapshot = self
+            .snapshot
+            .lock()
+            .expect("no test thread failed while it held the rows");
+        let mut rows = (*snapshot.statics).clone();
+        for (filename, category, name, value) in lines {
+            rows.push(StaticRow {
+                id: 1000 + rows.len() as i64,
+                filename: (*filename).to_owned(),
+                category: (*category).to_owned(),
+                var_name: (*name).to_owned(),
+                var_val: (*value).to_owned(),
+                ..StaticRow::default()
+            });
+        }
+        snapshot.statics = Arc::new(rows);
+        self.shared.realtime.publish(snapshot.clone());
+    }
+
+    /// Does the channel of this name ring?
+    pub(crate) fn rings(&self, name: &str) -> bool {
+        let asked = self
+            .shared
+            .with_channel(name, |channel| channel.can_be_picked_up());
+        self.runtime.block_on(asked).unwrap_or(false)
+    }
+
+    /// Is the channel of this name bridged with another?
+    pub(crate) fn bridged(&self, name: &str) -> bool {
+        let asked = self
+            .shared
+            .with_channel(name, |channel| channel.data().bridged.is_some());
+        self.runtime.block_on(asked).unwrap_or(false)
     }
 
     /// The same as [`Self::call`], but the caller hangs up as soon as `leave` says so.
@@ -567,6 +615,12 @@ impl Caller {
                             self.send("BYE", self.cseq, &branch, "", "");
                         }
                         ended.status = 200;
+                        if leaving {
+                            // The answer and our CANCEL crossed each other.
+                            self.cseq += 1;
+                            let branch = format!("{}-bye", self.call_id);
+                            self.send("BYE", self.cseq, &branch, "", "");
+                        }
                     } else {
                         self.send("ACK", 1, &invite, "", "");
                         ended.status = status;

@@ -13,6 +13,7 @@ mod reports;
 mod room;
 mod secured;
 mod translate;
+mod wire;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

@@ -13,6 +13,7 @@ use strowger_core::queue::{Candidate, Member};
 use strowger_dialplan::args;
 
 use super::super::dial_options::place;
+use super::super::features;
 use super::super::jump::resolve;
 use super::super::play::load_all;
 use super::super::{AppResult, Next, Stop};
@@ -276,16 +277,26 @@ impl Caller<'_> {
         );
         self.call.set("DIALEDPEERNUMBER", &outcome.number);
         self.monitor().await;
+        let (caller_keys, callee_keys) = features::keys(self.call, &self.options);
         let bridge = BridgeOptions {
-            caller_disconnects: self.options.has('H'),
-            callee_disconnects: self.options.has('h'),
+            caller_keys,
+            callee_keys,
             ..BridgeOptions::default()
         };
-        let end = channel.bridge(peer, bridge).await;
+        let bridged = features::bridge(self.call, peer, bridge).await;
         let talked = talking.since.elapsed();
         drop(talking);
         super::set_duration(&self.call.task, "ANSWEREDTIME", talked);
         super::set_duration(&self.call.task, "DIALEDTIME", began.elapsed());
+        let (end, last) = match bridged {
+            Ok(bridged) => (bridged.end, bridged.peer),
+            // Transferred or parked: whoever goes on does so by himself.
+            Err(result) => {
+                std::mem::forget(answered);
+                return Ok(Some(result));
+            }
+        };
+        let peer = &last;
         let by_caller = matches!(
             end,
             BridgeEnd::CallerHungUp | BridgeEnd::CallerDisconnected | BridgeEnd::Interrupted(_)
@@ -301,11 +312,16 @@ impl Caller<'_> {
             event,
             &[&held, &talked.as_secs().to_string(), &original],
         );
-        if by_caller && self.options.has('F') && !peer.is_over() {
+        if end == BridgeEnd::PeerTaken {
+            // Another call has the member.
+            std::mem::forget(answered);
+        } else if by_caller && self.options.has('F') && !peer.is_over() {
             std::mem::forget(answered);
             self.member_goes_on(peer)?;
         } else {
             drop(answered);
+            // Behind a Local channel it is another than was rung.
+            peer.hangup(Cause::NORMAL_CLEARING);
         }
         Ok(Some(match end {
             BridgeEnd::CallerHungUp => Err(Interrupt::Hangup.into()),

@@ -1,0 +1,230 @@
+//! Picking up a call that rings elsewhere: who rings is told so by the Dial that called it, and whoever picks up is
+//! answered in its place.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use strowger_store::Endpoint;
+
+use crate::channel::{Cause, Channel};
+use crate::shard::Shard;
+
+/// How long the Dial of a ringing telephone may take to notice.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Which ringing channels are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Of one of these groups: numbers, as a mask, and names.
+    Groups { numbers: u64, names: Vec<String> },
+    /// Called from this number of the dialplan.
+    Number { exten: String, context: String },
+    /// With this variable `PICKUPMARK`.
+    Mark(String),
+    /// Of this name, or beginning so before the number that makes it unique.
+    Name(String),
+}
+
+/// Groups `1,3-5` as a mask; numbers from 64 on do not count.
+fn mask(text: &str) -> u64 {
+    let mut mask = 0;
+    for part in text.split(',') {
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        let range = from
+            .trim()
+            .parse::<u32>()
+            .ok()
+            .zip(to.trim().parse::<u32>().ok());
+        if let Some((from, to)) = range {
+            for group in from..=to.min(63) {
+                mask |= 1 << group;
+            }
+        }
+    }
+    mask
+}
+
+impl Wanted {
+    /// What an endpoint may pick up by group; None where it has no group.
+    pub fn by(endpoint: &Endpoint) -> Option<Self> {
+        let numbers = mask(endpoint.pickup_group.as_deref().unwrap_or_default());
+        let names = endpoint.named_pickup_group.clone();
+        (numbers != 0 || !names.is_empty()).then_some(Self::Groups { numbers, names })
+    }
+
+    fn is(&self, channel: &Channel) -> bool {
+        match self {
+            Self::Groups { numbers, names } => channel.endpoint().is_some_and(|endpoint| {
+                let own = mask(endpoint.call_group.as_deref().unwrap_or_default());
+                let named = |name: &String| names.contains(name);
+                own & numbers != 0 || endpoint.named_call_group.iter().any(named)
+            }),
+            Self::Number { exten, context } => {
+                let data = channel.data();
+                data.location.exten == *exten && data.location.context == *context
+            }
+            Self::Mark(mark) => channel.variable("PICKUPMARK").as_deref() == Some(mark),
+            Self::Name(name) => {
+                let known = channel.name();
+                let device = known.rsplit_once('-').map_or(&*known, |(device, _)| device);
+                known.eq_ignore_ascii_case(name) || device.eq_ignore_ascii_case(name)
+            }
+        }
+    }
+}
+
+impl Channel {
+    /// Does it ring, called by a Dial, and has nobody picked it up?
+    pub fn can_be_picked_up(&self) -> bool {
+        let data = self.data();
+        data.dialled_by.is_some()
+            && data.ended.is_none()
+            && data.progress.answered.is_none()
+            && data.picked_up.is_none()
+    }
+
+    /// Takes the place of this ringing channel for `by`, which is up. False: it was too late.
+    pub(crate) async fn be_picked_up(&self, by: &Self) -> bool {
+        if !self.can_be_picked_up() || by.is_over() {
+            return false;
+        }
+        self.data_mut().picked_up = Some(by.id());
+        self.touch();
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let changed = Rc::clone(self.changed());
+            let notified = changed.notified();
+            if self.is_over() {
+                return by.data().taken_by_dial || by.data().bridged.is_some();
+            }
+            if tokio::time::timeout_at(until.into(), notified)
+                .await
+                .is_err()
+            {
+                return false;
+            }
+        }
+    }
+
+    /// Does anything ring, here or on another shard, that is wanted?
+    pub async fn rings_for(&self, wanted: &Wanted) -> bool {
+        let own = self.shard();
+        let fits = |channel: &Self| {
+            channel.id() != self.id() && channel.can_be_picked_up() && wanted.is(channel)
+        };
+        if own.channels().iter().any(fits) {
+            return true;
+        }
+        for other in 0..own.shared().inboxes().len() {
+            if other != own.index() && rings_there(self, other, wanted.clone()).await {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Picks up a ringing channel of this shard or another: the call goes on with this channel, which has to be up. None:
+    /// nothing rings that is wanted. Comes back when the call is over.
+    pub async fn pick_up(&self, wanted: &Wanted) -> Option<()> {
+        let own = self.shard();
+        let fits = |channel: &Self| {
+            channel.id() != self.id() && channel.can_be_picked_up() && wanted.is(channel)
+        };
+        let mut here: Vec<Self> = own.channels().into_iter().filter(fits).collect();
+        here.sort_by_key(|channel| channel.data().created_at);
+        for target in here {
+            if target.be_picked_up(self).await {
+                self.sit_in_bridge().await;
+                return Some(());
+            }
+        }
+        for other in 0..own.shared().inboxes().len() {
+            if other != own.index() && self.pick_up_there(other, wanted).await {
+                return Some(());
+            }
+        }
+        None
+    }
+
+    /// The same on another shard, through a pair between the two.
+    async fn pick_up_there(&self, other: usize, wanted: &Wanted) -> bool {
+        let wanted = wanted.clone();
+        // Asked first: a pair for nothing costs more than a question.
+        if !rings_there(self, other, wanted.clone()).await {
+            return false;
+        }
+        let linkedid = self.data().linkedid.clone();
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let half = super::local::between(self.shard(), other, &linkedid, move |half| {
+            let shard = Rc::clone(half.shard());
+            Shard::spawn(async move {
+                let fits = |channel: &Self| channel.can_be_picked_up() && wanted.is(channel);
+                let target = shard.channels().into_iter().find(fits);
+                let taken = match target {
+                    Some(target) => target.be_picked_up(&half).await,
+                    None => false,
+                };
+                if !taken {
+                    half.hangup(Cause::REQUESTED_CHAN_UNAVAIL);
+                }
+                let _ = tell.send(taken);
+            });
+        });
+        let Some(half) = half else { return false };
+        if told.await != Ok(true) {
+            half.hangup(Cause::NORMAL_CLEARING);
+            return false;
+        }
+        let bridged = self.bridge(&half, super::BridgeOptions::default()).await;
+        bridged.peer.hangup(Cause::NORMAL_CLEARING);
+        true
+    }
+
+    /// Another's task keeps up the bridge that this channel sits in: waits until it has left it, or is over.
+    pub(crate) async fn sit_in_bridge(&self) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let changed = Rc::clone(self.changed());
+            let notified = changed.notified();
+            if self.check().is_err() {
+                return;
+            }
+            if self.data().bridged.is_none() && Instant::now() >= until {
+                return;
+            }
+            // Who is let go is told so by the one that keeps the bridge: by its end, or by a change.
+            let _ = tokio::time::timeout(PATIENCE, notified).await;
+        }
+    }
+}
+
+async fn rings_there(channel: &Channel, other: usize, wanted: Wanted) -> bool {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let errand = crate::shard::inbox::ShardMessage::Errand(Box::new(move |shard| {
+        let fits = |channel: &Channel| channel.can_be_picked_up() && wanted.is(channel);
+        let _ = tell.send(shard.channels().iter().any(fits));
+    }));
+    let shared = channel.shard().shared();
+    let Some(inbox) = shared.inboxes().get(other) else {
+        return false;
+    };
+    if inbox.send(errand).is_err() {
+        return false;
+    }
+    let told = tokio::time::timeout(PATIENCE, told).await;
+    told.is_ok_and(|told| told == Ok(true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mask;
+
+    #[test]
+    fn groups_are_lists_and_ranges() {
+        assert_eq!(mask("1"), 0b10);
+        assert_eq!(mask("0,2-4"), 0b11101);
+        assert_eq!(mask("63"), 1 << 63);
+        assert_eq!(mask("64,x, 1 "), 0b10);
+        assert_eq!(mask(""), 0);
+    }
+}
