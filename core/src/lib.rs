@@ -23,6 +23,7 @@ pub mod shard;
 pub mod shared;
 pub mod sounds;
 pub mod transport;
+pub mod voicemail;
 
 pub use config::Config;
 pub use shared::{Paths, Shared};

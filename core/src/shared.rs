@@ -28,6 +28,7 @@ use crate::queue::Queues;
 use crate::record::jobs::Mp3Jobs;
 use crate::shard::inbox::{Inbox, ShardMessage};
 use crate::sounds::SoundStore;
+use crate::voicemail::Voicemail;
 
 /// Where the exchange keeps its files.
 #[derive(Clone, Debug)]
@@ -96,6 +97,7 @@ pub struct Shared {
     /// Who is free, rings or talks.
     pub devices: Devices,
     pub queues: Queues,
+    pub voicemail: Voicemail,
     /// Writes rows of queues and mailboxes.
     writer: OnceLock<TableWriter>,
     /// What happens, for programs that watch.
@@ -162,6 +164,7 @@ impl Shared {
             conferences: Conferences::default(),
             devices: Devices::default(),
             queues: Queues::default(),
+            voicemail: Voicemail::default(),
             writer: OnceLock::new(),
             parked: ParkedCalls::default(),
             quality: QualityCounters::default(),

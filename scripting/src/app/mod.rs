@@ -34,6 +34,7 @@ mod spy;
 mod tones;
 mod transfer;
 mod user_event;
+mod voicemail;
 
 use std::rc::Rc;
 use std::sync::LazyLock;
@@ -252,6 +253,7 @@ static LIST: &[&[App]] = &[
     others::APPS,
     queue::APPS,
     user_event::APPS,
+    voicemail::APPS,
 ];
 
 static TABLE: LazyLock<FxHashMap<String, &'static App>> = LazyLock::new(|| {

@@ -71,7 +71,7 @@ async fn mix_monitor(call: Call) -> AppResult {
     call.warn_unknown("MixMonitor", &options, KNOWN);
     if let Some(mailbox) = options.argument('m') {
         call.warn(&format!(
-            "MixMonitor: option m({mailbox}): there are no voice mailboxes; the recording goes to its file only"
+            "MixMonitor: option m({mailbox}): it has no effect; the recording goes to its file only"
         ));
     }
     let name = call.arg(0);

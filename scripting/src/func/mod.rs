@@ -22,6 +22,7 @@ mod string;
 mod system;
 pub(crate) mod text;
 mod variable;
+mod voicemail;
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -142,6 +143,7 @@ static TABLE: LazyLock<FxHashMap<&'static str, &'static Function>> = LazyLock::n
         queue::FUNCTIONS,
         remote::FUNCTIONS,
         redirecting::FUNCTIONS,
+        voicemail::FUNCTIONS,
     ]
     .into_iter()
     .flatten()

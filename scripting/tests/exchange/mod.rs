@@ -400,6 +400,13 @@ impl Exchange {
         std::fs::write(folder.join(format!("{name}.wav")), wav).expect("the sound");
     }
 
+    /// Puts a prompt of a tenth of a second in place of the one that is built in.
+    pub(crate) fn short_sound(&self, name: &str) {
+        let folder = self.shared.paths().sounds.join("en");
+        std::fs::create_dir_all(&folder).expect("the sounds folder");
+        std::fs::write(folder.join(format!("{name}.alaw")), [0xd5; 800]).expect("the sound");
+    }
+
     /// Ends the media thread under the running exchange.
     pub(crate) fn end_media(&self) {
         drop(
@@ -579,6 +586,10 @@ impl Caller {
             }
             if next_digit.is_some_and(|at| Instant::now() >= at) {
                 next_digit = digits.next().map(|digit| {
+                    // A pause.
+                    if digit == 'w' {
+                        return Instant::now() + Duration::from_millis(300);
+                    }
                     self.cseq += 1;
                     let branch = format!("{}-info-{}", self.call_id, self.cseq);
                     let body = format!("Signal={digit}\r\nDuration=100\r\n");

@@ -1,0 +1,193 @@
+//! Voice mail: leaving messages, hearing them, and the directory of those who have a mailbox.
+
+mod directory;
+mod leave;
+mod menu;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use strowger_core::channel::{Interrupt, Played};
+use strowger_core::voicemail::{self, Mailbox};
+
+use super::play::{audible, load_all};
+use super::read::{Reading, read_digits};
+use super::{App, AppResult, Call, Next, Stop, app};
+use crate::say::{self, Gender, Grammar};
+
+pub(super) const APPS: &[App] = &[
+    app!(
+        "VoiceMail",
+        "VoiceMail(mailbox[@context][&...][,bd(context)eg(gain)PsSt(beep)uU])",
+        "lets the caller leave a message",
+        leave::voice_mail
+    ),
+    app!(
+        "VoiceMailMain",
+        "VoiceMailMain([mailbox][@context][,a(folder)g(gain)prs])",
+        "lets somebody hear his messages",
+        menu::voice_mail_main
+    ),
+    app!(
+        "VMAuthenticate",
+        "VMAuthenticate([mailbox][@context][,s])",
+        "asks for a mailbox and its password",
+        menu::authenticate
+    ),
+    app!(
+        "VMSayName",
+        "VMSayName(mailbox[@context])",
+        "says the name of somebody with a mailbox",
+        say_name
+    ),
+    app!(
+        "Directory",
+        "Directory([mailbox_context[,dial_context[,efblmnp]]])",
+        "finds somebody by the letters of his name",
+        directory::directory
+    ),
+];
+
+/// Digits of a mailbox number or password at most.
+const DIGITS_MAX: usize = 40;
+
+/// Plays prompts to the end or to a digit of `stop`, which is taken. Other digits are dropped.
+async fn tell(call: &Call, prompts: &[String], stop: &str) -> Result<Option<char>, Stop> {
+    let names = prompts.iter().map(String::as_str);
+    let sounds = load_all(call, names, None).await.0;
+    if sounds.is_empty() {
+        return Ok(None);
+    }
+    let played = call
+        .channel()
+        .play(sounds, false, &|digit| stop.contains(digit))
+        .await?;
+    Ok(match played {
+        Played::Digit(digit) => Some(digit),
+        Played::Complete => None,
+    })
+}
+
+fn names(prompts: &[&str]) -> Vec<String> {
+    prompts.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// A number as it is said on this channel.
+fn spoken(call: &Call, number: usize) -> Vec<String> {
+    let grammar = Grammar::of(&call.channel().data().language);
+    say::number(
+        grammar,
+        i64::try_from(number).unwrap_or(i64::MAX),
+        Gender::Neuter,
+    )
+}
+
+/// Reads digits up to `#` after a prompt.
+async fn ask(call: &Call, prompt: &str) -> Result<String, Stop> {
+    let reading = Reading {
+        files: prompt.to_owned(),
+        tones: false,
+        answer: true,
+        max: DIGITS_MAX,
+        terminators: "#".to_owned(),
+        keep_terminator: false,
+        attempts: 1,
+        first: Duration::from_secs(10),
+        next: Duration::from_secs(5),
+    };
+    let mut entered = String::new();
+    read_digits(call, &reading, &mut entered).await?;
+    Ok(entered)
+}
+
+/// Is there a recorded greeting of this name?
+async fn has_greeting(call: &Call, mailbox: &Mailbox, name: &'static str) -> bool {
+    let shared = Arc::clone(call.task.shared());
+    let found = shared
+        .with_mailbox(mailbox, move |spool| Ok(spool.has_greeting(name)))
+        .await;
+    found.unwrap_or(false)
+}
+
+fn greeting_path(call: &Call, mailbox: &Mailbox, name: &str) -> String {
+    let spool = voicemail::Spool::new(&call.shared().voicemail_folder(), mailbox);
+    spool.greeting(name).display().to_string()
+}
+
+/// The name of somebody: as recorded, else his number.
+async fn name_prompts(call: &Call, mailbox: &Mailbox) -> Vec<String> {
+    if has_greeting(call, mailbox, "greet").await {
+        return vec![greeting_path(call, mailbox, "greet")];
+    }
+    let mut prompts = names(&["vm-extension"]);
+    prompts.extend(say::spelled_digits(&mailbox.number));
+    prompts
+}
+
+async fn say_name(call: Call) -> AppResult {
+    let Some(mailbox) = call.shared().mailbox(call.arg(0)) else {
+        call.warn(&format!(
+            "VMSayName: there is no mailbox \"{}\"",
+            call.arg(0)
+        ));
+        return Ok(Next::Continue);
+    };
+    audible(&call, true).await?;
+    let prompts = name_prompts(&call, &mailbox).await;
+    tell(&call, &prompts, "").await?;
+    Ok(Next::Continue)
+}
+
+/// How a recording ended.
+struct Recorded {
+    length: Duration,
+    /// The caller hung up after it.
+    hung_up: bool,
+    /// `0` was dialled.
+    operator: bool,
+}
+
+/// Records to a draft, with a beep before. What a caller who hangs up has said is kept.
+async fn record(
+    call: &Call,
+    draft: &Path,
+    mailbox: &Mailbox,
+    operator: bool,
+    longest: Duration,
+) -> Result<Recorded, Stop> {
+    let seconds = |time: Duration| {
+        if time.is_zero() {
+            String::new()
+        } else {
+            time.as_secs().to_string()
+        }
+    };
+    let arguments = vec![
+        format!("{}.{}", draft.display(), mailbox.format),
+        seconds(mailbox.silence),
+        seconds(longest),
+        if operator { "ko" } else { "k" }.to_owned(),
+    ];
+    let data = arguments.join(",");
+    let began = Instant::now();
+    // An application within an application: a future of a size of its own.
+    let ended = Box::pin(super::execute(&call.task, "Record", data, Some(arguments))).await;
+    let status = call.channel().variable("RECORD_STATUS").unwrap_or_default();
+    let hung_up = match ended {
+        Ok(_) => false,
+        Err(Stop::Interrupted(Interrupt::Hangup)) => true,
+        Err(stop) => return Err(stop),
+    };
+    if status == "ERROR" {
+        return Err(Stop::Failed(format!(
+            "{} cannot be recorded",
+            draft.display()
+        )));
+    }
+    Ok(Recorded {
+        length: began.elapsed(),
+        hung_up,
+        operator: status == "OPERATOR",
+    })
+}

@@ -1,0 +1,153 @@
+//! Voice mail on whole calls: a caller leaves a message, its owner hears it, and the files are where Asterisk has them.
+
+#[expect(dead_code, reason = "other tests use the rest of it")]
+mod exchange;
+
+use std::sync::Arc;
+
+use exchange::{Exchange, Row, wait_until};
+use strowger_core::voicemail::Counts;
+use strowger_store::{OptionsRow, Table};
+
+fn start(rows: &[Row<'_>]) -> Exchange {
+    let exchange = Exchange::start(rows, &[]);
+    let row = |options: &[(&str, &str)]| OptionsRow {
+        options: options
+            .iter()
+            .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+            .collect(),
+    };
+    exchange.change_tables(|snapshot| {
+        snapshot.voicemail = Arc::new(vec![
+            row(&[
+                ("mailbox", "100"),
+                ("context", "default"),
+                ("password", "12"),
+                ("fullname", "Anna Berg"),
+                ("envelope", "no"),
+                ("maxmsg", "2"),
+            ]),
+            row(&[("mailbox", "200"), ("password", "34")]),
+        ]);
+        snapshot.versions[Table::Voicemail as usize] += 1;
+    });
+    for name in [
+        "vm-login",
+        "vm-password",
+        "vm-incorrect",
+        "vm-youhave",
+        "vm-intro",
+        "vm-msginstruct",
+        "vm-opts",
+        "vm-onefor",
+        "vm-options",
+        "vm-goodbye",
+    ] {
+        exchange.short_sound(name);
+    }
+    exchange
+}
+
+fn counts(exchange: &Exchange, mailbox: &str) -> Counts {
+    exchange
+        .runtime()
+        .block_on(exchange.shared.mailbox_counts(mailbox))
+}
+
+#[test]
+fn a_message_is_left_heard_and_deleted() {
+    let exchange = start(&[
+        ("100", "VoiceMail", "100&200,s"),
+        ("100", "Set", "GLOBAL(STATUS)=${VMSTATUS}"),
+        (
+            "101",
+            "Set",
+            "GLOBAL(COUNT)=${VMCOUNT(100)}/${VMCOUNT(100,Old)}/${VMCOUNT(300)}",
+        ),
+        ("102", "VoiceMailMain", "100,s"),
+        ("103", "VoiceMail", "300,s"),
+        ("103", "Set", "GLOBAL(NONE)=${VMSTATUS}"),
+    ]);
+    let mut changes = exchange.shared.voicemail.subscribe();
+    exchange.call("100", "wwwwwwww#");
+    assert_eq!(exchange.global("STATUS"), "SUCCESS");
+    let home = exchange.shared.voicemail_folder();
+    for mailbox in ["100", "200"] {
+        let inbox = home.join("default").join(mailbox).join("INBOX");
+        assert!(inbox.join("msg0000.wav").exists(), "{}", inbox.display());
+        let text = std::fs::read_to_string(inbox.join("msg0000.txt")).expect("its text");
+        for line in ["[message]", "callerid=\"Tester\" <tester>", "exten=100"] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
+        assert!(
+            !home
+                .join("default")
+                .join(mailbox)
+                .join("tmp")
+                .read_dir()
+                .is_ok_and(|mut left| left.next().is_some())
+        );
+    }
+    let mut told = Vec::new();
+    while let Ok(change) = changes.try_recv() {
+        told.push((change.mailbox.to_string(), change.counts.new));
+    }
+    assert!(told.contains(&("100@default".to_owned(), 1)), "{told:?}");
+    assert!(told.contains(&("200@default".to_owned(), 1)), "{told:?}");
+    exchange.call("101", "");
+    assert_eq!(exchange.global("COUNT"), "1/0/0");
+    // He listens to it, deletes it, and leaves.
+    exchange.call("102", "wwww1wwww7wwww#");
+    assert_eq!(counts(&exchange, "100"), Counts { new: 0, old: 0 });
+    assert_eq!(counts(&exchange, "200"), Counts { new: 1, old: 0 });
+    exchange.call("103", "");
+    assert_eq!(exchange.global("NONE"), "FAILED");
+}
+
+#[test]
+fn who_hangs_up_has_left_a_message_and_a_heard_one_is_old() {
+    let exchange = start(&[
+        ("100", "VoiceMail", "100,s"),
+        ("102", "VoiceMailMain", "@default"),
+        ("102", "Set", "GLOBAL(LEFT)=yes"),
+        ("103", "VMAuthenticate", "100"),
+        ("103", "Set", "GLOBAL(WHO)=${AUTH_MAILBOX}@${AUTH_CONTEXT}"),
+    ]);
+    let tmp = exchange.shared.voicemail_folder().join("default/100/tmp");
+    let recording = || {
+        let files = tmp.read_dir().into_iter().flatten().flatten();
+        files
+            .filter_map(|file| file.metadata().ok())
+            .any(|file| file.len() > 44)
+    };
+    exchange.call_until("100", "", recording);
+    wait_until("the message is stored", || {
+        counts(&exchange, "100").new == 1
+    });
+    exchange.call("103", "12#");
+    assert_eq!(exchange.global("WHO"), "100@default");
+    exchange.call("102", "100#12#wwww1wwwwww#");
+    assert_eq!(counts(&exchange, "100"), Counts { new: 0, old: 1 });
+    let old = exchange
+        .shared
+        .voicemail_folder()
+        .join("default/100/Old/msg0000.wav");
+    assert!(old.exists());
+}
+
+#[test]
+fn a_wrong_password_opens_nothing_and_a_full_mailbox_takes_nothing() {
+    let exchange = start(&[
+        ("100", "VoiceMail", "100,s"),
+        ("100", "Set", "GLOBAL(STATUS)=${VMSTATUS}"),
+        ("102", "VoiceMailMain", "100"),
+        ("102", "Set", "GLOBAL(IN)=yes"),
+    ]);
+    exchange.call("102", "99#wwwwwwww99#wwwwwwww99#");
+    assert_eq!(exchange.global("IN"), "");
+    for wanted in ["SUCCESS", "SUCCESS", "FAILED"] {
+        exchange.call("100", "wwwwwwww#");
+        assert_eq!(exchange.global("STATUS"), wanted);
+    }
+    assert_eq!(counts(&exchange, "100").new, 2);
+}
