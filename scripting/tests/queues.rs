@@ -384,6 +384,77 @@ fn members_come_go_and_rest_by_the_dialplan() {
 }
 
 #[test]
+fn where_nobody_can_be_rung_the_caller_waits_and_others_go_on() {
+    let anna = Phone::start("anna", Manner::Answer(None));
+    let office = Office::start(
+        &[
+            // Anna is free, but has a penalty that the caller does not accept.
+            ("100", "Set", "QUEUE_MAX_PENALTY=0"),
+            ("100", "Queue", "sales,,,,2"),
+            ("100", "Set", "GLOBAL(STATUS)=${QUEUESTATUS}"),
+            ("101", "AddQueueMember", "loop, Queue:loop,,,,,0"),
+            ("101", "Set", "GLOBAL(ADDED)=${AQMSTATUS}"),
+            (
+                "101",
+                "Set",
+                "GLOBAL(MEMBERS)=${QUEUE_MEMBER(loop,count)}/${QUEUE_MEMBER(loop,logged)}",
+            ),
+            ("101", "Queue", "loop,,,,1"),
+            (
+                "101",
+                "Set",
+                "GLOBAL(LOOP)=${QUEUESTATUS}/${DEVICE_STATE(Queue:loop)}",
+            ),
+            ("101", "PauseQueueMember", "loop,Queue:loop"),
+            (
+                "101",
+                "Set",
+                "GLOBAL(PAUSE)=${DEVICE_STATE(Queue:loop_pause_Queue:loop)}",
+            ),
+            (
+                "102",
+                "Set",
+                "GLOBAL(MEANWHILE)=${QUEUE_WAITING_COUNT(sales)}",
+            ),
+        ],
+        &[&anna],
+        &[
+            &[("name", "sales"), ("retry", "0"), ("ringinuse", "no")],
+            &[("name", "loop"), ("retry", "0")],
+        ],
+        &[
+            &[
+                ("queue_name", "sales"),
+                ("interface", "PJSIP/anna"),
+                ("penalty", "5"),
+                ("uniqueid", "1"),
+            ],
+            &[
+                ("queue_name", "loop"),
+                ("interface", "Queue/loop"),
+                ("uniqueid", "2"),
+            ],
+        ],
+    );
+    let exchange = &office.exchange;
+    let waits = || exchange.shared.queue(|table, _, _| table.waiting("sales")) == Some(1);
+    std::thread::scope(|scope| {
+        let first =
+            scope.spawn(|| exchange.call_leaving("100", || !exchange.global("STATUS").is_empty()));
+        wait_until("somebody waits", waits);
+        exchange.call_once("102", "");
+        assert!(first.join().is_ok());
+    });
+    assert_eq!(exchange.global("MEANWHILE"), "1");
+    assert_eq!(exchange.global("STATUS"), "TIMEOUT");
+    exchange.call("101", "");
+    assert_eq!(exchange.global("ADDED"), "ADDED");
+    assert_eq!(exchange.global("MEMBERS"), "2/2");
+    assert_eq!(exchange.global("LOOP"), "TIMEOUT/NOT_INUSE");
+    assert_eq!(exchange.global("PAUSE"), "INUSE");
+}
+
+#[test]
 fn two_callers_have_two_members_at_the_same_time() {
     let anna = Phone::start("anna", Manner::Answer(None));
     let boris = Phone::start("boris", Manner::Answer(None));

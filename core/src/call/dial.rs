@@ -91,6 +91,8 @@ pub struct LegReport {
     pub cause: Cause,
     /// SIP status that ended it, if one did.
     pub status: Option<u16>,
+    /// How long it was rung.
+    pub rang: Duration,
 }
 
 /// How dialling ended.
@@ -132,7 +134,8 @@ impl DialOutcome {
 struct Leg {
     channel: Channel,
     destination: Destination,
-    reported: bool,
+    /// When its end was reported.
+    ended: Option<Instant>,
 }
 
 /// What the caller is hearing from us.
@@ -188,7 +191,7 @@ impl Channel {
             ) {
                 break Some(index);
             }
-            if legs.iter().all(|leg| leg.reported) {
+            if legs.iter().all(|leg| leg.ended.is_some()) {
                 outcome.status = counts.status();
                 break None;
             }
@@ -262,7 +265,7 @@ impl Channel {
                     legs.push(Leg {
                         channel,
                         destination,
-                        reported: false,
+                        ended: None,
                     });
                 }
                 Err(cause) => {
@@ -307,8 +310,8 @@ impl Channel {
             }
             // A leg that answered and was gone before we looked was answered all the same.
             if let Some(end) = ended.filter(|_| progress.answered.is_none()) {
-                if !leg.reported {
-                    leg.reported = true;
+                if leg.ended.is_none() {
+                    leg.ended = Some(Instant::now());
                     counts.add(end.cause);
                     outcome.cause = end.cause;
                     self.data_mut()
@@ -345,7 +348,7 @@ impl Channel {
         let (Some(number), Some(context)) = (forwarded, &request.forward_context) else {
             return;
         };
-        if !leg.channel.is_over() || leg.reported || self.is_over() {
+        if !leg.channel.is_over() || leg.ended.is_some() || self.is_over() {
             return;
         }
         let mut origin = Origin::of(self, request);
@@ -510,6 +513,10 @@ impl Channel {
                 destination: leg.destination.text,
                 cause: end.map_or(Cause(0), |end| end.cause),
                 status: end.and_then(|end| end.status),
+                rang: leg
+                    .ended
+                    .unwrap_or_else(Instant::now)
+                    .saturating_duration_since(outcome.started),
             });
         }
         if winner.is_none() {
@@ -525,6 +532,7 @@ fn failed_report(text: &str, cause: Cause) -> LegReport {
         destination: text.to_owned(),
         cause,
         status: None,
+        rang: Duration::ZERO,
     }
 }
 

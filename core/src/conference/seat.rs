@@ -75,6 +75,7 @@ impl Seat {
             Ok((id, view.ok_or(Refused::Over)?.room))
         })?;
         let conference: Rc<str> = request.conference.into();
+        touch(shard, &conference);
         channel.data_mut().conference = Some((Rc::clone(&conference), id));
         Ok(Self {
             channel: channel.clone(),
@@ -158,7 +159,14 @@ impl Drop for Seat {
         }
         self.channel.data_mut().conference = None;
         self.change(|table, name, id, effects| table.leave(name, id, effects));
+        touch(self.channel.shard(), &self.conference);
     }
+}
+
+/// Parties came or went: the device of the conference may have another state.
+fn touch(shard: &Rc<Shard>, conference: &str) {
+    let device = format!("Confbridge:{conference}");
+    shard.shared().devices.touch(&device);
 }
 
 fn change<R>(shard: &Rc<Shard>, change: impl FnOnce(&mut Table, &mut Vec<Effect>) -> R) -> R {

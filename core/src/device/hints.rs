@@ -2,6 +2,8 @@
 
 use rustc_hash::FxHashMap;
 
+use super::device_key;
+
 /// Devices of one hint at most; the rest is left out.
 const DEVICES_MAX: usize = 64;
 
@@ -35,7 +37,7 @@ impl Hints {
             }
             let place = (context, exten);
             for device in devices_of(&hint) {
-                let places = all.by_device.entry(device.to_owned()).or_default();
+                let places = all.by_device.entry(device_key(device)).or_default();
                 if !places.contains(&place) {
                     places.push(place.clone());
                 }
@@ -53,10 +55,11 @@ impl Hints {
             .map(String::as_str)
     }
 
-    /// The extensions that show a device.
+    /// The extensions that show a device, however they write it.
     #[must_use]
     pub fn showing(&self, device: &str) -> &[Place] {
-        self.by_device.get(device).map_or(&[], Vec::as_slice)
+        let places = self.by_device.get(&device_key(device));
+        places.map_or(&[], Vec::as_slice)
     }
 
     /// All extensions with a hint, and the hint.
@@ -75,6 +78,25 @@ impl Hints {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_has_one_key_however_it_is_written() {
+        for (device, wanted) in [
+            ("PJSIP/100", "PJSIP/100"),
+            (" sip/100 ", "PJSIP/100"),
+            ("pjsip/200@100", "PJSIP/100"),
+            ("PJSIP/100/sip:100@host", "PJSIP/100"),
+            ("custom:Away", "Custom:Away"),
+            ("local/100@internal/n", "Local/100@internal"),
+            ("Queue/sales", "Queue:sales"),
+            ("odd", "odd"),
+        ] {
+            assert_eq!(device_key(device), wanted, "{device}");
+        }
+        let hints = Hints::new([("a".into(), "100".into(), "SIP/100&custom:x".into())]);
+        assert_eq!(hints.showing("PJSIP/100").len(), 1);
+        assert_eq!(hints.showing("Custom:x").len(), 1);
+    }
 
     #[test]
     fn a_device_knows_the_extensions_that_show_it() {

@@ -1,6 +1,7 @@
 //! Device and extension states: who is free, rings, talks or cannot be reached.
 //!
-//! Channels change the counts of their device as they change themselves; anybody asks for a state without a lock. Changes go
+//! Channels change the counts of their device as they change themselves; anybody asks for the state of one without a lock (a
+//! queue and a conference are asked of their tables, which are locked for a moment). Changes go
 //! through a bounded queue to one task of the control runtime, which finds out what is different now and tells those who
 //! subscribed (lamps of telephones, the Manager, queues), each through a bounded queue of its own. Who is too slow is told
 //! how much he missed, and asks anew.
@@ -147,18 +148,49 @@ impl Devices {
     }
 }
 
+/// Kind and name of a device.
+fn parts(device: &str) -> Option<(String, &str)> {
+    let (kind, name) = device.trim().split_once(['/', ':'])?;
+    Some((kind.to_ascii_lowercase(), name))
+}
+
+/// The one name by which a device is found in tables, however it is written: `SIP/100`, `pjsip/100` and `PJSIP/user@100` are
+/// `PJSIP/100`.
+#[must_use]
+pub fn device_key(device: &str) -> String {
+    let Some((kind, name)) = parts(device) else {
+        return device.trim().to_owned();
+    };
+    let first = || name.split('/').next().unwrap_or_default();
+    match kind.as_str() {
+        "pjsip" | "sip" => {
+            let endpoint = first();
+            let behind = endpoint.rsplit_once('@').map_or(endpoint, |(_, name)| name);
+            format!("PJSIP/{behind}")
+        }
+        "local" => format!("Local/{}", first()),
+        "custom" => format!("Custom:{name}"),
+        "queue" => format!("Queue:{name}"),
+        "confbridge" => format!("Confbridge:{name}"),
+        _ => device.trim().to_owned(),
+    }
+}
+
 impl Shared {
     /// The state of a device: `PJSIP/100`, `Local/100@context`, `Custom:name`, `Confbridge:room`, `Queue:name` and so on.
     pub fn device_state(&self, device: &str) -> DeviceState {
-        let device = device.trim();
-        let Some(at) = device.find(['/', ':']) else {
+        match parts(device) {
+            Some((kind, name)) if kind == "queue" => self.queue_device_state(name),
+            _ => self.plain_device_state(device),
+        }
+    }
+
+    /// As [`Self::device_state`], but of queues it knows nothing: their table asks it while it is locked.
+    pub(crate) fn plain_device_state(&self, device: &str) -> DeviceState {
+        let Some((kind, rest)) = parts(device) else {
             return DeviceState::Invalid;
         };
-        let (kind, rest) = (
-            device.get(..at).unwrap_or_default(),
-            device.get(at + 1..).unwrap_or_default(),
-        );
-        match kind.to_ascii_lowercase().as_str() {
+        match kind.as_str() {
             "pjsip" | "sip" => self.endpoint_state(rest.split('/').next().unwrap_or_default()),
             "local" => {
                 let name = rest.split('/').next().unwrap_or_default();
@@ -171,7 +203,7 @@ impl Shared {
                 kept.and_then(|text| DeviceState::parse(&text))
                     .unwrap_or_default()
             }
-            "queue" => self.queue_device_state(rest),
+            "queue" => DeviceState::Unknown,
             "confbridge" => match self.conferences.read(|table| table.info(rest)) {
                 Some(info) if info.parties > 0 => DeviceState::InUse,
                 _ => DeviceState::NotInUse,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustc_hash::{FxHashMap, FxHashSet};
 use strowger_store::Table;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::hints::Place;
 use super::{DeviceChange, DeviceState, ExtensionChange, ExtensionState, Hints, Notice};
@@ -39,8 +40,14 @@ pub(crate) fn start(shared: &Arc<Shared>) {
     shared.control.spawn(async move {
         let mut told = Told::default();
         let mut batch = Vec::with_capacity(BATCH);
-        while let Some(shared) = next(&mut notices, &mut batch, &weak).await {
-            told.look(&shared, batch.drain(..));
+        let mut sweep = Instant::now() + SWEEP;
+        while let Some(shared) = next(&mut notices, &mut batch, &weak, sweep).await {
+            // By the clock and not by silence, which a busy exchange never has.
+            let all = Instant::now() >= sweep;
+            if all {
+                sweep = Instant::now() + SWEEP;
+            }
+            told.look(&shared, batch.drain(..), all);
         }
     });
 }
@@ -50,8 +57,9 @@ async fn next(
     notices: &mut mpsc::Receiver<Notice>,
     batch: &mut Vec<Notice>,
     weak: &Weak<Shared>,
+    sweep: Instant,
 ) -> Option<Arc<Shared>> {
-    let received = tokio::time::timeout(SWEEP, notices.recv_many(batch, BATCH)).await;
+    let received = tokio::time::timeout_at(sweep, notices.recv_many(batch, BATCH)).await;
     if received == Ok(0) {
         return None;
     }
@@ -59,11 +67,9 @@ async fn next(
 }
 
 impl Told {
-    fn look(&mut self, shared: &Shared, notices: impl Iterator<Item = Notice>) {
+    fn look(&mut self, shared: &Shared, notices: impl Iterator<Item = Notice>, all: bool) {
         let mut devices: FxHashSet<Arc<str>> = FxHashSet::default();
-        let mut none = true;
         for notice in notices {
-            none = false;
             match notice {
                 Notice::Device(device) => {
                     devices.insert(device);
@@ -75,7 +81,12 @@ impl Told {
                 Notice::Hints => self.hints_changed(shared),
             }
         }
-        if none || shared.devices.lost.all.swap(false, Ordering::AcqRel) {
+        let lost = shared.devices.lost.all.swap(false, Ordering::AcqRel);
+        if lost {
+            // That there are other hints may be among it.
+            self.hints_changed(shared);
+        }
+        if all || lost {
             devices.extend(self.devices.keys().cloned());
             devices.extend(self.hints.devices().map(Arc::from));
         }

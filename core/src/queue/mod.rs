@@ -8,24 +8,23 @@
 mod member;
 mod rules;
 mod settings;
+mod statistics;
 mod table;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
 use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
-use strowger_store::{
-    QUEUE_LOG_DATA, QueueLogRow, Snapshot, StaticRow, Table as StoreTable, Write,
-};
+pub use strowger_store::QUEUE_LOG_DATA;
+use strowger_store::{QueueLogRow, Snapshot, StaticRow, Table as StoreTable, Write};
 
 pub use member::Member;
 pub use rules::Penalties;
 pub use settings::{AutoPause, HoldTime, Position, Prompts, Settings, Strategy};
+pub use statistics::{Counts, Statistics};
 pub use table::{
-    Arrival, CALLERS_MAX, Candidate, Counts, Entry, EntryId, MEMBERS_MAX, QueueInfo, Refused,
-    States, Statistics, Table,
+    Arrival, CALLERS_MAX, Candidate, Entry, EntryId, MEMBERS_MAX, QueueInfo, Refused, States, Table,
 };
 
 use crate::device::DeviceState;
@@ -33,19 +32,30 @@ use crate::shared::Shared;
 
 /// Family of dynamic members that are kept over restarts.
 const KEPT: &str = "Queue/PersistentMembers";
+/// What stands between queue and member in the device of a member's pauses.
+const PAUSE_OF: &str = "_pause_";
 
 /// The queues of all shards.
 pub struct Queues {
-    table: Mutex<Table>,
-    /// What the tables were when [`Table`] was made of them, and one more.
-    version: AtomicU64,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    table: Table,
+    /// What the tables were when `table` was made of them, and one more.
+    version: u64,
+    /// What was wrong with them then.
+    problems: FxHashSet<String>,
 }
 
 impl Default for Queues {
     fn default() -> Self {
         Self {
-            table: Mutex::new(Table::seeded(crate::random_u64())),
-            version: AtomicU64::new(0),
+            inner: Mutex::new(Inner {
+                table: Table::seeded(crate::random_u64()),
+                version: 0,
+                problems: FxHashSet::default(),
+            }),
         }
     }
 }
@@ -65,6 +75,8 @@ fn sections<'s>(rows: &'s [StaticRow], file: &str) -> FxHashMap<&'s str, Vec<(&'
 impl Queues {
     /// Asks or changes the table, after it was brought up to date with the database.
     pub fn with<R>(&self, shared: &Shared, ask: impl FnOnce(&mut Table) -> R) -> R {
+        let mut inner = self.inner.lock();
+        // Under the lock, so that nobody asks a table that another is still filling, nor puts back what was before.
         let snapshot = shared.snapshot();
         let version = [
             StoreTable::Queues,
@@ -74,18 +86,20 @@ impl Queues {
         ]
         .iter()
         .fold(1, |sum: u64, table| sum + snapshot.version_of(*table));
-        let mut table = self.table.lock();
-        // Under the lock, so that nobody asks a table that another is still filling.
-        let before = self.version.swap(version, Ordering::AcqRel);
-        if before != version {
-            update(&mut table, &snapshot, shared, before == 0);
+        if inner.version != version {
+            inner.version = version;
+            let problems = update(&mut inner.table, &snapshot, shared);
+            for problem in problems.difference(&inner.problems) {
+                tracing::warn!("{problem}");
+            }
+            inner.problems = problems;
         }
-        ask(&mut table)
+        ask(&mut inner.table)
     }
 }
 
-/// Makes the table what the database says.
-fn update(table: &mut Table, snapshot: &Snapshot, shared: &Shared, first: bool) {
+/// Makes the table what the database says; what cannot be read of it.
+fn update(table: &mut Table, snapshot: &Snapshot, shared: &Shared) -> FxHashSet<String> {
     let files = sections(&snapshot.statics, "queues.conf");
     let general = |option: &str| {
         let lines = files.get("general").map_or(&[][..], Vec::as_slice);
@@ -95,8 +109,9 @@ fn update(table: &mut Table, snapshot: &Snapshot, shared: &Shared, first: bool) 
         found.and_then(|(_, text)| settings::yes(text))
     };
     table.shared_last_call = general("shared_lastcall").unwrap_or(false);
-    let mut known: FxHashSet<String> = FxHashSet::default();
-    let mut problems = Vec::new();
+    let persistent = general("persistentmembers").unwrap_or(true);
+    let mut wanted: FxHashMap<&str, (Settings, Vec<Member>)> = FxHashMap::default();
+    let mut problems = FxHashSet::default();
     for (name, lines) in files.iter().filter(|(name, _)| **name != "general") {
         let (settings, wrong) = Settings::read(name, lines.iter().copied());
         problems.extend(wrong);
@@ -104,13 +119,7 @@ fn update(table: &mut Table, snapshot: &Snapshot, shared: &Shared, first: bool) 
             .iter()
             .filter(|(option, _)| option.eq_ignore_ascii_case("member"))
             .filter_map(|(_, line)| Member::from_line(line));
-        table.configure(name, settings, members.collect());
-        known.insert((*name).to_owned());
-    }
-    let mut members: FxHashMap<&str, Vec<Member>> = FxHashMap::default();
-    for row in &*snapshot.queue_members {
-        let queue = members.entry(row.get("queue_name")).or_default();
-        queue.push(Member::from_row(row));
+        wanted.insert(name, (settings, members.collect()));
     }
     for row in &*snapshot.queues {
         let name = row.get("name");
@@ -120,17 +129,23 @@ fn update(table: &mut Table, snapshot: &Snapshot, shared: &Shared, first: bool) 
             options.map(|(name, text)| (name.as_str(), text.as_str())),
         );
         problems.extend(wrong);
-        table.configure(name, settings, members.remove(name).unwrap_or_default());
-        known.insert(name.to_owned());
+        // A queue that is in a file as well keeps the members it has there.
+        wanted.entry(name).or_default().0 = settings;
     }
-    table.retain(|name| known.contains(name));
+    for row in &*snapshot.queue_members {
+        if let Some((_, members)) = wanted.get_mut(row.get("queue_name")) {
+            members.push(Member::from_row(row));
+        }
+    }
+    table.retain(|name| wanted.contains_key(name));
+    for (name, (settings, members)) in wanted {
+        let is_new = table.configure(name, settings, members);
+        if is_new && persistent {
+            restore(table, shared, name);
+        }
+    }
     table.rules = rules(snapshot);
-    for problem in problems {
-        tracing::warn!("{problem}");
-    }
-    if first && general("persistentmembers").unwrap_or(true) {
-        restore(table, shared);
-    }
+    problems
 }
 
 fn rules(snapshot: &Snapshot) -> FxHashMap<String, Vec<rules::Rule>> {
@@ -153,17 +168,17 @@ fn rules(snapshot: &Snapshot) -> FxHashMap<String, Vec<rules::Rule>> {
             .or_default()
             .extend(rule);
     }
+    for rules in all.values_mut() {
+        rules::sort(rules);
+    }
     all
 }
 
-/// Dynamic members of before the restart.
-fn restore(table: &mut Table, shared: &Shared) {
-    let names: Vec<String> = table.names().map(str::to_owned).collect();
-    for name in names {
-        let kept = shared.astdb.get(KEPT, &name).unwrap_or_default();
-        for member in kept.split('|').filter_map(Member::from_kept) {
-            table.add_member(&name, member);
-        }
+/// Dynamic members of before the restart, or of before the queue was gone.
+fn restore(table: &mut Table, shared: &Shared, name: &str) {
+    let kept = shared.astdb.get(KEPT, name).unwrap_or_default();
+    for member in kept.split('|').filter_map(Member::from_kept) {
+        table.add_member(name, member);
     }
 }
 
@@ -179,31 +194,29 @@ pub enum Changed {
 }
 
 impl Shared {
-    /// What devices do, for the table of queues. A queue is no device of a queue.
-    pub fn member_state(&self, device: &str) -> DeviceState {
-        if device
-            .get(..6)
-            .is_some_and(|kind| kind.eq_ignore_ascii_case("queue:"))
-        {
-            return DeviceState::Unknown;
-        }
-        self.device_state(device)
-    }
-
-    /// Asks the table about queues; the closure is given what devices do.
+    /// Asks the table about queues; the closure is given what devices do. A queue is no device of a queue: to ask for its
+    /// state would ask this table.
     pub fn queue<R>(&self, ask: impl FnOnce(&mut Table, Instant, States<'_>) -> R) -> R {
-        let states = |device: &str| self.member_state(device);
+        let states = |device: &str| self.plain_device_state(device);
         self.queues
             .with(self, |table| ask(table, Instant::now(), &states))
     }
 
-    /// The state of `Queue:name`: in use while somebody waits.
+    /// The state of `Queue:name`, in use while somebody waits, and of `Queue:name_pause_interface`, in use while that member
+    /// is paused.
     pub(crate) fn queue_device_state(&self, name: &str) -> DeviceState {
-        self.queues.with(self, |table| match table.info(name) {
+        let in_use = self.queues.with(self, |table| {
+            if let Some(waiting) = table.waiting(name) {
+                return Some(waiting > 0);
+            }
+            let (queue, interface) = name.split_once(PAUSE_OF)?;
+            Some(table.member(queue, interface)?.paused)
+        });
+        match in_use {
             None => DeviceState::Invalid,
-            Some(info) if info.entries.is_empty() => DeviceState::NotInUse,
-            Some(_) => DeviceState::InUse,
-        })
+            Some(true) => DeviceState::InUse,
+            Some(false) => DeviceState::NotInUse,
+        }
     }
 
     /// Writes a line of `queue_log`.
@@ -271,7 +284,6 @@ impl Shared {
         interface: &str,
         paused: bool,
         reason: &str,
-        callid: &str,
     ) -> bool {
         let flag = if paused { "1" } else { "0" };
         let columns = [("paused", flag), ("reason_paused", reason)];
@@ -284,11 +296,11 @@ impl Shared {
             let name = changed
                 .first()
                 .map_or(interface, |(_, member)| &member.name);
-            self.queue_log(callid, "NONE", name, event, &[]);
+            self.queue_log("NONE", "NONE", name, event, &[]);
         }
         for (name, member) in &changed {
             let event = if paused { "PAUSE" } else { "UNPAUSE" };
-            self.queue_log(callid, name, &member.name, event, &[reason]);
+            self.queue_log("NONE", name, &member.name, event, &[reason]);
         }
         !changed.is_empty()
     }
@@ -326,7 +338,7 @@ impl Shared {
                 });
             }
             self.devices
-                .touch(&format!("Queue:{name}_pause_{}", member.interface));
+                .touch(&format!("Queue:{name}{PAUSE_OF}{}", member.interface));
         }
         changed
     }

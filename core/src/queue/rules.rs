@@ -15,8 +15,8 @@ impl Penalties {
     /// The penalty of a member as it counts for the caller; `None`: he does not want it.
     pub(super) fn of(self, penalty: u32) -> Option<u32> {
         let penalty = self.raise.map_or(penalty, |raise| raise.max(penalty));
-        let wanted = self.min.is_none_or(|min| penalty >= min)
-            && self.max.is_none_or(|max| max == 0 || penalty <= max);
+        let wanted =
+            self.min.is_none_or(|min| penalty >= min) && self.max.is_none_or(|max| penalty <= max);
         wanted.then_some(penalty)
     }
 }
@@ -78,6 +78,11 @@ impl Rule {
     }
 }
 
+/// Puts rules in the order of their times, however they are written down.
+pub(super) fn sort(rules: &mut [Rule]) {
+    rules.sort_by_key(|rule| rule.after);
+}
+
 /// What the penalties are after so long, beginning with `first`.
 pub(super) fn penalties(rules: &[Rule], first: Penalties, waited: Duration) -> Penalties {
     let due = rules.iter().filter(|rule| rule.after <= waited);
@@ -94,10 +99,11 @@ mod tests {
 
     #[test]
     fn penalties_change_as_time_goes_by() {
-        let rules: Vec<Rule> = ["10,5", "30,+3,1", "60,,,2"]
+        let mut rules: Vec<Rule> = ["30,+3,1", "60,,,2", "10,5"]
             .iter()
             .filter_map(|line| Rule::from_line(line))
             .collect();
+        sort(&mut rules);
         let at = |seconds| penalties(&rules, Penalties::default(), Duration::from_secs(seconds));
         assert_eq!(at(9), Penalties::default());
         assert_eq!(at(10).max, Some(5));
@@ -107,5 +113,15 @@ mod tests {
         assert_eq!(at(60).of(9), None);
         assert_eq!(at(30).of(0), None);
         assert!(Rule::from_line("soon,1").is_none());
+    }
+
+    #[test]
+    fn a_limit_of_no_penalty_is_a_limit() {
+        let penalties = Penalties {
+            max: Some(0),
+            ..Penalties::default()
+        };
+        assert_eq!(penalties.of(0), Some(0));
+        assert_eq!(penalties.of(1), None);
     }
 }

@@ -258,7 +258,7 @@ impl Default for Settings {
             announce: String::new(),
             context: String::new(),
             timeout: Duration::from_secs(15),
-            retry: Duration::from_secs(5),
+            retry: RETRY,
             ring_in_use: true,
             set_interface_var: false,
             set_queue_var: false,
@@ -272,7 +272,7 @@ impl Default for Settings {
             announce_round_seconds: 0,
             announce_hold_time: HoldTime::Yes,
             announce_position: Position::Yes,
-            announce_position_limit: 5,
+            announce_position_limit: 10,
             periodic_announce: vec!["queue-periodic-announce".to_owned()],
             periodic_announce_frequency: Duration::ZERO,
             relative_periodic_announce: false,
@@ -300,8 +300,10 @@ impl Default for Settings {
     }
 }
 
+/// Pause between attempts, where nothing else or nothing at all is said.
+const RETRY: Duration = Duration::from_secs(5);
 /// Longest time that an option may say.
-const SECONDS_MAX: u64 = 31_536_000;
+pub(super) const SECONDS_MAX: u64 = 31_536_000;
 
 pub(super) fn yes(text: &str) -> Option<bool> {
     match text.trim().to_ascii_lowercase().as_str() {
@@ -355,7 +357,13 @@ impl Settings {
             "announce" => self.announce = own,
             "context" => self.context = own,
             "timeout" => self.timeout = seconds(text)?,
-            "retry" => self.retry = seconds(text)?,
+            // No pause at all would be an attempt without end where nobody can be rung.
+            "retry" => {
+                self.retry = match seconds(text)? {
+                    Duration::ZERO => RETRY,
+                    retry => retry,
+                };
+            }
             "ringinuse" => self.ring_in_use = flag(text)?,
             "setinterfacevar" => self.set_interface_var = flag(text)?,
             "setqueuevar" => self.set_queue_var = flag(text)?,
@@ -523,6 +531,15 @@ mod tests {
             );
         }
         assert_eq!(problems.len(), 4);
+    }
+
+    #[test]
+    fn a_retry_of_no_seconds_is_the_usual_one() {
+        for (text, wanted) in [("0", 5), ("1", 1), ("7", 7)] {
+            let (settings, problems) = Settings::read("sales", [("retry", text)]);
+            assert!(problems.is_empty(), "{problems:?}");
+            assert_eq!(settings.retry, Duration::from_secs(wanted), "{text}");
+        }
     }
 
     #[test]

@@ -5,18 +5,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::Notify;
 
 use super::member::Member;
 use super::rules::{self, Penalties, Rule};
 use super::settings::{AutoPause, Settings, Strategy};
-use crate::device::DeviceState;
+use super::statistics::{Counts, Statistics, average};
+use crate::device::{DeviceState, device_key};
 
 /// Callers of one queue at most, whatever its `maxlen`.
 pub const CALLERS_MAX: usize = 10_000;
 /// Members of one queue at most.
 pub const MEMBERS_MAX: usize = 10_000;
+/// Members rung at once at most: as many as one dial rings.
+const RUNG_MAX: usize = 256;
 /// What one penalty outweighs.
 const PENALTY: u64 = 1 << 40;
 
@@ -62,33 +65,6 @@ pub struct Entry {
     next: usize,
     /// Somebody sends him back to the dialplan, and says why.
     withdrawn: Option<String>,
-}
-
-/// What happened in a queue since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Statistics {
-    pub completed: u64,
-    pub abandoned: u64,
-    pub completed_in_level: u64,
-    /// Averages over the last calls, in seconds.
-    pub hold_time: u64,
-    pub talk_time: u64,
-}
-
-impl Statistics {
-    /// Calls answered within the service level, in percent of those completed.
-    #[must_use]
-    pub fn level_percent(self) -> f64 {
-        if self.completed == 0 {
-            return 0.0;
-        }
-        100.0 * self.completed_in_level as f64 / self.completed as f64
-    }
-}
-
-/// A running average, in which the last value counts for a quarter.
-fn average(before: u64, new: Duration) -> u64 {
-    (before * 3 + new.as_secs()) / 4
 }
 
 #[derive(Debug)]
@@ -156,7 +132,7 @@ pub type States<'s> = &'s dyn Fn(&str) -> DeviceState;
 pub struct Table {
     pub(super) queues: BTreeMap<String, Queue>,
     pub(super) rules: FxHashMap<String, Vec<Rule>>,
-    /// Calls that ring each interface now.
+    /// Calls that ring each device now.
     rung: FxHashMap<String, u32>,
     /// Last calls count in all queues of a member.
     pub(super) shared_last_call: bool,
@@ -183,8 +159,10 @@ impl Table {
         (self.random.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % below.max(1)
     }
 
-    /// Makes a queue, or changes what it is told to do. Its members are `members` and those that came by themselves.
-    pub fn configure(&mut self, name: &str, settings: Settings, members: Vec<Member>) {
+    /// Makes a queue, or changes what it is told to do. Its members are `members` and those that came by themselves. True:
+    /// there was no such queue.
+    pub fn configure(&mut self, name: &str, settings: Settings, members: Vec<Member>) -> bool {
+        let is_new = !self.queues.contains_key(name);
         let queue = self
             .queues
             .entry(name.to_owned())
@@ -193,23 +171,26 @@ impl Table {
             queue.settings = Arc::new(settings);
         }
         let before = std::mem::take(&mut queue.members);
-        for mut member in members.into_iter().take(MEMBERS_MAX) {
-            if let Some(known) = before
-                .iter()
-                .find(|known| known.interface == member.interface)
-            {
-                member.continues(known);
-            }
-            if queue.member(&member.interface).is_none() {
+        let known: FxHashMap<&str, &Member> = before
+            .iter()
+            .map(|member| (member.interface.as_str(), member))
+            .collect();
+        let mut taken: FxHashSet<String> = FxHashSet::default();
+        for mut member in members {
+            if queue.members.len() < MEMBERS_MAX && taken.insert(member.interface.clone()) {
+                if let Some(known) = known.get(member.interface.as_str()) {
+                    member.continues(known);
+                }
                 queue.members.push(member);
             }
         }
         for member in before.into_iter().filter(|member| member.dynamic) {
-            if queue.member(&member.interface).is_none() {
+            if queue.members.len() < MEMBERS_MAX && taken.insert(member.interface.clone()) {
                 queue.members.push(member);
             }
         }
         queue.wake.notify_waiters();
+        is_new
     }
 
     /// Forgets the queues for which `wanted` says no; callers who wait in one are let out.
@@ -247,6 +228,30 @@ impl Table {
         })
     }
 
+    /// How many callers wait; `None`: there is no such queue.
+    #[must_use]
+    pub fn waiting(&self, name: &str) -> Option<usize> {
+        Some(self.queues.get(name)?.entries.len())
+    }
+
+    /// What happened in a queue.
+    #[must_use]
+    pub fn statistics(&self, name: &str) -> Option<Statistics> {
+        Some(self.queues.get(name)?.statistics)
+    }
+
+    /// How many members a queue has, of whatever kind.
+    #[must_use]
+    pub fn members(&self, name: &str) -> usize {
+        self.queues.get(name).map_or(0, |queue| queue.members.len())
+    }
+
+    /// A member of a queue.
+    #[must_use]
+    pub fn member(&self, name: &str, interface: &str) -> Option<&Member> {
+        self.queues.get(name)?.member(interface)
+    }
+
     /// What a queue is told to do, and what wakes those who wait in it.
     #[must_use]
     pub fn settings(&self, name: &str) -> Option<(Arc<Settings>, Arc<Notify>)> {
@@ -256,9 +261,9 @@ impl Table {
 
     /// Wakes all who wait in queues that have a member with this device.
     pub fn device_changed(&self, device: &str) {
+        let device = device_key(device);
         for queue in self.queues.values() {
-            let watches =
-                |member: &Member| member.state_interface == device || member.interface == device;
+            let watches = |member: &Member| member.watched == device;
             if !queue.entries.is_empty() && queue.members.iter().any(watches) {
                 queue.wake.notify_waiters();
             }
@@ -424,20 +429,42 @@ impl Table {
             DeviceState::Invalid | DeviceState::Unavailable => false,
             _ => ring_in_use,
         };
-        let engaged = self.rung.contains_key(&member.interface) || member.talking > 0;
+        let engaged = member.talking > 0 || self.rung.contains_key(&member.dialled);
         fits && !member.paused
             && (ring_in_use || !engaged)
             && !member.wraps_up(queue.settings.wrapup, now)
     }
 
-    /// Does a queue of more weight want this member?
-    fn is_wanted_elsewhere(&self, name: &str, weight: i64, interface: &str) -> bool {
-        self.queues.iter().any(|(other, queue)| {
-            other != name
-                && queue.settings.weight > weight
-                && queue.entries.iter().any(|entry| !entry.pending)
-                && queue.member(interface).is_some_and(|member| !member.paused)
-        })
+    /// How many members can be rung now for different callers, counted up to `enough`.
+    fn free(&self, queue: &Queue, enough: usize, now: Instant, states: States<'_>) -> usize {
+        let one = !queue.settings.autofill || queue.settings.strategy == Strategy::RingAll;
+        let members = queue.members.iter();
+        members
+            .filter(|member| self.is_free(queue, member, now, states))
+            .take(if one { enough.min(1) } else { enough })
+            .count()
+    }
+
+    /// Members that queues of more weight want: those of queues where as many wait as could be rung.
+    fn wanted_elsewhere(
+        &self,
+        name: &str,
+        weight: i64,
+        now: Instant,
+        states: States<'_>,
+    ) -> FxHashSet<&str> {
+        let mut wanted = FxHashSet::default();
+        for (other, queue) in &self.queues {
+            if other == name || queue.settings.weight <= weight {
+                continue;
+            }
+            let waiting = queue.entries.iter().filter(|entry| !entry.pending).count();
+            if waiting > 0 && waiting >= self.free(queue, waiting + 1, now, states) {
+                let members = queue.members.iter().filter(|member| !member.paused);
+                wanted.extend(members.map(|member| member.interface.as_str()));
+            }
+        }
+        wanted
     }
 
     /// Is it somebody's turn: are there more free members than callers before him who are not served yet?
@@ -446,14 +473,10 @@ impl Table {
         let Some(queue) = self.queues.get(name) else {
             return false;
         };
-        let free = queue
-            .members
-            .iter()
-            .filter(|member| self.is_free(queue, member, now, states));
-        let one = !queue.settings.autofill || queue.settings.strategy == Strategy::RingAll;
-        let free = free.take(if one { 1 } else { usize::MAX }).count();
         let before = queue.entries.iter().take_while(|entry| entry.id != id);
-        before.filter(|entry| !entry.pending).count() < free
+        let before = before.filter(|entry| !entry.pending).count();
+        // To ask all devices for each who waits at the end would cost a long queue most.
+        before < queue.members.len() && before < self.free(queue, before + 1, now, states)
     }
 
     /// Members to ring for somebody, all at once, and not those that were `tried`. They count as rung until
@@ -480,6 +503,7 @@ impl Table {
             None
         };
         let (next, last, count) = (entry.next, queue.last_rung, queue.members.len());
+        let wanted = self.wanted_elsewhere(name, settings.weight, now, states);
         let mut possible: Vec<(usize, u64, u64, Option<Instant>)> = Vec::new();
         for (index, member) in queue.members.iter().enumerate() {
             let penalty = match penalties {
@@ -491,7 +515,7 @@ impl Table {
             };
             if !tried.contains(&member.interface)
                 && self.is_free(queue, member, now, states)
-                && !self.is_wanted_elsewhere(name, settings.weight, &member.interface)
+                && !wanted.contains(member.interface.as_str())
             {
                 possible.push((index, penalty.into(), member.calls, member.last_call));
             }
@@ -525,7 +549,7 @@ impl Table {
         };
         let chosen: Vec<usize> = if settings.strategy == Strategy::RingAll {
             let best = rated.iter().filter(|(metric, _)| *metric == best);
-            best.map(|(_, index)| *index).collect()
+            best.map(|(_, index)| *index).take(RUNG_MAX).collect()
         } else {
             vec![first]
         };
@@ -545,7 +569,8 @@ impl Table {
             })
             .collect();
         for candidate in &candidates {
-            *self.rung.entry(candidate.interface.clone()).or_default() += 1;
+            let device = device_key(&candidate.interface);
+            *self.rung.entry(device).or_default() += 1;
         }
         // Who comes next may see another member free.
         if let Some(queue) = self.queues.get(name) {
@@ -554,16 +579,21 @@ impl Table {
         candidates
     }
 
-    /// Members are no longer rung for somebody.
-    pub fn rang(&mut self, name: &str, id: EntryId, candidates: &[Candidate]) {
+    fn no_longer_rung(&mut self, candidates: &[Candidate]) {
         for candidate in candidates {
-            if let Some(count) = self.rung.get_mut(&candidate.interface) {
+            let device = device_key(&candidate.interface);
+            if let Some(count) = self.rung.get_mut(&device) {
                 *count -= 1;
                 if *count == 0 {
-                    self.rung.remove(&candidate.interface);
+                    self.rung.remove(&device);
                 }
             }
         }
+    }
+
+    /// Members are no longer rung for somebody.
+    pub fn rang(&mut self, name: &str, id: EntryId, candidates: &[Candidate]) {
+        self.no_longer_rung(candidates);
         if let Some(queue) = self.queues.get_mut(name) {
             if let Some(entry) = queue.entries.iter_mut().find(|entry| entry.id == id) {
                 entry.pending = false;
@@ -572,14 +602,17 @@ impl Table {
         }
     }
 
-    /// A member has somebody; he no longer waits. How long he did.
+    /// A member has somebody; he no longer waits, and `rung` are no longer rung for him. All at once, so that nobody sees a
+    /// member who answered as free. `None`: he is not in the queue.
     pub fn connected(
         &mut self,
         name: &str,
         id: EntryId,
         interface: &str,
+        rung: &[Candidate],
         now: Instant,
     ) -> Option<Entry> {
+        self.no_longer_rung(rung);
         let queue = self.queues.get_mut(name)?;
         let entry = queue.entries.remove(queue.position(id)?);
         let waited = now.saturating_duration_since(entry.joined);
@@ -677,7 +710,7 @@ impl Table {
         let queue = self.queues.get(name)?;
         let delay = queue.settings.auto_pause_delay;
         let last = queue.member(interface)?.last_call;
-        if !delay.is_zero() && last.is_some_and(|at| now < at + delay) {
+        if !delay.is_zero() && last.is_some_and(|at| now.saturating_duration_since(at) < delay) {
             return None;
         }
         match queue.settings.auto_pause {
@@ -731,16 +764,4 @@ impl Table {
         }
         true
     }
-}
-
-/// Members of a queue, counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    pub count: usize,
-    /// Whose device can be reached.
-    pub logged: usize,
-    /// Who could take a call at once.
-    pub free: usize,
-    /// Who is there and not paused, on a call or not.
-    pub ready: usize,
 }

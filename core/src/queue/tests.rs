@@ -15,7 +15,11 @@ struct Office {
 
 impl Office {
     fn new(options: &[(&str, &str)], members: &[(&str, u32)]) -> Self {
-        let mut table = Table::seeded(7);
+        Self::seeded(7, options, members)
+    }
+
+    fn seeded(seed: u64, options: &[(&str, &str)], members: &[(&str, u32)]) -> Self {
+        let mut table = Table::seeded(seed);
         let (settings, problems) = Settings::read("q", options.iter().copied());
         assert!(problems.is_empty(), "{problems:?}");
         let members = members.iter().map(|(name, penalty)| {
@@ -62,7 +66,7 @@ impl Office {
         self.table.rang("q", id, &candidates);
         let names: Vec<String> = candidates.into_iter().map(|c| c.interface).collect();
         if let Some(first) = names.first() {
-            self.table.connected("q", id, first, self.now);
+            self.table.connected("q", id, first, &[], self.now);
             self.now += talk;
             self.table.completed("q", first, talk, self.now);
         } else {
@@ -206,7 +210,7 @@ fn callers_are_served_by_priority_then_in_their_order() {
     office.table.rang("q", third, &rung);
     office
         .table
-        .connected("q", third, &rung[0].interface, office.now);
+        .connected("q", third, &rung[0].interface, &[], office.now);
     assert_eq!(position(&office, second), Some(2));
     assert!(!office.turn(second));
     office
@@ -227,7 +231,7 @@ fn without_autofill_one_is_served_after_the_other() {
     office.table.rang("q", first, &rung);
     office
         .table
-        .connected("q", first, &rung[0].interface, office.now);
+        .connected("q", first, &rung[0].interface, &[], office.now);
     assert!(office.turn(second));
 }
 
@@ -299,12 +303,136 @@ fn a_queue_of_more_weight_takes_its_members_first() {
 }
 
 #[test]
+fn a_queue_of_more_weight_leaves_members_that_it_does_not_need() {
+    let mut office = Office::new(&[("strategy", "rrmemory")], &[("a", 0), ("b", 0)]);
+    let (settings, _) = Settings::read("vip", [("weight", "10"), ("strategy", "rrmemory")]);
+    let members = || vec![Member::new("a"), Member::new("b")];
+    office.table.configure("vip", settings, members());
+    let id = office.join(0);
+    let vip = |office: &mut Office| {
+        office.ask(|table, now, states| table.join("vip", Arrival::default(), now, states))
+    };
+    vip(&mut office).unwrap();
+    // One waits there, and two are free.
+    let rung = office.choose(id, &[]);
+    assert_eq!(rung.len(), 1);
+    office.table.rang("q", id, &rung);
+    vip(&mut office).unwrap();
+    assert!(office.choose(id, &[]).is_empty());
+}
+
+#[test]
+fn who_wants_none_of_the_free_members_has_his_turn_and_rings_nobody() {
+    let mut office = Office::new(&[], &[("a", 5)]);
+    let arrival = Arrival {
+        penalties: Penalties {
+            max: Some(0),
+            ..Penalties::default()
+        },
+        ..Arrival::default()
+    };
+    let id = office
+        .ask(|table, now, states| table.join("q", arrival, now, states))
+        .unwrap();
+    assert!(office.turn(id));
+    assert!(office.choose(id, &[]).is_empty());
+}
+
+#[test]
+fn who_answers_is_never_seen_as_free_before_he_talks() {
+    let mut office = Office::new(&[("ringinuse", "no")], &[("a", 0), ("b", 0)]);
+    let (first, second) = (office.join(0), office.join(0));
+    let rung = office.choose(first, &[]);
+    assert_eq!(rung.len(), 2);
+    assert!(!office.turn(second));
+    let now = office.now;
+    assert!(
+        office
+            .table
+            .connected("q", first, "a", &rung, now)
+            .is_some()
+    );
+    // The other one is free again.
+    let other = office.choose(second, &[]);
+    assert_eq!(other.len(), 1);
+    assert_eq!(other[0].interface, "b");
+}
+
+#[test]
+fn all_ways_to_write_a_device_are_one_device() {
+    let mut office = Office::new(&[("ringinuse", "no")], &[("PJSIP/100", 0)]);
+    let (settings, _) = Settings::read("r", [("ringinuse", "no")]);
+    let same = vec![Member::new("sip/100"), Member::new("pjsip/x@100")];
+    office.table.configure("r", settings, same);
+    let id = office.join(0);
+    let other = office
+        .ask(|table, now, states| table.join("r", Arrival::default(), now, states))
+        .unwrap();
+    let rung = office.choose(id, &[]);
+    let elsewhere = office.ask(|table, now, states| table.choose("r", other, &[], now, states));
+    assert!(elsewhere.is_empty(), "{elsewhere:?}");
+    office.table.rang("q", id, &rung);
+    let elsewhere = office.ask(|table, now, states| table.choose("r", other, &[], now, states));
+    assert_eq!(elsewhere.len(), 2);
+}
+
+fn member_row(options: &[(&str, &str)]) -> Member {
+    Member::from_row(&strowger_store::OptionsRow {
+        options: options
+            .iter()
+            .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+            .collect(),
+    })
+}
+
+#[test]
+fn a_pause_outlives_tables_that_are_read_anew_until_they_say_otherwise() {
+    let row = |paused: &str, penalty: &str| {
+        member_row(&[
+            ("interface", " PJSIP/1 "),
+            ("paused", paused),
+            ("penalty", penalty),
+            ("wrapuptime", "0"),
+        ])
+    };
+    let line = || Member::from_line("PJSIP/2,3").unwrap();
+    let mut office = Office::new(&[], &[]);
+    let read = |office: &mut Office, members| {
+        office.table.configure("q", Settings::default(), members);
+        let members = office.table.info("q").unwrap().members;
+        let state = |member: &Member| (member.paused, member.reason.clone(), member.penalty);
+        members.iter().map(state).collect::<Vec<_>>()
+    };
+    let before = read(&mut office, vec![row("0", "1"), line()]);
+    assert_eq!(before[0], (false, String::new(), 1));
+    for interface in ["PJSIP/1", "PJSIP/2"] {
+        let changed = office.table.change_member(None, interface, |member| {
+            member.paused = true;
+            member.reason = "lunch".to_owned();
+            member.penalty = 7;
+        });
+        assert_eq!(changed.len(), 1, "{interface}");
+        assert_eq!(changed[0].1.wrapup, None, "{interface}");
+    }
+    let same = read(&mut office, vec![row("0", "1"), line()]);
+    let lunch = (true, "lunch".to_owned(), 7);
+    assert_eq!(same, [lunch.clone(), lunch.clone()]);
+    // Somebody changes the penalty in the table, and only that.
+    let other = read(&mut office, vec![row("0", "2"), line()]);
+    assert_eq!(other, [(true, "lunch".to_owned(), 2), lunch.clone()]);
+    // The pause arrives in the table, and is taken back there.
+    read(&mut office, vec![row("1", "2"), line()]);
+    let back = read(&mut office, vec![row("0", "2"), line()]);
+    assert_eq!(back, [(false, String::new(), 2), lunch]);
+}
+
+#[test]
 fn statistics_and_averages_follow_the_calls() {
     let mut office = Office::new(&[("servicelevel", "5")], &[("a", 0)]);
     for waited in [0, 20] {
         let id = office.join(0);
         office.pass(waited);
-        office.table.connected("q", id, "a", office.now);
+        office.table.connected("q", id, "a", &[], office.now);
         office.pass(40);
         office
             .table
@@ -379,11 +507,11 @@ fn a_simulated_day_keeps_the_rules() {
             "wrandom",
         ];
         let strategy = strategies[next(7) as usize];
-        let mut office = Office::new(
+        let mut office = Office::seeded(
+            seed,
             &[("strategy", strategy), ("ringinuse", "no")],
             &[("a", 0), ("b", 0), ("c", 1), ("d", 2)],
         );
-        office.table = std::mem::take(&mut office.table);
         let mut waiting: Vec<EntryId> = Vec::new();
         let mut ringing: Vec<(EntryId, Vec<Candidate>)> = Vec::new();
         let mut talking: Vec<(String, Instant)> = Vec::new();
@@ -393,16 +521,18 @@ fn a_simulated_day_keeps_the_rules() {
                 0..=2 => waiting.push(office.join(next(2) as i64)),
                 3 | 4 if !ringing.is_empty() => {
                     let (id, candidates) = ringing.remove(next(ringing.len() as u64) as usize);
-                    office.table.rang("q", id, &candidates);
                     if next(3) > 0 {
                         let who = candidates[0].interface.clone();
                         assert!(
                             talking.iter().all(|(name, _)| *name != who),
                             "seed {seed} step {step}: {who} talks twice"
                         );
-                        office.table.connected("q", id, &who, office.now);
-                        talking.push((who, office.now));
+                        let now = office.now;
+                        office.table.connected("q", id, &who, &candidates, now);
+                        talking.push((who, now));
                         waiting.retain(|other| *other != id);
+                    } else {
+                        office.table.rang("q", id, &candidates);
                     }
                 }
                 5 | 6 if !talking.is_empty() => {

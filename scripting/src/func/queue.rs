@@ -12,15 +12,20 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         "QUEUE_EXISTS",
         "QUEUE_EXISTS(queue)",
         "1 if there is such a queue, else 0",
-        |task, args| Ok(u8::from(info(task, args.trim()).is_some()).to_string()),
+        |task, args| {
+            let shared = task.shared();
+            let exists = shared.queue(|table, _, _| table.exists(args.trim()));
+            Ok(u8::from(exists).to_string())
+        },
     ),
     Function::read(
         "QUEUE_WAITING_COUNT",
         "QUEUE_WAITING_COUNT(queue)",
         "how many callers wait",
         |task, args| {
-            let info = info(task, args.trim());
-            Ok(info.map_or(0, |info| info.entries.len()).to_string())
+            let shared = task.shared();
+            let waiting = shared.queue(|table, _, _| table.waiting(args.trim()));
+            Ok(waiting.unwrap_or(0).to_string())
         },
     ),
     Function::read(
@@ -129,15 +134,18 @@ fn member(task: &Task, args: &str) -> Result<String, String> {
             ));
         }
     }
-    let info = needed(task, &queue)?;
-    let member = info
-        .members
-        .iter()
-        .find(|member| member.interface == interface)
-        .ok_or_else(|| {
-            format!("QUEUE_MEMBER: \"{interface}\" is no member of the queue {queue}")
-        })?;
-    let ring_in_use = member.ring_in_use.unwrap_or(info.settings.ring_in_use);
+    let found = task.shared().queue(|table, _, _| {
+        let (settings, _) = table.settings(&queue)?;
+        Some((
+            settings.ring_in_use,
+            table.member(&queue, &interface).cloned(),
+        ))
+    });
+    let (of_queue, member) = found.ok_or_else(|| format!("there is no queue \"{queue}\""))?;
+    let member = member.ok_or_else(|| {
+        format!("QUEUE_MEMBER: \"{interface}\" is no member of the queue {queue}")
+    })?;
+    let ring_in_use = member.ring_in_use.unwrap_or(of_queue);
     Ok(match option.as_str() {
         "penalty" => member.penalty.to_string(),
         "paused" => u8::from(member.paused).to_string(),
@@ -153,7 +161,6 @@ fn set_member(task: &Task, args: &str, value: &str) -> Result<(), String> {
     );
     let shared = task.shared();
     let queue = Some(queue.as_str()).filter(|queue| !queue.is_empty());
-    let uniqueid = task.channel.uniqueid();
     let found = match option.as_str() {
         "penalty" => {
             let penalty: u32 = value
@@ -166,11 +173,11 @@ fn set_member(task: &Task, args: &str, value: &str) -> Result<(), String> {
                     member.penalty = penalty;
                 });
             for (name, member) in &changed {
-                shared.queue_log(&uniqueid, name, &member.name, "PENALTY", &[&text]);
+                shared.queue_log("NONE", name, &member.name, "PENALTY", &[&text]);
             }
             !changed.is_empty()
         }
-        "paused" => shared.pause_queue_member(queue, &interface, is_yes(value), "", &uniqueid),
+        "paused" => shared.pause_queue_member(queue, &interface, is_yes(value), ""),
         "ringinuse" | "ignorebusy" => {
             let on = is_yes(value);
             let text = if on { "yes" } else { "no" };
@@ -180,7 +187,7 @@ fn set_member(task: &Task, args: &str, value: &str) -> Result<(), String> {
                 });
             for (name, member) in &changed {
                 let flag = u8::from(on).to_string();
-                shared.queue_log(&uniqueid, name, &member.name, "RINGINUSE", &[&flag]);
+                shared.queue_log("NONE", name, &member.name, "RINGINUSE", &[&flag]);
             }
             !changed.is_empty()
         }

@@ -127,11 +127,11 @@ impl Caller<'_> {
             HoldTime::Yes => true,
             HoldTime::Once => first,
         };
-        let info = self
+        let statistics = self
             .call
             .shared()
-            .queue(|table, _, _| table.info(&self.queue));
-        let average = info.map_or(0, |info| info.statistics.hold_time);
+            .queue(|table, _, _| table.statistics(&self.queue));
+        let average = statistics.map_or(0, |statistics| statistics.hold_time);
         // Half a minute is added so that minutes are rounded and not cut.
         let left = Duration::from_secs(average + 30).checked_sub(self.waited());
         let wait = left.filter(|_| wanted && average > 0);

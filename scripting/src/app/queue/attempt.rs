@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use strowger_core::call::{
-    BridgeEnd, BridgeOptions, DialOutcome, DialRequest, DialStatus, PreDial, RingMode,
+    BridgeEnd, BridgeOptions, DialOutcome, DialRequest, DialStatus, LegReport, PreDial, RingMode,
 };
 use strowger_core::channel::{Cause, Channel, Interrupt, Location};
 use strowger_core::dialplan::SubroutineEnd;
@@ -26,9 +26,26 @@ struct Rung<'r, 'c> {
     candidates: Vec<Candidate>,
 }
 
+impl Rung<'_, '_> {
+    /// The caller has a member: the table makes of this one what it is now and of the others what they were, all at once.
+    /// False: he is not in the queue.
+    fn connected(mut self, interface: &str) -> bool {
+        let (caller, candidates) = (self.caller, std::mem::take(&mut self.candidates));
+        let shared = caller.call.shared();
+        shared
+            .queue(|table, now, _| {
+                table.connected(&caller.queue, caller.id, interface, &candidates, now)
+            })
+            .is_some()
+    }
+}
+
 impl Drop for Rung<'_, '_> {
     fn drop(&mut self) {
         let (caller, candidates) = (self.caller, &self.candidates);
+        if candidates.is_empty() {
+            return;
+        }
         let shared = caller.call.shared();
         shared.queue(|table, _, _| table.rang(&caller.queue, caller.id, candidates));
     }
@@ -68,13 +85,14 @@ impl Caller<'_> {
     pub(super) async fn attempt(&self) -> Result<Option<AppResult>, End> {
         let mut tried: Vec<String> = Vec::new();
         let mut started = Instant::now();
-        self.ring();
         loop {
             let settings = self.settings();
             let ring_until = (!settings.timeout.is_zero()).then(|| started + settings.timeout);
             let limit = [
                 ring_until,
-                self.until.filter(|_| settings.timeout_of_application),
+                // A ring without a limit of its own has that of the application in any case.
+                self.until
+                    .filter(|_| settings.timeout_of_application || settings.timeout.is_zero()),
             ]
             .into_iter()
             .flatten()
@@ -87,6 +105,9 @@ impl Caller<'_> {
             });
             if candidates.is_empty() {
                 break;
+            }
+            if tried.is_empty() {
+                self.ring();
             }
             tried.extend(candidates.iter().map(|one| one.interface.clone()));
             let rung = Rung {
@@ -105,7 +126,7 @@ impl Caller<'_> {
                 // The member hung up before he had the caller.
                 continue;
             }
-            let refused = self.unanswered(&rung.candidates, &outcome, began)?;
+            let refused = self.unanswered(&rung.candidates, &outcome)?;
             drop(rung);
             if refused && settings.timeout_restart {
                 started = Instant::now();
@@ -116,7 +137,9 @@ impl Caller<'_> {
                 break;
             }
         }
-        self.stop_ringing().await?;
+        if !tried.is_empty() {
+            self.stop_ringing().await?;
+        }
         Ok(None)
     }
 
@@ -165,13 +188,7 @@ impl Caller<'_> {
     }
 
     /// Nobody answered: tells the log and pauses those who should have. True if somebody refused.
-    fn unanswered(
-        &self,
-        candidates: &[Candidate],
-        outcome: &DialOutcome,
-        began: Instant,
-    ) -> Result<bool, End> {
-        let rang = began.elapsed().as_millis().to_string();
+    fn unanswered(&self, candidates: &[Candidate], outcome: &DialOutcome) -> Result<bool, End> {
         let mut refused = false;
         if let Some(digit) = outcome.exit_digit {
             return Err(End::Key(digit));
@@ -185,24 +202,10 @@ impl Caller<'_> {
                 continue;
             };
             if cancelled {
+                let rang = leg.rang.as_millis().to_string();
                 self.log(&candidate.name, "RINGCANCELED", &[&rang]);
-                continue;
-            }
-            self.log(&candidate.name, "RINGNOANSWER", &[&rang]);
-            let settings = self.settings();
-            let pauses = match leg.cause {
-                Cause::USER_BUSY => {
-                    refused = true;
-                    settings.auto_pause_busy
-                }
-                Cause::NO_ANSWER | Cause::NORMAL_CLEARING | Cause::ANSWERED_ELSEWHERE => true,
-                _ => {
-                    refused = true;
-                    settings.auto_pause_unavailable
-                }
-            };
-            if pauses {
-                self.auto_pause(&candidate.interface);
+            } else {
+                refused |= self.did_not_answer(candidate, leg);
             }
         }
         if cancelled {
@@ -211,12 +214,27 @@ impl Caller<'_> {
         Ok(refused)
     }
 
+    /// A member was rung and did not take the call. True if it refused.
+    fn did_not_answer(&self, candidate: &Candidate, leg: &LegReport) -> bool {
+        let rang = leg.rang.as_millis().to_string();
+        self.log(&candidate.name, "RINGNOANSWER", &[&rang]);
+        let settings = self.settings();
+        let (refused, pauses) = match leg.cause {
+            Cause::USER_BUSY => (true, settings.auto_pause_busy),
+            Cause::NO_ANSWER | Cause::NORMAL_CLEARING | Cause::ANSWERED_ELSEWHERE => (false, true),
+            _ => (true, settings.auto_pause_unavailable),
+        };
+        if pauses {
+            self.auto_pause(&candidate.interface);
+        }
+        refused
+    }
+
     fn auto_pause(&self, interface: &str) {
         let shared = self.call.shared();
         let pause = shared.queue(|table, now, _| table.auto_pause(&self.queue, interface, now));
         if let Some(queue) = pause {
-            let uniqueid = self.channel().uniqueid();
-            shared.pause_queue_member(queue.as_deref(), interface, true, "Auto-Pause", &uniqueid);
+            shared.pause_queue_member(queue.as_deref(), interface, true, "Auto-Pause");
         }
     }
 
@@ -233,14 +251,22 @@ impl Caller<'_> {
         let leg = outcome.legs.iter().find(|leg| leg.name == *name);
         let interface = leg.map(|leg| leg.destination.clone()).unwrap_or_default();
         let rang = outcome.answer_time.unwrap_or_else(|| began.elapsed());
-        let info = self
+        // Who refused before this one answered was rung in vain; who was still ringing was not.
+        for candidate in &rung.candidates {
+            let leg = outcome.legs.iter().find(|leg| {
+                !leg.name.is_empty()
+                    && leg.name != *name
+                    && leg.destination == candidate.interface
+                    && leg.cause != Cause::ANSWERED_ELSEWHERE
+            });
+            if let Some(leg) = leg {
+                self.did_not_answer(candidate, leg);
+            }
+        }
+        let member = self
             .call
             .shared()
-            .queue(|table, _, _| table.info(&self.queue));
-        let member = info
-            .as_ref()
-            .and_then(|info| info.members.iter().find(|one| one.interface == interface))
-            .cloned()
+            .queue(|table, _, _| table.member(&self.queue, &interface).cloned())
             .unwrap_or_else(|| Member::new(&interface));
         self.set_variables(&member, peer);
         let gosub = self.prepare(peer, &member).await;
@@ -249,22 +275,19 @@ impl Caller<'_> {
             self.log(&member.name, "AGENTDUMP", &[]);
             return Ok(None);
         }
-        drop(rung);
         let channel = self.channel();
-        let now = Instant::now();
-        let entry = self
-            .call
-            .shared()
-            .queue(|table, now, _| table.connected(&self.queue, self.id, &interface, now));
-        if entry.is_none() {
+        if !rung.connected(&interface) {
             // The queue was taken away in this very moment.
             return Err(End::Empty);
         }
         let talking = Talking {
             caller: self,
             interface: interface.clone(),
-            since: now,
+            since: Instant::now(),
         };
+        self.connected.set(true);
+        // He no longer waits.
+        self.touch_device();
         self.stop_background();
         channel.answer(Duration::ZERO).await?;
         let held = self.waited();
@@ -316,8 +339,8 @@ impl Caller<'_> {
             // Another call has the member.
             std::mem::forget(answered);
         } else if by_caller && self.options.has('F') && !peer.is_over() {
-            std::mem::forget(answered);
             self.member_goes_on(peer)?;
+            std::mem::forget(answered);
         } else {
             drop(answered);
             // Behind a Local channel it is another than was rung.

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use strowger_core::channel::{Channel, Interrupt, Location, Presentation};
+use strowger_core::channel::{Channel, Location, Presentation};
 use strowger_core::queue::{EntryId, Settings};
 use strowger_core::sounds::Cadence;
 use strowger_dialplan::args::Options;
@@ -46,6 +46,8 @@ pub(super) struct Caller<'c> {
     original_position: usize,
     /// Where he was last.
     last_position: Cell<usize>,
+    /// A member had him.
+    pub(super) connected: Cell<bool>,
     background: Cell<Option<PlayId>>,
     music: RefCell<Option<Cadence>>,
 }
@@ -86,6 +88,7 @@ impl<'c> Caller<'c> {
             wake,
             original_position: position.unwrap_or(0),
             last_position: Cell::new(position.unwrap_or(0)),
+            connected: Cell::new(false),
             background: Cell::new(None),
             music: RefCell::default(),
         };
@@ -93,7 +96,8 @@ impl<'c> Caller<'c> {
         Some(caller)
     }
 
-    fn touch_device(&self) {
+    /// Others may wait, or nobody any longer.
+    pub(super) fn touch_device(&self) {
         let device = format!("Queue:{}", self.queue);
         self.call.shared().devices.touch(&device);
     }
@@ -192,7 +196,8 @@ impl<'c> Caller<'c> {
                 return Ok(Next::Continue);
             }
             End::Stopped(stop) => {
-                if stop == Stop::Interrupted(Interrupt::Hangup) {
+                // Who is sent elsewhere, or whose time is over, leaves the queue just as well as who hangs up.
+                if !self.connected.get() {
                     log("ABANDON", "");
                     self.call.set("ABANDONED", "TRUE");
                     self.call
@@ -216,6 +221,7 @@ impl<'c> Caller<'c> {
         end_background(self.call);
         self.start_background().await?;
         let mut first = true;
+        let mut attempts = 0_usize;
         loop {
             self.wait_for_turn().await?;
             // Who is first hears where he is between two attempts, not before the first one.
@@ -226,10 +232,16 @@ impl<'c> Caller<'c> {
             if let Some(result) = self.attempt().await? {
                 return Ok(End::Served(result));
             }
+            attempts += 1;
             if self.options.has('n') {
-                return Ok(End::Timeout);
+                let shared = self.call.shared();
+                let members = shared.queue(|table, _, _| table.members(&self.queue));
+                if attempts >= members {
+                    return Ok(End::Timeout);
+                }
             }
-            let rest = Instant::now() + self.settings().retry;
+            // Where nobody could be rung although it is his turn, only this lets others have the thread.
+            let rest = Instant::now() + self.settings().retry.max(LOOK_EVERY);
             while Instant::now() < rest {
                 self.look(rest).await?;
             }

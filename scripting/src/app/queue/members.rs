@@ -1,8 +1,6 @@
 //! Members that come, go and rest.
 
-use std::time::Duration;
-
-use strowger_core::queue::{Changed, Member};
+use strowger_core::queue::{Changed, Member, QUEUE_LOG_DATA};
 
 use super::super::{AppResult, Call, Next, Stop};
 
@@ -32,7 +30,9 @@ fn needs_queue(call: &Call, application: &str) -> Result<(), Stop> {
 
 pub(super) async fn add(call: Call) -> AppResult {
     needs_queue(&call, "AddQueueMember")?;
-    let mut member = Member::new(&interface(&call, 1)).named(call.arg(4), call.arg(5));
+    let mut member = Member::new(&interface(&call, 1))
+        .named(call.arg(4), call.arg(5))
+        .resting(call.arg(6));
     match call.arg(2) {
         "" => {}
         text => match text.parse() {
@@ -42,7 +42,6 @@ pub(super) async fn add(call: Call) -> AppResult {
             )),
         },
     }
-    member.wrapup = call.arg(6).parse().ok().map(Duration::from_secs);
     let uniqueid = call.channel().uniqueid();
     let status = match call
         .shared()
@@ -93,9 +92,8 @@ fn set_paused(call: &Call, application: &str, paused: bool) -> Result<bool, Stop
         )));
     }
     let queue = Some(call.arg(0)).filter(|queue| !queue.is_empty());
-    let uniqueid = call.channel().uniqueid();
     let shared = call.shared();
-    Ok(shared.pause_queue_member(queue, interface, paused, call.arg(3), &uniqueid))
+    Ok(shared.pause_queue_member(queue, interface, paused, call.arg(3)))
 }
 
 pub(super) async fn log(call: Call) -> AppResult {
@@ -103,12 +101,8 @@ pub(super) async fn log(call: Call) -> AppResult {
         call.warn("QueueLog needs a queue, a unique id, a member and an event");
         return Ok(Next::Continue);
     }
-    call.shared().queue_log(
-        call.arg(1),
-        call.arg(0),
-        call.arg(2),
-        call.arg(3),
-        &[call.arg(4)],
-    );
+    let data: Vec<&str> = call.arg(4).splitn(QUEUE_LOG_DATA, '|').collect();
+    call.shared()
+        .queue_log(call.arg(1), call.arg(0), call.arg(2), call.arg(3), &data);
     Ok(Next::Continue)
 }
