@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 use std::net::{SocketAddr, UdpSocket};
-use std::time::Duration;
 
 const SDP: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 9 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\n";
 
@@ -16,7 +15,8 @@ pub struct Telephone {
 impl Telephone {
     pub fn new(exchange: SocketAddr) -> Result<Self> {
         let socket = UdpSocket::bind("127.0.0.1:0")?;
-        socket.set_read_timeout(Some(Duration::from_millis(1)))?;
+        // A read that waits, however short, waits for the next tick of the system's clock: milliseconds for each call.
+        socket.set_nonblocking(true)?;
         Ok(Self {
             local: socket.local_addr()?,
             socket,

@@ -197,7 +197,9 @@ fn take(
     shard.map_server(id, channel.id());
     shard.add_channel(&channel, true);
     shard.counters().calls_incoming.add(1);
-    run(channel);
+    run(channel.clone());
+    // Behind the first steps of the dialplan, in the order of tasks.
+    Shard::spawn(async move { channel.tell_use() });
     Ok(())
 }
 
@@ -212,9 +214,8 @@ fn run_as(channel: Channel, make: impl FnOnce(&Channel) -> LocalFuture<()>) {
     if channel.is_over() || std::mem::replace(&mut channel.data_mut().runs_dialplan, true) {
         return;
     }
-    let future = make(&channel);
+    let task = tokio::task::spawn_local(make(&channel));
     Shard::spawn(async move {
-        let task = tokio::task::spawn_local(future);
         if let Err(error) = task.await
             && error.is_panic()
         {

@@ -212,18 +212,29 @@ impl Channel {
 
     /// Counts the channel in the state of its device.
     pub(crate) fn note_use(&self) {
-        let kind = {
-            let data = self.data();
-            match data.state {
-                _ if data.ended.is_some() => Use::None,
-                State::Up if data.held => Use::Holding,
-                State::Up | State::Ring | State::Dialing => Use::Talking,
-                State::Ringing => Use::Ringing,
-                State::Busy => Use::Busy,
-                State::Down => Use::None,
-            }
-        };
-        self.0.device.set(kind);
+        self.0.device.set(self.use_now());
+    }
+
+    /// The same for a caller whose dialplan is about to begin: subscribers are told by [`Self::tell_use`] afterwards. To
+    /// wake the thread that tells them takes longer than anything else on the way to the first application.
+    pub(crate) fn note_use_untold(&self) {
+        self.0.device.count(self.use_now());
+    }
+
+    pub(crate) fn tell_use(&self) {
+        self.0.device.tell();
+    }
+
+    fn use_now(&self) -> Use {
+        let data = self.data();
+        match data.state {
+            _ if data.ended.is_some() => Use::None,
+            State::Up if data.held => Use::Holding,
+            State::Up | State::Ring | State::Dialing => Use::Talking,
+            State::Ringing => Use::Ringing,
+            State::Busy => Use::Busy,
+            State::Down => Use::None,
+        }
     }
 
     /// Lets changes of this channel wake `other`'s waiters too (a caller watching the legs it dialled).

@@ -157,9 +157,16 @@ impl DeviceUse {
 
     /// The channel does this now.
     pub(crate) fn set(&self, kind: Use) {
+        if self.count(kind) {
+            self.tell();
+        }
+    }
+
+    /// The same, but nobody is told yet: who reads the state finds it, and [`Self::tell`] has to follow. True if it changed.
+    pub(crate) fn count(&self, kind: Use) -> bool {
         let before = self.now.replace(kind);
         if before == kind {
-            return;
+            return false;
         }
         // First in, then out, so that nobody sees a device free between ringing and talking.
         if let Some(place) = self.usage.place(kind) {
@@ -168,6 +175,11 @@ impl DeviceUse {
         if let Some(place) = self.usage.place(before) {
             place.fetch_sub(1, Ordering::AcqRel);
         }
+        true
+    }
+
+    /// Has the subscribers told.
+    pub(crate) fn tell(&self) {
         super::tell(
             &self.tell,
             &self.lost,

@@ -211,13 +211,18 @@ impl Shard {
         self.ports.borrow_mut()
     }
 
+    /// Enters a channel. Of an incoming one subscribers have to be told then ([`Channel::tell_use`]).
     pub(crate) fn add_channel(&self, channel: &Channel, incoming: bool) {
         self.channels
             .borrow_mut()
             .insert(channel.id(), channel.clone());
         self.names.borrow_mut().insert(channel.name(), channel.id());
         self.shared.directory.enter(&channel.name(), self.index);
-        channel.note_use();
+        if incoming {
+            channel.note_use_untold();
+        } else {
+            channel.note_use();
+        }
         self.shared.channel_created(incoming);
     }
 
