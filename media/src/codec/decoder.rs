@@ -2,6 +2,7 @@
 
 use super::{Codec, CodecError, G711, g722, gsm, opus};
 use crate::dsp::Concealer;
+use crate::uring::prefetch;
 
 /// How lost audio was replaced.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -57,9 +58,17 @@ impl Decoder {
         })
     }
 
-    /// Asks for the memory that the next packet is remembered in.
+    /// Asks for what the next packet needs first.
     #[inline]
     pub(crate) fn expect(&self) {
+        if let Kind::Own(_, concealer) = &self.kind {
+            prefetch::value(&**concealer, size_of::<Concealer>());
+        }
+    }
+
+    /// Asks for the memory that it is remembered in.
+    #[inline]
+    pub(crate) fn expect_more(&self) {
         if let Kind::Own(_, concealer) = &self.kind {
             concealer.expect();
         }

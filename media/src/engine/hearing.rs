@@ -220,8 +220,17 @@ impl Hearing {
         self.buffer.expect_turn();
         prefetch::slice(&self.tongues.all);
         prefetch::slice(self.frame());
+    }
+
+    /// Asks for what the decoder works with: first the beginning of it, then what that leads to.
+    #[inline]
+    pub(super) fn expect_decoder(&self, first: bool) {
         if let Some(tongue) = self.tongues.all.get(self.tongues.current) {
-            tongue.decoder.expect();
+            if first {
+                tongue.decoder.expect();
+            } else {
+                tongue.decoder.expect_more();
+            }
         }
     }
 

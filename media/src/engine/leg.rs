@@ -278,12 +278,17 @@ impl Leg {
                     None => self.expect_voice(),
                 }
             }
-            _ => {
+            2 => {
                 if let Some(hearing) = &self.hearing {
                     hearing.expect_turn();
                 }
                 if let Some(speaker) = speaker {
                     speaker.expect_voice();
+                }
+            }
+            _ => {
+                if let Some(hearing) = &self.hearing {
+                    hearing.expect_decoder(stage == 3);
                 }
             }
         }

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use super::leg::{Leg, Target};
 use super::player::Player;
-use super::tick::{Context, tell_news};
+use super::tick::{AHEAD, Context, tell_news};
 use super::wheel::PHASES;
 use super::{Engine, Events, Recorder, Slot, expect_turn, leg_mut};
 use crate::codec::Codec;
@@ -22,9 +22,12 @@ use crate::room::{FRAME_MAX, Heard, LinkCounts, MemberOptions, Room};
 use crate::rtp::send::SourceKey;
 use crate::sound::{SAMPLE_RATE, Sound};
 use crate::types::{Event, LegId, PlayId, RecorderId, Repeat, RoomCommand, RoomId};
+use crate::uring::prefetch;
 
-/// How many members ahead what they need is asked for.
-const AHEAD: [usize; 3] = [6, 4, 2];
+/// How many members ahead what mixing needs of them is asked for.
+const FRAMES_AHEAD: [usize; 3] = [6, 4, 2];
+/// How many rooms ahead what a turn needs is asked for: the room, its first members, and what [`AHEAD`] lists of them.
+const ROOMS_AHEAD: [usize; 2 + AHEAD.len()] = [5, 4, 3, 2, 2, 1, 1];
 /// Rooms of an engine.
 const ROOMS_MAX: usize = 4096;
 /// Members that are sent to in one millisecond, while twenty of them are enough for all.
@@ -432,7 +435,7 @@ impl Engine {
         let from = part * hall.chunk;
         for index in from..(from + hall.chunk).min(hall.room.len()) {
             if !hall.hears {
-                let later = hall.room.key(index + AHEAD[0]);
+                let later = hall.room.key(index + FRAMES_AHEAD[0]);
                 if let Some(leg) = later.and_then(|slot| leg_mut(&mut self.legs, slot)) {
                     leg.expect();
                 }
@@ -451,21 +454,51 @@ impl Engine {
 }
 
 impl Engine {
-    /// Makes the frames of the members, where that is the room's business.
-    fn hear_members(&mut self, now: Instant, due: Instant, number: usize, out: super::Out<'_>) {
-        for stage in 0..3 {
-            let Some(hall) = self.rooms.hall(number).filter(|hall| hall.hears) else {
-                return;
-            };
-            for slot in hall.room.keys() {
-                expect_turn(&self.legs, slot, stage);
+    /// Asks for what the rooms behind this one in a slot of the wheel need, before the first of them for its own too.
+    pub(super) fn expect_rooms(&self, slot: u64, index: usize) {
+        for (stage, ahead) in ROOMS_AHEAD.into_iter().enumerate() {
+            let from = if index == 0 { 0 } else { ahead };
+            for ahead in from..=ahead {
+                if let Some((room, 0)) = self.wheel.room(slot, index + ahead) {
+                    self.expect_room(room as usize, stage);
+                }
             }
         }
+    }
+
+    fn expect_room(&self, number: usize, stage: usize) {
+        let hall = self.rooms.halls.get(number).and_then(Option::as_deref);
+        let Some(hall) = hall.filter(|hall| stage == 0 || hall.hears) else {
+            return;
+        };
+        match stage {
+            0 => prefetch::value(hall, size_of::<Hall>()),
+            1 => hall.room.expect_members(AHEAD[0]),
+            _ => {
+                let stage = stage - 2;
+                for slot in hall.room.keys().take(AHEAD[stage]) {
+                    expect_turn(&self.legs, slot, stage as u8);
+                }
+                if stage == 2 {
+                    hall.room.expect_mix(AHEAD[stage]);
+                }
+            }
+        }
+    }
+
+    /// Makes the frames of the members, where that is the room's business.
+    fn hear_members(&mut self, now: Instant, due: Instant, number: usize, out: super::Out<'_>) {
         for index in 0.. {
             let hall = self.rooms.hall(number).filter(|hall| hall.hears);
-            let Some(slot) = hall.and_then(|hall| hall.room.key(index)) else {
+            let Some((hall, slot)) = hall.and_then(|hall| Some((&*hall, hall.room.key(index)?)))
+            else {
                 return;
             };
+            for (stage, ahead) in AHEAD.into_iter().enumerate() {
+                if let Some(later) = hall.room.key(index + ahead) {
+                    expect_turn(&self.legs, later, stage as u8);
+                }
+            }
             // Of the time when it had turns of its own one may be left, which nobody has heard.
             let leg = leg_mut(&mut self.legs, slot);
             let waits = leg.is_some_and(|leg| leg.hearing.as_ref().is_some_and(|h| h.is_fresh()));
@@ -498,7 +531,7 @@ impl Hall {
         let rate = self.room.rate();
         for index in 0..self.room.len() {
             if !self.hears {
-                for (stage, ahead) in AHEAD.into_iter().enumerate() {
+                for (stage, ahead) in FRAMES_AHEAD.into_iter().enumerate() {
                     let later = self.room.key(index + ahead);
                     if let Some(leg) = later.and_then(|slot| leg_mut(legs, slot)) {
                         leg.expect_frame(stage);

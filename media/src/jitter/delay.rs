@@ -54,11 +54,19 @@ impl Delay {
         }
     }
 
-    /// Asks for the part that is used on a calm network: the first buckets of both windows.
+    /// Asks for what says where the rest is.
     #[inline]
     pub(super) fn expect(&self) {
-        prefetch::value(self, std::mem::offset_of!(Self, seen) + 64);
-        prefetch::value(&self.seen[1], 64);
+        prefetch::value(self, std::mem::offset_of!(Self, seen));
+    }
+
+    /// Asks for the buckets around the slowest packets: what is counted, and what is read.
+    #[inline]
+    pub(super) fn expect_buckets(&self) {
+        for window in &self.seen {
+            let end = (self.top + 1).min(BUCKETS);
+            prefetch::slice(&window[end.saturating_sub(32)..end]);
+        }
     }
 
     /// Least transit of late; `None` before anything came.

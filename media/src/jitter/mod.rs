@@ -268,6 +268,7 @@ impl JitterBuffer {
     #[inline]
     pub(crate) fn expect_turn(&self) {
         self.store.expect_turn();
+        self.delay.expect_buckets();
         for arrival in self.arrivals.iter().take(self.arrived).flatten() {
             self.store.expect_held(arrival.held);
         }

@@ -11,6 +11,7 @@
 pub mod link;
 mod talk;
 
+use crate::uring::prefetch;
 pub use link::{LinkEnd, LinkReceiver, LinkSender, link};
 pub use talk::TalkDetector;
 
@@ -174,6 +175,20 @@ impl<K: Copy + Eq> Room<K> {
     /// The member at an index below [`Self::len`].
     pub fn key(&self, index: usize) -> Option<K> {
         self.members.get(index).map(|member| member.key)
+    }
+
+    /// Asks for the list of the first members.
+    #[inline]
+    pub(crate) fn expect_members(&self, count: usize) {
+        prefetch::slice(&self.members[..count.min(self.members.len())]);
+    }
+
+    /// Asks for what they are mixed in.
+    #[inline]
+    pub(crate) fn expect_mix(&self, count: usize) {
+        prefetch::slice(&self.sum[..self.frame]);
+        prefetch::slice(&self.common[..self.frame]);
+        prefetch::slice(&self.voices[..self.voices.len().min(count * self.frame)]);
     }
 
     /// All members.
