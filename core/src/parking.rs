@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -84,21 +85,102 @@ pub struct Parked {
     pub shard: usize,
 }
 
+#[derive(Debug)]
+struct Entry {
+    who: Parked,
+    /// Which [`Place`] it is.
+    token: u64,
+    /// Somebody is about to take the call.
+    fetched: bool,
+}
+
 #[derive(Debug, Default)]
 struct Spaces {
-    taken: BTreeMap<u32, Parked>,
+    taken: BTreeMap<u32, Entry>,
     last: u32,
+}
+
+#[derive(Debug, Default)]
+struct Lots {
+    lots: BTreeMap<String, Spaces>,
+    tokens: u64,
+}
+
+impl Lots {
+    fn entry(&mut self, (lot, space, token): (&str, u32, u64)) -> Option<&mut Entry> {
+        let entry = self.lots.get_mut(lot)?.taken.get_mut(&space);
+        entry.filter(|entry| entry.token == token)
+    }
 }
 
 /// The parked calls.
 #[derive(Debug, Default)]
-pub struct ParkedCalls(Mutex<BTreeMap<String, Spaces>>);
+pub struct ParkedCalls(Arc<Mutex<Lots>>);
+
+/// A space that is taken; free again when this is dropped.
+#[derive(Debug)]
+pub struct Place {
+    lots: Arc<Mutex<Lots>>,
+    lot: String,
+    space: u32,
+    token: u64,
+}
+
+impl Place {
+    /// Name of the lot.
+    pub fn lot(&self) -> &str {
+        &self.lot
+    }
+
+    pub fn space(&self) -> u32 {
+        self.space
+    }
+
+    /// Is somebody about to take the call that stands here?
+    pub fn is_fetched(&self) -> bool {
+        let mut lots = self.lots.lock();
+        let entry = lots.entry((&self.lot, self.space, self.token));
+        entry.is_some_and(|entry| entry.fetched)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut lots = self.lots.lock();
+        if lots.entry((&self.lot, self.space, self.token)).is_some()
+            && let Some(spaces) = lots.lots.get_mut(&self.lot)
+        {
+            spaces.taken.remove(&self.space);
+        }
+    }
+}
+
+/// A call that somebody fetches. Others can fetch it again when this is dropped, if it stands there still.
+#[derive(Debug)]
+pub struct Fetched {
+    lots: Arc<Mutex<Lots>>,
+    lot: String,
+    pub space: u32,
+    token: u64,
+    pub who: Parked,
+}
+
+impl Drop for Fetched {
+    fn drop(&mut self) {
+        let mut lots = self.lots.lock();
+        if let Some(entry) = lots.entry((&self.lot, self.space, self.token)) {
+            entry.fetched = false;
+        }
+    }
+}
 
 impl ParkedCalls {
     /// Takes a space: this one, or the first that is free. None: it is taken, or the lot is full.
-    pub fn take(&self, lot: &Lot, wanted: Option<u32>, who: Parked) -> Option<u32> {
+    pub fn take(&self, lot: &Lot, wanted: Option<u32>, who: Parked) -> Option<Place> {
         let mut lots = self.0.lock();
-        let spaces = lots.entry(lot.name.clone()).or_default();
+        lots.tokens += 1;
+        let token = lots.tokens;
+        let spaces = lots.lots.entry(lot.name.clone()).or_default();
         let free = |space: &u32| !spaces.taken.contains_key(space);
         let space = match wanted {
             Some(space) => Some(space).filter(free),
@@ -109,36 +191,43 @@ impl ParkedCalls {
             None => lot.spaces.clone().find(free),
         }?;
         spaces.last = space;
-        spaces.taken.insert(space, who);
-        Some(space)
+        let entry = Entry {
+            who,
+            token,
+            fetched: false,
+        };
+        spaces.taken.insert(space, entry);
+        Some(Place {
+            lots: Arc::clone(&self.0),
+            lot: lot.name.clone(),
+            space,
+            token,
+        })
     }
 
-    /// Says who stands in a space that was taken for another.
-    pub fn set(&self, lot: &str, space: u32, who: Parked) {
-        if let Some(spaces) = self.0.lock().get_mut(lot) {
-            spaces.taken.insert(space, who);
-        }
-    }
-
-    /// Frees a space; who stood there.
-    pub fn free(&self, lot: &str, space: u32) -> Option<Parked> {
-        self.0.lock().get_mut(lot)?.taken.remove(&space)
-    }
-
-    /// The space that has waited longest, or this one, freed for whoever asks.
-    pub fn fetch(&self, lot: &str, space: Option<u32>) -> Option<(u32, Parked)> {
+    /// The call in this space, or in the lowest that is taken, for whoever asks.
+    pub fn fetch(&self, lot: &str, space: Option<u32>) -> Option<Fetched> {
         let mut lots = self.0.lock();
-        let spaces = lots.get_mut(lot)?;
-        let space = space.or_else(|| spaces.taken.keys().next().copied())?;
-        Some((space, spaces.taken.remove(&space)?))
+        let taken = &mut lots.lots.get_mut(lot)?.taken;
+        let mut all = taken.iter_mut();
+        let (space, entry) =
+            all.find(|(at, entry)| !entry.fetched && space.is_none_or(|space| space == **at))?;
+        entry.fetched = true;
+        Some(Fetched {
+            lots: Arc::clone(&self.0),
+            lot: lot.to_owned(),
+            space: *space,
+            token: entry.token,
+            who: entry.who.clone(),
+        })
     }
 
     /// All parked calls: lot, space, who.
     pub fn list(&self) -> Vec<(String, u32, Parked)> {
         let lots = self.0.lock();
-        let all = lots.iter().flat_map(|(lot, spaces)| {
+        let all = lots.lots.iter().flat_map(|(lot, spaces)| {
             let taken = spaces.taken.iter();
-            taken.map(move |(space, parked)| (lot.clone(), *space, parked.clone()))
+            taken.map(move |(space, entry)| (lot.clone(), *space, entry.who.clone()))
         });
         all.collect()
     }
@@ -155,19 +244,48 @@ mod tests {
         }
     }
 
+    fn space(place: &Option<Place>) -> Option<u32> {
+        place.as_ref().map(Place::space)
+    }
+
     #[test]
     fn spaces_are_taken_once_and_freed() {
         let mut lot = Lot::usual("default");
         lot.spaces = 701..=702;
         let calls = ParkedCalls::default();
-        assert_eq!(calls.take(&lot, None, parked("a")), Some(701));
-        assert_eq!(calls.take(&lot, Some(701), parked("b")), None);
-        assert_eq!(calls.take(&lot, None, parked("b")), Some(702));
-        assert_eq!(calls.take(&lot, None, parked("c")), None);
-        assert_eq!(calls.fetch("default", Some(701)), Some((701, parked("a"))));
-        assert_eq!(calls.fetch("default", Some(701)), None);
-        assert_eq!(calls.fetch("default", None), Some((702, parked("b"))));
+        let first = calls.take(&lot, None, parked("a"));
+        assert_eq!(space(&first), Some(701));
+        assert!(calls.take(&lot, Some(701), parked("b")).is_none());
+        let second = calls.take(&lot, None, parked("b"));
+        assert_eq!(space(&second), Some(702));
+        assert!(calls.take(&lot, None, parked("c")).is_none());
+        drop(first);
+        let again = calls.take(&lot, Some(701), parked("c"));
+        assert_eq!(space(&again), Some(701));
+        drop((second, again));
         assert!(calls.list().is_empty());
+    }
+
+    #[test]
+    fn a_call_is_fetched_by_one_and_stays_where_that_fails() {
+        let lot = Lot::usual("default");
+        let calls = ParkedCalls::default();
+        let place = calls.take(&lot, None, parked("a")).expect("a free space");
+        let fetched = calls.fetch("default", None).expect("a parked call");
+        assert_eq!((fetched.space, &fetched.who), (701, &parked("a")));
+        assert!(place.is_fetched());
+        assert!(calls.fetch("default", Some(701)).is_none());
+        drop(fetched);
+        assert!(!place.is_fetched());
+        let fetched = calls.fetch("default", Some(701)).expect("the same call");
+        // Whoever comes into the space meanwhile is not touched by the end of the fetching.
+        drop(place);
+        let other = calls.take(&lot, Some(701), parked("b")).expect("the space");
+        let by_another = calls.fetch("default", None).expect("the other call");
+        drop(fetched);
+        assert!(other.is_fetched());
+        drop(by_another);
+        assert_eq!(calls.list().len(), 1);
     }
 
     #[test]
@@ -175,10 +293,11 @@ mod tests {
         let mut lot = Lot::usual("default");
         (lot.spaces, lot.next) = (701..=703, true);
         let calls = ParkedCalls::default();
-        assert_eq!(calls.take(&lot, None, parked("a")), Some(701));
-        calls.free("default", 701);
-        assert_eq!(calls.take(&lot, None, parked("a")), Some(702));
-        assert_eq!(calls.take(&lot, None, parked("b")), Some(703));
-        assert_eq!(calls.take(&lot, None, parked("c")), Some(701));
+        drop(calls.take(&lot, None, parked("a")));
+        let taken: Vec<_> = (0..3)
+            .map(|_| calls.take(&lot, None, parked("a")))
+            .collect();
+        let spaces: Vec<_> = taken.iter().map(space).collect();
+        assert_eq!(spaces, [Some(702), Some(703), Some(701)]);
     }
 }

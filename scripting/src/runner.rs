@@ -59,8 +59,9 @@ pub(crate) async fn application(host: Rc<Host>, channel: Channel, name: String, 
             task.channel.set_location(target);
             true
         }
+        // It runs no dialplan behind the application, unless somebody sends it there.
         Err(Stop::Interrupted(interrupt)) => {
-            interrupt != Interrupt::Hangup && interrupted(&task, interrupt).await
+            interrupted(&task, interrupt, false).await == After::Elsewhere
         }
         Err(stop) => {
             log_stop(&task, None, &stop);
@@ -290,6 +291,8 @@ enum Walk {
     Returned(String),
     End,
     Interrupted(Interrupt),
+    /// The same behind a step that jumped: its target is still to come.
+    InterruptedBefore(Interrupt),
     /// A step failed, which was logged.
     Failed,
 }
@@ -369,9 +372,9 @@ fn after(task: &Rc<Task>, result: AppResult, next: impl FnOnce(&Rc<Task>)) -> Op
         match next {
             Next::Jump(target) => task.channel.set_location(target.clone()),
             Next::Priority(priority) => task.channel.data_mut().location.priority = *priority,
-            _ => {}
+            _ => return Some(Walk::Interrupted(interrupt)),
         }
-        return Some(Walk::Interrupted(interrupt));
+        return Some(Walk::InterruptedBefore(interrupt));
     }
     match result {
         Ok(Next::Continue) => next(task),
@@ -499,7 +502,10 @@ async fn main_loop(task: &Rc<Task>, turns: &mut Turns) {
             Walk::Missing => missing(task).await,
             Walk::Digit(digit) => collect(task, digit.to_string()).await,
             Walk::Incomplete => incomplete(task).await,
-            Walk::Interrupted(interrupt) => interrupted(task, interrupt).await,
+            Walk::Interrupted(interrupt) => interrupted(task, interrupt, true).await.goes_on(),
+            Walk::InterruptedBefore(interrupt) => {
+                interrupted(task, interrupt, false).await.goes_on()
+            }
             Walk::Failed => failed(task),
             Walk::Returned(_) | Walk::End => false,
         };
@@ -567,9 +573,9 @@ async fn missing(task: &Rc<Task>) -> bool {
     }
 }
 
-async fn tone(task: &Task, cause: Cause, tone: &str) -> bool {
+async fn tone(task: &Rc<Task>, cause: Cause, tone: &str) -> bool {
     match app::refuse_channel(&task.channel, cause, tone, Some(FALLTHROUGH_TONE)).await {
-        Err(Stop::Interrupted(interrupt)) => interrupted(task, interrupt).await,
+        Err(Stop::Interrupted(interrupt)) => interrupted(task, interrupt, false).await.goes_on(),
         _ => false,
     }
 }
@@ -587,7 +593,7 @@ async fn incomplete(task: &Rc<Task>) -> bool {
     let before = place.exten.len();
     let wait = task.channel.data().timeouts.digit;
     match digits(task, place.exten, wait).await {
-        Err(interrupt) => interrupted(task, interrupt).await,
+        Err(interrupt) => interrupted(task, interrupt, false).await.goes_on(),
         Ok(number) if number.len() == before => special(task, Special::ResponseTimeout),
         Ok(number) => dialled(task, &number),
     }
@@ -600,7 +606,7 @@ async fn collect(task: &Rc<Task>, number: String) -> bool {
 
 async fn gather(task: &Rc<Task>, number: String, wait: Duration) -> bool {
     match digits(task, number, wait).await {
-        Err(interrupt) => interrupted(task, interrupt).await,
+        Err(interrupt) => interrupted(task, interrupt, false).await.goes_on(),
         Ok(number) => dialled(task, &number),
     }
 }
@@ -648,30 +654,76 @@ fn dialled(task: &Task, number: &str) -> bool {
     special(task, Special::Invalid)
 }
 
-async fn interrupted(task: &Task, interrupt: Interrupt) -> bool {
-    match interrupt {
-        Interrupt::Hangup => false,
-        Interrupt::Redirect => {
-            if task.channel.is_yanked() {
-                let place = task.channel.location();
-                task.channel.stay_yanked().await;
-                let priority = place.priority.saturating_add(1);
-                task.channel.set_location(Location { priority, ..place });
+/// What follows an interruption.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    /// Somebody sent the channel elsewhere, or a special extension takes it.
+    Elsewhere,
+    /// The step at the channel's place.
+    Here,
+    Nothing,
+}
+
+impl After {
+    fn goes_on(self) -> bool {
+        self != Self::Nothing
+    }
+}
+
+/// `in_step`: the step at the channel's place was begun, and the one behind it comes next.
+async fn interrupted(task: &Rc<Task>, mut interrupt: Interrupt, mut in_step: bool) -> After {
+    let channel = &task.channel;
+    loop {
+        match interrupt {
+            Interrupt::Hangup => return After::Nothing,
+            Interrupt::Timeout => {
+                // Reached once; whoever wants another limit sets it again.
+                channel.data_mut().timeouts.absolute = None;
+                let goes_on = special(task, Special::AbsoluteTimeout);
+                return if goes_on {
+                    After::Elsewhere
+                } else {
+                    After::Nothing
+                };
             }
-            let target = task.channel.data_mut().redirect.take();
-            match target {
-                Some(target) => {
-                    task.asks_else_if.take();
-                    task.channel.set_location(target);
-                    true
-                }
-                None => !task.channel.is_over(),
-            }
+            Interrupt::Redirect => {}
         }
-        Interrupt::Timeout => {
-            // Reached once; whoever wants another limit sets it again.
-            task.channel.data_mut().timeouts.absolute = None;
-            special(task, Special::AbsoluteTimeout)
+        if std::mem::take(&mut in_step) {
+            let mut data = channel.data_mut();
+            data.location.priority = data.location.priority.saturating_add(1);
+        }
+        if channel.is_yanked() {
+            channel.stay_yanked().await;
+        }
+        let (target, errand) = {
+            let mut data = channel.data_mut();
+            (data.redirect.take(), data.errand.take())
+        };
+        if channel.is_over() {
+            return After::Nothing;
+        }
+        if let Some(target) = target {
+            task.asks_else_if.take();
+            channel.set_location(target);
+            return After::Elsewhere;
+        }
+        let Some((name, data)) = errand else {
+            return After::Here;
+        };
+        // Boxed: the application may have begun this dialplan.
+        let errand = Box::pin(Measured(Box::pin(app::execute(task, &name, data, None))));
+        match errand.await {
+            Ok(Next::Jump(target)) => {
+                channel.set_location(target);
+                return After::Elsewhere;
+            }
+            Ok(Next::Continue) => return After::Here,
+            Ok(_) => return After::Nothing,
+            Err(Stop::Interrupted(next)) => interrupt = next,
+            Err(stop) => {
+                log_stop(task, None, &stop);
+                return After::Here;
+            }
         }
     }
 }

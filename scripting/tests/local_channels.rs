@@ -322,3 +322,124 @@ fn bridge_takes_a_telephone_out_of_another_call() {
     assert_eq!(exchange.global("LEFT"), "ANSWER");
     wait_until("nobody keeps the desk", || exchange.shared.channels() == 0);
 }
+
+/// Behind a Local channel that leaves the call, the telephone stays with who called.
+#[test]
+fn a_telephone_taken_through_a_pair_keeps_the_call() {
+    let phone = Phone::start("desk", Manner::Answer(None));
+    let exchange = Exchange::start(
+        &[
+            ("100", "Dial", "PJSIP/desk,20"),
+            ("101", "Dial", "Local/102@inner,20"),
+            ("102@inner", "Bridge", "PJSIP/desk"),
+            ("h@inner", "Set", "GLOBAL(LEFT)=${BRIDGERESULT}"),
+        ],
+        &[&phone],
+    );
+    let desk = || {
+        let names = exchange
+            .shared
+            .directory
+            .names(|name| name.contains("/desk-"));
+        names.first().is_some_and(|name| exchange.bridged(name))
+    };
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| exchange.call_once("100", ""));
+        wait_until("the desk is bridged", desk);
+        let ended = exchange.call_leaving("101", || exchange.global("LEFT") == "SUCCESS" && desk());
+        assert!(!ended.by_exchange, "the call was cut");
+        first.join().expect("the first call ended");
+    });
+    wait_until("nobody keeps the desk", || exchange.shared.channels() == 0);
+}
+
+/// Who is taken through a Local channel goes on in the dialplan afterwards.
+#[test]
+fn a_waiting_call_taken_through_a_pair_goes_on() {
+    let exchange = Exchange::start(
+        &[
+            ("100", "Answer", ""),
+            ("100", "Set", "GLOBAL(FIRST)=${CHANNEL}"),
+            ("100", "BridgeWait", ""),
+            ("100", "Set", "GLOBAL(BACK)=yes"),
+            ("101", "Dial", "Local/102@inner,20"),
+            ("102@inner", "Bridge", "${FIRST}"),
+        ],
+        &[],
+    );
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| exchange.call_once("100", ""));
+        wait_until("the first waits", || !exchange.global("FIRST").is_empty());
+        exchange.call_leaving("101", || exchange.bridged(&exchange.global("FIRST")));
+        waiting.join().expect("the first call ended");
+    });
+    assert_eq!(exchange.global("BACK"), "yes");
+    wait_until("all is over", || exchange.shared.channels() == 0);
+}
+
+/// Where half of a pair is taken, the telephone behind it is what is let go.
+#[test]
+fn a_telephone_behind_a_taken_half_is_let_go() {
+    let phone = Phone::start("desk", Manner::Answer(None));
+    let exchange = Exchange::start(
+        &[
+            ("100", "Originate", "Local/200@inner,app,BridgeWait"),
+            ("200@inner", "Dial", "PJSIP/desk,20"),
+            ("101", "Bridge", "Local/200@inner"),
+        ],
+        &[&phone],
+    );
+    exchange.call_once("100", "");
+    let names = |start: &str| {
+        exchange
+            .shared
+            .directory
+            .names(|name| name.starts_with(start))
+    };
+    let ended = exchange.call_until("101", "", || {
+        let desk = names("PJSIP/desk-");
+        names("Local/").is_empty() && desk.first().is_some_and(|name| exchange.bridged(name))
+    });
+    assert_eq!((ended.status, ended.by_exchange), (200, false));
+}
+
+/// Calls that a call makes have no more hops than itself.
+#[test]
+fn a_number_that_calls_itself_without_end_is_refused() {
+    let exchange = Exchange::start(
+        &[
+            ("200@inner", "Set", "GLOBAL(TIMES)=$[${GLOBAL(TIMES)} + 1]"),
+            ("200@inner", "Originate", "Local/200@inner,app,Wait,1"),
+            ("100", "Set", "GLOBAL(TIMES)=0"),
+            ("100", "Originate", "Local/200@inner,app,Wait,1"),
+        ],
+        &[],
+    );
+    exchange.call("100", "");
+    let times: u32 = exchange.global("TIMES").parse().expect("a number");
+    assert!((2..=30).contains(&times), "{times}");
+}
+
+#[test]
+fn a_channel_goes_where_it_was_told_after_the_bridge() {
+    let exchange = Exchange::start(
+        &[
+            ("100", "Answer", ""),
+            ("100", "Set", "CHANNEL(after_bridge_goto)=after,s,1"),
+            ("100", "Set", "GLOBAL(TOLD)=${CHANNEL(after_bridge_goto)}"),
+            ("100", "Set", "GLOBAL(FIRST)=${CHANNEL}"),
+            ("100", "BridgeWait", ""),
+            ("s@after", "Set", "GLOBAL(WENT)=${CHANNEL}"),
+            ("101", "Bridge", "${FIRST},S(0.3)"),
+        ],
+        &[],
+    );
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| exchange.call_once("100", ""));
+        wait_until("the first waits", || !exchange.global("FIRST").is_empty());
+        exchange.call_once("101", "");
+        waiting.join().expect("the first call ended");
+    });
+    assert_eq!(exchange.global("TOLD"), "after,s,1");
+    assert_eq!(exchange.global("WENT"), exchange.global("FIRST"));
+}

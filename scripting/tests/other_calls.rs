@@ -303,3 +303,175 @@ fn lua_makes_calls() {
             .contains("exten or application is needed")
     );
 }
+
+/// The telephones that ring, and who picks up.
+fn desk_rings(exchange: &Exchange) {
+    wait_until("the desk rings", || {
+        let ringing = exchange
+            .shared
+            .directory
+            .names(|name| name.starts_with("PJSIP/desk-"));
+        ringing.first().is_some_and(|name| exchange.rings(name))
+    });
+}
+
+#[test]
+fn who_picks_up_waits_for_the_options_of_the_dial() {
+    let phone = Phone::start("desk", Manner::Ring);
+    let exchange = Exchange::start(
+        &[
+            ("100", "Dial", "PJSIP/desk,20,U(check)F(after,s,1)"),
+            ("s@check", "Wait", "3"),
+            ("s@check", "Set", "GLOBAL(CHECKED)=${CHANNEL}"),
+            ("s@check", "Return", ""),
+            ("s@after", "Set", "GLOBAL(WENT)=${CHANNEL}"),
+            ("200", "Set", "GLOBAL(BY)=${CHANNEL}"),
+            ("200", "Pickup", "100"),
+        ],
+        &[&phone],
+    );
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| {
+            exchange.call_leaving("100", || {
+                let by = exchange.global("BY");
+                !by.is_empty() && exchange.bridged(&by)
+            })
+        });
+        desk_rings(&exchange);
+        exchange.call_once("200", "");
+        assert!(!first.join().expect("the first call ended").by_exchange);
+    });
+    let by = exchange.global("BY");
+    assert_eq!(exchange.global("CHECKED"), by);
+    // The caller left, and option F sends who picked up on.
+    assert_eq!(exchange.global("WENT"), by);
+    wait_until("all is over", || exchange.shared.channels() == 0);
+}
+
+#[test]
+fn a_key_works_after_a_pickup() {
+    let phone = Phone::start("desk", Manner::Ring);
+    let exchange = Exchange::start(
+        &[
+            ("100", "Dial", "PJSIP/desk,20,t"),
+            ("200", "Set", "GLOBAL(BY)=${CHANNEL}"),
+            ("200", "Pickup", "100"),
+            ("300", "Set", "GLOBAL(FROM)=${BLINDTRANSFER}"),
+        ],
+        &[&phone],
+    );
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| exchange.call_once("100", ""));
+        desk_rings(&exchange);
+        assert!(exchange.call_once("200", "ww#300").by_exchange);
+        assert!(first.join().expect("the first call ended").by_exchange);
+    });
+    assert_eq!(exchange.global("FROM"), exchange.global("BY"));
+}
+
+#[test]
+fn a_call_that_runs_a_dialplan_is_parked_by_a_key() {
+    let exchange = Exchange::start(
+        &[
+            ("100", "Answer", ""),
+            ("100", "Set", "GLOBAL(FIRST)=${CHANNEL}"),
+            ("100", "BridgeWait", ""),
+            ("101", "Bridge", "${FIRST},K"),
+            ("103", "ParkedCall", "default,701"),
+        ],
+        &[],
+    );
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| exchange.call_once("100", ""));
+        wait_until("the first waits", || !exchange.global("FIRST").is_empty());
+        assert!(exchange.call_once("101", "ww#72").by_exchange);
+        let parked = exchange.shared.parked.list();
+        let spaces: Vec<_> = parked
+            .iter()
+            .map(|(_, space, who)| (*space, who.channel.clone()))
+            .collect();
+        assert_eq!(spaces, [(701, exchange.global("FIRST"))]);
+        exchange.call_leaving("103", || exchange.bridged(&exchange.global("FIRST")));
+        assert!(first.join().expect("the first call ended").by_exchange);
+    });
+    wait_until("no space is taken", || {
+        exchange.shared.parked.list().is_empty()
+    });
+}
+
+#[test]
+fn a_space_that_is_taken_is_not_given_away() {
+    let exchange = Exchange::start(
+        &[
+            ("100", "Set", "GLOBAL(FIRST)=${CHANNEL}"),
+            ("100", "Park", ",s"),
+            ("101", "Park", ",s,701"),
+            ("101", "Set", "GLOBAL(REFUSED)=yes"),
+            ("102", "Park", ",sc(nowhere)"),
+            ("103", "ParkAndAnnounce", ""),
+        ],
+        &[],
+    );
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let ordering = std::sync::atomic::Ordering::Relaxed;
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| exchange.call_leaving("100", || over.load(ordering)));
+        wait_until("the call is parked", || {
+            exchange.shared.parked.list().len() == 1
+        });
+        for exten in ["101", "102", "103"] {
+            exchange.call_once(exten, "");
+        }
+        let (_, space, who) = exchange.shared.parked.list().remove(0);
+        assert_eq!((space, who.channel), (701, exchange.global("FIRST")));
+        over.store(true, ordering);
+        assert!(!first.join().expect("the first call ended").by_exchange);
+    });
+    assert_eq!(exchange.global("REFUSED"), "yes");
+    wait_until("no space is taken", || {
+        exchange.shared.parked.list().is_empty()
+    });
+}
+
+#[test]
+fn a_call_is_picked_up_by_group() {
+    let phone = Phone::start("desk", Manner::Ring);
+    let exchange = Exchange::start(
+        &[
+            ("100", "Dial", "PJSIP/desk,20,b(mark^s^1)"),
+            ("s@mark", "Set", "CHANNEL(callgroup)=3"),
+            ("s@mark", "Return", ""),
+            ("200", "Set", "CHANNEL(pickupgroup)=1-4"),
+            ("200", "Set", "GLOBAL(BY)=${CHANNEL}"),
+            ("200", "Pickup", ""),
+            ("201", "Set", "CHANNEL(pickupgroup)=4"),
+            ("201", "Pickup", ""),
+            ("201", "Set", "GLOBAL(OTHER)=group"),
+        ],
+        &[&phone],
+    );
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| exchange.call_once("100", ""));
+        desk_rings(&exchange);
+        exchange.call_once("201", "");
+        assert_eq!(exchange.global("OTHER"), "group");
+        exchange.call_leaving("200", || exchange.bridged(&exchange.global("BY")));
+        assert_eq!(first.join().expect("the first call ended").status, 200);
+    });
+}
+
+#[test]
+fn a_code_of_features_conf_ends_the_ringing() {
+    let phone = Phone::start("desk", Manner::Ring);
+    let exchange = Exchange::start(
+        &[
+            ("100", "Answer", ""),
+            ("100", "Dial", "PJSIP/desk,20,H"),
+            ("100", "Set", "GLOBAL(DONE)=${DIALSTATUS}"),
+        ],
+        &[&phone],
+    );
+    exchange.statics(&[("features.conf", "featuremap", "disconnect", "*7")]);
+    exchange.call("100", "*ww5*7");
+    assert_eq!(exchange.global("DONE"), "CANCEL");
+}

@@ -140,6 +140,15 @@ pub struct Bridged {
     pub peer: Channel,
 }
 
+impl Bridged {
+    /// Hangs up who was at the other end, unless somebody else has him now.
+    pub fn hang_up_peer(&self, cause: Cause) {
+        if self.end != BridgeEnd::PeerTaken {
+            self.peer.hangup(cause);
+        }
+    }
+}
+
 impl Channel {
     /// Routes the two channels to each other and waits until one ends, the time is over or somebody dials the
     /// disconnect code. Neither channel is hung up by this.
@@ -216,6 +225,7 @@ impl Channel {
             peer.media(|leg| Command::Route(leg, Route::Silence));
         }
         peer.watched_by(None);
+        peer.touch();
     }
 
     /// Takes this channel out of the bridge it sits in; the one whose task keeps that bridge up goes on without it. False
@@ -280,6 +290,7 @@ impl Channel {
         if let Some(other) = self.other_half()
             && let Some(next) = peer.beyond(self)
             && peer.data().bridge.is_none()
+            && !peer.is_yanked()
         {
             let first = peer.clone();
             first.take_from_bridge();
@@ -291,6 +302,7 @@ impl Channel {
 
     /// A bridge of two channels of which neither runs a dialplan: the end of one is the end of both.
     pub async fn bridge_alone(&self, peer: &Self) {
+        self.record_talk(peer);
         let bridged = self.bridge(peer, BridgeOptions::default()).await;
         if bridged.end == BridgeEnd::PeerTaken {
             return self.hangup(Cause::NORMAL_CLEARING);
@@ -299,6 +311,22 @@ impl Channel {
             let cause = other.data().ended.map(|end| end.cause);
             one.hangup(cause.unwrap_or(Cause::NORMAL_CLEARING));
         }
+    }
+
+    /// A conversation begins that no Dial of this channel led to: a record of its own tells of it.
+    pub fn record_talk(&self, peer: &Self) {
+        if self.is_over() {
+            return;
+        }
+        self.close_records();
+        let now = std::time::SystemTime::now();
+        let leg = (peer.name().to_string(), peer.data().accountcode.clone());
+        if self.data().cdr.is_closed() {
+            self.begin_records(now);
+        }
+        let mut data = self.data_mut();
+        data.cdr.dial_begin(now, &[leg]);
+        data.cdr.dial_answered(&peer.name(), now);
     }
 
     /// The Dial that led to this bridge is over.

@@ -112,6 +112,18 @@ pub struct DialOutcome {
     /// Cause for `HANGUPCAUSE` when nobody answered.
     pub cause: Cause,
     pub legs: Vec<LegReport>,
+    /// The winner picked the call up, and waits until this Dial lets go of it.
+    picked_up: Option<PickedUp>,
+}
+
+/// Lets a channel go on that picked a call up, when it is dropped.
+struct PickedUp(Channel);
+
+impl Drop for PickedUp {
+    fn drop(&mut self) {
+        self.0.data_mut().taken_by_dial = false;
+        self.0.touch();
+    }
 }
 
 impl DialOutcome {
@@ -127,6 +139,7 @@ impl DialOutcome {
             exit_digit: None,
             cause: Cause::NO_ROUTE_DESTINATION,
             legs: Vec::new(),
+            picked_up: None,
         }
     }
 }
@@ -399,6 +412,7 @@ impl Channel {
             signalled.early = None;
         }
         old.watched_by(None);
+        old.data_mut().replaced = true;
         old.hangup(Cause::ANSWERED_ELSEWHERE);
     }
 
@@ -478,6 +492,8 @@ impl Channel {
             outcome.status = DialStatus::Answer;
             outcome.number.clone_from(&leg.destination.resource);
             outcome.answered = Some(leg.channel.clone());
+            let picked_up = leg.channel.data().taken_by_dial;
+            outcome.picked_up = picked_up.then(|| PickedUp(leg.channel.clone()));
             outcome.cause = Cause(0);
             leg.channel
                 .set_variable("DIALEDPEERNUMBER", &leg.destination.resource);

@@ -111,18 +111,27 @@ impl Channel {
         heard: bool,
         leave: &dyn Fn(char) -> bool,
     ) -> VisitEnd {
-        let Some(keeper) = target.keeper().filter(|keeper| keeper.id() != self.id()) else {
-            return VisitEnd::NotThere;
-        };
+        match self.take_seat(target, heard) {
+            Some(visit) => self.stay_seated(visit, leave).await,
+            None => VisitEnd::NotThere,
+        }
+    }
+
+    /// Comes to the bridge that `target` is in. None: it is in none, or there are too many guests.
+    fn take_seat(&self, target: &Self, heard: bool) -> Option<Visit> {
+        let keeper = target.keeper().filter(|keeper| keeper.id() != self.id())?;
         if keeper.data().bridged == Some(self.id()) || keeper.data().guests.len() >= GUESTS_MAX {
-            return VisitEnd::NotThere;
+            return None;
         }
         keeper.data_mut().guests.push((self.id(), heard));
         keeper.touch();
-        let visit = Visit {
+        Some(Visit {
             guest: self.id(),
-            keeper: &keeper,
-        };
+            keeper,
+        })
+    }
+
+    async fn stay_seated(&self, visit: Visit, leave: &dyn Fn(char) -> bool) -> VisitEnd {
         self.clear_digits();
         loop {
             if let Err(interrupt) = self.check() {
@@ -162,10 +171,10 @@ impl Channel {
         let half = super::local::between(self.shard(), shard, &linkedid, move |half| {
             Shard::spawn(async move {
                 let target = half.shard().channel_by_name(&name);
-                let target = target.filter(|target| target.can_be_visited());
-                let _ = tell.send(target.is_some());
-                if let Some(target) = target {
-                    half.visit(&target, heard, &|_| false).await;
+                let visit = target.and_then(|target| half.take_seat(&target, heard));
+                let _ = tell.send(visit.is_some());
+                if let Some(visit) = visit {
+                    half.stay_seated(visit, &|_| false).await;
                 }
                 half.hangup(Cause::NORMAL_CLEARING);
             });
@@ -184,19 +193,19 @@ impl Channel {
 }
 
 /// A guest's place, given up however the visit ends.
-struct Visit<'c> {
+struct Visit {
     guest: ChannelId,
-    keeper: &'c Channel,
+    keeper: Channel,
 }
 
-impl Visit<'_> {
+impl Visit {
     fn goes_on(&self) -> bool {
         let data = self.keeper.data();
         data.bridge.is_some() && data.guests.iter().any(|(guest, _)| *guest == self.guest)
     }
 }
 
-impl Drop for Visit<'_> {
+impl Drop for Visit {
     fn drop(&mut self) {
         self.keeper
             .data_mut()

@@ -14,7 +14,7 @@ use strowger_store::Endpoint;
 use super::media::{MediaSession, SDP};
 use super::outgoing::{apply_set_var, contact};
 use super::session::{Incoming, Session};
-use crate::channel::{Cause, Channel, Data, LegEnd, Location, Party, Presentation, State};
+use crate::channel::{Cause, Channel, Data, LegEnd, Location, Party, Presentation, State, Yank};
 use crate::dialplan::{Exists, LocalFuture};
 use crate::shard::{ALLOW, DialogKey, Shard};
 
@@ -313,8 +313,34 @@ impl Channel {
         run(self.clone());
     }
 
-    /// Runs an application on a dialled channel, which ends with it.
+    /// Sends the channel to a place in the dialplan: out of what it does where it runs one, by itself where it was only dialled.
+    pub fn go_to(&self, place: Location) {
+        if self.data().runs_dialplan {
+            self.redirect(place);
+            return self.end_yank();
+        }
+        self.set_location(place);
+        self.continue_in_dialplan();
+    }
+
+    /// The dialplan of a channel that was taken out of it has something else to do than to wait.
+    fn end_yank(&self) {
+        let mut data = self.data_mut();
+        if data.yank == Some(Yank::Given) {
+            data.yank = None;
+            drop(data);
+            self.touch();
+        }
+    }
+
+    /// Runs an application: instead of what it does on a channel that runs the dialplan, which goes on behind that; on a
+    /// dialled channel by itself, and the channel ends with it.
     pub fn run_application(&self, name: &str, data: &str) {
+        if self.data().runs_dialplan {
+            self.data_mut().errand = Some((name.to_owned(), data.to_owned()));
+            self.touch();
+            return self.end_yank();
+        }
         if self.data().cdr.is_closed() {
             self.begin_records(SystemTime::now());
         }

@@ -6,7 +6,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use strowger_media::codec::Codec;
 use strowger_media::{Command, FarEnd, Format, LegId, LegStart, Negotiated, far_wire};
@@ -19,9 +19,14 @@ use crate::shard::inbox::ShardMessage;
 
 /// Local channels behind each other; Asterisk's default too.
 const FORWARDS_MAX: u8 = 20;
+/// Halves of Local channels on one core: numbers that call several others, which do so too, come to an end.
+const HALVES_MAX: usize = 8000;
 /// Payload types on a wire; nobody else sees them. Each codec has its own, so that none is taken for another.
 const AUDIO: u8 = 96;
 const EVENTS: u8 = 127;
+/// How often, and how far apart, the other half on another core is told of the end while that core's inbox is full.
+const END_TRIES: u32 = 12_000;
+const END_PAUSE: Duration = Duration::from_millis(5);
 /// What a half says before it is known what it should.
 const FIRST_CODEC: Codec = Codec::Pcma;
 
@@ -41,6 +46,31 @@ pub(crate) struct Half {
     settled: bool,
     /// Codecs of whoever is at the far end of the pair, as far as that is known.
     far: Vec<Codec>,
+    _counted: Counted,
+}
+
+/// One of the halves of its core.
+struct Counted(Rc<Shard>);
+
+impl Counted {
+    fn new(shard: &Rc<Shard>) -> Self {
+        let halves = shard.local_halves();
+        halves.set(halves.get() + 1);
+        Self(Rc::clone(shard))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let halves = self.0.local_halves();
+        halves.set(halves.get().saturating_sub(1));
+    }
+}
+
+impl std::fmt::Debug for Counted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Counted")
+    }
 }
 
 /// Where the other half is.
@@ -55,7 +85,7 @@ enum Other {
 }
 
 impl Half {
-    fn new(other: Other, first: bool, stays: bool, far: Vec<Codec>) -> Self {
+    fn new(shard: &Rc<Shard>, other: Other, first: bool, stays: bool, far: Vec<Codec>) -> Self {
         Self {
             other,
             first,
@@ -64,6 +94,37 @@ impl Half {
             hears: FIRST_CODEC,
             settled: false,
             far,
+            _counted: Counted::new(shard),
+        }
+    }
+}
+
+/// What stands here for a channel of another shard. It is hung up when this is dropped.
+pub struct Reached {
+    channel: Channel,
+    given_up: bool,
+}
+
+impl Reached {
+    pub fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    /// Somebody else has the channel now: it is not hung up here.
+    pub fn give_up(mut self) {
+        self.given_up = true;
+    }
+
+    /// Lets go of it after a bridge.
+    pub fn let_go(mut self, bridged: &super::Bridged) {
+        self.given_up = bridged.end == super::BridgeEnd::PeerTaken;
+    }
+}
+
+impl Drop for Reached {
+    fn drop(&mut self) {
+        if !self.given_up {
+            self.channel.hangup(Cause::NORMAL_CLEARING);
         }
     }
 }
@@ -137,7 +198,7 @@ fn stand_in(
         shard: other,
         name: other_name.to_owned(),
     };
-    *channel.half() = Some(Half::new(there, first, true, Vec::new()));
+    *channel.half() = Some(Half::new(shard, there, first, true, Vec::new()));
     {
         let mut data = channel.data_mut();
         data.progress.answered = Some(Instant::now());
@@ -162,6 +223,10 @@ pub(super) fn create(
             "Local channel refused: {FORWARDS_MAX} stand behind each other already; the number leads back to itself"
         );
         return Err(Cause::INTERWORKING);
+    }
+    if shard.call_limit_reached() || shard.local_halves().get() >= HALVES_MAX {
+        shard.counters().calls_refused_overload.add(1);
+        return Err(Cause::NORMAL_CIRCUIT_CONGESTION);
     }
     if !shard.media_runs() {
         shard.counters().calls_refused_no_media.add(1);
@@ -209,7 +274,13 @@ pub(super) fn create(
         shard.map_leg(leg, half.id());
         half.set_leg(Some(leg));
         let other = Other::Here(other.id());
-        *half.half() = Some(Half::new(other, is_first, stays, origin.codecs.clone()));
+        *half.half() = Some(Half::new(
+            shard,
+            other,
+            is_first,
+            stays,
+            origin.codecs.clone(),
+        ));
         shard.add_channel(half, false);
     }
     second.configure_wire();
@@ -338,8 +409,6 @@ impl Channel {
             data.accountcode.clone_from(&own.accountcode);
             data.music_class.clone_from(&own.music_class);
             data.tonezone.clone_from(&own.tonezone);
-            data.cdr
-                .begin(SystemTime::now(), crate::shared::next_cdr_sequence);
         }
         let place = second.location();
         let caller = second.data().caller.number.clone();
@@ -357,6 +426,7 @@ impl Channel {
             });
             return true;
         }
+        second.begin_records(SystemTime::now());
         super::incoming::run(second);
         true
     }
@@ -415,6 +485,13 @@ impl Channel {
         if self.is_up() {
             return self.is_local();
         }
+        // Who answers `;1` says nothing about whom `;2` calls.
+        if self.is_first_half() {
+            if !self.is_over() {
+                self.became_up();
+            }
+            return true;
+        }
         let told = self.tell_other_half(|other| {
             if !other.is_up() {
                 other.data_mut().progress.answered = Some(Instant::now());
@@ -429,18 +506,56 @@ impl Channel {
 
     /// What ends one half ends the other.
     pub(super) fn end_other_half(&self, cause: Cause) {
-        self.tell_other_half(move |other| {
-            other.end(LegEnd {
-                cause,
-                status: None,
-                by_peer: true,
+        let end = LegEnd {
+            cause,
+            status: None,
+            by_peer: true,
+        };
+        let there = match self.half().as_ref().map(|half| &half.other) {
+            Some(Other::There { shard, name }) => Some((*shard, name.clone())),
+            _ => None,
+        };
+        let Some((there, name)) = there else {
+            self.tell_other_half(move |other| other.end(end));
+            return;
+        };
+        let errand = move || {
+            let name = name.clone();
+            ShardMessage::Errand(Box::new(move |shard: &Rc<Shard>| {
+                if let Some(other) = shard.channel_by_name(&name) {
+                    other.end(end);
+                }
+            }))
+        };
+        let shared = std::sync::Arc::clone(self.shard().shared());
+        let send = move || {
+            let inbox = shared.inboxes().get(there);
+            inbox.is_none_or(|inbox| inbox.send(errand()).is_ok())
+        };
+        if !send() {
+            Shard::spawn(async move {
+                // A full inbox empties within milliseconds; the half must not stay.
+                for _ in 0..END_TRIES {
+                    tokio::time::sleep(END_PAUSE).await;
+                    if send() {
+                        return;
+                    }
+                }
+                tracing::error!(
+                    "a shard's inbox stays full: a half of a connection between cores is left there"
+                );
             });
-        });
+        }
     }
 
     /// Takes a channel of another shard out of what it does: what stands for it here, to be bridged with. When that ends,
     /// the other does what `afterwards` says. None: it is gone, or does not let go.
-    pub async fn reach(&self, shard: usize, name: String, afterwards: Afterwards) -> Option<Self> {
+    pub async fn reach(
+        &self,
+        shard: usize,
+        name: String,
+        afterwards: Afterwards,
+    ) -> Option<Reached> {
         let linkedid = self.data().linkedid.clone();
         let (tell, told) = tokio::sync::oneshot::channel();
         let near = between(self.shard(), shard, &linkedid, move |half| {
@@ -455,19 +570,22 @@ impl Channel {
                 };
                 seized.set_afterwards(afterwards);
                 let peer = seized.channel().clone();
-                let _ = peer.answer(std::time::Duration::ZERO).await;
+                let _ = peer.answer(Duration::ZERO).await;
                 if tell.send(true).is_ok() {
-                    half.bridge(&peer, super::BridgeOptions::default()).await;
+                    let bridged = half.bridge(&peer, super::BridgeOptions::default()).await;
+                    seized.let_go(&bridged);
+                } else {
+                    // Nobody was connected with it.
+                    seized.set_afterwards(Afterwards::Continue);
                 }
-                drop(seized);
                 half.hangup(Cause::NORMAL_CLEARING);
             });
         })?;
-        if told.await == Ok(true) {
-            return Some(near);
-        }
-        near.hangup(Cause::NORMAL_CLEARING);
-        None
+        let near = Reached {
+            channel: near,
+            given_up: false,
+        };
+        (told.await == Ok(true)).then_some(near)
     }
 
     /// Whom to be joined with instead of `peer`, a half that only passes on to him.
@@ -479,6 +597,8 @@ impl Channel {
         let next = other.bridge_peer()?;
         // `other` runs the bridge with `next`, who only sits in it.
         let passive = other.data().bridge.is_some() && next.data().bridge.is_none();
+        // Whoever took it out of its dialplan gives it back there.
+        let passive = passive && !next.is_yanked();
         let fits = passive && next.id() != self.id() && next.is_up() && !next.is_over();
         (fits && next.leg().is_some()).then_some(next)
     }
@@ -495,6 +615,7 @@ impl Channel {
             && data.state == State::Up
             && data.ended.is_none()
             && data.redirect.is_none()
+            && data.errand.is_none()
             && !data.recordings.any()
             && data.guests.is_empty()
             && data.hold_music.is_none()

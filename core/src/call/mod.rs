@@ -20,3 +20,4 @@ pub(crate) mod session;
 pub use bridge::{BridgeEnd, BridgeOptions, Bridged, Feature, Keys, LimitWarning};
 pub use destination::{Destination, DestinationError, To};
 pub use dial::{DialOutcome, DialRequest, DialStatus, LegReport, PreDial, RingMode};
+pub use local::Reached;

@@ -65,6 +65,8 @@ pub struct OriginateRequest {
     pub linkedid: Option<String>,
     /// Runs on the channel before it is dialled.
     pub pre_dial: Option<Subroutine>,
+    /// Hops left to it: those of the call that makes it, so that calls that make each other come to an end.
+    pub max_forwards: u8,
 }
 
 impl OriginateRequest {
@@ -82,6 +84,7 @@ impl OriginateRequest {
             early_media: false,
             linkedid: None,
             pre_dial: None,
+            max_forwards: MAX_FORWARDS,
         }
     }
 }
@@ -275,7 +278,7 @@ impl Drop for Ringing {
 }
 
 /// Calls somebody: the channel that answered, which is the caller's to do something with. The target of the request is not
-/// looked at. Who drops the future calls nobody.
+/// looked at. When the future is dropped, what rings is hung up.
 ///
 /// # Errors
 /// What became of it, when nobody answered.
@@ -314,7 +317,7 @@ pub async fn call_out(
         shown: shown.clone(),
         own: request.caller.clone(),
         place: None,
-        max_forwards: MAX_FORWARDS,
+        max_forwards: request.max_forwards,
         dial_depth: 0,
         language: request.language.clone().unwrap_or_else(|| "en".to_owned()),
         accountcode: request.accountcode.clone().unwrap_or_default(),
@@ -324,6 +327,7 @@ pub async fn call_out(
         Ok(channel) => channel,
         Err(cause) => return Err(OriginateOutcome::failed(cause, None)),
     };
+    let mut ringing = Ringing(Some(channel.clone()));
     if let Some(code) = &request.accountcode {
         channel.data_mut().accountcode.clone_from(code);
     }
@@ -337,7 +341,6 @@ pub async fn call_out(
             .subroutine(channel.clone(), location, arguments);
         run.await;
     }
-    let mut ringing = Ringing(Some(channel.clone()));
     channel.place_call();
     let until = started + request.timeout;
     loop {

@@ -12,6 +12,21 @@ use crate::shard::Shard;
 /// How long the Dial of a ringing telephone may take to notice.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// A channel is in no bridge so long, at most, while it changes from one to another.
+const BETWEEN: Duration = Duration::from_millis(200);
+
+/// The wish to pick up a channel, withdrawn where its Dial did not follow it.
+struct Claim<'c>(&'c Channel);
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        let mut data = self.0.data_mut();
+        if !data.replaced {
+            data.picked_up = None;
+        }
+    }
+}
+
 /// Which ringing channels are meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
@@ -44,21 +59,42 @@ fn mask(text: &str) -> u64 {
     mask
 }
 
+/// Groups of a channel, numbers and names: what `CHANNEL(...)` says of it, else its endpoint.
+fn groups(
+    channel: &Channel,
+    items: [&str; 2],
+    of: impl Fn(&Endpoint) -> (&Option<String>, &Vec<String>),
+) -> (u64, Vec<String>) {
+    let endpoint = channel.endpoint().map(|endpoint| of(endpoint));
+    let numbers = channel.setting(items[0]);
+    let numbers = numbers.or_else(|| endpoint.and_then(|(numbers, _)| numbers.clone()));
+    let names = match channel.setting(items[1]) {
+        Some(names) => names
+            .split(',')
+            .map(|name| name.trim().to_owned())
+            .collect(),
+        None => endpoint.map(|(_, names)| names.clone()).unwrap_or_default(),
+    };
+    (mask(&numbers.unwrap_or_default()), names)
+}
+
 impl Wanted {
-    /// What an endpoint may pick up by group; None where it has no group.
-    pub fn by(endpoint: &Endpoint) -> Option<Self> {
-        let numbers = mask(endpoint.pickup_group.as_deref().unwrap_or_default());
-        let names = endpoint.named_pickup_group.clone();
+    /// What a channel may pick up by group; None where it has no group.
+    pub fn by(channel: &Channel) -> Option<Self> {
+        let (numbers, names) = groups(channel, ["pickupgroup", "namedpickupgroup"], |endpoint| {
+            (&endpoint.pickup_group, &endpoint.named_pickup_group)
+        });
         (numbers != 0 || !names.is_empty()).then_some(Self::Groups { numbers, names })
     }
 
     fn is(&self, channel: &Channel) -> bool {
         match self {
-            Self::Groups { numbers, names } => channel.endpoint().is_some_and(|endpoint| {
-                let own = mask(endpoint.call_group.as_deref().unwrap_or_default());
-                let named = |name: &String| names.contains(name);
-                own & numbers != 0 || endpoint.named_call_group.iter().any(named)
-            }),
+            Self::Groups { numbers, names } => {
+                let (own, named) = groups(channel, ["callgroup", "namedcallgroup"], |endpoint| {
+                    (&endpoint.call_group, &endpoint.named_call_group)
+                });
+                own & numbers != 0 || named.iter().any(|name| names.contains(name))
+            }
             Self::Number { exten, context } => {
                 let data = channel.data();
                 data.location.exten == *exten && data.location.context == *context
@@ -85,17 +121,21 @@ impl Channel {
 
     /// Takes the place of this ringing channel for `by`, which is up. False: it was too late.
     pub(crate) async fn be_picked_up(&self, by: &Self) -> bool {
-        if !self.can_be_picked_up() || by.is_over() {
+        if !self.can_be_picked_up() || by.check().is_err() {
             return false;
         }
         self.data_mut().picked_up = Some(by.id());
+        let _claim = Claim(self);
         self.touch();
         let until = Instant::now() + PATIENCE;
         loop {
             let changed = Rc::clone(self.changed());
             let notified = changed.notified();
+            if self.data().replaced {
+                return true;
+            }
             if self.is_over() {
-                return by.data().taken_by_dial || by.data().bridged.is_some();
+                return false;
             }
             if tokio::time::timeout_at(until.into(), notified)
                 .await
@@ -176,24 +216,31 @@ impl Channel {
             return false;
         }
         let bridged = self.bridge(&half, super::BridgeOptions::default()).await;
-        bridged.peer.hangup(Cause::NORMAL_CLEARING);
+        bridged.hang_up_peer(Cause::NORMAL_CLEARING);
         true
     }
 
-    /// Another's task keeps up the bridge that this channel sits in: waits until it has left it, or is over.
+    /// Another's Dial has this channel, or another's task keeps up the bridge that it sits in: waits until both have let it go,
+    /// or it is over.
     pub(crate) async fn sit_in_bridge(&self) {
-        let until = Instant::now() + PATIENCE;
+        let mut free: Option<Instant> = None;
         loop {
-            let changed = Rc::clone(self.changed());
-            let notified = changed.notified();
-            if self.check().is_err() {
+            let kept = {
+                let data = self.data();
+                data.taken_by_dial || data.bridged.is_some()
+            };
+            let until = if kept {
+                free = None;
+                None
+            } else {
+                Some(*free.get_or_insert_with(|| Instant::now() + BETWEEN))
+            };
+            if until.is_some_and(|at| Instant::now() >= at) {
                 return;
             }
-            if self.data().bridged.is_none() && Instant::now() >= until {
+            if self.wait_change(until).await.is_err() {
                 return;
             }
-            // Who is let go is told so by the one that keeps the bridge: by its end, or by a change.
-            let _ = tokio::time::timeout(PATIENCE, notified).await;
         }
     }
 }

@@ -154,13 +154,19 @@ pub struct Data {
     pub hold_music: Option<strowger_media::PlayId>,
     /// The channel ends when its current step returns, without an error (Redirect and the like move it instead).
     pub redirect: Option<Location>,
+    /// An application it is to run instead of what it does, and its data.
+    pub errand: Option<(String, String)>,
+    /// The space of a parking lot that is kept for it until it parks.
+    pub parking: Option<crate::parking::Place>,
     /// The channel whose Dial called it, as long as that waits for an answer.
     pub(crate) dialled_by: Option<ChannelId>,
     /// The channel that picked it up.
     pub(crate) picked_up: Option<ChannelId>,
+    /// That channel has taken its place in the Dial.
+    pub(crate) replaced: bool,
     /// Where its far end wants the call to go instead (302).
     pub(crate) forwarded_to: Option<String>,
-    /// It is what a Dial got for an answer.
+    /// It is what a Dial got for an answer, and that Dial goes on.
     pub(crate) taken_by_dial: bool,
     /// Somebody takes it out of what it does.
     pub yank: Option<super::Yank>,
@@ -179,6 +185,11 @@ pub struct Data {
 }
 
 impl Data {
+    /// Hops left for calls this channel makes.
+    pub fn max_forwards(&self) -> u8 {
+        self.max_forwards
+    }
+
     pub(crate) fn new(state: State, location: Location, linkedid: String) -> Self {
         Self {
             state,
@@ -216,8 +227,11 @@ impl Data {
             held: false,
             hold_music: None,
             redirect: None,
+            errand: None,
+            parking: None,
             dialled_by: None,
             picked_up: None,
+            replaced: false,
             forwarded_to: None,
             taken_by_dial: false,
             yank: None,

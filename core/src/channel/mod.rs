@@ -193,6 +193,12 @@ impl Channel {
         self.data().variables.get(name).map(str::to_owned)
     }
 
+    /// What the dialplan set by `CHANNEL(item)` and nobody but who uses it keeps (`callgroup`, `parkinglot`).
+    pub fn setting(&self, item: &str) -> Option<String> {
+        self.variable(&setting_variable(item))
+            .filter(|value| !value.is_empty())
+    }
+
     /// Sets a channel variable; `_NAME` and `__NAME` make it inherited.
     pub fn set_variable(&self, name: &str, value: &str) {
         if !self.data_mut().variables.set(name, value) {
@@ -245,6 +251,11 @@ impl Channel {
     pub(crate) fn changed(&self) -> &Rc<Notify> {
         &self.0.changed
     }
+}
+
+/// The variable in which a setting of a channel is kept.
+pub fn setting_variable(item: &str) -> String {
+    format!("~CHANNEL~{item}")
 }
 
 impl std::fmt::Debug for Channel {

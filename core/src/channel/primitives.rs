@@ -135,7 +135,10 @@ impl Channel {
         let data = self.data();
         if data.ended.is_some() {
             Err(Interrupt::Hangup)
-        } else if data.redirect.is_some() || data.yank == Some(super::Yank::Asked) {
+        } else if data.redirect.is_some()
+            || data.errand.is_some()
+            || data.yank == Some(super::Yank::Asked)
+        {
             Err(Interrupt::Redirect)
         } else if data
             .timeouts

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::{Cause, Channel, Location};
+use crate::call::{BridgeEnd, Bridged};
 
 /// How long an application may take to let go of its channel.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -33,6 +34,8 @@ pub struct Seized {
     /// It runs the dialplan.
     runs: bool,
     afterwards: Afterwards,
+    /// Another decides what becomes of it.
+    given_up: bool,
 }
 
 impl Seized {
@@ -44,37 +47,63 @@ impl Seized {
     pub fn set_afterwards(&mut self, afterwards: Afterwards) {
         self.afterwards = afterwards;
     }
+
+    /// Somebody else has the channel now: it is not let go here.
+    pub fn give_up(mut self) {
+        self.given_up = true;
+    }
+
+    /// Lets go of it after a bridge. Behind a Local channel that left the call another stands in its place: then that one does
+    /// what this one was to do.
+    pub fn let_go(mut self, bridged: &Bridged) {
+        if bridged.end == BridgeEnd::PeerTaken {
+            self.given_up = true;
+        } else if bridged.peer.id() != self.channel.id() {
+            self.given_up = true;
+            release(&bridged.peer, self.afterwards.clone(), false);
+        }
+    }
+}
+
+/// Lets the channel do what comes afterwards; `runs`: its dialplan waits for that.
+fn release(channel: &Channel, afterwards: Afterwards, runs: bool) {
+    if channel.is_over() {
+        channel.touch();
+        return;
+    }
+    let goto = channel.data_mut().after_bridge.take();
+    let afterwards = match (afterwards, goto) {
+        (Afterwards::Continue, Some(place)) => Afterwards::Go(place),
+        (afterwards, _) => afterwards,
+    };
+    match afterwards {
+        Afterwards::Go(place) => channel.go_to(place),
+        Afterwards::Continue if runs => {}
+        Afterwards::Continue | Afterwards::HangUp => channel.hangup(Cause::NORMAL_CLEARING),
+    }
+    if runs {
+        channel.data_mut().yank = None;
+        channel.touch();
+    }
 }
 
 impl Drop for Seized {
     fn drop(&mut self) {
-        let channel = &self.channel;
-        if channel.is_over() {
+        if !self.given_up {
+            release(&self.channel, self.afterwards.clone(), self.runs);
+        }
+    }
+}
+
+/// The wish for a channel, taken back where whoever had it does not wait for it.
+struct Asking<'c>(Option<&'c Channel>);
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if let Some(channel) = self.0 {
+            channel.data_mut().yank = None;
             channel.touch();
-            return;
         }
-        let goto = channel.data_mut().after_bridge.take();
-        let afterwards = match (&self.afterwards, goto) {
-            (Afterwards::Continue, Some(place)) => Afterwards::Go(place),
-            (afterwards, _) => afterwards.clone(),
-        };
-        if !self.runs {
-            match afterwards {
-                Afterwards::Go(place) => {
-                    channel.set_location(place);
-                    channel.continue_in_dialplan();
-                }
-                _ => channel.hangup(Cause::NORMAL_CLEARING),
-            }
-            return;
-        }
-        match afterwards {
-            Afterwards::Continue => {}
-            Afterwards::Go(place) => channel.data_mut().redirect = Some(place),
-            Afterwards::HangUp => channel.hangup(Cause::NORMAL_CLEARING),
-        }
-        channel.data_mut().yank = None;
-        channel.touch();
     }
 }
 
@@ -88,12 +117,14 @@ impl Channel {
             channel: self.clone(),
             runs,
             afterwards: Afterwards::Continue,
+            given_up: false,
         };
         let taken = self.take_from_bridge();
         if !self.data().runs_dialplan {
             return taken.then(|| seized(false));
         }
         self.data_mut().yank = Some(Yank::Asked);
+        let mut asking = Asking(Some(self));
         self.touch();
         let until = Instant::now() + PATIENCE;
         loop {
@@ -103,13 +134,13 @@ impl Channel {
                 return None;
             }
             if self.data().yank == Some(Yank::Given) {
+                asking.0 = None;
                 return Some(seized(true));
             }
             if tokio::time::timeout_at(until.into(), notified)
                 .await
                 .is_err()
             {
-                self.data_mut().yank = None;
                 return None;
             }
         }

@@ -97,6 +97,7 @@ pub struct Shard {
     qualification: RefCell<qualify::Qualification>,
     next_id: Cell<u64>,
     originating: Cell<usize>,
+    local_halves: Cell<usize>,
     accept_tokens: Cell<(Instant, f64)>,
     /// When the message that is worked on was parsed.
     pub(crate) parsed_at: Cell<Instant>,
@@ -224,6 +225,11 @@ impl Shard {
             channel.note_use();
         }
         self.shared.channel_created(incoming);
+    }
+
+    /// How many halves of Local channels there are.
+    pub(crate) fn local_halves(&self) -> &Cell<usize> {
+        &self.local_halves
     }
 
     /// How many calls this shard originates that nobody has answered.

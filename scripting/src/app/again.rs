@@ -32,9 +32,13 @@ pub(super) const APPS: &[App] = &[
     ),
 ];
 
+/// Shortest time between two Dials of `RetryDial`: devices that are busy at once would make it a loop.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
 async fn retry(call: Call) -> AppResult {
     let announce = call.arg(0).to_owned();
     let sleep = call.seconds(1).unwrap_or(Duration::from_secs(10));
+    let sleep = sleep.max(RETRY_PAUSE);
     let retries: i64 = call.arg(2).parse().unwrap_or(5);
     let data = call.args.get(3..).unwrap_or_default().join(",");
     if data.is_empty() {
@@ -205,7 +209,7 @@ async fn follow_me(call: Call) -> AppResult {
             return Err(interrupt.into());
         }
         let bridged = channel.bridge(&peer, Default::default()).await;
-        bridged.peer.hangup(Cause::NORMAL_CLEARING);
+        bridged.hang_up_peer(Cause::NORMAL_CLEARING);
         channel.check()?;
         return Ok(Next::End);
     }
@@ -259,6 +263,8 @@ async fn passes(call: &Call, context: &str) -> Result<Vec<Pass>, String> {
                 parts.next().unwrap_or_default(),
             )
         })
+        // Nobody is let in for dialling nothing.
+        .filter(|pass| !pass.code.is_empty())
         .collect())
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use strowger_core::call::{BridgeEnd, BridgeOptions};
-use strowger_core::channel::{Afterwards, Cause, Channel, Interrupt, Location};
+use strowger_core::channel::{Afterwards, Channel, Interrupt, Location};
 use strowger_dialplan::args::{self, Options};
 
 use super::dial_options::place;
@@ -86,14 +86,16 @@ async fn bridge(call: Call) -> AppResult {
         peer.play(beep, false, &|_| false).await.ok();
     }
     channel.check()?;
-    let bridged = match features::bridge(&call, &peer, bridge_options(&call, &options)).await {
-        Ok(bridged) => bridged,
-        // Transferred or parked.
-        Err(result) => {
-            call.set("BRIDGERESULT", "SUCCESS");
-            return result;
-        }
-    };
+    let bridged =
+        match features::bridge(&call, &peer, bridge_options(&call, &options), &|| {}).await {
+            Ok(bridged) => bridged,
+            // Transferred or parked.
+            Err(result) => {
+                seized.give_up();
+                call.set("BRIDGERESULT", "SUCCESS");
+                return result;
+            }
+        };
     let caller_left = matches!(
         bridged.end,
         BridgeEnd::CallerHungUp | BridgeEnd::Interrupted(Interrupt::Hangup)
@@ -110,7 +112,7 @@ async fn bridge(call: Call) -> AppResult {
         };
         seized.set_afterwards(Afterwards::Go(target));
     }
-    drop(seized);
+    seized.let_go(&bridged);
     call.set("BRIDGERESULT", "SUCCESS");
     match bridged.end {
         BridgeEnd::CallerHungUp => Err(Interrupt::Hangup.into()),
@@ -149,21 +151,29 @@ async fn elsewhere(call: &Call, name: &str, options: &Options) -> AppResult {
     };
     let half = channel.reach(shard, known, afterwards).await;
     channel.check()?;
-    let Some(half) = half else {
+    let Some(reached) = half else {
         call.warn(&format!(
             "Bridge: {name} cannot be taken out of what it does"
         ));
         call.set("BRIDGERESULT", "FAILURE");
         return Ok(Next::Continue);
     };
-    let bridged = match features::bridge(call, &half, bridge_options(call, options)).await {
+    let bridged = match features::bridge(
+        call,
+        reached.channel(),
+        bridge_options(call, options),
+        &|| {},
+    )
+    .await
+    {
         Ok(bridged) => bridged,
         Err(result) => {
+            reached.give_up();
             call.set("BRIDGERESULT", "SUCCESS");
             return result;
         }
     };
-    bridged.peer.hangup(Cause::NORMAL_CLEARING);
+    reached.let_go(&bridged);
     call.set("BRIDGERESULT", "SUCCESS");
     match bridged.end {
         BridgeEnd::CallerHungUp => Err(Interrupt::Hangup.into()),

@@ -1,8 +1,9 @@
 //! `Dial`: rings devices, connects the one that answers, and tells the dialplan what became of it.
 
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use strowger_core::call::{
     BridgeEnd, BridgeOptions, Bridged, DialOutcome, DialRequest, DialStatus, LimitWarning, PreDial,
@@ -81,18 +82,24 @@ async fn dial(call: Call) -> AppResult {
         Some(context) if !context.is_empty() => context,
         _ => call.channel().location().context,
     };
-    let outgoing = outgoing(&call, &request, &exit_context).await?;
+    let disconnected = Rc::new(Cell::new(false));
+    let outgoing = outgoing(&call, &request, &exit_context, &disconnected).await?;
     let outcome = call.channel().dial(outgoing).await;
     tell_progress(&call, &outcome);
     call.task.legs.borrow_mut().clone_from(&outcome.legs);
     match outcome.answered.clone() {
         Some(peer) => answered(&call, &request, &outcome, peer).await,
-        None => unanswered(&call, &outcome, &exit_context),
+        None => unanswered(&call, &outcome, &exit_context, disconnected.get()),
     }
 }
 
 /// What to ask of the core.
-async fn outgoing(call: &Call, request: &Request, exit_context: &str) -> Result<DialRequest, Stop> {
+async fn outgoing(
+    call: &Call,
+    request: &Request,
+    exit_context: &str,
+    disconnected: &Rc<Cell<bool>>,
+) -> Result<DialRequest, Stop> {
     let options = &request.options;
     let ring = if let Some(class) = options.argument('m') {
         music_of(call, class)
@@ -122,13 +129,27 @@ async fn outgoing(call: &Call, request: &Request, exit_context: &str) -> Result<
             ..Party::parse(text)
         });
     let caller = shown(call, request, caller);
-    let (digits, disconnect) = (options.has('d'), options.has('H'));
-    let exit_digit = (digits || disconnect).then(|| {
+    let digits = options.has('d');
+    let disconnect = features::disconnect_code(call).filter(|_| options.has('H'));
+    let exit_digit = (digits || disconnect.is_some()).then(|| {
+        let disconnected = Rc::clone(disconnected);
+        let dialled = RefCell::new(String::new());
         let task = Rc::clone(&call.task);
         let context = exit_context.to_owned();
         let ends: Rc<dyn Fn(char) -> bool> = Rc::new(move |digit| {
-            (disconnect && digit == '*')
-                || (digits && task.exists(&context, digit.encode_utf8(&mut [0; 4]), 1))
+            if digits && task.exists(&context, digit.encode_utf8(&mut [0; 4]), 1) {
+                return true;
+            }
+            let Some(code) = &disconnect else {
+                return false;
+            };
+            let mut dialled = dialled.borrow_mut();
+            dialled.push(digit);
+            if dialled.len() > code.len() {
+                dialled.remove(0);
+            }
+            disconnected.set(*dialled == *code);
+            disconnected.get()
         });
         ends
     });
@@ -232,7 +253,12 @@ fn tell_progress(call: &Call, outcome: &DialOutcome) {
     }
 }
 
-fn unanswered(call: &Call, outcome: &DialOutcome, exit_context: &str) -> AppResult {
+fn unanswered(
+    call: &Call,
+    outcome: &DialOutcome,
+    exit_context: &str,
+    disconnected: bool,
+) -> AppResult {
     let channel = call.channel();
     channel.data_mut().cause = outcome.cause;
     if !outcome.number.is_empty() {
@@ -242,7 +268,7 @@ fn unanswered(call: &Call, outcome: &DialOutcome, exit_context: &str) -> AppResu
     channel.check()?;
     match outcome.exit_digit {
         // Option H: the caller gave up with the disconnect code, and the dialplan goes on.
-        Some('*') if !call.task.exists(exit_context, "*", 1) => Ok(Next::Continue),
+        Some(_) if disconnected => Ok(Next::Continue),
         Some(digit) => Ok(Next::Jump(Location::new(
             exit_context,
             &digit.to_string(),
@@ -284,13 +310,14 @@ async fn answered(
     channel.set_variable("BRIDGEPEER", &peer.name());
     peer.set_variable("BRIDGEPEER", &channel.name());
     let bridge = bridge_options(call, request).await;
-    let bridged = features::bridge(call, &peer, bridge).await;
-    let over = Instant::now();
-    let dialled = over.saturating_duration_since(outcome.started);
-    let answered = dialled.saturating_sub(outcome.answer_time.unwrap_or_default());
-    set_duration(channel, "ANSWEREDTIME", answered);
-    set_duration(channel, "DIALEDTIME", dialled);
-    call.set("DIALSTATUS", DialStatus::Answer.as_str());
+    let tell_times = || {
+        let dialled = outcome.started.elapsed();
+        let answered = dialled.saturating_sub(outcome.answer_time.unwrap_or_default());
+        set_duration(channel, "ANSWEREDTIME", answered);
+        set_duration(channel, "DIALEDTIME", dialled);
+        call.set("DIALSTATUS", DialStatus::Answer.as_str());
+    };
+    let bridged = features::bridge(call, &peer, bridge, &tell_times).await;
     match bridged {
         Ok(Bridged { end, peer }) => after_bridge(call, request, &peer, end).await,
         // Transferred or parked.
@@ -345,11 +372,10 @@ async fn before_bridge(call: &Call, request: &Request, peer: &Channel) -> Result
         let target = place(text);
         let target = resolve(&call.task, &args::parse_goto(&target))?;
         channel.answer(Duration::ZERO).await?;
-        peer.set_location(Location {
+        peer.go_to(Location {
             priority: target.priority.saturating_add(1),
             ..target.clone()
         });
-        continue_alone(peer);
         return Ok(Prepared::Done(Next::Jump(target)));
     }
     if let Some(text) = options.argument('U') {
@@ -462,11 +488,6 @@ async fn check_with_macro(
     verdict(call, peer, &result, "MACRO_RESULT")
 }
 
-/// Sends a channel that is not in the dialplan there, by itself.
-fn continue_alone(peer: &Channel) {
-    peer.continue_in_dialplan();
-}
-
 async fn bridge_options(call: &Call, request: &Request) -> BridgeOptions {
     let options = &request.options;
     let variable = |name: &str| {
@@ -537,8 +558,7 @@ async fn after_bridge(call: &Call, request: &Request, peer: &Channel, end: Bridg
                 ..here
             },
         };
-        peer.set_location(target);
-        continue_alone(peer);
+        peer.go_to(target);
         return Err(Interrupt::Hangup.into());
     }
     let cause = peer

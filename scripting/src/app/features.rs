@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use strowger_core::call::{BridgeOptions, Bridged, Feature, Keys};
+use strowger_core::call::{BridgeEnd, BridgeOptions, Bridged, Feature, Keys};
 use strowger_core::channel::{Cause, Channel, Location, Party};
 use strowger_dialplan::Query;
 use strowger_dialplan::args::Options;
@@ -21,7 +21,8 @@ const DIGITS_MAX: usize = 80;
 /// How long the target of an attended transfer may ring.
 const CONSULT: Duration = Duration::from_secs(15);
 
-/// The code of a feature unless `features.conf` says another: those of Asterisk's sample.
+/// The code of a feature unless `features.conf` says another: Asterisk's own for the first two, those of its sample file for
+/// the others.
 const CODES: [(&str, Feature, &str); 5] = [
     ("disconnect", Feature::Disconnect, "*"),
     ("blindxfer", Feature::BlindTransfer, "#"),
@@ -61,6 +62,12 @@ pub(super) fn keys(call: &Call, options: &Options) -> (Keys, Keys) {
     (Keys(caller), Keys(callee))
 }
 
+/// What ends the call for who dials it, also before anybody answers.
+pub(super) fn disconnect_code(call: &Call) -> Option<String> {
+    let [(name, _, usual), ..] = CODES;
+    code(&call.shared().snapshot(), name, usual)
+}
+
 /// What becomes of a bridge after a feature.
 pub(super) enum After {
     /// It goes on.
@@ -69,18 +76,21 @@ pub(super) enum After {
     Done(AppResult),
 }
 
-/// Bridges until neither party wants anything of the exchange any more.
+/// Bridges until neither party wants anything of the exchange any more. `talked` hears of the end of each stretch, before
+/// anything else is done about it.
 pub(super) async fn bridge(
     call: &Call,
     peer: &Channel,
     mut options: BridgeOptions,
+    talked: &dyn Fn(),
 ) -> Result<Bridged, AppResult> {
     let channel = call.channel();
     let until = options.limit.map(|limit| Instant::now() + limit);
     let mut peer = peer.clone();
     loop {
         let bridged = channel.bridge(&peer, options.clone()).await;
-        let strowger_core::call::BridgeEnd::Feature { by_caller, feature } = bridged.end else {
+        talked();
+        let BridgeEnd::Feature { by_caller, feature } = bridged.end else {
             return Ok(bridged);
         };
         peer = bridged.peer;
@@ -187,8 +197,7 @@ fn send(call: &Call, who: &Channel, other: &Channel, by_caller: bool, to: Locati
     other.set_variable("BLINDTRANSFER", &who.name());
     other.set_variable("TRANSFERERNAME", &who.name());
     if by_caller {
-        other.set_location(to);
-        other.continue_in_dialplan();
+        other.go_to(to);
         call.channel().data_mut().cause = Cause::NORMAL_CLEARING;
         After::Done(Ok(Next::End))
     } else {
@@ -235,7 +244,7 @@ async fn attended(call: &Call, who: &Channel, other: &Channel, by_caller: bool) 
     let consulted = match outcome.answered {
         Some(target) => {
             let bridged = who.bridge(&target, BridgeOptions::default()).await;
-            Some(bridged.peer)
+            Some(bridged.peer).filter(|_| bridged.end != BridgeEnd::PeerTaken)
         }
         None => None,
     };
@@ -253,11 +262,12 @@ async fn attended(call: &Call, who: &Channel, other: &Channel, by_caller: bool) 
                 });
                 return After::Done(Err(strowger_core::channel::Interrupt::Hangup.into()));
             }
+            call.channel().record_talk(&target);
             let bridged = call
                 .channel()
                 .bridge(&target, BridgeOptions::default())
                 .await;
-            bridged.peer.hangup(Cause::NORMAL_CLEARING);
+            bridged.hang_up_peer(Cause::NORMAL_CLEARING);
             After::Done(
                 call.channel()
                     .check()
@@ -280,26 +290,29 @@ async fn attended(call: &Call, who: &Channel, other: &Channel, by_caller: bool) 
 
 /// Parks the other party.
 async fn park(call: &Call, who: &Channel, other: &Channel, by_caller: bool) -> After {
-    let lot = other.variable("PARKINGLOT").unwrap_or_default();
-    let Some((lot, space)) = super::parking::reserve(call, &lot, None) else {
+    let lot = super::parking::parking_lot_of(other);
+    let Some(place) = super::parking::reserve(call, &lot, None, other) else {
         say(call, who, "pbx-parkingfailed").await;
         return After::Bridge;
     };
     // Who parks is told where, and lets go.
-    super::parking::tell_space(call, who, space).await;
+    super::parking::tell_space(call, who, place.space()).await;
     if other.is_over() {
-        super::parking::release(call, &lot, space);
         return After::Bridge;
     }
     other.set_variable("PARKER", &super::parking::device_of(&who.name()));
-    let data = format!("{lot},s,{space}");
     if by_caller {
-        other.data_mut().cause = Cause(0);
+        let data = format!("{},s,{}", place.lot(), place.space());
+        {
+            let mut data = other.data_mut();
+            data.cause = Cause(0);
+            data.parking = Some(place);
+        }
         other.run_application("Park", &data);
         After::Done(Ok(Next::End))
     } else {
         who.hangup(Cause::NORMAL_CLEARING);
-        After::Done(super::parking::stay(call, &lot, space, None).await)
+        After::Done(super::parking::stay(call, place, None).await)
     }
 }
 

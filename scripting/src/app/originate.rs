@@ -142,6 +142,7 @@ fn request(call: &Call) -> Result<OriginateRequest, String> {
     {
         let data = call.channel().data();
         request.linkedid = Some(data.linkedid.clone());
+        request.max_forwards = data.max_forwards();
         request.language = Some(data.language.clone());
         for (name, value) in data.variables.inherited().marked() {
             request.variables.insert(0, (name, value));

@@ -12,6 +12,7 @@ use strowger_media::Sound;
 use strowger_media::room::MemberOptions;
 use tokio::sync::Notify;
 
+use super::bridge::is_named;
 use super::play::{end_background, load};
 use super::{App, AppResult, Call, Next, app};
 
@@ -97,6 +98,7 @@ async fn page(call: Call) -> AppResult {
             let data = channel.data();
             request.caller = Some(data.caller.clone());
             request.linkedid = Some(data.linkedid.clone());
+            request.max_forwards = data.max_forwards();
             request.language = Some(data.language.clone());
             request.variables = data.variables.inherited().marked();
             request.variables.reverse();
@@ -149,9 +151,9 @@ fn is_used(call: &Call, device: &str) -> bool {
         return false;
     };
     let endpoint = resource.split('/').next().unwrap_or_default();
-    let start = format!("PJSIP/{endpoint}-");
+    let device = format!("PJSIP/{endpoint}");
     let directory = &call.shared().directory;
-    !directory.names(|name| name.starts_with(&start)).is_empty()
+    !directory.names(|name| is_named(name, &device)).is_empty()
 }
 
 /// One of the telephones.

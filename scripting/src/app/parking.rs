@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use strowger_core::call::BridgeOptions;
-use strowger_core::channel::{Afterwards, Cause, Channel, Location};
-use strowger_core::parking::{Lot, Parked};
+use strowger_core::channel::{Afterwards, Channel, Location};
+use strowger_core::parking::{Lot, Parked, Place};
 use strowger_dialplan::args;
 use strowger_media::Repeat;
 
@@ -48,9 +48,16 @@ pub(super) fn device_of(name: &str) -> String {
         .to_owned()
 }
 
+/// The lot in which this channel is parked: its variable `PARKINGLOT`, else `CHANNEL(parkinglot)`.
+pub(super) fn parking_lot_of(channel: &Channel) -> String {
+    let set = channel.variable("PARKINGLOT").filter(|lot| !lot.is_empty());
+    set.or_else(|| channel.setting("parkinglot"))
+        .unwrap_or_default()
+}
+
 fn lot_of(call: &Call, name: &str) -> Option<Lot> {
     let wanted = match name {
-        "" => call.channel().variable("PARKINGLOT").unwrap_or_default(),
+        "" => parking_lot_of(call.channel()),
         name => name.to_owned(),
     };
     let lot = Lot::find(&call.shared().snapshot(), &wanted);
@@ -62,22 +69,23 @@ fn lot_of(call: &Call, name: &str) -> Option<Lot> {
     lot
 }
 
-/// Takes a space for somebody who comes soon: the lot's name and the space.
-pub(super) fn reserve(call: &Call, lot: &str, space: Option<u32>) -> Option<(String, u32)> {
+/// Takes a space for `who`, who comes soon.
+pub(super) fn reserve(call: &Call, lot: &str, space: Option<u32>, who: &Channel) -> Option<Place> {
     let lot = lot_of(call, lot)?;
     let who = Parked {
-        channel: call.channel().name().to_string(),
-        shard: call.channel().shard().index(),
+        channel: who.name().to_string(),
+        shard: who.shard().index(),
     };
-    let space = call.shared().parked.take(&lot, space, who);
-    if space.is_none() {
-        call.warn(&format!("parking lot {} is full", lot.name));
+    let place = call.shared().parked.take(&lot, space, who);
+    match space {
+        _ if place.is_some() => {}
+        Some(space) => call.warn(&format!(
+            "space {space} of parking lot {} is taken",
+            lot.name
+        )),
+        None => call.warn(&format!("parking lot {} is full", lot.name)),
     }
-    space.map(|space| (lot.name, space))
-}
-
-pub(super) fn release(call: &Call, lot: &str, space: u32) {
-    call.shared().parked.free(lot, space);
+    place
 }
 
 /// Says the number of a space, digit by digit.
@@ -94,79 +102,46 @@ pub(super) async fn tell_space(call: &Call, to: &Channel, space: u32) {
     }
 }
 
-/// A space that is freed however the waiting ends, unless somebody fetched the call.
-struct Place<'c> {
-    call: &'c Call,
-    lot: String,
-    space: u32,
-}
-
-impl Place<'_> {
-    /// Does this call still stand there?
-    fn is_ours(&self) -> bool {
-        let name = self.call.channel().name();
-        let parked = self.call.shared().parked.list();
-        parked.iter().any(|(lot, space, who)| {
-            *lot == self.lot && *space == self.space && *who.channel == *name
-        })
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        if self.is_ours() {
-            self.call.shared().parked.free(&self.lot, self.space);
-        }
-    }
-}
-
 async fn park(call: Call) -> AppResult {
     let options = call.options("Park", 1);
     call.warn_unknown("Park", &options, OPTIONS);
-    let wanted = call.arg(2).parse().ok();
+    let wanted = match call.arg(2) {
+        "" => None,
+        text => {
+            let space = text.parse().ok();
+            if space.is_none() {
+                call.warn(&format!("Park: \"{text}\" is no space"));
+            }
+            space
+        }
+    };
+    let target = match options.argument('c').filter(|text| !text.is_empty()) {
+        Some(text) => Some(resolve(&call.task, &args::parse_goto(text))?),
+        None => None,
+    };
     end_background(&call);
-    call.channel().answer(Duration::from_millis(500)).await?;
-    // A space that who parks has reserved is taken over.
-    let reserved =
-        wanted.filter(|space| call.shared().parked.free(&name_of(&call), *space).is_some());
-    let Some((lot, space)) = reserve(&call, call.arg(0), reserved.or(wanted)) else {
+    let channel = call.channel().clone();
+    // Who parks it by a key has taken a space already.
+    let kept = channel.data_mut().parking.take();
+    channel.answer(Duration::from_millis(500)).await?;
+    let Some(place) = kept.or_else(|| reserve(&call, call.arg(0), wanted, &channel)) else {
         return Ok(Next::Continue);
     };
     if !options.has('s') {
-        let channel = call.channel().clone();
-        tell_space(&call, &channel, space).await;
+        tell_space(&call, &channel, place.space()).await;
     }
-    if let Some(text) = options.argument('c').filter(|text| !text.is_empty()) {
-        let target = resolve(&call.task, &args::parse_goto(text))?;
-        return stay(&call, &lot, space, Some(target)).await;
-    }
-    stay(&call, &lot, space, None).await
+    stay(&call, place, target).await
 }
 
-fn name_of(call: &Call) -> String {
-    lot_of(call, call.arg(0)).map_or_else(String::new, |lot| lot.name)
-}
+/// How long a call whose time is over waits for whoever is about to fetch it.
+const FETCHING: Duration = Duration::from_secs(1);
 
 /// Waits in a space until somebody fetches the call, or its time is over: then it goes back to who parked it, or to
 /// `otherwise`.
-pub(super) async fn stay(
-    call: &Call,
-    lot: &str,
-    space: u32,
-    otherwise: Option<Location>,
-) -> AppResult {
+pub(super) async fn stay(call: &Call, place: Place, otherwise: Option<Location>) -> AppResult {
     let channel = call.channel();
-    let who = Parked {
-        channel: channel.name().to_string(),
-        shard: channel.shard().index(),
-    };
-    call.shared().parked.set(lot, space, who);
-    let place = Place {
-        call,
-        lot: lot.to_owned(),
-        space,
-    };
-    let Some(lot) = lot_of(call, lot) else {
+    let space = place.space();
+    let Some(lot) = lot_of(call, place.lot()) else {
         return Ok(Next::Continue);
     };
     call.set("PARKINGSLOT", &space.to_string());
@@ -174,27 +149,21 @@ pub(super) async fn stay(
     call.set("PARKEDLOT", &lot.name);
     let music = channel.music(&lot.music_class).await.ok();
     let music = music.and_then(|music| channel.start_play(music.sounds, Repeat::Forever));
-    let until = (!lot.time.is_zero()).then(|| Instant::now() + lot.time);
+    let mut until = (!lot.time.is_zero()).then(|| Instant::now() + lot.time);
     let result = loop {
         match channel.wait_change(until).await {
             Err(interrupt) => break Err(interrupt),
-            Ok(_) if until.is_some_and(|at| Instant::now() >= at) => break Ok(()),
+            Ok(_) if until.is_some_and(|at| Instant::now() >= at) => {
+                if !place.is_fetched() {
+                    break Ok(());
+                }
+                until = Some(Instant::now() + FETCHING);
+            }
             Ok(_) => channel.clear_digits(),
         }
     };
     if let Some(play) = music {
         channel.stop_play(play);
-    }
-    if !place.is_ours() {
-        // Fetched: whoever did so has us, or is about to.
-        channel.check()?;
-        let soon = Instant::now() + Duration::from_secs(5);
-        loop {
-            channel.wait_change(Some(soon)).await?;
-            if Instant::now() >= soon {
-                return Ok(Next::End);
-            }
-        }
     }
     drop(place);
     result?;
@@ -243,56 +212,69 @@ async fn parked_call(call: Call) -> AppResult {
     };
     end_background(&call);
     channel.answer(Duration::ZERO).await?;
-    let Some((space, parked)) = call.shared().parked.fetch(&lot.name, space) else {
-        // What Asterisk plays: nobody is there.
-        let sounds = load(&call, "pbx-invalid", None).await.0;
-        if !sounds.is_empty() {
-            channel.play(sounds, false, &|_| false).await?;
-        }
-        return Ok(Next::Continue);
+    let Some(parked) = call.shared().parked.fetch(&lot.name, space) else {
+        return nobody(&call).await;
     };
-    call.set("PARKINGSLOT", &space.to_string());
-    if parked.shard == channel.shard().index() {
-        let other = channel.shard().channel_by_name(&parked.channel);
+    call.set("PARKINGSLOT", &parked.space.to_string());
+    let name = parked.who.channel.clone();
+    if parked.who.shard == channel.shard().index() {
+        let other = channel.shard().channel_by_name(&name);
         let seized = match other {
             Some(other) => other.seize().await,
             None => None,
         };
         let Some(mut seized) = seized else {
-            return Ok(Next::Continue);
+            return nobody(&call).await;
         };
-        seized.set_afterwards(Afterwards::HangUp);
         let peer = seized.channel().clone();
-        channel.check()?;
-        channel.bridge(&peer, BridgeOptions::default()).await;
-        drop(seized);
+        if let Err(interrupt) = channel.check() {
+            // Whoever wanted it is gone: it waits for another.
+            let (lot, space) = (&lot.name, parked.space);
+            peer.run_application("Park", &format!("{lot},s,{space}"));
+            return Err(interrupt.into());
+        }
+        seized.set_afterwards(Afterwards::HangUp);
+        let bridged = channel.bridge(&peer, BridgeOptions::default()).await;
+        seized.let_go(&bridged);
     } else {
-        let half = channel.reach(parked.shard, parked.channel, Afterwards::HangUp);
-        let Some(half) = half.await else {
-            channel.check()?;
-            return Ok(Next::Continue);
+        let reached = channel.reach(parked.who.shard, name, Afterwards::HangUp);
+        let Some(reached) = reached.await else {
+            return nobody(&call).await;
         };
-        let bridged = channel.bridge(&half, BridgeOptions::default()).await;
-        bridged.peer.hangup(Cause::NORMAL_CLEARING);
+        let bridged = channel
+            .bridge(reached.channel(), BridgeOptions::default())
+            .await;
+        reached.let_go(&bridged);
     }
     channel.check()?;
     Ok(Next::End)
 }
 
+/// What Asterisk plays where nobody is parked.
+async fn nobody(call: &Call) -> AppResult {
+    call.channel().check()?;
+    let sounds = load(call, "pbx-invalid", None).await.0;
+    if !sounds.is_empty() {
+        call.channel().play(sounds, false, &|_| false).await?;
+    }
+    Ok(Next::Continue)
+}
+
 async fn park_and_announce(call: Call) -> AppResult {
     let device = call.arg(3).to_owned();
     let announcement = call.arg(2).to_owned();
-    end_background(&call);
-    call.channel().answer(Duration::from_millis(500)).await?;
-    let Some((lot, space)) = reserve(&call, call.arg(0), None) else {
-        return Ok(Next::Continue);
-    };
     if device.is_empty() {
         return Err(Stop::Failed(
             "ParkAndAnnounce needs the device that is told, as in ParkAndAnnounce(,,PARKED,PJSIP/100)"
                 .to_owned(),
         ));
     }
+    end_background(&call);
+    call.channel().answer(Duration::from_millis(500)).await?;
+    let Some(place) = reserve(&call, call.arg(0), None, call.channel()) else {
+        return Ok(Next::Continue);
+    };
+    let space = place.space();
     // Parts of the announcement that are called PARKED are the number of the space.
     let number: Vec<String> = space
         .to_string()
@@ -319,9 +301,10 @@ async fn park_and_announce(call: Call) -> AppResult {
         },
     );
     request.caller = Some(call.channel().data().caller.clone());
+    request.max_forwards = call.channel().data().max_forwards();
     let shard = std::rc::Rc::clone(call.channel().shard());
     call.channel().spawn(async move {
         strowger_core::call::originate::originate(&shard, request).await;
     });
-    stay(&call, &lot, space, None).await
+    stay(&call, place, None).await
 }

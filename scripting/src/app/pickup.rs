@@ -5,6 +5,7 @@ use std::time::Duration;
 use strowger_core::call::pickup::Wanted;
 use strowger_core::call::{Destination, To};
 
+use super::bridge::is_named;
 use super::play::end_background;
 use super::{App, AppResult, Call, Next, app};
 
@@ -34,11 +35,10 @@ const MARK: &str = "PICKUPMARK";
 
 async fn pickup(call: Call) -> AppResult {
     let wanted: Vec<Wanted> = if call.data.trim().is_empty() {
-        let endpoint = call.channel().endpoint().cloned();
-        match endpoint.as_deref().and_then(Wanted::by) {
+        match Wanted::by(call.channel()) {
             Some(groups) => vec![groups],
             None => {
-                call.warn("Pickup: the caller's endpoint has no pickup_group");
+                call.warn("Pickup: the caller has no pickup group: pickup_group and named_pickup_group of the endpoint, or CHANNEL(pickupgroup)");
                 Vec::new()
             }
         }
@@ -128,7 +128,7 @@ async fn available(call: Call) -> AppResult {
                 }
             }
             To::Device { endpoint, uri, .. } => {
-                let start = format!("PJSIP/{}-", endpoint.id);
+                let device = format!("PJSIP/{}", endpoint.id);
                 let contacts = &call.shared().contacts;
                 let reached = uri.is_some()
                     || endpoint
@@ -138,7 +138,7 @@ async fn available(call: Call) -> AppResult {
                 let used = !call
                     .shared()
                     .directory
-                    .names(|name| name.starts_with(&start))
+                    .names(|name| is_named(name, &device))
                     .is_empty();
                 match (reached, used) {
                     (false, _) => state::UNAVAILABLE,

@@ -3,11 +3,13 @@
 use std::time::{Duration, Instant};
 
 use strowger_core::call::quality;
+use strowger_core::channel::setting_variable;
 use strowger_dialplan::args;
 use strowger_media::LegStats;
 
 use super::text::{is_yes, leading_number, number};
 use super::{Function, argument};
+use crate::app::jump::resolve;
 use crate::task::Task;
 
 /// Longest timeout that can be set, in seconds: a year.
@@ -115,10 +117,12 @@ fn channel(task: &Task, args: &str) -> Result<String, String> {
             .endpoint()
             .map(|endpoint| endpoint.aors.join(","))
             .unwrap_or_default(),
-        "callgroup" | "pickupgroup" | "namedcallgroup" | "namedpickupgroup" | "parkinglot"
-        | "after_bridge_goto" => data
+        "after_bridge_goto" => data.after_bridge.as_ref().map_or_else(String::new, |to| {
+            format!("{},{},{}", to.context, to.exten, to.priority)
+        }),
+        "callgroup" | "pickupgroup" | "namedcallgroup" | "namedpickupgroup" | "parkinglot" => data
             .variables
-            .get(&hidden(&item))
+            .get(&setting_variable(&item))
             .unwrap_or_default()
             .to_owned(),
         _ => return Err(format!("CHANNEL({item}): there is no such item")),
@@ -167,14 +171,20 @@ pub(crate) fn reads_stats(data: &str) -> bool {
         .any(|word| data.contains(word))
 }
 
-/// Where settings are kept that other parts read from the channel's variables.
-fn hidden(item: &str) -> String {
-    format!("~CHANNEL~{item}")
-}
-
 fn set_channel(task: &Task, args: &str, value: &str) -> Result<(), String> {
     let item = argument(args, 0).to_ascii_lowercase();
     let value = value.trim();
+    if item == "after_bridge_goto" {
+        let target = match value {
+            "" => None,
+            text => Some(
+                resolve(task, &args::parse_goto(text))
+                    .map_err(|_| format!("CHANNEL(after_bridge_goto): {text} does not exist"))?,
+            ),
+        };
+        task.channel.data_mut().after_bridge = target;
+        return Ok(());
+    }
     {
         let mut data = task.channel.data_mut();
         match item.as_str() {
@@ -184,9 +194,8 @@ fn set_channel(task: &Task, args: &str, value: &str) -> Result<(), String> {
             "amaflags" => data.amaflags = ama_flags(value)?.to_owned(),
             "tonezone" => value.clone_into(&mut data.tonezone),
             "hangupsource" => value.clone_into(&mut data.hangup_source),
-            "callgroup" | "pickupgroup" | "namedcallgroup" | "namedpickupgroup" | "parkinglot"
-            | "after_bridge_goto" => {
-                data.variables.set(&hidden(&item), value);
+            "callgroup" | "pickupgroup" | "namedcallgroup" | "namedpickupgroup" | "parkinglot" => {
+                data.variables.set(&setting_variable(&item), value);
             }
             "name" | "uniqueid" | "linkedid" | "state" | "channeltype" | "onhold" | "exten"
             | "context" | "priority" | "appname" | "appdata" | "endpoint" | "aor"

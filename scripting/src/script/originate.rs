@@ -76,6 +76,7 @@ fn request(task: &Task, table: &Table) -> mlua::Result<(OriginateRequest, bool)>
     {
         let data = task.channel.data();
         request.linkedid = Some(data.linkedid.clone());
+        request.max_forwards = data.max_forwards();
         request.language = Some(data.language.clone());
         request.variables = data.variables.inherited().marked();
         request.variables.reverse();

@@ -306,11 +306,13 @@ impl Caller<'_> {
             callee_keys,
             ..BridgeOptions::default()
         };
-        let bridged = features::bridge(self.call, peer, bridge).await;
+        let tell_times = || {
+            super::set_duration(&self.call.task, "ANSWEREDTIME", talking.since.elapsed());
+            super::set_duration(&self.call.task, "DIALEDTIME", began.elapsed());
+        };
+        let bridged = features::bridge(self.call, peer, bridge, &tell_times).await;
         let talked = talking.since.elapsed();
         drop(talking);
-        super::set_duration(&self.call.task, "ANSWEREDTIME", talked);
-        super::set_duration(&self.call.task, "DIALEDTIME", began.elapsed());
         let (end, last) = match bridged {
             Ok(bridged) => (bridged.end, bridged.peer),
             // Transferred or parked: whoever goes on does so by himself.
@@ -372,8 +374,7 @@ impl Caller<'_> {
                 ..here
             },
         };
-        peer.set_location(target);
-        peer.continue_in_dialplan();
+        peer.go_to(target);
         Ok(())
     }
 
