@@ -15,7 +15,7 @@ use strowger_dialplan::subst::Cut;
 use strowger_dialplan::{CallError, Plan, Query, Vars};
 use strowger_media::PlayId;
 
-use crate::app::{AppResult, Stop};
+use crate::app::{AppResult, Recording, Stop};
 use crate::conference::Custom;
 use crate::depth;
 use crate::func;
@@ -68,6 +68,8 @@ pub(crate) struct Task {
     pub(crate) background: Cell<Option<PlayId>>,
     /// How the legs dialled last ended.
     pub(crate) legs: RefCell<Vec<LegReport>>,
+    /// What `Record` recorded last, for the application that had it recorded.
+    pub(crate) recording: RefCell<Option<Recording>>,
     /// What the application of the current step said.
     outcome: RefCell<Option<AppResult>>,
     handle: OnceCell<AnyUserData>,
@@ -93,6 +95,7 @@ impl Task {
             conference: RefCell::default(),
             asks_else_if: RefCell::default(),
             macros: RefCell::default(),
+            recording: RefCell::default(),
             macro_exits: Cell::new(false),
             background: Cell::new(None),
             legs: RefCell::default(),

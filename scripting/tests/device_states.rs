@@ -3,7 +3,7 @@
 #[expect(dead_code, reason = "other tests use the rest of it")]
 mod exchange;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::cell::RefCell;
 use std::time::Duration;
 
 use exchange::{CONTEXT, Exchange, Manner, Phone, wait_until};
@@ -40,37 +40,41 @@ fn a_device_rings_talks_and_is_free_again() {
     assert_eq!(state("PJSIP/boris"), DeviceState::NotInUse);
     let mut devices = exchange.shared.devices.subscribe();
     let mut extensions = exchange.shared.devices.subscribe_extensions();
-    let seen = AtomicBool::new(false);
-    exchange.call_until("100", "", || {
-        if state("PJSIP/anna") == DeviceState::InUse {
-            assert_eq!(
-                exchange.shared.extension_state(CONTEXT, "200"),
-                ExtensionState::InUse
-            );
-            seen.store(true, Ordering::Relaxed);
+    let (told, shown) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
+    let mut hear = || {
+        while let Ok(change) = devices.try_recv() {
+            if &*change.device == "PJSIP/anna" {
+                told.borrow_mut().push(change.state);
+            }
         }
-        seen.load(Ordering::Relaxed)
+        while let Ok(change) = extensions.try_recv() {
+            assert_eq!((&*change.context, &*change.exten), (CONTEXT, "200"));
+            shown.borrow_mut().push(change.state);
+        }
+        (
+            told.borrow().last().copied(),
+            shown.borrow().last().copied(),
+        )
+    };
+    // The caller stays until all have heard of it: what is over at once may never be told.
+    let in_use = (Some(DeviceState::InUse), Some(ExtensionState::InUse));
+    let hearing = RefCell::new(&mut hear);
+    exchange.call_until("100", "", || {
+        if hearing.borrow_mut()() != in_use {
+            return false;
+        }
+        assert_eq!(state("PJSIP/anna"), DeviceState::InUse);
+        assert_eq!(
+            exchange.shared.extension_state(CONTEXT, "200"),
+            ExtensionState::InUse
+        );
+        true
     });
     assert_eq!(exchange.global("OWN"), "INUSE");
     assert_eq!(state("PJSIP/anna"), DeviceState::NotInUse);
-    // What happened was told, and that it is over last.
-    let mut anna = Vec::new();
-    wait_until("the changes are told", || {
-        while let Ok(change) = devices.try_recv() {
-            if &*change.device == "PJSIP/anna" {
-                anna.push(change.state);
-            }
-        }
-        anna.contains(&DeviceState::InUse) && anna.last() == Some(&DeviceState::NotInUse)
-    });
-    let mut shown = Vec::new();
-    wait_until("the lamp is told", || {
-        while let Ok(change) = extensions.try_recv() {
-            assert_eq!((&*change.context, &*change.exten), (CONTEXT, "200"));
-            shown.push(change.state);
-        }
-        shown.contains(&ExtensionState::InUse) && shown.last() == Some(&ExtensionState::NotInUse)
-    });
+    // That it is over is told last.
+    let over = (Some(DeviceState::NotInUse), Some(ExtensionState::NotInUse));
+    wait_until("the end is told", || hearing.borrow_mut()() == over);
 }
 
 #[test]

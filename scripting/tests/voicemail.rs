@@ -151,3 +151,64 @@ fn a_wrong_password_opens_nothing_and_a_full_mailbox_takes_nothing() {
     }
     assert_eq!(counts(&exchange, "100").new, 2);
 }
+
+#[test]
+fn a_message_that_cannot_be_stored_is_no_success_and_stays_on_disk() {
+    let exchange = start(&[
+        ("100", "VoiceMail", "100,s"),
+        ("h", "Set", "GLOBAL(STATUS)=${VMSTATUS}"),
+    ]);
+    let home = exchange.shared.voicemail_folder().join("default/100");
+    let drafts = || {
+        let files = home.join("tmp").read_dir().into_iter().flatten().flatten();
+        files
+            .filter_map(|file| file.metadata().ok())
+            .filter(|file| file.len() > 44)
+            .count()
+    };
+    exchange.call_until("100", "", || {
+        if drafts() == 0 {
+            return false;
+        }
+        // Others fill the mailbox while he speaks.
+        std::fs::create_dir_all(home.join("INBOX")).expect("the folder");
+        for name in ["msg0000.txt", "msg0001.txt"] {
+            std::fs::write(home.join("INBOX").join(name), "[message]\n").expect("a message");
+        }
+        true
+    });
+    wait_until("it is told", || !exchange.global("STATUS").is_empty());
+    assert_eq!(exchange.global("STATUS"), "FAILED");
+    assert_eq!(counts(&exchange, "100").new, 2);
+    assert_eq!(drafts(), 1);
+}
+
+#[test]
+fn a_message_is_kept_when_the_time_of_the_call_is_over() {
+    let exchange = start(&[
+        ("100", "Set", "TIMEOUT(absolute)=3"),
+        ("100", "VoiceMail", "100,s"),
+        // Nothing was said: nothing is left.
+        ("101", "Answer", ""),
+        ("101", "Set", "TIMEOUT(absolute)=1"),
+        ("101", "Set", "GLOBAL(READY)=yes"),
+        ("101", "VoiceMail", "200,u"),
+    ]);
+    exchange.call("100", "");
+    assert_eq!(counts(&exchange, "100").new, 1);
+    // Longer than the call may last, so that it ends before the tone.
+    exchange.sound("vm-theperson", 5);
+    exchange.call("101", "");
+    assert_eq!(exchange.global("READY"), "yes");
+    assert_eq!(counts(&exchange, "200").new, 0);
+}
+
+#[test]
+fn a_star_in_place_of_a_mailbox_leads_elsewhere() {
+    let exchange = start(&[
+        ("100", "VoiceMailMain", "@default"),
+        ("a", "Set", "GLOBAL(AWAY)=yes"),
+    ]);
+    exchange.call("100", "*#");
+    assert_eq!(exchange.global("AWAY"), "yes");
+}

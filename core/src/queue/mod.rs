@@ -17,7 +17,7 @@ use std::time::{Instant, SystemTime};
 use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
 pub use strowger_store::QUEUE_LOG_DATA;
-use strowger_store::{QueueLogRow, Snapshot, StaticRow, Table as StoreTable, Write};
+use strowger_store::{Key, QueueLogRow, Snapshot, StaticRow, Table as StoreTable, Write};
 
 pub use member::Member;
 pub use rules::Penalties;
@@ -328,8 +328,8 @@ impl Shared {
                 writer.write(Write::Update {
                     table: "queue_members",
                     key: vec![
-                        ("queue_name", name.clone()),
-                        ("interface", member.interface.clone()),
+                        Key::new("queue_name", name),
+                        Key::new("interface", &member.interface),
                     ],
                     values: columns
                         .iter()

@@ -11,10 +11,13 @@ use std::hash::{Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Local};
 use parking_lot::Mutex;
-use strowger_store::Write;
+use rustc_hash::FxHashMap;
+use strowger_store::{Key, Write};
+use subtle::ConstantTimeEq;
 use tokio::sync::broadcast;
 
 pub use settings::{DEFAULT_CONTEXT, Mailbox, all, find, is_name, split};
@@ -27,6 +30,11 @@ use crate::shared::Shared;
 const BEHIND_MAX: usize = 1024;
 /// Mailboxes are locked by the hash of their name.
 const LOCKS: usize = 64;
+/// Wrong passwords after which a mailbox stays closed, and for how long.
+const FAILURES_MAX: u32 = 10;
+const REFUSED_FOR: Duration = Duration::from_secs(300);
+/// Mailboxes whose wrong passwords are counted.
+const FAILING_MAX: usize = 10_000;
 
 /// A mailbox has other messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +49,8 @@ pub struct Voicemail {
     changes: broadcast::Sender<MailboxChange>,
     /// Held while messages of a mailbox are numbered, by threads that may wait for the disk.
     locks: [Mutex<()>; LOCKS],
+    /// Wrong passwords of mailboxes, and when the last of them came.
+    failures: Mutex<FxHashMap<String, (u32, Instant)>>,
 }
 
 impl Default for Voicemail {
@@ -48,6 +58,7 @@ impl Default for Voicemail {
         Self {
             changes: broadcast::channel(BEHIND_MAX).0,
             locks: std::array::from_fn(|_| Mutex::new(())),
+            failures: Mutex::default(),
         }
     }
 }
@@ -56,6 +67,33 @@ impl Voicemail {
     /// Changes of mailboxes from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<MailboxChange> {
         self.changes.subscribe()
+    }
+
+    /// Does this password open a mailbox? Nothing does for a while after many wrong ones, however many calls they came in;
+    /// and none opens one without a password.
+    pub fn opens(&self, mailbox: &Mailbox, password: &str) -> bool {
+        self.opens_at(mailbox, password, Instant::now())
+    }
+
+    fn opens_at(&self, mailbox: &Mailbox, password: &str, now: Instant) -> bool {
+        let mut failures = self.failures.lock();
+        let recent = |at: Instant| now.saturating_duration_since(at) < REFUSED_FOR;
+        let name = mailbox.name();
+        let before = failures.get(&name).filter(|(_, at)| recent(*at));
+        let before = before.map_or(0, |(count, _)| *count);
+        let right = bool::from(mailbox.password.as_bytes().ct_eq(password.as_bytes()));
+        if before < FAILURES_MAX && right && !mailbox.password.is_empty() {
+            failures.remove(&name);
+            return true;
+        }
+        // Who is refused may try again after a time without tries, not after one full of them.
+        if failures.len() >= FAILING_MAX {
+            failures.retain(|_, (_, at)| recent(*at));
+        }
+        if failures.len() < FAILING_MAX || failures.contains_key(&name) {
+            failures.insert(name, (before.saturating_add(1), now));
+        }
+        false
     }
 
     fn lock(&self, mailbox: &Mailbox) -> &Mutex<()> {
@@ -123,11 +161,16 @@ impl Shared {
     }
 
     /// Sends word of a message by e-mail, if the mailbox wants it. True if nothing stands in the way of deleting it here.
-    pub async fn mail_message(&self, mailbox: &Mailbox, message: &Message, file: &Path) -> bool {
+    pub async fn mail_message(
+        &self,
+        mailbox: &Mailbox,
+        message: &Message,
+        attached: Option<&Path>,
+    ) -> bool {
         if mailbox.email.is_empty() {
             return false;
         }
-        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(message.time);
+        let time = std::time::UNIX_EPOCH + Duration::from_secs(message.time);
         let date = DateTime::<Local>::from(time).format("%Y-%m-%d %H:%M:%S");
         let mail = Mail {
             to: mailbox.email.clone(),
@@ -139,7 +182,7 @@ impl Shared {
                 "{}\n\nMailbox: {}\nFrom: {}\nDate: {date}\nLength: {} s\n",
                 mailbox.full_name, mailbox.number, message.caller_id, message.duration
             ),
-            attachment: mailbox.attach.then(|| file.to_owned()),
+            attachment: attached.map(Path::to_owned),
         };
         match mail::send(&self.config.mail, mail).await {
             Ok(()) => true,
@@ -158,11 +201,39 @@ impl Shared {
         writer.write(Write::Update {
             table: "voicemail",
             key: vec![
-                ("mailbox", mailbox.number.clone()),
-                ("context", mailbox.context.clone()),
+                Key::new("mailbox", &mailbox.number),
+                Key::new("context", &mailbox.context).or(DEFAULT_CONTEXT),
             ],
             values: vec![("password", password.to_owned())],
         });
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_wrong_passwords_close_a_mailbox_for_a_while() {
+        let voicemail = Voicemail::default();
+        let mailbox = |number: &str, password: &str| Mailbox {
+            number: number.to_owned(),
+            password: password.to_owned(),
+            ..Mailbox::default()
+        };
+        let (anna, boris) = (mailbox("100", "1234"), mailbox("200", "1234"));
+        let start = Instant::now();
+        for _ in 0..9 {
+            assert!(!voicemail.opens_at(&anna, "1", start));
+        }
+        assert!(voicemail.opens_at(&anna, "1234", start));
+        for _ in 0..10 {
+            assert!(!voicemail.opens_at(&anna, "12345", start));
+        }
+        assert!(!voicemail.opens_at(&anna, "1234", start));
+        assert!(voicemail.opens_at(&boris, "1234", start));
+        assert!(voicemail.opens_at(&anna, "1234", start + REFUSED_FOR));
+        assert!(!voicemail.opens_at(&mailbox("300", ""), "", start));
     }
 }

@@ -36,7 +36,7 @@ pub use rows::{
 pub use seed::{add_subscriber, seed_demo};
 pub use snapshot::{Snapshot, Table};
 pub use store::Store;
-pub use writer::{QUEUE_LOG_DATA, QueueLogRow, TableWriter, Write};
+pub use writer::{Key, QUEUE_LOG_DATA, QueueLogRow, TableWriter, Write};
 
 #[cfg(test)]
 mod tests;

@@ -391,6 +391,24 @@ pub(crate) fn is_about_the_row(error: &sqlx::Error, kind: Kind) -> bool {
     }
 }
 
+/// Whether a statement fails because this user may not do it.
+pub(crate) fn is_about_rights(error: &sqlx::Error, kind: Kind) -> bool {
+    let sqlx::Error::Database(error) = error else {
+        return false;
+    };
+    match kind {
+        Kind::Sqlite => {
+            let code = error.code().and_then(|code| code.parse::<i32>().ok());
+            // READONLY
+            code.is_some_and(|code| code & 0xff == 8)
+        }
+        Kind::MySql => error
+            .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
+            .is_some_and(|error| matches!(error.number(), 1142 | 1143 | 1227)),
+        Kind::Postgres => error.code().is_some_and(|code| code == "42501"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

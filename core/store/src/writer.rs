@@ -1,6 +1,7 @@
 //! Rows that calls leave behind (events of queues, states of members, changed passwords): written in order by a task of the
 //! control runtime, so that no call waits for the database. While it is down they wait, as many as there is room for.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
@@ -9,12 +10,14 @@ use chrono::{DateTime, Local};
 use tokio::sync::mpsc;
 
 use crate::error::StoreError;
-use crate::pool::{Pool, Statement, is_about_the_row};
+use crate::pool::{Kind, Pool, Statement, is_about_rights, is_about_the_row};
 use crate::schema::Columns;
 use crate::store::{Store, explain};
 
 /// Rows that wait at most.
 const WAITING_MAX: usize = 50_000;
+/// Reasons of rejected rows that are remembered, to be told once.
+const TOLD_MAX: usize = 256;
 /// Longest pause between attempts while the database is down.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Fields of a line of `queue_log` behind the event.
@@ -33,6 +36,36 @@ pub struct QueueLogRow {
     pub data: [String; QUEUE_LOG_DATA],
 }
 
+/// What a column of a row says, by which the row is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    pub column: &'static str,
+    pub value: String,
+    /// What an empty column means, and a table without the column.
+    pub default: Option<&'static str>,
+}
+
+impl Key {
+    /// A column that says `value`.
+    #[must_use]
+    pub fn new(column: &'static str, value: &str) -> Self {
+        Self {
+            column,
+            value: value.to_owned(),
+            default: None,
+        }
+    }
+
+    /// A column that may say nothing, which then means `default`.
+    #[must_use]
+    pub fn or(self, default: &'static str) -> Self {
+        Self {
+            default: Some(default),
+            ..self
+        }
+    }
+}
+
 /// What is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Write {
@@ -40,7 +73,7 @@ pub enum Write {
     /// Columns of a row that `key` finds; a column that the table lacks is left out.
     Update {
         table: &'static str,
-        key: Vec<(&'static str, String)>,
+        key: Vec<Key>,
         values: Vec<(&'static str, String)>,
     },
 }
@@ -116,6 +149,7 @@ impl TableWriter {
 
 async fn run(store: Store, mut rows: mpsc::Receiver<Write>, counts: Arc<Counts>) {
     let mut pause = Duration::ZERO;
+    let mut told: HashSet<(&str, String)> = HashSet::new();
     while let Some(row) = rows.recv().await {
         loop {
             match write(store.pool(), &row).await {
@@ -129,7 +163,19 @@ async fn run(store: Store, mut rows: mpsc::Receiver<Write>, counts: Arc<Counts>)
                 }
                 Err(Failure::Row(why)) => {
                     counts.rejected.fetch_add(1, Relaxed);
-                    tracing::error!(why, ?row, "the database rejects a row");
+                    if told.len() >= TOLD_MAX {
+                        told.clear();
+                    }
+                    // The values are not shown: passwords are among them.
+                    let (table, key) = about(&row);
+                    if told.insert((table, why.clone())) {
+                        tracing::error!(
+                            table,
+                            key,
+                            why,
+                            "the database rejects a row; others for the same reason are only counted"
+                        );
+                    }
                     break;
                 }
                 Err(Failure::Later(error)) => {
@@ -144,6 +190,17 @@ async fn run(store: Store, mut rows: mpsc::Receiver<Write>, counts: Arc<Counts>)
     }
 }
 
+/// The table of a row, and how it is found there.
+fn about(row: &Write) -> (&'static str, String) {
+    match row {
+        Write::QueueLog(line) => ("queue_log", format!("{} of {}", line.event, line.queuename)),
+        Write::Update { table, key, .. } => {
+            let key: Vec<&str> = key.iter().map(|key| key.value.as_str()).collect();
+            (table, key.join(", "))
+        }
+    }
+}
+
 enum Failure {
     /// It is about this row: it will never be written.
     Row(String),
@@ -151,37 +208,53 @@ enum Failure {
 }
 
 async fn write(pool: &Pool, row: &Write) -> Result<(), Failure> {
-    let table = match row {
-        Write::QueueLog(_) => "queue_log",
-        Write::Update { table, .. } => table,
-    };
+    let (table, _) = about(row);
     let columns = Columns::find(pool, table).await.map_err(Failure::Later)?;
     let Some(columns) = columns else {
         return Err(Failure::Row(format!("table {table} does not exist")));
     };
     let statement = match row {
-        Write::QueueLog(line) => columns.insert(pool.kind(), table, &log_values(&columns, line)),
-        Write::Update { key, values, .. } => match update(pool, &columns, table, key, values) {
-            Some(statement) => statement,
-            None => return Ok(()),
-        },
+        Write::QueueLog(line) => {
+            columns.insert(pool.kind(), table, &log_values(pool.kind(), &columns, line))
+        }
+        Write::Update { key, values, .. } => {
+            let made = update(pool.kind(), &columns, table, key, values);
+            match made.map_err(Failure::Row)? {
+                Some(statement) => statement,
+                None => return Ok(()),
+            }
+        }
     };
+    let is_update = matches!(row, Write::Update { .. });
     match pool.execute(statement).await {
+        Ok(0) if is_update => Err(Failure::Row("there is no such row".to_owned())),
         Ok(_) => Ok(()),
-        Err(error) if is_about_the_row(&error, pool.kind()) => Err(Failure::Row(explain(&error))),
+        Err(error)
+            if is_about_the_row(&error, pool.kind())
+                // A table that we may not change does not keep rows of others waiting.
+                || (is_update && is_about_rights(&error, pool.kind())) =>
+        {
+            Err(Failure::Row(explain(&error)))
+        }
         Err(error) => Err(Failure::Later(StoreError::sql(format!(
             "writing table {table}"
         ))(error))),
     }
 }
 
-fn log_values(columns: &Columns, line: &QueueLogRow) -> Vec<(&'static str, Option<String>)> {
+fn log_values(
+    kind: Kind,
+    columns: &Columns,
+    line: &QueueLogRow,
+) -> Vec<(&'static str, Option<String>)> {
     let time = DateTime::<Local>::from(line.time);
     // Older tables have text of seconds and microseconds, as the log file has.
     let is_date = columns.get("time").is_none_or(|column| {
-        ["date", "time"]
-            .iter()
-            .any(|word| column.kind.to_ascii_lowercase().contains(word))
+        // SQLite has no dates, and ours are text.
+        kind == Kind::Sqlite
+            || ["date", "time"]
+                .iter()
+                .any(|word| column.kind.to_ascii_lowercase().contains(word))
     });
     let format = if is_date {
         "%Y-%m-%d %H:%M:%S%.6f"
@@ -206,14 +279,14 @@ fn log_values(columns: &Columns, line: &QueueLogRow) -> Vec<(&'static str, Optio
     values
 }
 
+/// `None`: the table has none of the columns. An error: the row cannot be found.
 fn update(
-    pool: &Pool,
+    kind: Kind,
     columns: &Columns,
     table: &str,
-    key: &[(&str, String)],
+    key: &[Key],
     values: &[(&str, String)],
-) -> Option<Statement> {
-    let kind = pool.kind();
+) -> Result<Option<Statement>, String> {
     let mut parameters = Vec::new();
     let mut sets = Vec::new();
     for (name, value) in values {
@@ -223,19 +296,32 @@ fn update(
         parameters.push(columns.fit(column, Some(value.clone())));
         let mark = kind.parameter(parameters.len());
         let mark = match kind {
-            crate::Kind::Postgres => format!("CAST(CAST({mark} AS TEXT) AS {})", column.kind),
-            crate::Kind::Sqlite | crate::Kind::MySql => mark,
+            Kind::Postgres => format!("CAST(CAST({mark} AS TEXT) AS {})", column.kind),
+            Kind::Sqlite | Kind::MySql => mark,
         };
         sets.push(format!("{} = {mark}", kind.quote(&column.name)));
     }
     if sets.is_empty() {
-        return None;
+        return Ok(None);
     }
     let mut wanted = Vec::new();
-    for (name, value) in key {
-        parameters.push(Some(value.clone()));
+    for key in key {
+        let Some(column) = columns.get(key.column) else {
+            if key.default == Some(key.value.as_str()) {
+                continue;
+            }
+            return Err(format!("table {table} has no column {}", key.column));
+        };
+        parameters.push(Some(key.value.clone()));
         let mark = kind.parameter(parameters.len());
-        wanted.push(format!("{} = {mark}", kind.as_text(&kind.quote(name))));
+        let found = kind.as_text(&kind.quote(&column.name));
+        wanted.push(match key.default {
+            Some(default) => format!("COALESCE(NULLIF({found}, ''), '{default}') = {mark}"),
+            None => format!("{found} = {mark}"),
+        });
+    }
+    if wanted.is_empty() {
+        return Err("no column says which row it is".to_owned());
     }
     let sql = format!(
         "UPDATE {} SET {} WHERE {}",
@@ -243,5 +329,120 @@ fn update(
         sets.join(", "),
         wanted.join(" AND ")
     );
-    Some(Statement::with(sql, parameters))
+    Ok(Some(Statement::with(sql, parameters)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is written into a database of its own, and the counters afterwards.
+    async fn written(tables: &[&str], rows: Vec<Write>) -> (Store, u64, u64, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::connect("sqlite:rows.sqlite3", folder.path())
+            .await
+            .unwrap();
+        for sql in tables {
+            let made = Statement::with((*sql).to_owned(), Vec::new());
+            store.pool().execute(made).await.unwrap();
+        }
+        let writer = TableWriter::spawn(store.clone());
+        for row in rows {
+            writer.write(row);
+        }
+        assert!(writer.flush(Duration::from_secs(30)).await);
+        let counts = &writer.counts;
+        let (written, rejected) = (counts.written.load(Relaxed), counts.rejected.load(Relaxed));
+        (store, written, rejected, folder)
+    }
+
+    fn password(key: Vec<Key>, value: &str) -> Write {
+        Write::Update {
+            table: "voicemail",
+            key,
+            values: vec![("password", value.to_owned())],
+        }
+    }
+
+    async fn value(store: &Store, sql: &str) -> Option<String> {
+        let statement = Statement::with(sql.to_owned(), Vec::new());
+        store.pool().value(statement).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_empty_column_is_found_by_what_it_means() {
+        let key = |number: &str, context: &str| {
+            vec![
+                Key::new("mailbox", number),
+                Key::new("context", context).or("default"),
+            ]
+        };
+        let (store, written, rejected, _folder) = written(
+            &[
+                "CREATE TABLE voicemail (mailbox TEXT, context TEXT, password TEXT)",
+                "INSERT INTO voicemail VALUES ('1', NULL, 'a'), ('2', '', 'a'), ('3', 'shop', 'a')",
+            ],
+            vec![
+                password(key("1", "default"), "b"),
+                password(key("2", "default"), "c"),
+                password(key("3", "default"), "d"),
+                password(key("3", "shop"), "e"),
+            ],
+        )
+        .await;
+        let all = "SELECT group_concat(password, '') FROM voicemail";
+        assert_eq!(value(&store, all).await.as_deref(), Some("bce"));
+        assert_eq!((written, rejected), (3, 1));
+    }
+
+    #[tokio::test]
+    async fn a_row_that_cannot_be_found_keeps_no_other_waiting() {
+        let (store, written, rejected, _folder) = written(
+            &[
+                "CREATE TABLE voicemail (mailbox TEXT, password TEXT)",
+                "INSERT INTO voicemail VALUES ('1', 'a')",
+            ],
+            vec![
+                password(vec![Key::new("uniqueid", "7")], "x"),
+                password(
+                    vec![
+                        Key::new("mailbox", "1"),
+                        Key::new("context", "shop").or("default"),
+                    ],
+                    "x",
+                ),
+                password(
+                    vec![
+                        Key::new("mailbox", "1"),
+                        Key::new("context", "default").or("default"),
+                    ],
+                    "b",
+                ),
+            ],
+        )
+        .await;
+        let all = "SELECT password FROM voicemail";
+        assert_eq!(value(&store, all).await.as_deref(), Some("b"));
+        assert_eq!((written, rejected), (1, 2));
+    }
+
+    #[tokio::test]
+    async fn sqlite_has_the_dates_that_call_records_have() {
+        let line = QueueLogRow {
+            time: SystemTime::now(),
+            callid: "1".to_owned(),
+            queuename: "q".to_owned(),
+            agent: "NONE".to_owned(),
+            event: "ENTERQUEUE".to_owned(),
+            data: std::array::from_fn(|_| String::new()),
+        };
+        let (store, written, rejected, _folder) = written(
+            &["CREATE TABLE queue_log (time TEXT, callid TEXT, event TEXT)"],
+            vec![Write::QueueLog(Box::new(line))],
+        )
+        .await;
+        assert_eq!((written, rejected), (1, 0));
+        let is_date = "SELECT time LIKE '____-__-__ __:__:__.______' FROM queue_log";
+        assert_eq!(value(&store, is_date).await.as_deref(), Some("1"));
+    }
 }

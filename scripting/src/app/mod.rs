@@ -52,6 +52,7 @@ use crate::task::Task;
 
 pub(crate) use basic::refuse_channel;
 pub(crate) use files::not_written as file_refused;
+pub(crate) use record::Recording;
 
 /// How long an answer waits for the first packet, so that the beginning of a prompt is heard.
 pub(crate) const ANSWER_MEDIA_WAIT: Duration = Duration::from_millis(500);

@@ -30,6 +30,14 @@ pub(super) const SILENCE_KEPT_MS: u32 = 1000;
 pub(super) const OPEN_WAIT: Duration = Duration::from_secs(5);
 pub(super) const CLOSE_WAIT: Duration = Duration::from_secs(10);
 
+/// What was recorded.
+pub(crate) struct Recording {
+    /// Without the silence that ended it. Zero: nothing.
+    pub(crate) length: Duration,
+    /// Comes when the file is complete, if it is not yet.
+    pub(crate) pending: Option<oneshot::Receiver<RecorderResult>>,
+}
+
 /// The name of a recording without its format, and the format.
 fn split_format(name: &str) -> Option<(&str, &str)> {
     let at = name.rfind(['.', ':'])?;
@@ -50,6 +58,7 @@ fn ends(options: &Options, digit: char) -> Option<&'static str> {
 }
 
 async fn record(call: Call) -> AppResult {
+    call.task.recording.take();
     let Some((stem, format)) = split_format(call.arg(0)) else {
         call.set("RECORD_STATUS", "ERROR");
         return Err(Stop::Failed(format!(
@@ -165,7 +174,8 @@ async fn record(call: Call) -> AppResult {
             return Ok(Next::Continue);
         }
     };
-    let until = max.map(|max| Instant::now() + max);
+    let began = Instant::now();
+    let until = max.map(|max| began + max);
     // A recording that ends by itself cannot go on: too many on this call, no disk.
     let mut ended = None;
     let result: Result<(&str, u32), Interrupt> = loop {
@@ -200,12 +210,18 @@ async fn record(call: Call) -> AppResult {
         }
     };
     let mut status = result.map_or("HANGUP", |(status, _)| status);
+    let silence_at_end = match status {
+        "SILENCE" => silence,
+        _ => Duration::ZERO,
+    };
+    let mut length = began.elapsed().saturating_sub(silence_at_end);
+    let mut pending = None;
     if status != "ERROR" {
         channel.stop_record(recorder, result.map_or(0, |(_, drop)| drop));
-        ended = match tokio::time::timeout(CLOSE_WAIT, closing).await {
-            Ok(closed) => closed.ok(),
-            Err(_) => None,
-        };
+        match tokio::time::timeout(CLOSE_WAIT, &mut closing).await {
+            Ok(closed) => ended = closed.ok(),
+            Err(_) => pending = Some(closing),
+        }
         if ended.is_none() {
             call.warn(&format!(
                 "Record: {} is not complete yet: the disk is slow",
@@ -213,6 +229,10 @@ async fn record(call: Call) -> AppResult {
             ));
         }
     }
+    if ended.as_ref().is_some_and(|ended| ended.samples == 0) {
+        length = Duration::ZERO;
+    }
+    *call.task.recording.borrow_mut() = Some(Recording { length, pending });
     // What was wrong was logged by the shard.
     if ended.is_some_and(|ended| ended.error.is_some()) {
         status = "ERROR";

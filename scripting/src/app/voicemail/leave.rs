@@ -1,14 +1,15 @@
 //! `VoiceMail`: a caller leaves a message.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use strowger_core::channel::{Interrupt, Location};
+use strowger_core::channel::Location;
+use strowger_core::shared::Shared;
 use strowger_core::voicemail::{INBOX, Mailbox, Message, Spool, now, with_extension};
 
 use super::super::play::audible;
 use super::super::{AppResult, Call, Next, Stop};
-use super::{has_greeting, names, record, tell};
+use super::{Recorded, has_greeting, names, record, tell};
 use crate::say;
 
 /// Options of `VoiceMail`.
@@ -131,16 +132,15 @@ async fn leave(
         tell(call, &names(&["vm-mailboxfull"]), "").await?;
         return Ok(End::Failed);
     };
-    let recorded = record(call, &draft, first, first.operator, first.longest).await?;
-    // The time before the tone was over counts as well: a message is never shorter than it says.
-    let length = recorded.length.saturating_sub(Duration::from_millis(300));
+    let mut recorded = record(call, &draft, first, first.operator, first.longest).await?;
+    let length = recorded.length;
     if recorded.operator
         && let Some(place) = way(Some('0'))
     {
         remove(call, first, &draft).await;
         return Ok(End::Exit(place));
     }
-    if length < first.shortest {
+    if length.is_zero() || length < first.shortest {
         remove(call, first, &draft).await;
         call.warn(&format!(
             "VoiceMail: a message of {} s is too short for mailbox {}",
@@ -167,79 +167,137 @@ async fn leave(
             id: format!("{}-{}", now(), call.channel().uniqueid()),
         }
     };
-    for mailbox in all {
-        let (own, told, from) = (mailbox.clone(), message.clone(), draft.clone());
-        let format = first.format.clone();
-        let stored = shared
-            .with_mailbox(mailbox, move |spool| {
-                // All copies are in the format that was recorded.
-                let own = Mailbox { format, ..own };
-                spool.store(&from, INBOX, &own, &told, true)
-            })
-            .await;
-        match stored {
-            Ok(file) => send(call, mailbox, &message, file),
-            Err(error) => call.warn(&format!(
-                "VoiceMail: the message is not in mailbox {}: {error}",
-                mailbox.name()
-            )),
+    let all = all.to_vec();
+    let pending = recorded.pending.take();
+    let is_complete = pending.is_none();
+    // On the control runtime, so that it is done whatever becomes of the call.
+    let storing = shared.control.spawn({
+        let shared = Arc::clone(&shared);
+        async move {
+            Recorded::complete(pending).await;
+            store(&shared, &all, &message, &draft).await
         }
+    });
+    // A message that the disk has not taken in yet is stored behind the caller's back.
+    let stored = !is_complete || matches!(storing.await, Ok(1..));
+    if !stored {
+        return after(&recorded, End::Failed);
     }
-    remove(call, first, &draft).await;
     call.set("VMSTATUS", "SUCCESS");
-    if !recorded.hung_up {
+    if recorded.stop.is_none() {
         tell(call, &names(&["vm-msgsaved"]), "#").await?;
     }
     after(&recorded, End::Stored)
 }
 
-fn after(recorded: &super::Recorded, end: End) -> Result<End, Stop> {
-    if recorded.hung_up {
-        Err(Stop::Interrupted(Interrupt::Hangup))
-    } else {
-        Ok(end)
+fn after(recorded: &Recorded, end: End) -> Result<End, Stop> {
+    match recorded.stop {
+        Some(interrupt) => Err(Stop::Interrupted(interrupt)),
+        None => Ok(end),
     }
 }
 
+/// Puts a message into mailboxes and sends it from there. How many have it; where none has, the draft stays on disk.
+async fn store(
+    shared: &Arc<Shared>,
+    mailboxes: &[Mailbox],
+    message: &Message,
+    draft: &Path,
+) -> usize {
+    let format = mailboxes.first().map(|first| first.format.clone());
+    let (mut stored, mut moved) = (0, false);
+    for (index, mailbox) in mailboxes.iter().enumerate() {
+        let (told, from) = (message.clone(), draft.to_owned());
+        // All copies are in the format that was recorded.
+        let own = Mailbox {
+            format: format.clone().unwrap_or_default(),
+            ..mailbox.clone()
+        };
+        let is_last = index + 1 == mailboxes.len();
+        let done = shared
+            .with_mailbox(mailbox, move |spool| {
+                let file = spool.store(&from, INBOX, &own, &told, !is_last)?;
+                // Nobody deletes or numbers it anew while it is on its way.
+                let attached = (!own.email.is_empty() && own.attach)
+                    .then(|| spool.attachment(&file, &told.id));
+                Ok(attached.transpose())
+            })
+            .await;
+        match done {
+            Ok(attached) => {
+                stored += 1;
+                moved = is_last;
+                match attached {
+                    Ok(attached) => send(shared, mailbox, message, attached),
+                    Err(error) => tracing::warn!(
+                        mailbox = mailbox.name(), %error,
+                        "message not sent by e-mail; it stays in the mailbox"
+                    ),
+                }
+            }
+            Err(error) => tracing::error!(
+                mailbox = mailbox.name(), %error, draft = %draft.display(),
+                "a message is not in its mailbox"
+            ),
+        }
+    }
+    if stored > 0 && !moved {
+        remove_draft(shared, with_extension(draft, &format.unwrap_or_default())).await;
+    }
+    stored
+}
+
 /// Sends the message by e-mail, behind the caller's back.
-fn send(call: &Call, mailbox: &Mailbox, message: &Message, file: std::path::PathBuf) {
+fn send(shared: &Arc<Shared>, mailbox: &Mailbox, message: &Message, attached: Option<PathBuf>) {
     if mailbox.email.is_empty() {
         return;
     }
-    let shared = Arc::clone(call.task.shared());
     let (mailbox, message) = (mailbox.clone(), message.clone());
-    call.shared().control.spawn(async move {
-        let sent = shared.mail_message(&mailbox, &message, &file).await;
-        if sent && mailbox.delete {
-            let stem = file
-                .file_stem()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            let number = stem.strip_prefix("msg").and_then(|text| text.parse().ok());
-            let deleted = shared
-                .with_mailbox(&mailbox, move |spool| match number {
-                    Some(number) => spool.delete(INBOX, number),
-                    None => Ok(()),
-                })
-                .await;
-            if let Err(error) = deleted {
-                tracing::warn!(mailbox = mailbox.name(), %error, "message not deleted");
-            }
+    let shared = Arc::clone(shared);
+    let control = shared.control.clone();
+    control.spawn(async move {
+        let sent = shared
+            .mail_message(&mailbox, &message, attached.as_deref())
+            .await;
+        let done = shared
+            .with_mailbox(&mailbox, {
+                let delete = sent && mailbox.delete;
+                move |spool| {
+                    if let Some(attached) = attached {
+                        spool.remove_attachment(&attached)?;
+                    }
+                    if !delete {
+                        return Ok(());
+                    }
+                    // By what it is: others may have been numbered anew meanwhile.
+                    match spool.find(INBOX, &message)? {
+                        Some(number) => spool.delete(INBOX, number),
+                        None => Ok(()),
+                    }
+                }
+            })
+            .await;
+        if let Err(error) = done {
+            tracing::warn!(mailbox = mailbox.name(), %error, "message not deleted");
         }
     });
 }
 
-async fn remove(call: &Call, mailbox: &Mailbox, draft: &std::path::Path) {
-    let file = with_extension(draft, &mailbox.format);
-    let removed = call
-        .shared()
+async fn remove_draft(shared: &Arc<Shared>, file: PathBuf) {
+    let name = file.display().to_string();
+    let removed = shared
         .control
         .spawn_blocking(move || std::fs::remove_file(file))
         .await;
-    if let Ok(Err(error)) = removed {
-        call.warn(&format!("VoiceMail: {}: {error}", draft.display()));
+    if let Ok(Err(error)) = removed
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(file = name, %error, "draft not deleted");
     }
+}
+
+async fn remove(call: &Call, mailbox: &Mailbox, draft: &Path) {
+    remove_draft(call.task.shared(), with_extension(draft, &mailbox.format)).await;
 }
 
 /// What the caller hears before the tone.

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Local, Utc};
+use strowger_core::channel::Location;
 use strowger_core::voicemail::{self, FOLDERS, INBOX, Mailbox, Message, OLD, Spool};
 
 use super::super::play::audible;
 use super::super::{AppResult, Call, Next, Stop};
-use super::{ask, names, record, spoken, tell};
+use super::{Recorded, ask, names, record, spoken, tell};
 use crate::say::{self, Grammar};
 
 /// Tries somebody has for number and password.
@@ -35,8 +36,10 @@ pub(super) async fn voice_mail_main(call: Call) -> AppResult {
         ""
     };
     let skip = options.has('s');
-    let Some(mailbox) = log_in(&call, given, prefix, &context, skip).await? else {
-        return Ok(Next::End);
+    let mailbox = match log_in(&call, given, prefix, &context, skip).await? {
+        Login::In(mailbox) => *mailbox,
+        Login::Refused => return Ok(Next::End),
+        Login::Away(place) => return Ok(Next::Jump(place)),
     };
     if !mailbox.language.is_empty() {
         mailbox
@@ -75,12 +78,13 @@ pub(super) async fn authenticate(call: Call) -> AppResult {
     let options = call.options("VMAuthenticate", 1);
     call.warn_unknown("VMAuthenticate", &options, "s");
     match log_in(&call, &number, "", &context, false).await? {
-        Some(mailbox) => {
+        Login::In(mailbox) => {
             call.set("AUTH_MAILBOX", &mailbox.number);
             call.set("AUTH_CONTEXT", &mailbox.context);
             Ok(Next::Continue)
         }
-        None => Ok(Next::End),
+        Login::Refused => Ok(Next::End),
+        Login::Away(place) => Ok(Next::Jump(place)),
     }
 }
 
@@ -100,37 +104,59 @@ fn folder_of(text: &str) -> Option<&'static str> {
     }
 }
 
-/// Asks for number and password. A mailbox that does not exist is refused as a wrong password is. `None`: too many tries.
+/// What asking for number and password came to.
+enum Login {
+    In(Box<Mailbox>),
+    /// Too many tries.
+    Refused,
+    /// He wants to be elsewhere.
+    Away(Location),
+}
+
+/// Asks for number and password. A mailbox that does not exist is refused as a wrong password is.
 async fn log_in(
     call: &Call,
     number: &str,
     prefix: &str,
     context: &str,
     skip_password: bool,
-) -> Result<Option<Mailbox>, Stop> {
+) -> Result<Login, Stop> {
     let mut prompt = "vm-login";
     for _ in 0..TRIES {
         let number = if number.is_empty() {
-            format!("{prefix}{}", ask(call, prompt).await?)
+            let entered = ask(call, prompt).await?;
+            if let Some(place) = away(call, &entered) {
+                return Ok(Login::Away(place));
+            }
+            format!("{prefix}{entered}")
         } else {
             number.to_owned()
         };
         prompt = "vm-incorrect-mailbox";
         let found = call.shared().mailbox(&format!("{number}@{context}"));
-        if skip_password && found.is_some() {
-            return Ok(found);
+        if skip_password && let Some(mailbox) = found {
+            return Ok(Login::In(Box::new(mailbox)));
         }
         let password = ask(call, "vm-password").await?;
+        if let Some(place) = away(call, &password) {
+            return Ok(Login::Away(place));
+        }
         if let Some(mailbox) = found
-            && !mailbox.password.is_empty()
-            && mailbox.password == password
+            && call.shared().voicemail.opens(&mailbox, &password)
         {
-            return Ok(Some(mailbox));
+            return Ok(Login::In(Box::new(mailbox)));
         }
         tell(call, &names(&["vm-incorrect"]), "").await?;
     }
     tell(call, &names(&["vm-goodbye"]), "").await?;
-    Ok(None)
+    Ok(Login::Refused)
+}
+
+/// Where `*` in place of a number or password leads, if there is an extension `a`.
+fn away(call: &Call, entered: &str) -> Option<Location> {
+    let context = call.channel().location().context;
+    (entered.starts_with('*') && call.task.exists(&context, "a", 1))
+        .then(|| Location::new(&context, "a", 1))
 }
 
 /// Somebody in his mailbox.
@@ -239,23 +265,42 @@ impl Visit<'_> {
         let result = self.walk(folder, &messages, &mut fates).await;
         // What he decided counts, also when he hung up in the middle.
         if !self.read_only {
-            let decided: Vec<(usize, Fate)> = messages
-                .iter()
-                .map(|message| message.number)
-                .zip(fates)
-                .collect();
-            self.files(move |spool| {
-                for (number, fate) in decided {
-                    match fate {
-                        Fate::Deleted => spool.delete(folder, number)?,
-                        Fate::Saved(to) => spool.move_to(folder, number, to)?,
-                        Fate::Heard if folder == INBOX => spool.move_to(folder, number, OLD)?,
-                        Fate::Heard | Fate::Unheard => {}
+            let max = self.mailbox.messages_max;
+            let refused = self
+                .files(move |spool| {
+                    let mut refused = 0_usize;
+                    for (message, fate) in messages.iter().zip(fates) {
+                        let to = match fate {
+                            Fate::Unheard => continue,
+                            Fate::Heard if folder != INBOX => continue,
+                            Fate::Heard => Some(OLD),
+                            Fate::Saved(to) => Some(to),
+                            Fate::Deleted => None,
+                        };
+                        // By what it is: another visit may have numbered the folder anew.
+                        let Some(number) = spool.find(folder, message)? else {
+                            continue;
+                        };
+                        match to {
+                            None => spool.delete(folder, number)?,
+                            Some(to) => match spool.move_to(folder, number, to, max) {
+                                Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                                    refused += 1;
+                                }
+                                moved => moved?,
+                            },
+                        }
                     }
-                }
-                spool.renumber(folder)
-            })
-            .await?;
+                    spool.renumber(folder)?;
+                    Ok(refused)
+                })
+                .await?;
+            if refused > 0 {
+                self.call.warn(&format!(
+                    "VoiceMailMain: mailbox {}: {refused} messages stay in {folder}: the other folder is full",
+                    self.mailbox.name()
+                ));
+            }
         }
         result
     }
@@ -279,10 +324,20 @@ impl Visit<'_> {
                 prompts.extend(names(&["vm-last"]));
             }
             prompts.extend(self.envelope(message));
-            let home = self.call.shared().voicemail_folder();
-            let sound = Spool::new(&home, &self.mailbox).sound(folder, message.number);
-            if let Ok(sound) = sound {
-                prompts.push(sound.display().to_string());
+            let asked = message.clone();
+            let sound = self
+                .files(move |spool| match spool.find(folder, &asked)? {
+                    Some(number) => spool.sound(folder, number).map(Some),
+                    None => Ok(None),
+                })
+                .await?;
+            match sound {
+                Some(sound) => prompts.push(sound.display().to_string()),
+                // Another visit deleted or moved it.
+                None => {
+                    at += 1;
+                    continue;
+                }
             }
             let mut digit = tell(self.call, &prompts, "0123456789*#").await?;
             if let Some(fate) = fates.get_mut(at)
@@ -321,9 +376,16 @@ impl Visit<'_> {
                     Some('9') => {
                         let chosen = self.choose(&names(&["vm-changeto"])).await?;
                         let number = chosen.and_then(|digit| digit.to_digit(10));
-                        if let Some(to) = number.and_then(|n| FOLDERS.get(n as usize)) {
-                            *fate = Fate::Saved(to);
-                            tell(self.call, &names(&["vm-savedto"]), "").await?;
+                        if let Some(to) = number.and_then(|n| FOLDERS.get(n as usize).copied()) {
+                            let count = self.files(move |spool| spool.count(to)).await?;
+                            // The oldest of those that were heard makes room, in other folders none does.
+                            let said = if to != OLD && count >= self.mailbox.messages_max {
+                                "vm-mailboxfull"
+                            } else {
+                                *fate = Fate::Saved(to);
+                                "vm-savedto"
+                            };
+                            tell(self.call, &names(&[said]), "").await?;
                         }
                     }
                     Some(_) => {}
@@ -388,12 +450,27 @@ impl Visit<'_> {
             let draft_name = format!("{}-{name}", self.call.channel().uniqueid());
             let draft = self.files(move |spool| spool.draft(&draft_name)).await?;
             let recorded = record(self.call, &draft, &self.mailbox, false, GREETING_MAX).await?;
-            self.files(move |spool| spool.keep_greeting(&draft, name))
-                .await?;
-            if recorded.hung_up {
-                return Ok(self.call.channel().check()?);
+            if let Some(stop) = recorded.stop {
+                // Half a greeting, or none, does not take the place of a whole one.
+                self.files(move |spool| spool.drop_draft(&draft)).await?;
+                return Err(stop.into());
             }
-            tell(self.call, &names(&["vm-msgsaved"]), "").await?;
+            if recorded.length.is_zero() {
+                self.files(move |spool| spool.drop_draft(&draft)).await?;
+                continue;
+            }
+            let (shared, mailbox) = (Arc::clone(self.call.task.shared()), self.mailbox.clone());
+            let is_complete = recorded.pending.is_none();
+            let kept = self.call.shared().control.spawn(async move {
+                Recorded::complete(recorded.pending).await;
+                let kept = shared.with_mailbox(&mailbox, move |s| s.keep_greeting(&draft, name));
+                kept.await.inspect_err(|error| {
+                    tracing::error!(mailbox = mailbox.name(), %error, "greeting not kept");
+                })
+            });
+            if !is_complete || matches!(kept.await, Ok(Ok(()))) {
+                tell(self.call, &names(&["vm-msgsaved"]), "").await?;
+            }
         }
     }
 

@@ -6,10 +6,11 @@ mod menu;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use strowger_core::channel::{Interrupt, Played};
+use strowger_core::channel::{Interrupt, Played, RecorderResult};
 use strowger_core::voicemail::{self, Mailbox};
+use tokio::sync::oneshot;
 
 use super::play::{audible, load_all};
 use super::read::{Reading, read_digits};
@@ -49,6 +50,8 @@ pub(super) const APPS: &[App] = &[
     ),
 ];
 
+/// How long a finished recording may take to be complete on disk.
+const COMPLETE_WAIT: Duration = Duration::from_secs(600);
 /// Digits of a mailbox number or password at most.
 const DIGITS_MAX: usize = 40;
 
@@ -141,11 +144,25 @@ async fn say_name(call: Call) -> AppResult {
 
 /// How a recording ended.
 struct Recorded {
+    /// Zero: nothing was recorded, and there may be no file.
     length: Duration,
-    /// The caller hung up after it.
-    hung_up: bool,
+    /// The caller hung up after it, his time is over, or he is to be elsewhere.
+    stop: Option<Interrupt>,
     /// `0` was dialled.
     operator: bool,
+    /// Comes when the file is complete, if it is not yet: the disk is slow.
+    pending: Option<oneshot::Receiver<RecorderResult>>,
+}
+
+impl Recorded {
+    /// Waits, on the control runtime, until the file is complete.
+    async fn complete(pending: Option<oneshot::Receiver<RecorderResult>>) {
+        if let Some(pending) = pending
+            && tokio::time::timeout(COMPLETE_WAIT, pending).await.is_err()
+        {
+            tracing::error!("a message of voice mail is taken as it is: the disk does not answer");
+        }
+    }
 }
 
 /// Records to a draft, with a beep before. What a caller who hangs up has said is kept.
@@ -170,24 +187,30 @@ async fn record(
         if operator { "ko" } else { "k" }.to_owned(),
     ];
     let data = arguments.join(",");
-    let began = Instant::now();
+    call.task.recording.take();
     // An application within an application: a future of a size of its own.
     let ended = Box::pin(super::execute(&call.task, "Record", data, Some(arguments))).await;
     let status = call.channel().variable("RECORD_STATUS").unwrap_or_default();
-    let hung_up = match ended {
-        Ok(_) => false,
-        Err(Stop::Interrupted(Interrupt::Hangup)) => true,
+    let stop = match ended {
+        Ok(_) => None,
+        Err(Stop::Interrupted(interrupt)) => Some(interrupt),
         Err(stop) => return Err(stop),
     };
-    if status == "ERROR" {
+    // What was said before the disk or something else failed is a message all the same.
+    let recording = call.task.recording.take();
+    if recording.is_none() && stop.is_none() {
         return Err(Stop::Failed(format!(
             "{} cannot be recorded",
             draft.display()
         )));
     }
+    let (length, pending) = recording.map_or((Duration::ZERO, None), |recording| {
+        (recording.length, recording.pending)
+    });
     Ok(Recorded {
-        length: began.elapsed(),
-        hung_up,
+        length,
+        stop,
         operator: status == "OPERATOR",
+        pending,
     })
 }
