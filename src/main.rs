@@ -14,11 +14,6 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use strowger_core::Config;
 
-/// Memory in huge pages, which glibc's allocator has only where the whole machine is set so. How it is built says
-/// `.cargo/config.toml`.
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
 /// Automatic telephone exchange.
 #[derive(Parser)]
 #[command(name = "strowger", version, about, disable_help_subcommand = true)]

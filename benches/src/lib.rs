@@ -14,10 +14,6 @@ mod telephones;
 pub mod traffic;
 pub mod works;
 
-/// As the exchange has it.
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
 /// The middle value; of an even number of values the mean of the two in the middle. `None` of nothing.
 pub fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
