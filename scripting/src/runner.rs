@@ -160,8 +160,18 @@ pub(crate) enum MacroEnd {
 pub(crate) async fn macro_steps(task: &Rc<Task>, context: &str) -> MacroEnd {
     let depth = task.frame_depth();
     let mut turns = Turns::default();
+    // In extension h the channel is over, and the steps go on all the same, as many as h itself may have.
+    let over = task.channel.check().is_err();
+    let mut steps = 0;
     loop {
         turns.take(task).await;
+        if over {
+            steps += 1;
+            if steps > H_STEPS_MAX {
+                tracing::error!(channel = %task.channel.name(), context, "a macro of extension h took {H_STEPS_MAX} steps and was ended (is there an endless loop?)");
+                return MacroEnd::Over;
+            }
+        }
         let place = task.channel.location();
         if place.context != context && task.frame_depth() <= depth {
             return MacroEnd::Left(place);
@@ -180,7 +190,7 @@ pub(crate) async fn macro_steps(task: &Rc<Task>, context: &str) -> MacroEnd {
         if task.macro_exits.take() {
             return MacroEnd::Over;
         }
-        if let Err(interrupt) = task.channel.check() {
+        if !over && let Err(interrupt) = task.channel.check() {
             return MacroEnd::Stopped(Err(interrupt.into()));
         }
     }

@@ -412,6 +412,24 @@ fn a_command_that_hangs_holds_no_call_that_is_over() {
 }
 
 #[test]
+fn a_macro_of_extension_h_is_run_whole() {
+    let exchange = Exchange::start(
+        &[
+            ("100", "Answer", ""),
+            ("h", "Macro", "over"),
+            ("h", "Set", "GLOBAL(H)=behind"),
+            ("s@macro-over", "Set", "GLOBAL(FIRST)=yes"),
+            ("s@macro-over", "Set", "GLOBAL(SECOND)=yes"),
+        ],
+        &[],
+    );
+    exchange.call("100", "");
+    for (name, value) in [("FIRST", "yes"), ("SECOND", "yes"), ("H", "behind")] {
+        assert_eq!(exchange.global(name), value, "{name}");
+    }
+}
+
+#[test]
 fn a_macro_has_its_arguments_and_comes_back_by_itself() {
     let exchange = Exchange::start(
         &[

@@ -177,6 +177,11 @@ pub(crate) fn between(
     Some(near)
 }
 
+/// May so many halves be added? A leg that the media thread cannot open would never be told of as closed.
+fn has_room(shard: &Shard, halves: usize) -> bool {
+    shard.local_halves().get() + halves <= HALVES_MAX && shard.has_room_for_legs(halves)
+}
+
 fn stand_in(
     shard: &Rc<Shard>,
     (name, other_name): (&str, &str),
@@ -185,6 +190,10 @@ fn stand_in(
     end: FarEnd,
     first: bool,
 ) -> Option<Channel> {
+    if !has_room(shard, 1) {
+        shard.counters().calls_refused_overload.add(1);
+        return None;
+    }
     let uniqueid = shard.shared().next_uniqueid();
     let data = Data::new(State::Up, Location::default(), linkedid.to_owned());
     let channel = Channel::new(shard, name.to_owned(), uniqueid, None, data);
@@ -224,7 +233,7 @@ pub(super) fn create(
         );
         return Err(Cause::INTERWORKING);
     }
-    if shard.call_limit_reached() || shard.local_halves().get() >= HALVES_MAX {
+    if shard.call_limit_reached() || !has_room(shard, 2) {
         shard.counters().calls_refused_overload.add(1);
         return Err(Cause::NORMAL_CIRCUIT_CONGESTION);
     }

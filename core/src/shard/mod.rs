@@ -508,8 +508,18 @@ impl Shard {
 
     /// True when no further media leg can be opened.
     pub(crate) fn legs_exhausted(&self) -> bool {
-        let most = self.ports.borrow().pairs().min(self.legs_max);
-        self.legs.borrow().len() >= most
+        // Halves of Local channels have legs, but no ports.
+        let sockets = self
+            .legs
+            .borrow()
+            .len()
+            .saturating_sub(self.local_halves().get());
+        !self.has_room_for_legs(1) || sockets >= self.ports.borrow().pairs()
+    }
+
+    /// Has the media thread room for so many legs more?
+    pub(crate) fn has_room_for_legs(&self, more: usize) -> bool {
+        self.legs.borrow().len() + more <= self.legs_max
     }
 
     /// Gives up an INVITE of ours; false if there is nothing to cancel any more.

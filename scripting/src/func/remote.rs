@@ -6,7 +6,7 @@ use std::sync::Arc;
 use strowger_core::channel::Channel;
 use strowger_dialplan::Vars;
 
-use super::{Function, argument, assign, call};
+use super::{Function, argument};
 use crate::task::Task;
 
 pub(crate) const FUNCTIONS: &[Function] = &[
@@ -99,7 +99,8 @@ fn master(task: &Task, args: &str) -> Result<String, String> {
         None => match name.split_once('(') {
             Some((function, rest)) => {
                 let args = rest.strip_suffix(')').unwrap_or(rest);
-                call(task, function, args).unwrap_or_else(|| Ok(String::new()))
+                // By the way that counts how deep calls are.
+                Vars::call(task, function, args).map_err(|error| error.to_string())
             }
             None => Ok(task.get(name).unwrap_or_default()),
         },
@@ -108,16 +109,12 @@ fn master(task: &Task, args: &str) -> Result<String, String> {
 
 fn set_master(task: &Task, args: &str, value: &str) -> Result<(), String> {
     let name = args.trim();
-    match (first(task), name.split_once('(')) {
-        (Some(channel), None) => {
+    match first(task) {
+        Some(channel) if !name.contains('(') => {
             channel.set_variable(name, value);
             Ok(())
         }
-        (Some(_), Some(_)) => Err("MASTER_CHANNEL sets variables, not functions".to_owned()),
-        (None, Some((function, rest))) => {
-            let args = rest.strip_suffix(')').unwrap_or(rest);
-            assign(task, function, args, value)
-        }
-        (None, None) => task.assign(name, value),
+        Some(_) => Err("MASTER_CHANNEL sets variables, not functions".to_owned()),
+        None => task.assign(name, value),
     }
 }
