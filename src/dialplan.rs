@@ -1,5 +1,6 @@
 //! `strowger dialplan`: what the exchange makes of the rows.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -20,6 +21,11 @@ pub(crate) enum Command {
     Compile,
     /// Print every problem; fails if one is an error.
     Lint,
+    /// Let the calls of test files go through the dialplan, with nobody in them; fails if one goes another way.
+    Test {
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
 }
 
 async fn load(config: &Config) -> anyhow::Result<Plan> {
@@ -30,6 +36,9 @@ async fn load(config: &Config) -> anyhow::Result<Plan> {
 }
 
 pub(crate) async fn run(config: &Config, command: Command) -> anyhow::Result<ExitCode> {
+    if let Command::Test { files } = &command {
+        return crate::dialplan_test::run(config, files).await;
+    }
     let started = Instant::now();
     let plan = load(config).await?;
     match command {
@@ -83,6 +92,7 @@ pub(crate) async fn run(config: &Config, command: Command) -> anyhow::Result<Exi
             }
             println!("{} warnings, no errors", plan.problems.len());
         }
+        Command::Test { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
 }

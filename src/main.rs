@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod dialplan;
+mod dialplan_test;
 mod logging;
 mod serve;
 mod user;

@@ -7,11 +7,12 @@
 //! | `plans` | the current plan, compiled anew when rows change |
 //! | `host` | a shard's machine with the chunks loaded into it |
 //! | `task`, `trail` | one channel's run: frames, variables, plan version, steps found |
-//! | `runner`, `decide` | which step comes next |
+//! | `runner`, `turns`, `decide` | which step comes next |
 //! | `app`, `func` | applications and functions |
 //! | `script` | dialplans in Lua: the files, and what they can call |
 //! | `agi` | scripts outside of the exchange: their protocol, processes and connections |
 //! | `registry`, `check` | what exists, and what is wrong with a dialplan |
+//! | `rehearsal` | tests of a dialplan: calls with nobody in them |
 //! | `depth`, `log_line` | limits of nesting and of what a call may write to the log |
 //!
 //! What never lives here: SIP, packets, SQL. Applications are made of the verbs of a channel, which the core has.
@@ -27,11 +28,13 @@ mod host;
 mod log_line;
 mod plans;
 mod registry;
+pub mod rehearsal;
 mod runner;
 mod say;
 mod script;
 mod task;
 mod trail;
+mod turns;
 mod vm;
 
 use std::rc::Rc;

@@ -1,12 +1,11 @@
 //! The run loop: which step comes next, what happens at the end of an extension, and extension `h`. Deciding is kept
 //! apart (`crate::decide`), so that every rule can be tested without a call.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use strowger_core::channel::{Cause, Channel, Interrupt, Location};
 use strowger_core::dialplan::SubroutineEnd;
@@ -18,22 +17,14 @@ use crate::depth::Measured;
 use crate::func::channel::reads_stats;
 use crate::host::Host;
 use crate::log_line;
+use crate::rehearsal::{Outcome, Rehearsal};
 use crate::script;
 use crate::task::{Exception, Task};
 use crate::trail::Here;
+use crate::turns::Turns;
 
-/// Steps run without giving others a turn.
-const STEPS_PER_TURN: u32 = 256;
 /// Steps that never wait run between two looks at the clock.
 const STEPS_PER_LOOK: u32 = 16;
-/// Time that steps run without giving others a turn.
-const TURN: Duration = Duration::from_millis(1);
-/// Steps without a pause after which a call is slowed down: it is a loop, and would burn its core until its end.
-const STEPS_UNPAUSED_MAX: u32 = 10_000;
-/// Steps of such a call in a turn.
-const STEPS_SLOWED: u32 = 16;
-/// What it waits for each turn. A step that takes as long by itself is a pause.
-const PAUSE: Duration = Duration::from_millis(1);
 /// Steps that extension `h` may take: the call is over, so no timeout would ever end it.
 const H_STEPS_MAX: u32 = 10_000;
 /// How long a tone is played at the end of an extension.
@@ -48,6 +39,24 @@ pub(crate) async fn run(host: Rc<Host>, channel: Channel) {
     start(&task);
     main_loop(&task, &mut turns).await;
     end(&task).await;
+}
+
+/// Lets a channel that nobody is behind go through the dialplan, `h` included.
+pub(crate) async fn rehearse(host: Rc<Host>, channel: Channel, test: Rc<Rehearsal>) -> Outcome {
+    let task = Task::with(&host, channel, Some(Rc::clone(&test)));
+    start(&task);
+    main_loop(&task, &mut Turns::default()).await;
+    end(&task).await;
+    test.conclude(&task).await
+}
+
+/// Notes a step of a test. False: it takes no more of them.
+fn rehearsed(task: &Task) -> bool {
+    let goes_on = task.rehearsal.as_ref().is_none_or(|test| test.step(task));
+    if !goes_on {
+        task.channel.hangup(Cause::NORMAL_TEMPORARY_FAILURE);
+    }
+    goes_on
 }
 
 /// Runs one application on a channel that was called for it, and ends the channel.
@@ -198,90 +207,6 @@ pub(crate) async fn macro_steps(task: &Rc<Task>, context: &str) -> MacroEnd {
 
 type LocalStep<'a> = std::pin::Pin<Box<dyn Future<Output = Option<AppResult>> + 'a>>;
 
-/// Lets other calls of the shard run between steps that never wait.
-struct Turns {
-    steps: u32,
-    since: Instant,
-    unpaused: u32,
-    told: bool,
-}
-
-impl Default for Turns {
-    fn default() -> Self {
-        Self {
-            steps: 0,
-            since: Instant::now(),
-            unpaused: 0,
-            told: false,
-        }
-    }
-}
-
-impl Turns {
-    /// Steps left in this turn.
-    fn left(&self) -> u32 {
-        let most = if self.unpaused < STEPS_UNPAUSED_MAX {
-            STEPS_PER_TURN
-        } else {
-            STEPS_SLOWED
-        };
-        most.saturating_sub(self.steps)
-    }
-
-    /// So many steps were run that never wait.
-    fn ran(&mut self, steps: u32) {
-        self.steps = self.steps.saturating_add(steps);
-        self.unpaused = self.unpaused.saturating_add(steps);
-    }
-
-    /// Before each step.
-    async fn take(&mut self, task: &Task) {
-        if self.left() > 0 && self.since.elapsed() < TURN {
-            return;
-        }
-        if self.unpaused < STEPS_UNPAUSED_MAX {
-            tokio::task::yield_now().await;
-        } else {
-            if !self.told {
-                self.told = true;
-                let place = task.channel.location();
-                tracing::warn!(
-                    channel = %task.channel.name(),
-                    context = place.context,
-                    exten = place.exten,
-                    priority = place.priority,
-                    "{STEPS_UNPAUSED_MAX} steps without a pause: the call is slowed down (is there an endless loop? Wait is missing)"
-                );
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-        self.steps = 0;
-        self.since = Instant::now();
-    }
-
-    /// Runs a step and sees whether it waits for something.
-    async fn run<F: Future>(&mut self, step: F) -> F::Output {
-        let started = Instant::now();
-        let mut waited = false;
-        let mut step = pin!(step);
-        let output = poll_fn(|cx| {
-            let polled = step.as_mut().poll(cx);
-            waited |= polled.is_pending();
-            polled
-        })
-        .await;
-        if waited && started.elapsed() >= PAUSE {
-            self.steps = 0;
-            self.since = Instant::now();
-            self.unpaused = 0;
-        } else {
-            self.steps += 1;
-            self.unpaused = self.unpaused.saturating_add(1);
-        }
-        output
-    }
-}
-
 /// An empty number means `s`.
 fn start(task: &Task) {
     let mut location = task.channel.location();
@@ -346,7 +271,7 @@ fn walk_at_once(task: &Rc<Task>, turns: &mut Turns) -> AtOnce {
     let mut ran = 0;
     let over = loop {
         let looks = ran > 0 && ran % STEPS_PER_LOOK == 0;
-        if ran >= most || (looks && turns.since.elapsed() >= TURN) {
+        if ran >= most || (looks && turns.is_over()) {
             break AtOnce::TurnOver;
         }
         let Some(here) = task.step_here() else {
@@ -408,6 +333,9 @@ fn step_at_once(task: &Rc<Task>, here: &Here) -> Option<AppResult> {
         return None;
     }
     let step = here.context.steps.get(here.index)?;
+    if !rehearsed(task) {
+        return Some(Err(Interrupt::Hangup.into()));
+    }
     let mut data = task.data.take();
     data.clear();
     step.template.append(&**task, &mut data);
@@ -432,6 +360,9 @@ fn count_failure(task: &Task, result: &AppResult) {
 /// Runs the step at `place`, where the channel is; None if there is none. Failures are logged here, where the row is known.
 async fn step(task: &Rc<Task>, place: &Location) -> Option<AppResult> {
     let Here { context, index, .. } = task.step_here()?;
+    if !rehearsed(task) {
+        return Some(Err(Interrupt::Hangup.into()));
+    }
     let program = Arc::clone(&task.plan().program);
     let counters = task.host.counters();
     counters.steps.fetch_add(1, Ordering::Relaxed);
@@ -487,6 +418,9 @@ async fn run_step(
 
 fn log_stop(task: &Task, step: Option<(&Location, &strowger_dialplan::Step)>, stop: &Stop) {
     let Stop::Failed(message) = stop else { return };
+    if let Some(test) = &task.rehearsal {
+        test.fault(message);
+    }
     if !task.may_log() {
         return;
     }
@@ -584,6 +518,10 @@ async fn missing(task: &Rc<Task>) -> bool {
 }
 
 async fn tone(task: &Rc<Task>, cause: Cause, tone: &str) -> bool {
+    if task.rehearsal.is_some() {
+        task.channel.data_mut().cause = cause;
+        return false;
+    }
     match app::refuse_channel(&task.channel, cause, tone, Some(FALLTHROUGH_TONE)).await {
         Err(Stop::Interrupted(interrupt)) => interrupted(task, interrupt, false).await.goes_on(),
         _ => false,
@@ -639,9 +577,16 @@ async fn digits(
             )
         };
         if !more || number.len() >= DIGITS_MAX {
+            if let Some(test) = &task.rehearsal {
+                test.number_complete();
+            }
             return Ok(number);
         }
-        match task.channel.wait_digit(wait).await? {
+        let dialled = match &task.rehearsal {
+            Some(test) => test.digit(),
+            None => task.channel.wait_digit(wait).await?,
+        };
+        match dialled {
             Some(digit) => number.push(digit),
             None => return Ok(number),
         }

@@ -4,8 +4,9 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
+use chrono::{DateTime, Utc};
 use mlua::AnyUserData;
 use strowger_core::Shared;
 use strowger_core::call::LegReport;
@@ -22,6 +23,7 @@ use crate::func;
 use crate::func::party::presentation_number;
 use crate::host::Host;
 use crate::log_line::{self, Lines, Verdict};
+use crate::rehearsal::Rehearsal;
 use crate::script::World;
 use crate::trail::{Here, Trail};
 
@@ -80,10 +82,21 @@ pub(crate) struct Task {
     trail: RefCell<Trail>,
     /// Memory for the data of the next step.
     pub(crate) data: RefCell<String>,
+    /// Set where the call is only a test of the dialplan.
+    pub(crate) rehearsal: Option<Rc<Rehearsal>>,
 }
 
 impl Task {
     pub(crate) fn new(host: &Rc<Host>, channel: Channel) -> Rc<Self> {
+        Self::with(host, channel, None)
+    }
+
+    /// A run in which nobody is called.
+    pub(crate) fn with(
+        host: &Rc<Host>,
+        channel: Channel,
+        rehearsal: Option<Rc<Rehearsal>>,
+    ) -> Rc<Self> {
         let context = channel.location().context;
         Rc::new(Self {
             plan: RefCell::new((context, host.current())),
@@ -106,11 +119,18 @@ impl Task {
             lines: Lines::default(),
             trail: RefCell::default(),
             data: RefCell::default(),
+            rehearsal,
         })
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         self.channel.shard().shared()
+    }
+
+    /// The time, or that of the test.
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        let rehearsed = self.rehearsal.as_ref().and_then(|test| test.time());
+        rehearsed.unwrap_or_else(Utc::now)
     }
 
     /// The plan to look things up in. A channel changes to the newest version when it enters another context.
@@ -144,6 +164,7 @@ impl Task {
         let query = Query::new(&here.context, &here.exten, here.priority)
             .caller(Some(&caller))
             .vars(self)
+            .at(self.now())
             .varies(&varies);
         let found = plan.find(&query)?;
         let step = Here::new(&found);
@@ -164,6 +185,7 @@ impl Task {
         self.plan().exists(
             &Query::new(context, exten, priority)
                 .caller(Some(&caller))
+                .at(self.now())
                 .vars(self),
         )
     }
@@ -347,11 +369,7 @@ impl Task {
             "HINTNAME" => String::new(),
             "CALLINGPRES" => presentation_number(channel.data().caller.presentation).to_string(),
             "CALLINGANI2" | "CALLINGTON" | "CALLINGTNS" => "0".to_owned(),
-            "EPOCH" => SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default()
-                .as_secs()
-                .to_string(),
+            "EPOCH" => self.now().timestamp().to_string(),
             "SYSTEMNAME" => String::new(),
             "ENTITYID" => self.host.entity_id().to_owned(),
             "ASTMODDIR" | "ASTSBINDIR" | "ASTETCDIR" | "ASTVARLIBDIR" | "ASTDBDIR"
@@ -409,6 +427,11 @@ impl Vars for Task {
     }
 
     fn call(&self, function: &str, arguments: &str) -> Result<String, CallError> {
+        if let Some(test) = &self.rehearsal
+            && let Some(value) = test.function(function, arguments)
+        {
+            return Ok(value);
+        }
         let result = self
             .deeper(|| func::call(self, function, arguments))
             .map_err(CallError::Failed)?;
@@ -419,6 +442,9 @@ impl Vars for Task {
     }
 
     fn warn(&self, warning: &str) {
+        if let Some(test) = &self.rehearsal {
+            test.warn(warning);
+        }
         if self.may_log() {
             let place = self.place();
             let (place, warning) = (log_line::escape(&place), log_line::escape(warning));

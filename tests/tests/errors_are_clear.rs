@@ -136,6 +136,46 @@ fn a_database_that_is_no_database_is_refused() {
 }
 
 #[test]
+fn a_test_of_the_dialplan_tells_what_went_another_way_and_fails() {
+    let exchange = Exchange::new();
+    exchange.subscriber("alice", "secret", "internal");
+    exchange.extension(
+        "internal",
+        "_2XX",
+        &[("Dial", "PJSIP/${EXTEN},20"), ("Hangup", "17")],
+    );
+    let file = exchange.data().join("internal.test.toml");
+    let path = file.display().to_string();
+    let tests = "[[test]]\nname = \"busy\"\nendpoint = \"alice\"\ncontext = \"internal\"\nexten = \"205\"\n\
+                 results.Dial = [\"BUSY\"]\n[test.want]\ndialled = [\"PJSIP/205\"]\ncause = 17\n";
+    std::fs::write(&file, tests).expect("written");
+    let output = exchange.run(&["dialplan", "test", &path]);
+    let text = text_of(&output);
+    assert!(output.status.success(), "{text}");
+    assert!(
+        text.contains("ok    busy") && text.contains("1 tests, 0 failed"),
+        "{text}"
+    );
+
+    std::fs::write(&file, tests.replace("PJSIP/205", "PJSIP/206")).expect("written");
+    let output = exchange.run(&["dialplan", "test", &path]);
+    let text = text_of(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let finding = format!("{path}:8: dialled: wanted [\"PJSIP/206\"], got [\"PJSIP/205\"]");
+    assert!(text.contains(&finding), "{text}");
+    assert!(
+        text.contains("internal,205,1  Dial(PJSIP/205,20)  -> BUSY"),
+        "{text}"
+    );
+
+    std::fs::write(&file, tests.replace("exten", "extem")).expect("written");
+    let output = exchange.run(&["dialplan", "test", &path]);
+    let text = text_of(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("line 5") && text.contains("extem"), "{text}");
+}
+
+#[test]
 fn a_port_in_use_is_named() {
     let mut exchange = Exchange::new();
     let address = exchange.sip().to_string();

@@ -1,6 +1,7 @@
 //! What legs do together: dialling with forking, bridging, and the SIP session of each leg. Applications call these
 //! through [`Channel`](crate::channel::Channel); nothing here knows Lua or the dialplan's text.
 
+pub(crate) mod bare;
 pub mod bridge;
 pub(crate) mod codecs;
 pub mod destination;

@@ -165,10 +165,10 @@ fn goto_if(call: &Call) -> AppResult {
     }
 }
 
-fn holds_now(spec: &str) -> Result<bool, Stop> {
+fn holds_now(task: &Task, spec: &str) -> Result<bool, Stop> {
     let spec =
         TimeSpec::parse(spec).map_err(|error| Stop::Failed(format!("time \"{spec}\": {error}")))?;
-    Ok(spec.holds(chrono::Utc::now()))
+    Ok(spec.holds(task.now()))
 }
 
 fn goto_if_time(call: &Call) -> AppResult {
@@ -176,7 +176,7 @@ fn goto_if_time(call: &Call) -> AppResult {
         call.warn(&format!("GotoIfTime({}): there is no \"?\"; write GotoIfTime(times,weekdays,mdays,months?place)", call.data));
         return Ok(Next::Continue);
     };
-    match if holds_now(branches.condition)? {
+    match if holds_now(&call.task, branches.condition)? {
         branches.yes
     } else {
         branches.no
@@ -284,7 +284,7 @@ async fn exec_if_time(call: Call) -> AppResult {
         call.warn(&format!("ExecIfTime({}): there is no \"?\"", call.data));
         return Ok(Next::Continue);
     };
-    match if holds_now(branches.condition)? {
+    match if holds_now(&call.task, branches.condition)? {
         branches.yes
     } else {
         branches.no

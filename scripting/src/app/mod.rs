@@ -305,6 +305,11 @@ pub(crate) async fn execute(
         Run::Now(_) => Vec::new(),
         Run::Later(_) => args.unwrap_or_else(|| arguments(app, &data)),
     };
+    if let Some(test) = &task.rehearsal
+        && let Some(result) = test.run(task, app, &data, &args)
+    {
+        return result;
+    }
     let call = Call {
         task: Rc::clone(task),
         data,
@@ -325,6 +330,9 @@ pub(crate) async fn execute(
 
 fn begins(task: &Task, app: &App, data: &str) {
     task.channel.set_application(app.name, data);
+    if let Some(test) = &task.rehearsal {
+        test.application(app, data);
+    }
     tracing::debug!(channel = %task.channel.name(), app = app.name, data, "execute");
 }
 

@@ -97,6 +97,12 @@ pub(crate) async fn audible(call: &Call, answer: bool) -> Result<(), Stop> {
     if call.channel().is_up() {
         return Ok(());
     }
+    if call.task.rehearsal.is_some() {
+        if answer {
+            call.channel().answer_bare();
+        }
+        return Ok(());
+    }
     if answer {
         call.channel().answer(ANSWER_MEDIA_WAIT).await?;
     } else {

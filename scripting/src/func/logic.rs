@@ -106,7 +106,7 @@ fn choose(_: &Task, args: &str) -> Result<String, String> {
     Ok(taken.map(args::unquote).unwrap_or_default())
 }
 
-fn by_time(_: &Task, args: &str) -> Result<String, String> {
+fn by_time(task: &Task, args: &str) -> Result<String, String> {
     // Times have a `:` themselves, but before the `?`.
     let Some(branches) = args::parse_goto_if(args) else {
         return Err(format!(
@@ -115,7 +115,7 @@ fn by_time(_: &Task, args: &str) -> Result<String, String> {
     };
     let spec = TimeSpec::parse(branches.condition)
         .map_err(|error| format!("IFTIME({}): {error}", branches.condition))?;
-    let taken = if spec.holds(chrono::Utc::now()) {
+    let taken = if spec.holds(task.now()) {
         branches.yes
     } else {
         branches.no
@@ -214,7 +214,7 @@ fn uuid() -> String {
     )
 }
 
-fn format_time(_: &Task, args: &str) -> Result<String, String> {
+fn format_time(task: &Task, args: &str) -> Result<String, String> {
     let parts = args::split_at_most(args, 3);
     let epoch = parts.first().map(|epoch| epoch.trim()).unwrap_or_default();
     let zone = parts.get(1).map(String::as_str).unwrap_or_default();
@@ -223,10 +223,8 @@ fn format_time(_: &Task, args: &str) -> Result<String, String> {
         .map(|format| format.trim_matches('"'))
         .unwrap_or_default();
     let (seconds, nanoseconds) = if epoch.is_empty() {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        (now.as_secs() as i64, now.subsec_nanos())
+        let now = task.now();
+        (now.timestamp(), now.timestamp_subsec_nanos())
     } else {
         clock::parse_epoch(epoch)?
     };

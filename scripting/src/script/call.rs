@@ -149,6 +149,9 @@ async fn play(
     let names = names(&files, "call:play: a sound or a list of sounds is needed")?;
     let call = frame(&task);
     run::done(&task, audible(&call, answer).await)?;
+    if let Some(test) = &task.rehearsal {
+        return Ok(test.prompt(&names, &stop).map(String::from));
+    }
     let (sounds, complete) =
         load_all(&call, names.iter().map(String::as_str), language.as_deref()).await;
     if !complete {
@@ -410,6 +413,9 @@ impl UserData for CallObject {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         verbs! { methods;
             "answer" => |task, _: MultiValue| {
+                if task.rehearsal.is_some() {
+                    return execute(&task, "Answer", Vec::new()).await;
+                }
                 run::done(&task, task.channel.answer(ANSWER_MEDIA_WAIT).await.map_err(Into::into))
             };
             "ring" => |task, _: MultiValue| execute(&task, "Ringing", Vec::new()).await;
@@ -428,6 +434,9 @@ impl UserData for CallObject {
             };
             "wait" => |task, seconds: Value| {
                 let time = duration(&seconds, "call:wait")?;
+                if task.rehearsal.is_some() {
+                    return execute(&task, "Wait", vec![values::number(time.as_secs_f64())]).await;
+                }
                 run::done(&task, task.channel.wait(time).await.map_err(Into::into))
             };
             "play" => |task, arguments: (Value, Option<Table>)| {
@@ -442,6 +451,9 @@ impl UserData for CallObject {
                     Value::Nil => FIRST_DIGIT_WAIT,
                     value => duration(value, "call:digit")?,
                 };
+                if let Some(test) = &task.rehearsal {
+                    return Ok(test.prompt(&[], "0123456789*#ABCD").map(String::from));
+                }
                 let digit = task.channel.wait_digit(time).await;
                 Ok(run::done(&task, digit.map_err(Into::into))?.map(String::from))
             };

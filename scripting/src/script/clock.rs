@@ -1,7 +1,7 @@
 //! `time`: the clock, calendars of time zones, and office hours.
 
 use std::sync::LazyLock;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use chrono::format::{Item, StrftimeItems};
 use chrono::{DateTime, Datelike as _, Local, TimeZone, Timelike as _, Utc};
@@ -9,12 +9,12 @@ use chrono_tz::Tz;
 use mlua::{Lua, LuaString, Table, Value};
 use strowger_dialplan::TimeSpec;
 
-use super::{api, values};
+use super::{api, current, values};
 
 /// Seconds since 1970, now unless a script gives some.
 fn moment(value: &Value) -> mlua::Result<DateTime<Utc>> {
     let seconds = match value {
-        Value::Nil => return Ok(Utc::now()),
+        Value::Nil => return Ok(current::task().map_or_else(|_| Utc::now(), |task| task.now())),
         Value::Integer(value) => *value as f64,
         Value::Number(value) => *value,
         other => {
@@ -61,10 +61,7 @@ pub(super) fn add(lua: &Lua, api: &Table) -> mlua::Result<()> {
     let time = lua.create_table()?;
     time.set(
         "now",
-        lua.create_function(|_, ()| {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH);
-            Ok(now.unwrap_or_default().as_secs_f64())
-        })?,
+        lua.create_function(|_, ()| Ok(moment(&Value::Nil)?.timestamp_micros() as f64 / 1e6))?,
     )?;
     time.set(
         "monotonic",

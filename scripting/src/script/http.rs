@@ -366,6 +366,9 @@ async fn request(
     let task = current::task();
     let (wanted, task) = (wanted?, task?);
     let refused = |why: String| (Value::Nil, why).into_lua_multi(&lua);
+    if task.rehearsal.is_some() {
+        return refused("a test of the dialplan sends no requests".to_owned());
+    }
     let Ok(permit) = Arc::clone(&services.http.running).try_acquire_owned() else {
         return refused(format!(
             "{REQUESTS_MAX} requests are under way already on this exchange"

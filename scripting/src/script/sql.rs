@@ -177,6 +177,9 @@ async fn run(
     let task = current::task();
     let (asked, task) = (asked?, task?);
     let refused = |why: String| (Value::Nil, why).into_lua_multi(&lua);
+    if task.rehearsal.is_some() {
+        return refused("a test of the dialplan asks no databases".to_owned());
+    }
     let Ok(permit) = Arc::clone(&services.databases.running).try_acquire_owned() else {
         return refused(format!(
             "{STATEMENTS_MAX} statements are under way already on this exchange"
