@@ -14,7 +14,7 @@ use crate::app;
 use crate::func;
 use crate::plans::Plans;
 use crate::registry::Applications;
-use crate::script::{self, Programs};
+use crate::script::{self, Programs, Services};
 use crate::task::Task;
 use crate::vm::{Counters, Limits, Vm, VmError};
 
@@ -88,6 +88,11 @@ impl Host {
 
     pub(crate) fn agi(&self) -> &Arc<Agi> {
         self.plans.agi()
+    }
+
+    /// What the scripts of all shards share.
+    pub(crate) fn services(&self) -> &Arc<Services> {
+        self.plans.services()
     }
 
     pub(crate) fn entity_id(&self) -> &str {
@@ -210,11 +215,11 @@ fn runtime(lua: &Lua) -> mlua::Result<Table> {
     Ok(rt)
 }
 
-/// `rt.f` for all functions: those that have to wait do so in the step's coroutine.
+/// `rt.f` for all functions: those that have to wait do so in the step's coroutine, and those that a table defines may.
 fn functions(lua: &Lua, at_once: Function) -> mlua::Result<Function> {
     let waiting = lua.create_table()?;
-    for name in func::waiting() {
-        waiting.set(name, true)?;
+    for function in func::all() {
+        waiting.set(function.name, function.waits())?;
     }
     let later = lua.create_async_function(
         |lua, (ch, name, args): (UserDataRef<Handle>, LuaString, LuaString)| {
@@ -229,7 +234,7 @@ fn functions(lua: &Lua, at_once: Function) -> mlua::Result<Function> {
                         task.warn(&format!("{name}({args}): {error}"));
                         String::new()
                     }
-                    None => String::new(),
+                    None => call(&task, &name, &args),
                 };
                 lua.create_string(value)
             }
@@ -238,8 +243,8 @@ fn functions(lua: &Lua, at_once: Function) -> mlua::Result<Function> {
     lua.load(
         "local waiting, at_once, later = ...\n\
          return function(ch, name, args)\n\
-           if waiting[name] then return later(ch, name, args) end\n\
-           return at_once(ch, name, args)\n\
+           if waiting[name] == false then return at_once(ch, name, args) end\n\
+           return later(ch, name, args)\n\
          end",
     )
     .set_name("=functions")

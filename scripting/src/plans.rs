@@ -18,7 +18,8 @@ use tokio::sync::Notify;
 
 use crate::agi::Agi;
 use crate::log_line;
-use crate::registry::Applications;
+use crate::func;
+use crate::registry::WithTable;
 use crate::script::{self, Databases, Scripts, Services, Stamp};
 use crate::vm::Counters;
 
@@ -327,7 +328,7 @@ pub fn compile(snapshot: &Snapshot, scripts: &Scripts, previous: Option<&Plan>) 
         &rows,
         &statics,
         &scripts.contexts,
-        &Applications,
+        &WithTable(func::odbc::names(snapshot)),
         previous,
     );
     plan.program = Arc::clone(&scripts.program);

@@ -82,6 +82,10 @@ pub(crate) struct Task {
     trail: RefCell<Trail>,
     /// Memory for the data of the next step.
     pub(crate) data: RefCell<String>,
+    /// `CURLOPT`.
+    pub(crate) curl: RefCell<func::curl::Options>,
+    /// Rows that `ODBC_FETCH` reads.
+    pub(crate) results: RefCell<func::odbc::Results>,
     /// Set where the call is only a test of the dialplan.
     pub(crate) rehearsal: Option<Rc<Rehearsal>>,
 }
@@ -119,6 +123,8 @@ impl Task {
             lines: Lines::default(),
             trail: RefCell::default(),
             data: RefCell::default(),
+            curl: RefCell::default(),
+            results: RefCell::default(),
             rehearsal,
         })
     }

@@ -33,7 +33,8 @@ pub enum Kind {
 
 impl Kind {
     /// A quoted identifier.
-    pub(crate) fn quote(self, name: &str) -> String {
+    #[must_use]
+    pub fn quote(self, name: &str) -> String {
         match self {
             Self::MySql => format!("`{}`", name.replace('`', "``")),
             Self::Sqlite | Self::Postgres => format!("\"{}\"", name.replace('"', "\"\"")),

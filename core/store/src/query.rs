@@ -99,6 +99,16 @@ impl Database {
         })
     }
 
+    /// Which engine it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match &self.target {
+            Target::Sqlite(_) => Kind::Sqlite,
+            Target::MySql(_) => Kind::MySql,
+            Target::Postgres(_) => Kind::Postgres,
+        }
+    }
+
     async fn pool(&self) -> &Pool {
         self.pool
             .get_or_init(|| async {

@@ -7,7 +7,7 @@ use strowger_dialplan::args;
 
 use super::play::{end_background, play_in_background};
 use super::{ANSWER_MEDIA_WAIT, App, AppResult, Call, Next, Stop, app, seconds};
-use crate::log_line;
+use crate::{func, log_line};
 
 pub(super) const APPS: &[App] = &[
     app!(now "NoOp", "NoOp([text])", "does nothing", no_op),
@@ -67,6 +67,12 @@ pub(super) const APPS: &[App] = &[
         "Set(name=value)",
         "sets a variable or writes a function",
         set
+    ),
+    app!(
+        now "ODBCFinish",
+        "ODBCFinish(result)",
+        "forgets the rest of a result that ODBC_FETCH reads",
+        odbc_finish
     ),
     app!(
         now "MSet",
@@ -231,6 +237,46 @@ async fn echo(call: Call) -> AppResult {
     };
     channel.echo(false);
     result
+}
+
+fn odbc_finish(call: &Call) -> AppResult {
+    func::odbc::finish(&call.task, &call.data);
+    Ok(Next::Continue)
+}
+
+/// Does it write a function that has to wait for that?
+pub(super) fn waits(app: &str, data: &str) -> bool {
+    matches!(app, "Set" | "MSet") && func::may_write_later(data)
+}
+
+/// `Set` and `MSet` where an assignment may have to wait.
+pub(super) async fn set_later(call: Call, several: bool) -> AppResult {
+    let pairs = if several {
+        args::split_raw(&call.data, ',')
+    } else {
+        vec![call.data.as_str()]
+    };
+    for pair in pairs {
+        let Some((name, value)) = args::parse_set(pair) else {
+            call.warn(&format!("\"{pair}\" has no \"=\": write name=value"));
+            continue;
+        };
+        let value = if several { args::unquote(value) } else { value.to_owned() };
+        let done = match name.trim().split_once('(') {
+            None => None,
+            Some((function, rest)) => {
+                let end = rest.rfind(')').unwrap_or(rest.len());
+                let args = rest.get(..end).unwrap_or(rest);
+                func::assign_later(&call.task, function.trim(), args, &value).await
+            }
+        };
+        match done {
+            None => assign(&call, name, &value),
+            Some(Ok(())) => {}
+            Some(Err(error)) => call.warn(&format!("Set({name}={value}): {error}")),
+        }
+    }
+    Ok(Next::Continue)
 }
 
 fn set(call: &Call) -> AppResult {

@@ -316,6 +316,9 @@ pub(crate) async fn execute(
         args,
     };
     let result = match app.run {
+        Run::Now(_) if basic::waits(app.name, &call.data) => {
+            basic::set_later(call, app.name == "MSet").await
+        }
         Run::Now(run) => run(&call),
         Run::Later(run) => depth::Application(run(call)).await,
     };

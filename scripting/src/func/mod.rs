@@ -5,6 +5,7 @@
 pub(crate) mod channel;
 mod clock;
 mod conference;
+pub(crate) mod curl;
 mod database;
 mod device;
 mod dialplan;
@@ -13,11 +14,14 @@ mod group;
 mod list;
 mod logic;
 mod math;
+pub(crate) mod odbc;
 mod outside;
 pub(crate) mod party;
 mod queue;
+mod realtime;
 mod redirecting;
 mod remote;
+mod statement;
 mod string;
 mod system;
 pub(crate) mod text;
@@ -38,6 +42,8 @@ type Read = fn(&Task, &str) -> Result<String, String>;
 /// Waits for something outside of the call.
 type Wait = fn(Rc<Task>, String) -> outside::Waited;
 type Write = fn(&Task, &str, &str) -> Result<(), String>;
+/// Writes something outside of the call: arguments, then the value.
+type WriteLater = fn(Rc<Task>, String, String) -> realtime::Written;
 
 /// A dialplan function. Arguments arrive substituted and not split.
 pub(crate) struct Function {
@@ -47,6 +53,7 @@ pub(crate) struct Function {
     read: Option<Read>,
     write: Option<Write>,
     wait: Option<Wait>,
+    write_later: Option<WriteLater>,
 }
 
 impl Function {
@@ -63,6 +70,7 @@ impl Function {
             read: Some(read),
             write: None,
             wait: None,
+            write_later: None,
         }
     }
 
@@ -79,6 +87,7 @@ impl Function {
             read: None,
             write: Some(write),
             wait: None,
+            write_later: None,
         }
     }
 
@@ -96,6 +105,7 @@ impl Function {
             read: None,
             write: None,
             wait: Some(wait),
+            write_later: None,
         }
     }
 
@@ -113,11 +123,38 @@ impl Function {
             read: Some(read),
             write: Some(write),
             wait: None,
+            write_later: None,
         }
     }
 }
 
 impl Function {
+    /// A function that is written and has to wait for that.
+    const fn writing(
+        name: &'static str,
+        syntax: &'static str,
+        synopsis: &'static str,
+        write: WriteLater,
+    ) -> Self {
+        Self {
+            name,
+            syntax,
+            synopsis,
+            read: None,
+            write: None,
+            wait: None,
+            write_later: Some(write),
+        }
+    }
+
+    /// The same, which can be written too and has to wait for that.
+    const fn later(self, write: WriteLater) -> Self {
+        Self {
+            write_later: Some(write),
+            ..self
+        }
+    }
+
     /// Does reading it have to wait?
     pub(crate) fn waits(&self) -> bool {
         self.wait.is_some()
@@ -125,7 +162,7 @@ impl Function {
 }
 
 /// All functions, as the files here list them.
-const GROUPS: [&[Function]; 18] = [
+const GROUPS: [&[Function]; 21] = [
     string::FUNCTIONS,
     logic::FUNCTIONS,
     party::FUNCTIONS,
@@ -144,6 +181,9 @@ const GROUPS: [&[Function]; 18] = [
     remote::FUNCTIONS,
     redirecting::FUNCTIONS,
     voicemail::FUNCTIONS,
+    curl::FUNCTIONS,
+    realtime::FUNCTIONS,
+    odbc::FUNCTIONS,
 ];
 
 static TABLE: LazyLock<FxHashMap<&'static str, &'static Function>> = LazyLock::new(|| {
@@ -182,12 +222,43 @@ pub(crate) fn call(task: &Task, name: &str, args: &str) -> Option<Result<String,
     })
 }
 
-/// The names of functions that have to wait.
-pub(crate) fn waiting() -> impl Iterator<Item = &'static str> {
-    TABLE
-        .values()
-        .filter(|function| function.wait.is_some())
-        .map(|function| function.name)
+/// Has writing this function to wait? Of names that only a table may define, that is not known before the call.
+pub(crate) fn writes_later(name: &str) -> bool {
+    match find(name) {
+        Some(function) => function.write_later.is_some(),
+        None => name.contains('_'),
+    }
+}
+
+/// Does a text that is assigned (`NAME(arguments)=value`) write a function that has to wait for that?
+pub(crate) fn may_write_later(text: &str) -> bool {
+    text.match_indices('(').any(|(at, _)| {
+        let before = text.get(..at).unwrap_or_default();
+        let name = before.rsplit(|char: char| !char.is_ascii_alphanumeric() && char != '_');
+        name.take(1).any(writes_later)
+    })
+}
+
+/// Writes a function that has to wait for that; None when it is none of those.
+pub(crate) async fn assign_later(
+    task: &Rc<Task>,
+    name: &str,
+    args: &str,
+    value: &str,
+) -> Option<Result<(), String>> {
+    let (own, args, value) = (Rc::clone(task), args.to_owned(), value.to_owned());
+    let work = match find(name) {
+        Some(function) => function.write_later?(own, args, value),
+        None if odbc::is_defined(&task.shared().snapshot(), name) => {
+            odbc::write(own, name.to_owned(), args, value)
+        }
+        None => return None,
+    };
+    if task.rehearsal.is_some() {
+        // Nothing outside of a test is changed by it.
+        return Some(Ok(()));
+    }
+    Some(work.await)
 }
 
 /// Reads a function that has to wait; None when it is none of those.
@@ -196,7 +267,11 @@ pub(crate) async fn wait(
     name: &str,
     args: String,
 ) -> Option<Result<String, String>> {
-    let wait = find(name)?.wait?;
+    let wait = match find(name) {
+        Some(function) => Some(function.wait?),
+        None if odbc::is_defined(&task.shared().snapshot(), name) => None,
+        None => return None,
+    };
     if let Some(test) = &task.rehearsal {
         let known = test.function(name, &args);
         return Some(Ok(known.unwrap_or_else(|| {
@@ -206,7 +281,11 @@ pub(crate) async fn wait(
             String::new()
         })));
     }
-    Some(wait(Rc::clone(task), args).await.map(text::limit))
+    let work = match wait {
+        Some(wait) => wait(Rc::clone(task), args),
+        None => Box::pin(odbc::read(Rc::clone(task), name.to_owned(), args)),
+    };
+    Some(work.await.map(text::limit))
 }
 
 /// Reads a function from where it can be waited for.
@@ -234,7 +313,28 @@ fn evaluate<'a>(
     Box::pin(async move {
         let mut out = String::new();
         for node in template.nodes() {
-            match node {
+            append_node(task, node, &mut out).await;
+        }
+        out
+    })
+}
+
+/// A piece of a text.
+pub(crate) enum Part<'n> {
+    Node(&'n Node),
+    Template(&'n Template),
+}
+
+/// Adds what a piece of a text becomes.
+async fn append(task: &Rc<Task>, part: Part<'_>, out: &mut String) {
+    match part {
+        Part::Node(node) => append_node(task, node, out).await,
+        Part::Template(template) => out.push_str(&evaluate(task, template).await),
+    }
+}
+
+async fn append_node(task: &Rc<Task>, node: &Node, out: &mut String) {
+    match node {
                 Node::Literal(text) => out.push_str(text),
                 Node::Variable { name, cut } => {
                     out.push_str(cut.apply(&task.get(name).unwrap_or_default()));
@@ -259,9 +359,6 @@ fn evaluate<'a>(
                     out.push_str(&expr::evaluate(&inside, &**task));
                 }
             }
-        }
-        out
-    })
 }
 
 /// Writes `Set(name(args)=value)`.
@@ -271,6 +368,10 @@ pub(crate) fn assign(task: &Task, name: &str, args: &str, value: &str) -> Result
     };
     match function.write {
         Some(write) => write(task, args, value),
+        None if function.write_later.is_some() => Err(format!(
+            "writing {} has to wait, which is only possible in a step with Set",
+            function.name
+        )),
         None => Err(format!(
             "{} can only be read: ${{{}}}",
             function.name, function.syntax
@@ -303,7 +404,10 @@ mod tests {
             );
             assert!(!function.synopsis.is_empty(), "{}", function.name);
             assert!(
-                function.read.is_some() || function.write.is_some() || function.wait.is_some(),
+                function.read.is_some()
+                    || function.write.is_some()
+                    || function.wait.is_some()
+                    || function.write_later.is_some(),
                 "{}",
                 function.name
             );

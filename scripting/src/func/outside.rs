@@ -90,7 +90,7 @@ impl<R> Drop for Work<R> {
 }
 
 /// Waits for work of the control runtime, as long as the call lasts. A call that is over waits for all of it.
-async fn unless_over<R: Default + Send + 'static>(
+pub(super) async fn unless_over<R: Default + Send + 'static>(
     task: &Task,
     work: impl Future<Output = Result<R, String>> + Send + 'static,
 ) -> Result<R, String> {

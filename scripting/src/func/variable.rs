@@ -87,6 +87,9 @@ fn set_array(task: &Task, args: &str, value: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// What a function that reads rows or forms leaves for `HASH`: the names of its values.
+pub(crate) const FIELDS: &str = "~ODBCFIELDS~";
+
 /// A key of a hash is a variable of this name.
 fn entry(name: &str, key: &str) -> String {
     format!("~HASH~{name}~{key}~")
@@ -113,8 +116,20 @@ fn hash(task: &Task, args: &str) -> Result<String, String> {
 
 fn set_hash(task: &Task, args: &str, value: &str) -> Result<(), String> {
     let (name, key) = (argument(args, 0), argument(args, 1));
+    if let (false, true, Some(fields)) = (
+        name.is_empty(),
+        key.is_empty(),
+        task.channel.variable(FIELDS),
+    ) {
+        let values = args::split(value);
+        for (index, field) in args::split(&fields).iter().enumerate() {
+            let value = values.get(index).map(String::as_str).unwrap_or_default();
+            task.channel.set_variable(&entry(&name, field), value);
+        }
+        return Ok(());
+    }
     if name.is_empty() || key.is_empty() {
-        return Err("HASH needs a name and a key: Set(HASH(h,key)=value)".to_owned());
+        return Err("HASH needs a name and a key: Set(HASH(h,key)=value); without a key only what REALTIME_HASH, ODBC_... or CURL gave".to_owned());
     }
     task.channel.set_variable(&entry(&name, &key), value);
     Ok(())

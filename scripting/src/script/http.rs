@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mlua::{IntoLuaMulti as _, Lua, LuaString, MultiValue, Table, Value};
+use parking_lot::Mutex;
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::{Attempt, Policy};
@@ -14,30 +15,34 @@ use super::values::{self, Copies, Options};
 use super::{api, current, json};
 
 /// Requests of all calls at once.
-const REQUESTS_MAX: usize = 256;
-const TIMEOUT: Duration = Duration::from_secs(5);
-const TIMEOUT_MAX: Duration = Duration::from_secs(60);
+pub(crate) const REQUESTS_MAX: usize = 256;
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 /// Bytes of an answer, unless the script allows more or less.
 const ANSWER_BYTES: i64 = 1024 * 1024;
 const ANSWER_BYTES_MAX: i64 = 16 * 1024 * 1024;
 /// Bytes of a request's body.
-const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub(crate) const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 const HEADERS_MAX: usize = 64;
 /// Bytes of all names and values of headers.
 const HEADERS_BYTES_MAX: usize = 64 * 1024;
-const URL_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const URL_BYTES_MAX: usize = 64 * 1024;
 const REDIRECTS_MAX: usize = 3;
+/// Clients kept for `CURL`, one for each set of options.
+const MANNERS_MAX: usize = 16;
 
 /// The clients of all shards, made when they are needed first.
-pub(super) struct Client {
+pub(crate) struct Client {
     made: OnceCell<Made>,
-    running: Arc<Semaphore>,
+    special: Mutex<Vec<(Manner, reqwest::Client)>>,
+    pub(crate) running: Arc<Semaphore>,
 }
 
 impl Default for Client {
     fn default() -> Self {
         Self {
             made: OnceCell::new(),
+            special: Mutex::default(),
             running: Arc::new(Semaphore::new(REQUESTS_MAX)),
         }
     }
@@ -60,6 +65,66 @@ impl Client {
             })
             .await?;
         Ok(if secrets { &made.secret } else { &made.open }.clone())
+    }
+}
+
+/// How a request of `CURL` travels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Manner {
+    pub(crate) verify: bool,
+    /// URL, user and password.
+    pub(crate) proxy: Option<(String, Option<(String, String)>)>,
+    /// How many redirections are followed.
+    pub(crate) redirects: usize,
+    pub(crate) connect: Duration,
+}
+
+impl Client {
+    /// A client for this manner. Not for a shard's thread.
+    pub(crate) async fn special(&self, manner: &Manner) -> Result<reqwest::Client, String> {
+        let known = {
+            let special = self.special.lock();
+            let found = special.iter().find(|(known, _)| known == manner);
+            found.map(|(_, client)| client.clone())
+        };
+        if let Some(client) = known {
+            return Ok(client);
+        }
+        let wanted = manner.clone();
+        let client = tokio::task::spawn_blocking(move || wanted.client())
+            .await
+            .map_err(|error| error.to_string())??;
+        let mut special = self.special.lock();
+        if special.len() >= MANNERS_MAX {
+            special.remove(0);
+        }
+        special.push((manner.clone(), client.clone()));
+        Ok(client)
+    }
+}
+
+impl Manner {
+    fn client(&self) -> Result<reqwest::Client, String> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let failed = |error: reqwest::Error| format!("no client can be made: {}", causes(&error));
+        let redirects = match self.redirects {
+            0 => Policy::none(),
+            count => Policy::limited(count),
+        };
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("Strowger/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirects)
+            .no_proxy()
+            .connect_timeout(self.connect)
+            .tls_danger_accept_invalid_certs(!self.verify);
+        if let Some((url, login)) = &self.proxy {
+            let mut proxy = reqwest::Proxy::all(url).map_err(failed)?;
+            if let Some((user, password)) = login {
+                proxy = proxy.basic_auth(user, password);
+            }
+            builder = builder.proxy(proxy);
+        }
+        builder.build().map_err(failed)
     }
 }
 
@@ -122,21 +187,21 @@ fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-struct Answer {
-    status: u16,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
-struct Wanted {
-    method: Method,
-    url: reqwest::Url,
-    headers: HeaderMap,
-    body: Vec<u8>,
-    timeout: Duration,
-    bytes_max: usize,
+pub(crate) struct Wanted {
+    pub(crate) method: Method,
+    pub(crate) url: reqwest::Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+    pub(crate) timeout: Duration,
+    pub(crate) bytes_max: usize,
     /// It carries headers of the script or a password.
-    secrets: bool,
+    pub(crate) secrets: bool,
 }
 
 const KNOWN: &[&str] = &[
@@ -314,7 +379,7 @@ fn form(fields: &Table) -> mlua::Result<String> {
     Ok(url.query().unwrap_or_default().to_owned())
 }
 
-async fn send(client: reqwest::Client, wanted: Wanted) -> Result<Answer, String> {
+pub(crate) async fn send(client: reqwest::Client, wanted: Wanted) -> Result<Answer, String> {
     let (timeout, bytes_max) = (wanted.timeout, wanted.bytes_max);
     let work = async {
         let mut response = client

@@ -20,8 +20,8 @@ const TOTAL_BYTES_MAX: usize = 64 * 1024 * 1024;
 #[derive(Default)]
 pub(crate) struct Services {
     pub(super) values: Mutex<Values>,
-    pub(super) http: Client,
-    pub(super) databases: Databases,
+    pub(crate) http: Client,
+    pub(crate) databases: Databases,
 }
 
 impl std::fmt::Debug for Services {

@@ -16,6 +16,10 @@ use super::{api, current};
 /// Statements of all calls at once.
 const STATEMENTS_MAX: usize = 256;
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections to the exchange's own database, besides those that it needs itself.
+const OWN_CONNECTIONS: u32 = 4;
+/// The DSN of that database.
+const OWN_DSN: &str = "asterisk";
 const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 /// Rows of an answer, unless the script allows more or less.
 const ROWS: i64 = 1000;
@@ -28,6 +32,8 @@ const STATEMENT_BYTES_MAX: usize = 64 * 1024;
 /// The databases by name.
 pub(crate) struct Databases {
     named: BTreeMap<String, Arc<Database>>,
+    /// That of the exchange itself, for functions of the dialplan.
+    own: Option<Arc<Database>>,
     running: Arc<Semaphore>,
 }
 
@@ -35,6 +41,7 @@ impl Default for Databases {
     fn default() -> Self {
         Self {
             named: BTreeMap::new(),
+            own: None,
             running: Arc::new(Semaphore::new(STATEMENTS_MAX)),
         }
     }
@@ -57,7 +64,66 @@ impl Databases {
                 Err(error) => tracing::error!("configuration key sql.{name}.url: {error}"),
             }
         }
+        let own = &config.database;
+        match Database::new(&own.url, &config.data.0, OWN_CONNECTIONS, false) {
+            Ok(made) => databases.own = Some(Arc::new(made)),
+            Err(error) => tracing::error!("configuration key database.url: {error}"),
+        }
         databases
+    }
+
+    /// The database of the exchange itself.
+    pub(crate) fn own(&self) -> Result<Arc<Database>, String> {
+        self.own
+            .clone()
+            .ok_or_else(|| "there is no database".to_owned())
+    }
+
+    /// The database that a DSN of `func_odbc.conf` means.
+    pub(crate) fn of_dsn(&self, name: &str) -> Result<Arc<Database>, String> {
+        match self.named.get(name) {
+            Some(database) => Ok(Arc::clone(database)),
+            None if name == OWN_DSN => self.own(),
+            None => {
+                let mut known: Vec<&str> = self.named.keys().map(String::as_str).collect();
+                known.push(OWN_DSN);
+                Err(format!(
+                    "there is no database \"{name}\"; the configuration names it as [sql.{name}]; there are: {}",
+                    known.join(", ")
+                ))
+            }
+        }
+    }
+
+    /// Runs a statement of a function of the dialplan, which goes on by itself when its call is over.
+    pub(crate) fn run(
+        &self,
+        database: Arc<Database>,
+        statement: String,
+        parameters: Vec<Cell>,
+        change: bool,
+    ) -> Result<impl Future<Output = Result<Done, String>> + Send + use<>, String> {
+        let Ok(permit) = Arc::clone(&self.running).try_acquire_owned() else {
+            return Err(format!(
+                "{STATEMENTS_MAX} statements are under way already on this exchange"
+            ));
+        };
+        Ok(async move {
+            let _permit = permit;
+            let work = async {
+                if change {
+                    let changed = database.change(&statement, parameters).await;
+                    changed.map(Done::Changed)
+                } else {
+                    let rows = database.query(&statement, parameters, ROWS_MAX as usize);
+                    rows.await.map(Done::Rows)
+                }
+            };
+            match tokio::time::timeout(TIMEOUT, work).await {
+                Ok(done) => done.map_err(|error| error.to_string()),
+                Err(_) => Err(format!("no answer within {} s", TIMEOUT.as_secs())),
+            }
+        })
     }
 
     fn get(&self, name: &str) -> mlua::Result<Arc<Database>> {
@@ -220,7 +286,9 @@ async fn run(
     }
 }
 
-enum Done {
+/// What became of a statement.
+#[derive(Debug)]
+pub(crate) enum Done {
     Rows(Rows),
     Changed(u64),
 }

@@ -112,6 +112,14 @@ macro_rules! row {
             }
         }
 
+        impl $name {
+            /// Every column with its text as it would be stored; `None` is NULL.
+            #[must_use]
+            pub fn columns(&self) -> Vec<(&'static str, Option<String>)> {
+                $crate::rows::Row::write(self)
+            }
+        }
+
         impl $crate::rows::Row for $name {
             const COLUMNS: &'static [&'static str] = &[$($column),*];
             fn id(&self) -> &String {
