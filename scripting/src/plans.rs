@@ -17,8 +17,9 @@ use strowger_store::{Snapshot, Table};
 use tokio::sync::Notify;
 
 use crate::agi::Agi;
-use crate::log_line;
 use crate::func;
+use crate::func::text::is_yes;
+use crate::log_line;
 use crate::registry::WithTable;
 use crate::script::{self, Databases, Scripts, Services, Stamp};
 use crate::vm::Counters;
@@ -106,7 +107,7 @@ struct Known {
     problems: FxHashSet<String>,
     /// Global variables as configured last.
     globals: Vec<(String, String)>,
-    versions: Option<(u64, u64)>,
+    versions: Option<(u64, u64, u64)>,
     /// The state of the folder that [`Self::scripts`] is of, and the one seen last.
     stamp: Stamp,
     seen: Stamp,
@@ -254,9 +255,15 @@ impl PlanWatcher {
 
     /// Compiles and publishes the plan of `snapshot` if its dialplan rows are others than before.
     fn update(&self, snapshot: &Snapshot, globals: &GlobalVariables) {
+        let hinted = if has_automatic_hints(snapshot) {
+            snapshot.version_of(Table::Endpoints)
+        } else {
+            0
+        };
         let versions = (
             snapshot.version_of(Table::Extensions),
             snapshot.version_of(Table::StaticExtensions),
+            hinted,
         );
         let mut known = self.known.lock();
         if known.versions == Some(versions) && !known.scripts_changed {
@@ -299,6 +306,47 @@ impl PlanWatcher {
     }
 }
 
+fn has_automatic_hints(snapshot: &Snapshot) -> bool {
+    let lines = snapshot.statics.iter();
+    lines
+        .filter(|row| row.filename == "extensions.conf")
+        .any(|row| row.var_name.eq_ignore_ascii_case("autohints") && is_yes(&row.var_val))
+}
+
+/// `autohints = yes`: each endpoint has a hint under its own name, unless one is written.
+fn automatic_hints<'s>(
+    snapshot: &Snapshot,
+    statics: &[StaticRow<'s>],
+) -> Vec<(i64, &'s str, String)> {
+    let mut contexts: Vec<(i64, &str)> = statics
+        .iter()
+        .filter(|row| row.name.eq_ignore_ascii_case("autohints") && is_yes(row.value))
+        .map(|row| (row.id, row.category))
+        .collect();
+    contexts.dedup_by_key(|(_, context)| *context);
+    let mut hints = Vec::new();
+    for (id, context) in contexts {
+        let written: FxHashSet<&str> = statics
+            .iter()
+            .filter(|row| row.category == context && row.value.contains(",hint"))
+            .filter_map(|row| row.value.trim_start_matches('>').split(',').next())
+            .map(str::trim)
+            .collect();
+        let mut names: Vec<&String> = snapshot.endpoints.keys().collect();
+        names.sort_unstable();
+        for name in names {
+            // What would be read as a pattern, a caller or a further field is no name of a hint.
+            if !written.contains(name.as_str())
+                && !name.starts_with('_')
+                && !name.contains([',', '/', '$'])
+            {
+                hints.push((id, context, format!("{name},hint,PJSIP/{name}")));
+            }
+        }
+    }
+    hints
+}
+
 /// Compiles the dialplan rows of a snapshot and what the scripts define. Contexts that did not change come from `previous`.
 pub fn compile(snapshot: &Snapshot, scripts: &Scripts, previous: Option<&Plan>) -> Plan {
     let rows: Vec<Row<'_>> = snapshot
@@ -313,7 +361,7 @@ pub fn compile(snapshot: &Snapshot, scripts: &Scripts, previous: Option<&Plan>) 
             appdata: &row.appdata,
         })
         .collect();
-    let statics: Vec<StaticRow<'_>> = snapshot
+    let mut statics: Vec<StaticRow<'_>> = snapshot
         .statics
         .iter()
         .filter(|row| row.filename == "extensions.conf")
@@ -324,6 +372,13 @@ pub fn compile(snapshot: &Snapshot, scripts: &Scripts, previous: Option<&Plan>) 
             value: &row.var_val,
         })
         .collect();
+    let hints = automatic_hints(snapshot, &statics);
+    statics.extend(hints.iter().map(|(id, category, value)| StaticRow {
+        id: *id,
+        category,
+        name: "exten",
+        value,
+    }));
     let mut plan = strowger_dialplan::compile_with_scripts(
         &rows,
         &statics,

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use strowger_core::channel::{Cause, Channel, Interrupt, Location};
 use strowger_core::dialplan::SubroutineEnd;
-use strowger_dialplan::{Context, Origin, Program, Query, Vars};
+use strowger_dialplan::{Context, Origin, Program, Query, Vars, args};
 
-use crate::app::{self, AppResult, Next, Stop};
+use crate::app::{self, AppResult, Next, Stop, jump};
 use crate::decide::{self, AtEnd, Special};
 use crate::depth::Measured;
 use crate::func::channel::reads_stats;
@@ -94,6 +94,7 @@ async fn end(task: &Rc<Task>) {
     task.channel.hangup(cause);
     script::hung_up(task).await;
     run_h(task).await;
+    run_hangup_handlers(task).await;
     script::forget(task);
 }
 
@@ -700,6 +701,50 @@ async fn run_h(task: &Rc<Task>) {
     // How the media did is there for `h` to read.
     task.channel.refresh_stats().await;
     task.channel.set_location(Location::new(&context, "h", 1));
+    if !run_over(task).await {
+        tracing::error!(channel = %task.channel.name(), context, "extension h took {H_STEPS_MAX} steps and was ended (is there an endless loop?)");
+    }
+}
+
+/// Runs what `CHANNEL(hangup_handler_push)` gathered, the last first; each is a subroutine.
+async fn run_hangup_handlers(task: &Rc<Task>) {
+    loop {
+        // One may push others.
+        let Some(handler) = task.hangup_handlers.borrow_mut().pop() else {
+            return;
+        };
+        let (destination, arguments) = args::parse_gosub(&handler);
+        let arguments = arguments.map(args::split).unwrap_or_default();
+        let target = match jump::resolve(task, &destination) {
+            Ok(target) if task.exists(&target.context, &target.exten, target.priority) => target,
+            Ok(_) => {
+                task.warn(&format!(
+                    "hang-up handler {handler}: there is no such place"
+                ));
+                continue;
+            }
+            Err(stop) => {
+                log_stop(task, None, &stop);
+                continue;
+            }
+        };
+        let depth = task.frame_depth();
+        if let Err(stop) = task.push_frame(None, &arguments) {
+            log_stop(task, None, &stop);
+            return;
+        }
+        let back = task.channel.location();
+        task.channel.set_location(target);
+        if !run_over(task).await {
+            tracing::error!(channel = %task.channel.name(), handler, "a hang-up handler took {H_STEPS_MAX} steps and was ended (is there an endless loop?)");
+        }
+        while task.frame_depth() > depth && task.pop_frame().is_some() {}
+        task.channel.set_location(back);
+    }
+}
+
+/// Runs steps of a call that is over until something other than the next of them follows. False: there are too many.
+async fn run_over(task: &Rc<Task>) -> bool {
     let mut turns = Turns::default();
     for _ in 0..H_STEPS_MAX {
         turns.take(task).await;
@@ -710,10 +755,10 @@ async fn run_h(task: &Rc<Task>) {
                 task.channel.set_location(Location { priority, ..place });
             }
             Some(Ok(Next::Jump(target))) => task.channel.set_location(target),
-            _ => return,
+            _ => return true,
         }
     }
-    tracing::error!(channel = %task.channel.name(), context, "extension h took {H_STEPS_MAX} steps and was ended (is there an endless loop?)");
+    false
 }
 
 /// Runs extension `h` for a channel that was dialled (Dial option `e`).

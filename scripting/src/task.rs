@@ -82,6 +82,8 @@ pub(crate) struct Task {
     trail: RefCell<Trail>,
     /// Memory for the data of the next step.
     pub(crate) data: RefCell<String>,
+    /// Subroutines for the end of the call, as `CHANNEL(hangup_handler_push)` was given them.
+    pub(crate) hangup_handlers: RefCell<Vec<String>>,
     /// `CURLOPT`.
     pub(crate) curl: RefCell<func::curl::Options>,
     /// Rows that `ODBC_FETCH` reads.
@@ -123,6 +125,7 @@ impl Task {
             lines: Lines::default(),
             trail: RefCell::default(),
             data: RefCell::default(),
+            hangup_handlers: RefCell::default(),
             curl: RefCell::default(),
             results: RefCell::default(),
             rehearsal,

@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use exchange::{Exchange, Row};
+use exchange::{Exchange, Manner, Phone, Row};
 use strowger_store::{Cell, Database};
 
 /// A web server that answers by path, and keeps what it was asked.
@@ -77,10 +77,7 @@ impl Web {
 
 /// Runs the steps as one call and gives back its exchange.
 fn call(steps: &[(&str, &str)]) -> Exchange {
-    let rows: Vec<Row<'_>> = steps
-        .iter()
-        .map(|(app, data)| ("1", *app, *data))
-        .collect();
+    let rows: Vec<Row<'_>> = steps.iter().map(|(app, data)| ("1", *app, *data)).collect();
     let exchange = Exchange::start(&rows, &[]);
     exchange.call("1", "");
     exchange
@@ -102,14 +99,29 @@ fn curl_reads_posts_and_fails_as_its_options_say() {
             format!("GLOBAL(POSTED)=${{CURL({at}/post,number=${{EXTEN}}&name=x,y)}}"),
         ),
         ("Set", "GLOBAL(AGENT)=${CURLOPT(useragent)}".to_owned()),
-        ("Set", format!("GLOBAL(MOVED)=[${{CURL(http://{at}/moved)}}]")),
+        (
+            "Set",
+            format!("GLOBAL(MOVED)=[${{CURL(http://{at}/moved)}}]"),
+        ),
         ("Set", "CURLOPT(followlocation)=1".to_owned()),
-        ("Set", format!("GLOBAL(FOLLOWED)=${{CURL(http://{at}/moved)}}")),
-        ("Set", format!("GLOBAL(MISSING)=${{CURL(http://{at}/missing)}}")),
+        (
+            "Set",
+            format!("GLOBAL(FOLLOWED)=${{CURL(http://{at}/moved)}}"),
+        ),
+        (
+            "Set",
+            format!("GLOBAL(MISSING)=${{CURL(http://{at}/missing)}}"),
+        ),
         ("Set", "CURLOPT(failurecodes)=404,500".to_owned()),
-        ("Set", format!("GLOBAL(FAILED)=[${{CURL(http://{at}/missing)}}]")),
+        (
+            "Set",
+            format!("GLOBAL(FAILED)=[${{CURL(http://{at}/missing)}}]"),
+        ),
         ("Set", "CURLOPT(header)=yes".to_owned()),
-        ("Set", format!("GLOBAL(HEADED)=${{CURL(http://{at}/plain)}}")),
+        (
+            "Set",
+            format!("GLOBAL(HEADED)=${{CURL(http://{at}/plain)}}"),
+        ),
         ("Set", "CURLOPT(header)=no".to_owned()),
         ("Set", "CURLOPT(hashcompat)=yes".to_owned()),
         ("Set", format!("HASH(person)=${{CURL(http://{at}/form)}}")),
@@ -123,7 +135,10 @@ fn curl_reads_posts_and_fails_as_its_options_say() {
         ("Set", format!("GLOBAL(SLOW)=[${{CURL(http://{at}/slow)}}]")),
         ("Set", "CURLOPT(httptimeout)=600".to_owned()),
         ("Set", "GLOBAL(TIMEOUT)=${CURLOPT(httptimeout)}".to_owned()),
-        ("Set", "GLOBAL(REFUSED)=[${CURL(http://127.0.0.1:1/)}]".to_owned()),
+        (
+            "Set",
+            "GLOBAL(REFUSED)=[${CURL(http://127.0.0.1:1/)}]".to_owned(),
+        ),
         ("Set", "GLOBAL(FTP)=[${CURL(ftp://127.0.0.1/)}]".to_owned()),
     ]
     .to_vec();
@@ -197,7 +212,10 @@ fn with_tables(rows: &[Row<'_>], tables: &[&str], lines: &[(&str, &str, &str, &s
             },
         );
     });
-    for (file, statement) in tables.iter().map(|text| text.split_once(": ").expect("a file")) {
+    for (file, statement) in tables
+        .iter()
+        .map(|text| text.split_once(": ").expect("a file"))
+    {
         change(&exchange, file, statement);
     }
     exchange.statics(lines);
@@ -232,20 +250,41 @@ fn realtime_reads_changes_makes_and_deletes_rows() {
         ("Set", "GLOBAL(OTHER)=${REALTIME(ps_aors,id,100,|,:)}"),
         ("Set", "GLOBAL(LIKE)=${REALTIME(ps_aors,id LIKE,2%)}"),
         ("Set", "GLOBAL(NONE)=[${REALTIME(ps_aors,id,nobody)}]"),
-        ("Set", "GLOBAL(FIELD)=${REALTIME_FIELD(ps_aors,id,100,contact)}"),
-        ("Set", "GLOBAL(WRONG)=[${REALTIME_FIELD(ps_aors,id,100,nothing)}]"),
+        (
+            "Set",
+            "GLOBAL(FIELD)=${REALTIME_FIELD(ps_aors,id,100,contact)}",
+        ),
+        (
+            "Set",
+            "GLOBAL(WRONG)=[${REALTIME_FIELD(ps_aors,id,100,nothing)}]",
+        ),
         ("Set", "HASH(aor)=${REALTIME_HASH(ps_aors,id,100)}"),
-        ("Set", "GLOBAL(HASHED)=${HASH(aor,contact)}/${HASH(aor,max_contacts)}"),
+        (
+            "Set",
+            "GLOBAL(HASHED)=${HASH(aor,contact)}/${HASH(aor,max_contacts)}",
+        ),
         ("Set", "REALTIME(ps_aors,id,100,contact)=sip:o'hara@x,y"),
-        ("Set", "REALTIME_STORE(customers,number,name)=7,Jane \\, Doe"),
+        (
+            "Set",
+            "REALTIME_STORE(customers,number,name)=7,Jane \\, Doe",
+        ),
         ("Set", "GLOBAL(STORED)=${REALTIMESTOREID}"),
-        ("ExecIf", "1?Set(REALTIME_STORE(customers,number,name)=8,Bob)"),
+        (
+            "ExecIf",
+            "1?Set(REALTIME_STORE(customers,number,name)=8,Bob)",
+        ),
         ("MSet", "A=1,REALTIME(customers,number,8,name)=Rob,B=2"),
         ("Set", "GLOBAL(BOTH)=${A}${B}"),
-        ("Set", "GLOBAL(TAKEN)=${REALTIME_DESTROY(customers,number,7)}"),
+        (
+            "Set",
+            "GLOBAL(TAKEN)=${REALTIME_DESTROY(customers,number,7)}",
+        ),
         ("Set", "REALTIME_DESTROY(ps_aors,id,200)="),
         ("Set", "GLOBAL(UNKNOWN)=[${REALTIME(secrets,id,1)}]"),
-        ("Set", "GLOBAL(INJECTED)=[${REALTIME(ps_aors,id = id --,x)}]"),
+        (
+            "Set",
+            "GLOBAL(INJECTED)=[${REALTIME(ps_aors,id = id --,x)}]",
+        ),
         ("Set", "GLOBAL(DONE)=yes"),
     ]
     .iter()
@@ -259,7 +298,12 @@ fn realtime_reads_changes_makes_and_deletes_rows() {
             "strowger: CREATE TABLE crm_customers (number TEXT, name TEXT)",
             "strowger: CREATE TABLE secrets (id TEXT)",
         ],
-        &[("extconfig.conf", "settings", "customers", "mysql,pbx,crm_customers")],
+        &[(
+            "extconfig.conf",
+            "settings",
+            "customers",
+            "mysql,pbx,crm_customers",
+        )],
     );
     exchange.call("1", "");
     for (name, wanted) in [
@@ -301,15 +345,27 @@ fn functions_of_func_odbc_read_write_and_fetch() {
         ("Set", "GLOBAL(HASHED)=${HASH(c,name)}|${HASH(c,balance)}"),
         ("Set", "ALL=${ODBC_ALL(balance)}"),
         ("Set", "GLOBAL(COUNT)=${ODBCROWS}"),
-        ("Set", "GLOBAL(FIRST)=${ODBC_FETCH(${ALL})}/${ODBC_FETCH_STATUS}"),
-        ("Set", "GLOBAL(SECOND)=${ODBC_FETCH(${ALL})}/${ODBC_FETCH_STATUS}"),
-        ("Set", "GLOBAL(END)=${ODBC_FETCH(${ALL})}/${ODBC_FETCH_STATUS}"),
+        (
+            "Set",
+            "GLOBAL(FIRST)=${ODBC_FETCH(${ALL})}/${ODBC_FETCH_STATUS}",
+        ),
+        (
+            "Set",
+            "GLOBAL(SECOND)=${ODBC_FETCH(${ALL})}/${ODBC_FETCH_STATUS}",
+        ),
+        (
+            "Set",
+            "GLOBAL(END)=${ODBC_FETCH(${ALL})}/${ODBC_FETCH_STATUS}",
+        ),
         ("Set", "ODBC_NAME(7)=O'Hara"),
         ("Set", "GLOBAL(WROTE)=${ODBCSTATUS}/${ODBCROWS}"),
         ("Set", "ODBC_NAME(12)=New one"),
         ("Set", "GLOBAL(INSERTED)=${ODBCSTATUS}/${ODBCROWS}"),
         ("Set", "CRM_BALANCE(8)=5,ignored"),
-        ("Set", "GLOBAL(SORTED)=[${ODBC_ALL(name; DROP TABLE customers)}]"),
+        (
+            "Set",
+            "GLOBAL(SORTED)=[${ODBC_ALL(name; DROP TABLE customers)}]",
+        ),
         ("Set", "GLOBAL(FAILED)=${ODBCSTATUS}"),
         ("Set", "GLOBAL(BROKEN)=[${ODBC_BROKEN()}]${ODBCSTATUS}"),
         ("Set", "GLOBAL(NODSN)=[${ODBC_NODSN()}]${ODBCSTATUS}"),
@@ -331,17 +387,47 @@ fn functions_of_func_odbc_read_write_and_fetch() {
         ],
         &[
             (file, "NAME", "dsn", "crm"),
-            (file, "NAME", "readsql", "SELECT name FROM customers WHERE number = '${SQL_ESC(${ARG1})}'"),
-            (file, "NAME", "writesql", "UPDATE customers SET name = '${SQL_ESC(${VALUE})}' WHERE number = '${ARG1}'"),
-            (file, "NAME", "insertsql", "INSERT INTO customers VALUES ('${ARG1}', '${VAL1}', 0)"),
+            (
+                file,
+                "NAME",
+                "readsql",
+                "SELECT name FROM customers WHERE number = '${SQL_ESC(${ARG1})}'",
+            ),
+            (
+                file,
+                "NAME",
+                "writesql",
+                "UPDATE customers SET name = '${SQL_ESC(${VALUE})}' WHERE number = '${ARG1}'",
+            ),
+            (
+                file,
+                "NAME",
+                "insertsql",
+                "INSERT INTO customers VALUES ('${ARG1}', '${VAL1}', 0)",
+            ),
             (file, "CUSTOMER", "dsn", "crm"),
-            (file, "CUSTOMER", "read", "SELECT name, balance FROM customers WHERE number = '${ARG1}'"),
+            (
+                file,
+                "CUSTOMER",
+                "read",
+                "SELECT name, balance FROM customers WHERE number = '${ARG1}'",
+            ),
             (file, "ALL", "dsn", "crm"),
-            (file, "ALL", "readsql", "SELECT number, balance FROM customers ORDER BY ${ARG1}"),
+            (
+                file,
+                "ALL",
+                "readsql",
+                "SELECT number, balance FROM customers ORDER BY ${ARG1}",
+            ),
             (file, "ALL", "mode", "multirow"),
             (file, "BALANCE", "prefix", "CRM"),
             (file, "BALANCE", "dsn", "crm"),
-            (file, "BALANCE", "writesql", "UPDATE customers SET balance = ${VAL1} WHERE number = '${ARG1}'"),
+            (
+                file,
+                "BALANCE",
+                "writesql",
+                "UPDATE customers SET balance = ${VAL1} WHERE number = '${ARG1}'",
+            ),
             (file, "BROKEN", "dsn", "crm"),
             (file, "BROKEN", "readsql", "SELECT nothing FROM nowhere"),
             (file, "NODSN", "dsn", "elsewhere"),
@@ -390,7 +476,11 @@ fn a_hang_up_does_not_leave_a_write_half_done_and_h_writes_too() {
         &[
             ("1", "Set", "REALTIME_STORE(customers,number,name)=1,first"),
             ("1", "Hangup", ""),
-            ("h", "Set", "REALTIME_STORE(customers,number,name)=2,${REALTIME_FIELD(customers,number,1,name)}"),
+            (
+                "h",
+                "Set",
+                "REALTIME_STORE(customers,number,name)=2,${REALTIME_FIELD(customers,number,1,name)}",
+            ),
             ("h", "Set", "GLOBAL(OVER)=yes"),
         ],
         &["strowger: CREATE TABLE customers (number TEXT, name TEXT)"],
@@ -399,7 +489,174 @@ fn a_hang_up_does_not_leave_a_write_half_done_and_h_writes_too() {
     exchange.call("1", "");
     exchange::wait_until("h has run", || exchange.global("OVER") == "yes");
     assert_eq!(
-        select(&exchange, "strowger", "SELECT * FROM customers ORDER BY number"),
+        select(
+            &exchange,
+            "strowger",
+            "SELECT * FROM customers ORDER BY number"
+        ),
         [[text("1"), text("first")], [text("2"), text("first")]]
     );
+}
+
+#[test]
+fn files_are_written_below_the_data_directory_only() {
+    let exchange = call(&[
+        ("Set", "FILE(notes.txt,,,l)=first, line"),
+        ("Set", "FILE(notes.txt,,,al)=second"),
+        ("Set", "FILE(notes.txt,0,1,l)=changed"),
+        ("Set", "GLOBAL(READ)=${FILE(notes.txt,1,1,l)}"),
+        ("Set", "FILE(/tmp/strowger-never-written,,,l)=x"),
+        ("Set", "FILE(../escaped,,,l)=x"),
+        ("Set", "FILE(notes.txt,,,q)=gone"),
+        ("Set", "GLOBAL(DONE)=yes"),
+    ]);
+    assert_eq!(exchange.global("READ"), "second\n");
+    assert_eq!(exchange.global("DONE"), "yes");
+    let written = std::fs::read_to_string(exchange.data.path().join("notes.txt"));
+    assert_eq!(written.expect("the file"), "changed\nsecond\n");
+    assert!(!std::path::Path::new("/tmp/strowger-never-written").exists());
+}
+
+#[test]
+fn endpoints_contacts_and_headers_are_read() {
+    let phone = Phone::start("desk", Manner::Ring);
+    let rows: Vec<Row<'_>> = [
+        ("Set", "GLOBAL(CONTEXT)=${PJSIP_ENDPOINT(desk,context)}"),
+        (
+            "Set",
+            "GLOBAL(CODECS)=${PJSIP_ENDPOINT(desk,allow)}/${PJSIP_ENDPOINT(desk,direct_media)}",
+        ),
+        ("Set", "GLOBAL(NOFIELD)=[${PJSIP_ENDPOINT(desk,colour)}]"),
+        ("Set", "GLOBAL(NOBODY)=[${PJSIP_ENDPOINT(nobody,context)}]"),
+        ("Set", "GLOBAL(AOR)=${PJSIP_AOR(desk,maximum_expiration)}"),
+        ("Set", "ID=${PJSIP_AOR(desk,contact)}"),
+        ("Set", "GLOBAL(ID)=${ID}"),
+        ("Set", "GLOBAL(URI)=${PJSIP_CONTACT(${ID},uri)}"),
+        (
+            "Set",
+            "GLOBAL(STATUS)=${PJSIP_CONTACT(${ID},status)}/${PJSIP_CONTACT(${ID},rtt)}",
+        ),
+        (
+            "Set",
+            "GLOBAL(NOCONTACT)=[${PJSIP_CONTACT(desk@@gone,uri)}]",
+        ),
+        ("Set", "GLOBAL(FROM)=${PJSIP_HEADER(read,from)}"),
+        ("Set", "GLOBAL(NAMES)=${PJSIP_HEADERS(c)}"),
+        (
+            "Set",
+            "GLOBAL(SECOND)=[${PJSIP_HEADER(read,From,2)}${PJSIP_HEADER(read,From,-2)}]",
+        ),
+        ("Set", "GLOBAL(LAST)=${PJSIP_HEADER(read,Fr*,-1)}"),
+        (
+            "Set",
+            "GLOBAL(CALLID)=${CHANNEL(pjsip,call-id)}/${PJSIP_HEADER(read,Call-ID)}",
+        ),
+        ("Set", "GLOBAL(REMOTE)=${CHANNEL(pjsip,remote_uri)}"),
+        ("Set", "GLOBAL(REQUEST)=${CHANNEL(pjsip,request_uri)}"),
+        ("Set", "GLOBAL(NOITEM)=[${CHANNEL(pjsip,mood)}]"),
+        ("Set", "GLOBAL(IP)=${CHANNEL(peerip)}"),
+        ("Answer", ""),
+        ("Set", "GLOBAL(AFTER)=${PJSIP_HEADER(read,CSeq)}"),
+        (
+            "Set",
+            "GLOBAL(MODULES)=${IFMODULE(app_dial.so)}${IFMODULE(chan_dahdi.so)}",
+        ),
+        ("Set", "GLOBAL(FREE)=${BLACKLIST()}"),
+        ("Set", "DB(blacklist/${CALLERID(num)})=1"),
+        ("Set", "GLOBAL(LISTED)=${BLACKLIST()}"),
+    ]
+    .iter()
+    .map(|(app, data)| ("1", *app, *data))
+    .collect();
+    let exchange = Exchange::start(&rows, &[&phone]);
+    exchange
+        .shared
+        .contacts
+        .sync_static(&exchange.shared.snapshot());
+    exchange.call("1", "");
+    let global = |name: &str| exchange.global(name);
+    for (name, wanted) in [
+        ("CONTEXT", "test"),
+        ("CODECS", "alaw/yes"),
+        ("NOFIELD", "[]"),
+        ("NOBODY", "[]"),
+        ("AOR", "7200"),
+        ("STATUS", "NonQualified/0"),
+        ("NOCONTACT", "[]"),
+        ("SECOND", "[]"),
+        ("NOITEM", "[]"),
+        ("IP", "127.0.0.1"),
+        ("AFTER", "1 INVITE"),
+        ("MODULES", "10"),
+        ("FREE", "0"),
+        ("LISTED", "1"),
+    ] {
+        assert_eq!(global(name), wanted, "{name}");
+    }
+    assert!(global("ID").starts_with("desk@@"), "{}", global("ID"));
+    assert_eq!(global("URI"), format!("sip:desk@{}", phone.address));
+    assert!(
+        global("FROM").starts_with("\"Tester\" <sip:tester@"),
+        "{}",
+        global("FROM")
+    );
+    assert_eq!(global("LAST"), global("FROM"));
+    assert_eq!(
+        global("NAMES"),
+        "Call-ID,CSeq,Contact,Content-Type,Content-Length"
+    );
+    let call_id = global("CALLID");
+    let (dialog, header) = call_id.split_once('/').expect("both");
+    assert_eq!(dialog, header);
+    assert!(
+        global("REMOTE").starts_with("sip:tester@"),
+        "{}",
+        global("REMOTE")
+    );
+    assert!(
+        global("REQUEST").starts_with("sip:1@127.0.0.1"),
+        "{}",
+        global("REQUEST")
+    );
+}
+
+#[test]
+fn hints_come_by_themselves_where_a_context_wants_them() {
+    let phone = Phone::start("desk", Manner::Ring);
+    let other = Phone::start("lamp", Manner::Ring);
+    let exchange = Exchange::start_with(
+        &[
+            ("1", "Set", "GLOBAL(DESK)=${HINT(desk@test)}"),
+            ("1", "Set", "GLOBAL(LAMP)=${HINT(lamp@test)}"),
+            ("1", "Set", "GLOBAL(NONE)=[${HINT(desk@elsewhere)}]"),
+        ],
+        &[&phone, &other],
+        &[
+            ("test", "switch", "Realtime/test@extensions"),
+            ("test", "autohints", "yes"),
+            ("test", "exten", "lamp,hint,Custom:lamp"),
+            ("elsewhere", "exten", "1,1,NoOp()"),
+        ],
+    );
+    exchange.call("1", "");
+    assert_eq!(exchange.global("DESK"), "PJSIP/desk");
+    assert_eq!(exchange.global("LAMP"), "Custom:lamp");
+    assert_eq!(exchange.global("NONE"), "[]");
+}
+
+#[test]
+fn a_switch_to_another_number_keeps_the_number_that_was_dialled() {
+    let exchange = Exchange::start_with(
+        &[
+            ("_1XX@numbers", "Set", "GLOBAL(GOT)=${EXTEN}@${CONTEXT}"),
+            ("_1XX@numbers", "Set", "GLOBAL(DONE)=yes"),
+        ],
+        &[],
+        &[("test", "lswitch", "Loopback/1${EXTEN}@numbers")],
+    );
+    exchange.call("23", "");
+    assert_eq!(exchange.global("GOT"), "23@test");
+    assert_eq!(exchange.global("DONE"), "yes");
+    assert_eq!(exchange.call("99", "").status, 603);
+    assert_eq!(exchange.call("9876", "").status, 404);
 }

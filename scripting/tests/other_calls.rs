@@ -475,3 +475,52 @@ fn a_code_of_features_conf_ends_the_ringing() {
     exchange.call("100", "*ww5*7");
     assert_eq!(exchange.global("DONE"), "CANCEL");
 }
+
+#[test]
+fn a_channel_may_have_codes_of_its_own() {
+    let phone = Phone::start("desk", Manner::Ring);
+    let exchange = Exchange::start(
+        &[
+            ("100", "Answer", ""),
+            (
+                "100",
+                "Set",
+                "GLOBAL(USUAL)=${FEATUREMAP(disconnect)}/${FEATUREMAP(blindxfer)}",
+            ),
+            ("100", "Set", "FEATUREMAP(disconnect)=*8"),
+            ("100", "Set", "GLOBAL(OWN)=${FEATUREMAP(disconnect)}"),
+            ("100", "Set", "FEATUREMAP(disconnect)=no code"),
+            ("100", "Set", "FEATUREMAP(teleport)=*9"),
+            (
+                "100",
+                "Set",
+                "GLOBAL(TIMES)=${FEATURE(transferdigittimeout)}/${FEATURE(inherit)}",
+            ),
+            ("100", "Set", "FEATURE(transferdigittimeout)=7.5"),
+            ("100", "Set", "FEATURE(inherit)=yes"),
+            ("100", "Set", "FEATURE(inherit)=perhaps"),
+            (
+                "100",
+                "Set",
+                "GLOBAL(SET)=${FEATURE(transferdigittimeout)}/${FEATURE(inherit)}",
+            ),
+            ("100", "Dial", "PJSIP/desk,20,H"),
+            ("100", "Set", "GLOBAL(DONE)=${DIALSTATUS}"),
+        ],
+        &[&phone],
+    );
+    exchange.statics(&[
+        ("features.conf", "featuremap", "disconnect", "*7"),
+        ("features.conf", "general", "transferdigittimeout", "4"),
+    ]);
+    exchange.call("100", "*7ww*8");
+    for (name, wanted) in [
+        ("USUAL", "*7/#"),
+        ("OWN", "*8"),
+        ("TIMES", "4/no"),
+        ("SET", "7.5/yes"),
+        ("DONE", "CANCEL"),
+    ] {
+        assert_eq!(exchange.global(name), wanted, "{name}");
+    }
+}

@@ -353,3 +353,19 @@ variables = { TOLD = "1 4711 ok ANSWER 30", WHY = "a test of the dialplan sends 
         }
     }
 }
+
+#[test]
+fn the_rules_of_the_language_hold() {
+    let text = include_str!("reference.toml");
+    let mut wrong = String::new();
+    for (name, failure) in run(text) {
+        if let Some(failure) = failure {
+            wrong.push_str(&format!("{name}\n"));
+            for (line, finding) in &failure.findings {
+                wrong.push_str(&format!("  reference.toml:{line}: {finding}\n"));
+            }
+            wrong.push_str(&failure.story);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}

@@ -666,3 +666,56 @@ fn without_its_media_thread_the_exchange_ends_its_calls_and_refuses_new_ones() {
     assert_eq!(exchange.global("H"), "38");
     assert_eq!(exchange.call("100", "").status, 503);
 }
+
+#[test]
+fn handlers_of_the_hang_up_run_behind_h_the_last_first() {
+    let exchange = Exchange::start(
+        &[
+            (
+                "100",
+                "Set",
+                "CHANNEL(hangup_handler_push)=over,first,1(a,${EXTEN})",
+            ),
+            ("100", "Set", "CHANNEL(hangup_handler_push)=over,popped,1"),
+            ("100", "Set", "CHANNEL(hangup_handler_pop)=over,second,1(b)"),
+            ("100", "Set", "CHANNEL(hangup_handler_push)=100,own"),
+            ("100", "Set", "CHANNEL(hangup_handler_push)=over,nowhere,1"),
+            ("100", "Set", "CHANNEL(hangup_handler_eat)=x"),
+            ("100", "Hangup", ""),
+            ("h", "Set", "GLOBAL(RAN)=${GLOBAL(RAN)}h"),
+            (
+                "first@over",
+                "Set",
+                "GLOBAL(RAN)=${GLOBAL(RAN)},first ${ARG1} ${ARG2} ${ARGC}",
+            ),
+            ("first@over", "Return", ""),
+            (
+                "second@over",
+                "Set",
+                "GLOBAL(RAN)=${GLOBAL(RAN)},second ${ARG1}",
+            ),
+            ("second@over", "Gosub", "within,1"),
+            ("second@over", "Return", ""),
+            ("within@over", "Set", "GLOBAL(RAN)=${GLOBAL(RAN)} within"),
+            ("within@over", "Return", ""),
+            ("popped@over", "Set", "GLOBAL(RAN)=${GLOBAL(RAN)},popped"),
+            ("200", "Set", "CHANNEL(hangup_handler_push)=over,first,1"),
+            (
+                "200",
+                "Set",
+                "CHANNEL(hangup_handler_wipe)=over,second,1(c)",
+            ),
+            ("200", "Hangup", ""),
+        ],
+        &[],
+    );
+    exchange.call("100", "");
+    assert_eq!(
+        exchange.global("RAN"),
+        "h,second b within,first a 100 2",
+        "a place that does not exist is left out"
+    );
+    exchange.shared.globals.set("RAN", "");
+    exchange.call("200", "");
+    assert_eq!(exchange.global("RAN"), "h,second c within");
+}

@@ -183,6 +183,7 @@ fn take(
         session.route(shard);
     }
     session.key = Some(key.clone());
+    session.received = Some(request.clone());
     session.incoming = Some(Incoming {
         id,
         request: request.clone(),

@@ -17,6 +17,7 @@ pub(crate) mod outgoing;
 pub mod pickup;
 pub mod quality;
 pub(crate) mod session;
+pub(crate) mod told;
 
 pub use bridge::{BridgeEnd, BridgeOptions, Bridged, Feature, Keys, LimitWarning};
 pub use destination::{Destination, DestinationError, To};

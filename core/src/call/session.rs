@@ -25,6 +25,8 @@ pub(crate) struct Session {
     pub(crate) key: Option<DialogKey>,
     pub(crate) media: Option<MediaSession>,
     pub(crate) incoming: Option<Incoming>,
+    /// The INVITE that began an incoming call, for the dialplan to read.
+    pub(crate) received: Option<Message>,
     pub(crate) outgoing: Option<Outgoing>,
     /// A 2xx of ours that waits for its ACK.
     pub(crate) accepted: Option<AcceptedInvite>,
@@ -68,6 +70,7 @@ impl Session {
             key: None,
             media: None,
             incoming: None,
+            received: None,
             outgoing: None,
             accepted: None,
             answer_in_ack: false,

@@ -10,7 +10,8 @@ use crate::lint::{self, Problem};
 use crate::matcher::{Matcher, Order};
 use crate::pattern::Pattern;
 use crate::plan::{
-    Context, Extension, Include, Origin, Plan, RealtimeSwitch, Step, Switch, SwitchKind, Table,
+    Context, Extension, Include, LoopbackSwitch, Origin, Plan, RealtimeSwitch, Step, Switch,
+    SwitchKind, Table,
 };
 use crate::registry::Registry;
 use crate::script::{Entry, ScriptContext};
@@ -371,14 +372,13 @@ impl<'b> Builder<'b> {
             matches!(&kind, SwitchKind::Realtime(realtime) if !realtime.known_family);
         if matches!(kind, SwitchKind::Unknown(_)) {
             let what = format!("unknown switch `{name}`");
-            self.problems.push(
-                Problem::error(
-                    &self.name,
-                    what,
-                    "only Realtime/[context@]family[/options] exists",
-                )
-                .from(origin),
-            );
+            let hint = if ["iax2", "dundi"].contains(&name.to_ascii_lowercase().as_str()) {
+                "other exchanges are reached by a trunk of PJSIP; known are Realtime, Loopback and Lua"
+            } else {
+                "known are Realtime/[context@]family[/options], Loopback/[exten][@context][/pattern] and Lua/"
+            };
+            self.problems
+                .push(Problem::error(&self.name, what, hint).from(origin));
         } else if unknown_family {
             let what = format!("switch to unknown family `{data}`");
             let hint =
@@ -506,7 +506,11 @@ impl<'b> Builder<'b> {
 }
 
 fn switch_kind(name: &str, data: &str, evaluated: bool) -> SwitchKind {
-    if !name.eq_ignore_ascii_case("realtime") {
+    if name.eq_ignore_ascii_case("loopback") {
+        SwitchKind::Loopback(LoopbackSwitch::parse(data))
+    } else if name.eq_ignore_ascii_case("lua") {
+        SwitchKind::Script
+    } else if !name.eq_ignore_ascii_case("realtime") {
         SwitchKind::Unknown(name.to_owned())
     } else if evaluated {
         SwitchKind::Evaluated(Template::parse(data))

@@ -17,7 +17,7 @@ use crate::script::{Place, Program};
 use crate::statics::General;
 use crate::subst::Template;
 use crate::timespec::TimeSpec;
-use crate::vars::Vars;
+use crate::vars::{CallError, Vars};
 
 /// The priority of a hint.
 pub const HINT: i32 = -1;
@@ -194,6 +194,102 @@ impl RealtimeSwitch {
     }
 }
 
+/// Data of a switch to other numbers: `[exten][@context[:priority]][/pattern]`, in which `${EXTEN}`, `${CONTEXT}` and
+/// `${PRIORITY}` are those that are looked for.
+#[derive(Debug)]
+pub struct LoopbackSwitch {
+    exten: Template,
+    context: Template,
+    priority: Option<Template>,
+    /// Numbers that it is meant for.
+    only: Option<Pattern>,
+}
+
+/// The variables of a loopback switch, before those of the channel.
+struct Looked<'q> {
+    query: &'q Query<'q>,
+    context: &'q str,
+}
+
+impl Vars for Looked<'_> {
+    fn get(&self, name: &str) -> Option<String> {
+        match name {
+            "EXTEN" => Some(self.query.exten.to_owned()),
+            "CONTEXT" => Some(self.context.to_owned()),
+            "PRIORITY" => match self.query.wanted {
+                Wanted::Priority(priority) => Some(priority.to_string()),
+                Wanted::Label(_) => None,
+            },
+            name => self.query.vars?.get(name),
+        }
+    }
+
+    fn call(&self, function: &str, arguments: &str) -> Result<String, CallError> {
+        match self.query.vars {
+            Some(vars) => vars.call(function, arguments),
+            None => Err(CallError::Unknown),
+        }
+    }
+
+    fn warn(&self, warning: &str) {
+        if let Some(vars) = self.query.vars {
+            vars.warn(warning);
+        }
+    }
+}
+
+impl LoopbackSwitch {
+    /// Reads its data.
+    #[must_use]
+    pub fn parse(data: &str) -> Self {
+        let (place, only) = match data.rsplit_once('/') {
+            Some((place, pattern)) => (place, Some(pattern.trim())),
+            None => (data, None),
+        };
+        let (exten, rest) = place.split_once('@').unwrap_or((place, ""));
+        let (context, priority) = match rest.split_once(':') {
+            Some((context, priority)) => (context, Some(priority.trim())),
+            None => (rest, None),
+        };
+        let or = |text: &str, usual: &str| {
+            let text = text.trim();
+            Template::parse(if text.is_empty() { usual } else { text })
+        };
+        Self {
+            exten: or(exten, "${EXTEN}"),
+            context: or(context, "${CONTEXT}"),
+            priority: priority
+                .filter(|text| !text.is_empty())
+                .map(Template::parse),
+            only: only
+                .filter(|pattern| !pattern.is_empty())
+                .map(Pattern::parse),
+        }
+    }
+
+    /// Where it leads from context `here`; None: it is not meant for this number.
+    fn leads(&self, here: &str, query: &Query<'_>) -> Option<(String, String, Option<i32>)> {
+        if let Some(only) = &self.only
+            && !only.matches(query.exten)
+        {
+            return None;
+        }
+        let vars = Looked {
+            query,
+            context: here,
+        };
+        let priority = match &self.priority {
+            None => None,
+            Some(priority) => Some(priority.evaluate(&vars).trim().parse().ok()?),
+        };
+        Some((
+            self.context.evaluate(&vars),
+            self.exten.evaluate(&vars),
+            priority,
+        ))
+    }
+}
+
 /// Another place where extensions are looked for.
 #[derive(Debug)]
 pub enum SwitchKind {
@@ -201,6 +297,10 @@ pub enum SwitchKind {
     Realtime(RealtimeSwitch),
     /// The same with data that is substituted for each call.
     Evaluated(Template),
+    /// Another number of another context.
+    Loopback(LoopbackSwitch),
+    /// What files of Lua define.
+    Script,
     /// A switch that does not exist here, by name.
     Unknown(String),
 }
@@ -348,6 +448,9 @@ impl<'q> Query<'q> {
     }
 }
 
+/// Looks into a table for a number, which a switch may have made another.
+type Look<'l, 'p> = dyn FnMut(&Query<'_>, &'p Arc<Context>, &'p Table, bool) -> bool + 'l;
+
 /// A step that was found.
 #[derive(Debug, Clone)]
 pub struct Found<'p> {
@@ -406,7 +509,7 @@ impl Plan {
     #[must_use]
     pub fn find(&self, query: &Query<'_>) -> Option<Found<'_>> {
         let mut found = None;
-        self.search(query, &mut |context, table, patterns| {
+        self.search(query, &mut |query, context, table, patterns| {
             found = table
                 .find(query, &context.steps, patterns)
                 .map(|index| Found {
@@ -433,7 +536,7 @@ impl Plan {
     /// While digits are collected: do they match already, or could they with more digits?
     #[must_use]
     pub fn can_match(&self, query: &Query<'_>) -> bool {
-        self.search(query, &mut |context, table, patterns| {
+        self.search(query, &mut |query, context, table, patterns| {
             table.could(query, &context.steps, patterns, Mode::CanMatch)
         })
     }
@@ -441,7 +544,7 @@ impl Plan {
     /// While digits are collected: could a longer number match? When not, and the digits match, collection ends.
     #[must_use]
     pub fn match_more(&self, query: &Query<'_>) -> bool {
-        self.search(query, &mut |context, table, patterns| {
+        self.search(query, &mut |query, context, table, patterns| {
             table.could(query, &context.steps, patterns, Mode::MatchMore)
         })
     }
@@ -466,13 +569,9 @@ impl Plan {
     }
 
     /// Offers each table in search order to `look` until it says that is enough; tells whether it did.
-    fn search<'p>(
-        &'p self,
-        query: &Query<'_>,
-        look: &mut dyn FnMut(&'p Arc<Context>, &'p Table, bool) -> bool,
-    ) -> bool {
+    fn search<'p>(&'p self, query: &Query<'_>, look: &mut Look<'_, 'p>) -> bool {
         if let Some(switch) = &self.override_switch
-            && self.follow(switch, query.context, query, look)
+            && self.follow(switch, query.context, query, &mut Vec::new(), look)
         {
             return true;
         }
@@ -484,7 +583,7 @@ impl Plan {
         name: &str,
         query: &Query<'_>,
         entered: &mut Vec<&'p str>,
-        look: &mut dyn FnMut(&'p Arc<Context>, &'p Table, bool) -> bool,
+        look: &mut Look<'_, 'p>,
     ) -> bool {
         let Some(context) = self.contexts.get(name) else {
             return false;
@@ -494,16 +593,16 @@ impl Plan {
         }
         entered.push(&context.name);
         let rows = if context.has_section {
-            look(context, &context.fixed, true)
+            look(query, context, &context.fixed, true)
                 || context
                     .switches
                     .iter()
-                    .any(|switch| self.follow(switch, name, query, look))
+                    .any(|switch| self.follow(switch, name, query, entered, look))
         } else {
-            look(context, &context.realtime, true)
+            look(query, context, &context.realtime, true)
         };
         // Asterisk's Lua is a switch: what it includes is found before the includes of the rows.
-        rows || (context.has_script() && look(context, &context.script, true))
+        rows || (context.has_script() && look(query, context, &context.script, true))
             || context
                 .script_includes
                 .iter()
@@ -527,7 +626,8 @@ impl Plan {
         switch: &Switch,
         here: &str,
         query: &Query<'_>,
-        look: &mut dyn FnMut(&'p Arc<Context>, &'p Table, bool) -> bool,
+        entered: &mut Vec<&'p str>,
+        look: &mut Look<'_, 'p>,
     ) -> bool {
         let evaluated;
         let realtime = match &switch.kind {
@@ -537,6 +637,25 @@ impl Plan {
                 let text = template.evaluate(query.vars.unwrap_or(&crate::vars::NoVars));
                 evaluated = RealtimeSwitch::parse(&text);
                 &evaluated
+            }
+            SwitchKind::Loopback(loopback) => {
+                query.note_varying();
+                let Some((context, exten, priority)) = loopback.leads(here, query) else {
+                    return false;
+                };
+                let wanted = priority.map_or(query.wanted, Wanted::Priority);
+                let other = Query {
+                    exten: &exten,
+                    wanted,
+                    ..*query
+                };
+                return self.enter(&context, &other, entered, look);
+            }
+            SwitchKind::Script => {
+                return self
+                    .contexts
+                    .get(here)
+                    .is_some_and(|context| look(query, context, &context.script, true));
             }
             SwitchKind::Unknown(_) => return false,
         };
@@ -548,7 +667,7 @@ impl Plan {
             .get(realtime.context.as_deref().unwrap_or(here))
         {
             // Realtime rows have neither labels nor hints.
-            Some(context) => look(context, &context.realtime, realtime.patterns),
+            Some(context) => look(query, context, &context.realtime, realtime.patterns),
             None => false,
         }
     }

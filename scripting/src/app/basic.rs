@@ -261,7 +261,11 @@ pub(super) async fn set_later(call: Call, several: bool) -> AppResult {
             call.warn(&format!("\"{pair}\" has no \"=\": write name=value"));
             continue;
         };
-        let value = if several { args::unquote(value) } else { value.to_owned() };
+        let value = if several {
+            args::unquote(value)
+        } else {
+            value.to_owned()
+        };
         let done = match name.trim().split_once('(') {
             None => None,
             Some((function, rest)) => {

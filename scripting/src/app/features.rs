@@ -12,18 +12,51 @@ use strowger_store::Snapshot;
 
 use super::play::load;
 use super::{AppResult, Call, Next, Stop};
+use crate::func::feature;
 
-/// Wait for the first digit of where to, and for each further one.
-const FIRST_DIGIT: Duration = Duration::from_secs(5);
+/// Wait for each further digit of where to.
 const NEXT_DIGIT: Duration = Duration::from_secs(3);
 /// Longest number that is collected.
 const DIGITS_MAX: usize = 80;
-/// How long the target of an attended transfer may ring.
-const CONSULT: Duration = Duration::from_secs(15);
+/// How long to wait for the first digit of where to; how long the target of an attended transfer may ring.
+const FIRST_DIGIT: &str = "transferdigittimeout";
+const CONSULT: &str = "atxfernoanswertimeout";
+
+/// Times of features, with what they are unless `features.conf`, section `general`, says another.
+pub(crate) const TIMES: [(&str, Duration); 2] = [
+    (FIRST_DIGIT, Duration::from_secs(5)),
+    (CONSULT, Duration::from_secs(15)),
+];
+
+/// A time of features, as configured.
+pub(crate) fn configured_time(snapshot: &Snapshot, name: &str) -> Duration {
+    let lines = snapshot.statics.iter().rev();
+    let line = lines
+        .filter(|row| row.filename == "features.conf" && row.category == "general")
+        .find(|row| row.var_name == name);
+    let line = line.and_then(|row| super::seconds(row.var_val.trim_start_matches('>').trim()));
+    line.unwrap_or_else(|| {
+        let known = TIMES.iter().find(|(known, _)| *known == name);
+        known.map_or(Duration::ZERO, |(_, usual)| *usual)
+    })
+}
+
+/// The same for a channel, which may have its own.
+fn time(call: &Call, name: &str) -> Duration {
+    let own = call.channel().setting(&feature::key(name));
+    own.and_then(|text| super::seconds(&text))
+        .unwrap_or_else(|| configured_time(&call.shared().snapshot(), name))
+}
+
+/// The code of a feature as configured.
+pub(crate) fn configured_code(snapshot: &Snapshot, name: &str) -> Option<String> {
+    let (_, _, usual) = CODES.iter().find(|(known, _, _)| *known == name)?;
+    code(snapshot, name, usual)
+}
 
 /// The code of a feature unless `features.conf` says another: Asterisk's own for the first two, those of its sample file for
 /// the others.
-const CODES: [(&str, Feature, &str); 5] = [
+pub(crate) const CODES: [(&str, Feature, &str); 5] = [
     ("disconnect", Feature::Disconnect, "*"),
     ("blindxfer", Feature::BlindTransfer, "#"),
     ("atxfer", Feature::AttendedTransfer, "*2"),
@@ -48,24 +81,33 @@ fn code(snapshot: &Snapshot, name: &str, usual: &str) -> Option<String> {
 /// The keys of caller and callee that these option letters allow.
 pub(super) fn keys(call: &Call, options: &Options) -> (Keys, Keys) {
     let snapshot = call.shared().snapshot();
-    let allowed = |letters: [&[char]; 5]| {
+    let own = |name: &str| call.channel().setting(&feature::key(name));
+    let allowed = |letters: [&[char]; 5], has_own: bool| {
         let wanted = CODES.iter().zip(letters).filter_map(|(known, letters)| {
             let (name, feature, usual) = known;
             let any = letters.iter().any(|letter| options.has(*letter));
-            any.then(|| code(&snapshot, name, usual).map(|code| (code, *feature)))
-                .flatten()
+            any.then(|| {
+                let own = own(name).filter(|_| has_own);
+                let code = own.or_else(|| code(&snapshot, name, usual));
+                code.map(|code| (code, *feature))
+            })
+            .flatten()
         });
         wanted.collect()
     };
-    let caller = allowed([&['H'], &['T'], &['T'], &['W', 'X'], &['K']]);
-    let callee = allowed([&['h'], &['t'], &['t'], &['w', 'x'], &['k']]);
+    let caller = allowed([&['H'], &['T'], &['T'], &['W', 'X'], &['K']], true);
+    let callee = allowed(
+        [&['h'], &['t'], &['t'], &['w', 'x'], &['k']],
+        feature::inherits(call.channel()),
+    );
     (Keys(caller), Keys(callee))
 }
 
 /// What ends the call for who dials it, also before anybody answers.
 pub(super) fn disconnect_code(call: &Call) -> Option<String> {
     let [(name, _, usual), ..] = CODES;
-    code(&call.shared().snapshot(), name, usual)
+    let own = call.channel().setting(&feature::key(name));
+    own.or_else(|| code(&call.shared().snapshot(), name, usual))
 }
 
 /// What becomes of a bridge after a feature.
@@ -166,7 +208,7 @@ async fn number(call: &Call, who: &Channel, other: &Channel, context: &str) -> O
             break;
         }
         let wait = if number.is_empty() {
-            FIRST_DIGIT
+            time(call, FIRST_DIGIT)
         } else {
             NEXT_DIGIT
         };
@@ -234,7 +276,7 @@ async fn attended(call: &Call, who: &Channel, other: &Channel, by_caller: bool) 
     let music = music.and_then(|music| other.start_play(music.sounds, Repeat::Forever));
     let request = strowger_core::call::DialRequest {
         destinations: vec![format!("Local/{number}@{context}")],
-        timeout: Some(CONSULT),
+        timeout: Some(time(call, CONSULT)),
         caller: Some(Party {
             ..who.data().caller.clone()
         }),

@@ -12,7 +12,7 @@ mod conference;
 mod control;
 mod dial;
 pub(crate) mod dial_options;
-mod features;
+pub(crate) mod features;
 mod files;
 pub(crate) mod jump;
 mod loops;

@@ -15,6 +15,9 @@ use crate::task::Task;
 /// Longest timeout that can be set, in seconds: a year.
 const TIMEOUT_SECONDS_MAX: f64 = 365.0 * 86400.0;
 
+/// Hang-up handlers of a channel.
+const HANDLERS_MAX: usize = 32;
+
 pub(crate) const FUNCTIONS: &[Function] = &[
     Function::read_write(
         "CHANNEL",
@@ -80,6 +83,13 @@ fn channel(task: &Task, args: &str) -> Result<String, String> {
         // As the old SIP channel had it: the type first.
         "rtpqos" => return rtcp(task, &argument(args, 2), &argument(args, 1)),
         "rtp" => return rtp(task, &argument(args, 1)),
+        "pjsip" => {
+            let item = argument(args, 1).to_ascii_lowercase();
+            let found = channel.signalling_item(&item);
+            return found.ok_or_else(|| {
+                format!("CHANNEL(pjsip,{item}): known are call-id, local_uri, local_tag, remote_uri, remote_tag, target_uri, request_uri, local_addr, remote_addr, transport, secure and t38state")
+            });
+        }
         _ => {}
     }
     Ok(match item.as_str() {
@@ -109,6 +119,16 @@ fn channel(task: &Task, args: &str) -> Result<String, String> {
         }
         "secure_media" => u8::from(channel.has_secure_media()).to_string(),
         "secure_signaling" => u8::from(channel.has_secure_signaling()).to_string(),
+        "peerip" => channel
+            .peer_ip()
+            .map(|ip| ip.to_string())
+            .unwrap_or_default(),
+        "contact" => channel.signalling_item("target_uri").unwrap_or_default(),
+        "max_forwards" => data.max_forwards().to_string(),
+        "rxgain" | "txgain" => "0".to_owned(),
+        "hangup_handler_push" | "hangup_handler_pop" | "hangup_handler_wipe" => {
+            return Err(format!("CHANNEL({item}) can only be written"));
+        }
         "endpoint" => channel
             .endpoint()
             .map(|endpoint| endpoint.id.clone())
@@ -185,6 +205,9 @@ fn set_channel(task: &Task, args: &str, value: &str) -> Result<(), String> {
         task.channel.data_mut().after_bridge = target;
         return Ok(());
     }
+    if let Some(action) = item.strip_prefix("hangup_handler_") {
+        return set_handler(task, action, value);
+    }
     {
         let mut data = task.channel.data_mut();
         match item.as_str() {
@@ -200,12 +223,63 @@ fn set_channel(task: &Task, args: &str, value: &str) -> Result<(), String> {
             "name" | "uniqueid" | "linkedid" | "state" | "channeltype" | "onhold" | "exten"
             | "context" | "priority" | "appname" | "appdata" | "endpoint" | "aor"
             | "secure_media" | "secure_signaling" | "checkhangup" | "audioreadformat"
-            | "audiowriteformat" | "audionativeformat" => {
+            | "audiowriteformat" | "audionativeformat" | "peerip" | "contact" | "max_forwards"
+            | "rxgain" | "txgain" | "pjsip" => {
                 return Err(format!("CHANNEL({item}) can only be read"));
             }
             _ => return Err(format!("CHANNEL({item}): there is no such item")),
         }
     }
+    Ok(())
+}
+
+/// `CHANNEL(hangup_handler_push|pop|wipe)=[context,exten,priority[(arguments)]]`: pop and wipe may put another in place.
+fn set_handler(task: &Task, action: &str, value: &str) -> Result<(), String> {
+    match action {
+        "push" if value.is_empty() => {
+            return Err(
+                "CHANNEL(hangup_handler_push) needs a place: context,exten,priority(arguments)"
+                    .to_owned(),
+            );
+        }
+        "push" => {}
+        "pop" => drop(task.hangup_handlers.borrow_mut().pop()),
+        "wipe" => task.hangup_handlers.borrow_mut().clear(),
+        other => {
+            return Err(format!(
+                "CHANNEL(hangup_handler_{other}): known are push, pop and wipe"
+            ));
+        }
+    }
+    if value.is_empty() {
+        return Ok(());
+    }
+    let (destination, _) = args::parse_gosub(value);
+    if destination.context.is_none() {
+        // It runs wherever the call is then.
+        let place = task.channel.location();
+        return push_handler(task, format!("{},{value}", complete(&destination, &place)));
+    }
+    push_handler(task, value.to_owned())
+}
+
+/// The part of a place that was left out.
+fn complete(
+    destination: &args::Destination<'_>,
+    place: &strowger_core::channel::Location,
+) -> String {
+    match destination.exten {
+        Some(_) => place.context.clone(),
+        None => format!("{},{}", place.context, place.exten),
+    }
+}
+
+fn push_handler(task: &Task, handler: String) -> Result<(), String> {
+    let mut handlers = task.hangup_handlers.borrow_mut();
+    if handlers.len() >= HANDLERS_MAX {
+        return Err(format!("{HANDLERS_MAX} hang-up handlers wait already"));
+    }
+    handlers.push(handler);
     Ok(())
 }
 

@@ -95,7 +95,11 @@ impl Options {
 fn known(args: &str) -> Result<&'static str, String> {
     let key = args.trim().to_ascii_lowercase();
     // As curl's own command line says it.
-    let key = if key == "redirect" { "followlocation".to_owned() } else { key };
+    let key = if key == "redirect" {
+        "followlocation".to_owned()
+    } else {
+        key
+    };
     KEYS.iter()
         .map(|(known, _)| *known)
         .find(|known| *known == key)
@@ -115,7 +119,11 @@ fn set(task: &Task, args: &str, value: &str) -> Result<(), String> {
         }
         "maxredirs" => match value.parse::<usize>() {
             Ok(count) if count <= REDIRECTS_MAX => {}
-            _ => return wrong(format!("\"{value}\" is no number from 0 to {REDIRECTS_MAX}")),
+            _ => {
+                return wrong(format!(
+                    "\"{value}\" is no number from 0 to {REDIRECTS_MAX}"
+                ));
+            }
         },
         "ssl_verifypeer" | "followlocation" | "header" if !is_yes(value) && !is_no(value) => {
             return wrong(format!("\"{value}\" is neither yes nor no"));
@@ -196,7 +204,8 @@ fn wanted(options: &Options, url: &str, post: Option<&str>) -> Result<(Wanted, M
         format!("http://{url}")
     };
     // It may hold a password, so it is not repeated.
-    let mut url = reqwest::Url::parse(&url).map_err(|error| format!("the url cannot be read: {error}"))?;
+    let mut url =
+        reqwest::Url::parse(&url).map_err(|error| format!("the url cannot be read: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("{}: only http and https are known", url.scheme()));
     }
@@ -269,7 +278,11 @@ fn wanted(options: &Options, url: &str, post: Option<&str>) -> Result<(Wanted, M
         connect: seconds(options.text("conntimeout")).unwrap_or(TIMEOUT),
     };
     let wanted = Wanted {
-        method: if post.is_some() { Method::POST } else { Method::GET },
+        method: if post.is_some() {
+            Method::POST
+        } else {
+            Method::GET
+        },
         url,
         headers,
         body,
@@ -340,7 +353,11 @@ fn form(body: &str, legacy: bool) -> (String, String) {
     for pair in body.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let decoded = |text: &str| {
-            let text = if legacy { text.replace('+', " ") } else { text.to_owned() };
+            let text = if legacy {
+                text.replace('+', " ")
+            } else {
+                text.to_owned()
+            };
             statement::escaped(&uri_decode(&text))
         };
         names.push(decoded(name));
@@ -357,7 +374,10 @@ mod tests {
     fn forms_become_lists_for_a_hash() {
         assert_eq!(
             form("a=1&name=Jane%20Doe&list=x%2Cy&empty=", false),
-            ("a,name,list,empty".to_owned(), "1,Jane Doe,x\\,y,".to_owned())
+            (
+                "a,name,list,empty".to_owned(),
+                "1,Jane Doe,x\\,y,".to_owned()
+            )
         );
         assert_eq!(form("n=a+b", false).1, "a+b");
         assert_eq!(form("n=a+b", true).1, "a b");
@@ -377,11 +397,14 @@ mod tests {
             ("proxyport", "3128"),
             ("proxyuserpwd", "p:q"),
         ] {
-            options.values.insert(known(key).expect("known"), value.to_owned());
+            options
+                .values
+                .insert(known(key).expect("known"), value.to_owned());
         }
-        options.headers.push("Content-Type: application/json".to_owned());
-        let (wanted, manner) =
-            wanted(&options, "example.com/x", Some("{}")).expect("a request");
+        options
+            .headers
+            .push("Content-Type: application/json".to_owned());
+        let (wanted, manner) = wanted(&options, "example.com/x", Some("{}")).expect("a request");
         assert_eq!(wanted.url.as_str(), "http://example.com/x");
         assert_eq!(wanted.method, Method::POST);
         assert_eq!(wanted.headers["authorization"], "Basic dXNlcjpzZWNyZXQ=");

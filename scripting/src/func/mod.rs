@@ -9,14 +9,18 @@ pub(crate) mod curl;
 mod database;
 mod device;
 mod dialplan;
+pub(crate) mod feature;
+mod file_write;
 mod format;
 mod group;
 mod list;
 mod logic;
 mod math;
+mod module;
 pub(crate) mod odbc;
 mod outside;
 pub(crate) mod party;
+mod pjsip;
 mod queue;
 mod realtime;
 mod redirecting;
@@ -162,7 +166,7 @@ impl Function {
 }
 
 /// All functions, as the files here list them.
-const GROUPS: [&[Function]; 21] = [
+const GROUPS: [&[Function]; 24] = [
     string::FUNCTIONS,
     logic::FUNCTIONS,
     party::FUNCTIONS,
@@ -184,6 +188,9 @@ const GROUPS: [&[Function]; 21] = [
     curl::FUNCTIONS,
     realtime::FUNCTIONS,
     odbc::FUNCTIONS,
+    pjsip::FUNCTIONS,
+    feature::FUNCTIONS,
+    module::FUNCTIONS,
 ];
 
 static TABLE: LazyLock<FxHashMap<&'static str, &'static Function>> = LazyLock::new(|| {
@@ -335,30 +342,30 @@ async fn append(task: &Rc<Task>, part: Part<'_>, out: &mut String) {
 
 async fn append_node(task: &Rc<Task>, node: &Node, out: &mut String) {
     match node {
-                Node::Literal(text) => out.push_str(text),
-                Node::Variable { name, cut } => {
-                    out.push_str(cut.apply(&task.get(name).unwrap_or_default()));
-                }
-                Node::Function {
-                    name,
-                    arguments,
-                    cut,
-                } => {
-                    let args = evaluate(task, arguments).await;
-                    match read(task, name, &args).await {
-                        Ok(value) => out.push_str(cut.apply(&value)),
-                        Err(error) => task.warn(&format!("{name}({args}): {error}")),
-                    }
-                }
-                Node::Reference(inside) => {
-                    let inside = evaluate(task, inside).await;
-                    out.push_str(&subst::resolve(&inside, &**task));
-                }
-                Node::Expression(inside) => {
-                    let inside = evaluate(task, inside).await;
-                    out.push_str(&expr::evaluate(&inside, &**task));
-                }
+        Node::Literal(text) => out.push_str(text),
+        Node::Variable { name, cut } => {
+            out.push_str(cut.apply(&task.get(name).unwrap_or_default()));
+        }
+        Node::Function {
+            name,
+            arguments,
+            cut,
+        } => {
+            let args = evaluate(task, arguments).await;
+            match read(task, name, &args).await {
+                Ok(value) => out.push_str(cut.apply(&value)),
+                Err(error) => task.warn(&format!("{name}({args}): {error}")),
             }
+        }
+        Node::Reference(inside) => {
+            let inside = evaluate(task, inside).await;
+            out.push_str(&subst::resolve(&inside, &**task));
+        }
+        Node::Expression(inside) => {
+            let inside = evaluate(task, inside).await;
+            out.push_str(&expr::evaluate(&inside, &**task));
+        }
+    }
 }
 
 /// Writes `Set(name(args)=value)`.

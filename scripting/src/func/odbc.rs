@@ -216,7 +216,11 @@ fn tell(task: &Task, found: &Defined, mut rows: strowger_store::Rows) -> String 
     rows.rows.truncate(if found.several { most } else { 1 });
     set(task, "ODBCROWS", &rows.rows.len().to_string());
     statement::tell_columns(task, &rows);
-    let status = if rows.rows.is_empty() { "NODATA" } else { "SUCCESS" };
+    let status = if rows.rows.is_empty() {
+        "NODATA"
+    } else {
+        "SUCCESS"
+    };
     set(task, "ODBCSTATUS", status);
     let texts = |row: &Vec<Cell>| statement::joined(row, found.escapes);
     if !found.several {

@@ -11,7 +11,7 @@ use strowger_core::dialplan::LocalFuture;
 use strowger_dialplan::{Vars, args};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt, BufReader};
 
-use super::{Function, argument, text};
+use super::{Function, argument, file_write, text};
 use crate::task::Task;
 
 /// How long `LOCK` waits.
@@ -35,9 +35,10 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     Function::waiting(
         "FILE",
         "FILE(file[,offset[,length[,l]]])",
-        "a part of a file, in bytes or lines",
+        "a part of a file, in bytes or lines; written, what takes its place",
         |task, args| Box::pin(file(task, args)),
-    ),
+    )
+    .later(|task, args, value| Box::pin(file_write::write(task, args, value))),
     Function::waiting(
         "FILE_COUNT_LINE",
         "FILE_COUNT_LINE(file)",
@@ -124,7 +125,7 @@ async fn shell(task: Rc<Task>, command: String) -> Result<String, String> {
 }
 
 /// The path of a file; relative ones are below the data directory.
-fn path(task: &Task, name: &str) -> Result<PathBuf, String> {
+pub(super) fn path(task: &Task, name: &str) -> Result<PathBuf, String> {
     let name = name.trim();
     if name.is_empty() {
         return Err("the name of a file is missing".to_owned());
@@ -201,7 +202,7 @@ async fn file(task: Rc<Task>, args: String) -> Result<String, String> {
 }
 
 /// Where to begin and how much to read; negative numbers count from the end.
-fn part(size: i64, offset: i64, length: Option<i64>) -> (u64, u64) {
+pub(super) fn part(size: i64, offset: i64, length: Option<i64>) -> (u64, u64) {
     let from = if offset < 0 { size + offset } else { offset }.clamp(0, size);
     let to = match length {
         None => size,

@@ -6,8 +6,8 @@ use strowger_core::dialplan::LocalFuture;
 use strowger_dialplan::args;
 use strowger_store::{Rows, Snapshot, Table};
 
-use super::statement::{self, Sql};
 use super::Function;
+use super::statement::{self, Sql};
 use crate::script::Done;
 use crate::task::Task;
 
@@ -182,7 +182,10 @@ async fn row(task: &Rc<Task>, args: &str) -> Result<String, String> {
 async fn field(task: &Rc<Task>, args: &str) -> Result<String, String> {
     let parts = args::split(args);
     let [_, _, _, wanted, ..] = parts.as_slice() else {
-        return Err("REALTIME_FIELD takes a family, a column, its value and the column that is wanted".to_owned());
+        return Err(
+            "REALTIME_FIELD takes a family, a column, its value and the column that is wanted"
+                .to_owned(),
+        );
     };
     let wanted = column(wanted)?;
     let rows = select(task, &parts).await?;
@@ -222,7 +225,9 @@ fn begin(task: &Task, verb: &str, family: &str) -> Result<Sql, String> {
 async fn update(task: &Rc<Task>, args: &str, value: &str) -> Result<(), String> {
     let parts = args::split(args);
     let [family, wanted, match_value, changed, ..] = parts.as_slice() else {
-        return Err("write it as REALTIME(family,column,value,changed column)=new value".to_owned());
+        return Err(
+            "write it as REALTIME(family,column,value,changed column)=new value".to_owned(),
+        );
     };
     let mut sql = begin(task, "UPDATE ", family)?;
     sql.push(" SET ");

@@ -263,18 +263,23 @@ mod tests {
     fn no_value_ends_its_quotation_marks() {
         let evil = "x' OR '1'='1";
         for kind in [Kind::Sqlite, Kind::MySql] {
-            let (text, parameters) =
-                sql(kind, "SELECT a FROM t WHERE b = '%{}_' AND c = 'it''s'", &[evil])
-                    .expect("a statement");
-            assert!(text.starts_with("SELECT a FROM t WHERE b = ? AND c = "), "{text}");
+            let (text, parameters) = sql(
+                kind,
+                "SELECT a FROM t WHERE b = '%{}_' AND c = 'it''s'",
+                &[evil],
+            )
+            .expect("a statement");
+            assert!(
+                text.starts_with("SELECT a FROM t WHERE b = ? AND c = "),
+                "{text}"
+            );
             assert_eq!(parameters.first(), Some(&Cell::Text(format!("%{evil}_"))));
         }
         let (text, parameters) =
             sql(Kind::Postgres, "SELECT a WHERE b = '{}'", &[evil]).expect("a statement");
         assert_eq!(text, "SELECT a WHERE b = 'x'' OR ''1''=''1'");
         assert!(parameters.is_empty());
-        let (text, _) =
-            sql(Kind::Postgres, "SELECT '{}'", &["a\\' b"]).expect("a statement");
+        let (text, _) = sql(Kind::Postgres, "SELECT '{}'", &["a\\' b"]).expect("a statement");
         assert_eq!(text, "SELECT  E'a\\\\'' b'");
         assert!(sql(Kind::Postgres, "SELECT '{}'", &["a\0b"]).is_err());
     }

@@ -164,7 +164,7 @@ fn links(plan: &Plan, context: &Context, list: &mut Vec<Problem>) {
                 }
             }
             SwitchKind::Evaluated(_) => own = true,
-            SwitchKind::Unknown(_) => {}
+            SwitchKind::Loopback(_) | SwitchKind::Script | SwitchKind::Unknown(_) => {}
         }
     }
     if context.has_section && context.has_realtime() && !own && plan.override_switch.is_none() {

@@ -289,6 +289,52 @@ fn an_evaluated_switch_is_read_for_each_call() {
 }
 
 #[test]
+fn a_loopback_switch_finds_another_number_of_another_context() {
+    let plan = plan(
+        &[
+            ("numbers", "_1XX", 1, "NoOp", ""),
+            ("numbers", "_1XX", 2, "NoOp", ""),
+            ("numbers", "5", 1, "NoOp", ""),
+            ("numbers", "5", 2, "NoOp", ""),
+        ],
+        &[
+            ("short", "lswitch", "Loopback/1${EXTEN}@numbers"),
+            ("outside", "lswitch", "Loopback/${EXTEN:1}@numbers/_9XXX"),
+            ("same", "switch", "Loopback/@numbers"),
+            ("priority", "lswitch", "Loopback/5@numbers:2"),
+            ("circle", "lswitch", "Loopback/9${EXTEN}@circle"),
+            ("files", "switch", "Lua/"),
+        ],
+    );
+    for (context, exten, priority, wanted) in [
+        ("short", "23", 1, true),
+        ("short", "23", 2, true),
+        ("short", "23", 3, false),
+        ("short", "123", 1, false),
+        ("outside", "9123", 1, true),
+        ("outside", "8123", 1, false),
+        ("outside", "9223", 1, false),
+        ("same", "123", 2, true),
+        ("priority", "77", 1, true),
+        ("circle", "1", 1, false),
+        ("files", "1", 1, false),
+    ] {
+        let query = Query::new(context, exten, priority);
+        assert_eq!(plan.exists(&query), wanted, "{context} {exten} {priority}");
+        if wanted {
+            let found = plan.find(&query).unwrap();
+            assert_eq!(&*found.context.name, "numbers");
+        }
+    }
+    // Digits that are dialled one after the other.
+    for (digits, match_more) in [("", true), ("2", true), ("23", false)] {
+        let query = Query::new("short", digits, 1);
+        assert_eq!(plan.match_more(&query), match_more, "{digits}");
+    }
+    assert_eq!(plan.problems.len(), 0, "{}", listed(&plan.problems));
+}
+
+#[test]
 fn the_override_switch_is_searched_before_everything() {
     let plan = plan(
         &[("first", "100", 1, "NoOp", "")],

@@ -177,7 +177,7 @@ fn broken_links_between_contexts_are_reported() {
     let fixed = [
         ("main", "include", "internl"),
         ("main", "switch", "Realtime/nothing@extensions"),
-        ("main", "switch", "Lua/x"),
+        ("main", "switch", "IAX2/x"),
         ("main", "exten", "s,1,Goto(ok)"),
         ("main", "same", "n(ok),NoOp()"),
         ("main", "same", "x,NoOp()"),
@@ -189,7 +189,7 @@ fn broken_links_between_contexts_are_reported() {
     for message in [
         "include of unknown context `internl`; did you mean `internal`?",
         "(static row 2): switch to realtime rows of context `nothing`, which has none",
-        "unknown switch `Lua`",
+        "unknown switch `IAX2`",
         "`x` is not a priority",
         "`bogus` is not a line of a context",
     ] {
