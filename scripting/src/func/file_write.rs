@@ -234,7 +234,7 @@ mod tests {
             ("f,,,z", "option \"z\""),
             ("f,,,l,q", "format \"q\""),
         ] {
-            let error = Manner::read(&args::split(args)).err().expect("wrong");
+            let error = Manner::read(&args::split(args)).expect_err("wrong");
             assert!(error.contains(words), "{error}");
         }
     }
