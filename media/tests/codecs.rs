@@ -257,7 +257,7 @@ fn a_lost_opus_packet_is_told_by_the_next_one() {
         for (number, packet) in packets.iter().enumerate() {
             if number % 5 == 3 {
                 let next = packets.get(number + 1).filter(|_| with_fec);
-                let how = decoder.conceal(next.map(|p| &p[..]), &mut out);
+                let how = decoder.conceal(next.map(|p| &p[..]), &all, &mut out);
                 by_fec += usize::from(how == Concealed::Fec);
             } else {
                 assert_eq!(decoder.decode(packet, &mut out), Ok(320));
@@ -316,15 +316,20 @@ fn lost_packets_of_every_codec_leave_no_gap_and_fade() {
             (sum / samples.len() as f64).sqrt()
         };
         let mut loud = 0.0;
+        let mut heard = Vec::new();
         for samples in vowel(encoder.rate()).chunks_exact(frame).take(20) {
             let bytes = encoder.encode(samples, &mut payload).unwrap();
             decoder.decode(&payload[..bytes], &mut out).unwrap();
             loud = rms(&out);
+            heard.extend_from_slice(&out);
         }
-        assert_eq!(decoder.conceal(None, &mut out), Concealed::Estimated);
+        assert_eq!(
+            decoder.conceal(None, &heard, &mut out),
+            Concealed::Estimated
+        );
         assert!(rms(&out) > 0.3 * loud, "{codec:?}: {} of {loud}", rms(&out));
         for _ in 0..40 {
-            decoder.conceal(None, &mut out);
+            decoder.conceal(None, &heard, &mut out);
         }
         assert!(
             rms(&out) < 0.05 * loud,
@@ -348,6 +353,7 @@ fn decoders_survive_any_payload() {
         for rate in [8000, 48_000] {
             let mut decoder = Decoder::new(codec, rate).unwrap();
             let mut out = [0; 5760];
+            let past = vec![100; random() as usize % 3000];
             for _ in 0..1000 {
                 let mut payload = vec![0; random() as usize % 200];
                 payload.fill_with(|| random() as u8);
@@ -363,7 +369,7 @@ fn decoders_survive_any_payload() {
                 };
                 match random() % 8 {
                     0 => {
-                        decoder.conceal(Some(&payload), &mut out[..room]);
+                        decoder.conceal(Some(&payload), &past, &mut out[..room]);
                     }
                     1 => decoder.reset(),
                     _ => {

@@ -338,7 +338,7 @@ fn codecs_resamplers_and_noise_work_without_the_allocator() {
                 let bytes = encoder.encode(&samples[..frame], &mut payload);
                 let bytes = bytes.expect("a whole frame");
                 if round % 5 == 3 {
-                    decoder.conceal(Some(&payload[..bytes]), &mut out[..frame]);
+                    decoder.conceal(Some(&payload[..bytes]), &samples, &mut out[..frame]);
                 }
                 let heard = decoder.decode(&payload[..bytes], &mut out);
                 assert_eq!(heard, Ok(frame));

@@ -2,7 +2,6 @@
 
 use super::{Codec, CodecError, G711, g722, gsm, opus};
 use crate::dsp::Concealer;
-use crate::uring::prefetch;
 
 /// How lost audio was replaced.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -22,8 +21,13 @@ pub struct Decoder {
 
 #[derive(Debug)]
 enum Kind {
-    /// Boxed: everything else is small.
-    Own(Own, Box<Concealer>),
+    Own {
+        own: Own,
+        /// Something was made up since the last packet.
+        gap: bool,
+        /// Boxed: nothing looks at it while nothing is lost.
+        concealer: Box<Concealer>,
+    },
     Opus(opus::Decoder),
 }
 
@@ -54,24 +58,12 @@ impl Decoder {
         let concealer = Box::new(Concealer::new(codec.sample_rate()));
         Ok(Self {
             codec,
-            kind: Kind::Own(own, concealer),
+            kind: Kind::Own {
+                own,
+                gap: false,
+                concealer,
+            },
         })
-    }
-
-    /// Asks for what the next packet needs first.
-    #[inline]
-    pub(crate) fn expect(&self) {
-        if let Kind::Own(_, concealer) = &self.kind {
-            prefetch::value(&**concealer, size_of::<Concealer>());
-        }
-    }
-
-    /// Asks for the memory that it is remembered in.
-    #[inline]
-    pub(crate) fn expect_more(&self) {
-        if let Kind::Own(_, concealer) = &self.kind {
-            concealer.expect();
-        }
     }
 
     /// What it decodes.
@@ -82,7 +74,7 @@ impl Decoder {
     /// Samples a second of what comes out.
     pub fn rate(&self) -> u32 {
         match &self.kind {
-            Kind::Own(..) => self.codec.sample_rate(),
+            Kind::Own { .. } => self.codec.sample_rate(),
             Kind::Opus(opus) => opus.rate(),
         }
     }
@@ -90,9 +82,13 @@ impl Decoder {
     /// Decodes a packet, which has to follow the last one decoded or concealed; the number of samples is returned, never 0.
     /// Errors leave `out` and the state as they were, but for damaged Opus.
     pub fn decode(&mut self, payload: &[u8], out: &mut [i16]) -> Result<usize, CodecError> {
-        let (own, concealer) = match &mut self.kind {
+        let (own, gap, concealer) = match &mut self.kind {
             Kind::Opus(opus) => return opus.decode(payload, out),
-            Kind::Own(own, concealer) => (own, concealer),
+            Kind::Own {
+                own,
+                gap,
+                concealer,
+            } => (own, gap, concealer),
         };
         let samples = match own {
             Own::G711(_) => payload.len(),
@@ -121,18 +117,22 @@ impl Decoder {
                 }
             }
         }
-        concealer.heard(out);
+        if std::mem::take(gap) {
+            concealer.resume(out);
+        }
         Ok(samples)
     }
 
     /// Replaces audio that was lost: all of `out` is filled, whole milliseconds of it (Opus: multiples of 2.5 ms, what is
     /// left over is silence). `next` is the packet behind the gap if it is there already: with Opus it may tell the end of
-    /// the gap (up to its own duration), and is to be decoded afterwards as usual.
-    pub fn conceal(&mut self, next: Option<&[u8]>, out: &mut [i16]) -> Concealed {
+    /// the gap (up to its own duration), and is to be decoded afterwards as usual. `past` is what was heard before the gap,
+    /// 50 ms of it if there is as much; Opus knows it itself.
+    pub fn conceal(&mut self, next: Option<&[u8]>, past: &[i16], out: &mut [i16]) -> Concealed {
         match &mut self.kind {
             Kind::Opus(opus) => opus.conceal(next, out),
-            Kind::Own(_, concealer) => {
-                concealer.fill(out);
+            Kind::Own { gap, concealer, .. } => {
+                *gap = true;
+                concealer.fill(past, out);
                 Concealed::Estimated
             }
         }
@@ -142,7 +142,12 @@ impl Decoder {
     pub fn reset(&mut self) {
         match &mut self.kind {
             Kind::Opus(opus) => opus.reset(),
-            Kind::Own(own, concealer) => {
+            Kind::Own {
+                own,
+                gap,
+                concealer,
+            } => {
+                *gap = false;
                 match own {
                     Own::G722(decoder) => **decoder = g722::Decoder::default(),
                     Own::Gsm(decoder) => **decoder = gsm::Decoder::default(),

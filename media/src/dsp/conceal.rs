@@ -5,8 +5,6 @@
 //! Other than there, nothing is delayed to smooth the beginning: the step between the last sample heard and the first
 //! made up is taken away over a quarter of a period.
 
-use crate::uring::prefetch;
-
 /// Pitch periods searched, microseconds: 200 to 66 Hz.
 const PERIOD_US: std::ops::RangeInclusive<u64> = 5000..=15_000;
 /// Audio that two periods are compared over.
@@ -20,14 +18,12 @@ const SILENT_US: u64 = 60_000;
 /// After so long two periods are repeated instead of one, after twice that three.
 const LENGTHEN_US: u64 = 10_000;
 
-/// What was heard last, and how to go on.
+/// How to go on with what was heard. It keeps no audio while nothing is lost: whoever asks has it anyway.
 #[derive(Clone, Debug)]
 pub struct Concealer {
     rate: u64,
-    /// The last audio, a ring.
+    /// What was heard before the loss.
     history: Box<[i16]>,
-    /// Where its oldest sample is.
-    oldest: usize,
     /// What is repeated: the last three periods, the end of each fit to the beginning of the first.
     cycle: Box<[i16]>,
     /// Samples of a period; 0: nothing is being concealed.
@@ -48,12 +44,9 @@ impl Concealer {
         let rate = u64::from(rate_hz);
         let samples = |us: u64| (us * rate / 1_000_000) as usize;
         let longest = samples(*PERIOD_US.end());
-        // Three periods and a quarter, or what the search compares.
-        let history = (3 * longest + longest / 4).max(longest + samples(WINDOW_US)) + 2;
         Self {
             rate,
-            history: vec![0; history].into(),
-            oldest: 0,
+            history: vec![0; Self::past(rate_hz)].into(),
             cycle: vec![0; 3 * longest].into(),
             period: 0,
             at: 0,
@@ -63,65 +56,57 @@ impl Concealer {
         }
     }
 
-    /// Asks for the memory that the next frame is remembered in.
-    #[inline]
-    pub(crate) fn expect(&self) {
-        let end = (self.oldest + self.samples(20_000)).min(self.history.len());
-        prefetch::slice(&self.history[self.oldest..end]);
+    /// Samples that are looked at of what was heard before a loss: three periods and a quarter, or what the search compares.
+    pub fn past(rate_hz: u32) -> usize {
+        let samples = |us: u64| (us * u64::from(rate_hz) / 1_000_000) as usize;
+        let longest = samples(*PERIOD_US.end());
+        (3 * longest + longest / 4).max(longest + samples(WINDOW_US)) + 2
     }
 
     fn samples(&self, us: u64) -> usize {
         (us * self.rate / 1_000_000) as usize
     }
 
-    /// Audio was heard. After a gap its beginning is faded in.
-    pub fn heard(&mut self, frame: &mut [i16]) {
-        if self.period > 0 {
-            // A quarter period, and 4 ms more for each 10 ms made up (Appendix I, §I.2.7).
-            let made_us = self.made * 1_000_000 / self.rate;
-            let fade = self.period / 4 + self.samples(made_us * 4 / 10);
-            let fade = fade.min(self.scratch.len()).min(frame.len());
-            let mut scratch = std::mem::take(&mut self.scratch);
-            self.make(&mut scratch[..fade]);
-            for (i, (new, &old)) in frame.iter_mut().zip(&scratch[..fade]).enumerate() {
-                let weight = (i + 1) as f32 / (fade + 1) as f32;
-                *new = (f32::from(old) + (f32::from(*new) - f32::from(old)) * weight) as i16;
-            }
-            self.scratch = scratch;
-            self.period = 0;
-            self.made = 0;
+    /// Audio is there again: its beginning is faded in over what would have been made up.
+    pub fn resume(&mut self, frame: &mut [i16]) {
+        if self.period == 0 {
+            return;
         }
-        self.remember(frame);
+        // A quarter period, and 4 ms more for each 10 ms made up (Appendix I, §I.2.7).
+        let made_us = self.made * 1_000_000 / self.rate;
+        let fade = self.period / 4 + self.samples(made_us * 4 / 10);
+        let fade = fade.min(self.scratch.len()).min(frame.len());
+        let mut scratch = std::mem::take(&mut self.scratch);
+        self.make(&mut scratch[..fade]);
+        for (i, (new, &old)) in frame.iter_mut().zip(&scratch[..fade]).enumerate() {
+            let weight = (i + 1) as f32 / (fade + 1) as f32;
+            *new = (f32::from(old) + (f32::from(*new) - f32::from(old)) * weight) as i16;
+        }
+        self.scratch = scratch;
+        self.reset();
     }
 
-    /// Makes up what was lost, all of `out`.
-    pub fn fill(&mut self, out: &mut [i16]) {
+    /// Makes up what was lost, all of `out`. `past` is what was heard before it, [`Concealer::past`] samples if there are as
+    /// many; only the first call after audio looks at it.
+    pub fn fill(&mut self, past: &[i16], out: &mut [i16]) {
         if self.period == 0 {
-            self.begin();
+            self.begin(past);
         }
         self.make(out);
     }
 
-    /// Forgets everything: another source speaks.
+    /// Another source speaks: there is nothing to go on with.
     pub fn reset(&mut self) {
-        self.history.fill(0);
         self.period = 0;
         self.made = 0;
     }
 
-    fn remember(&mut self, frame: &[i16]) {
-        let length = self.history.len();
-        let frame = &frame[frame.len().saturating_sub(length)..];
-        let (to_end, rest) = frame.split_at(frame.len().min(length - self.oldest));
-        self.history[self.oldest..self.oldest + to_end.len()].copy_from_slice(to_end);
-        self.history[..rest.len()].copy_from_slice(rest);
-        self.oldest = (self.oldest + frame.len()) % length;
-    }
-
     /// Finds the pitch and lays the periods out that will be repeated.
-    fn begin(&mut self) {
-        self.history.rotate_left(self.oldest);
-        self.oldest = 0;
+    fn begin(&mut self, past: &[i16]) {
+        let known = past.len().min(self.history.len());
+        let (unknown, history) = self.history.split_at_mut(self.history.len() - known);
+        unknown.fill(0);
+        history.copy_from_slice(&past[past.len() - known..]);
         self.period = self.find_period();
         let period = self.period;
         let quarter = (period / 4).max(1);
@@ -239,13 +224,13 @@ mod tests {
             for hz in [80.0, 117.0, 190.0] {
                 let audio = tone(rate, hz, frame * 8);
                 let mut concealer = Concealer::new(rate);
-                let mut heard = Vec::new();
+                let mut heard: Vec<i16> = Vec::new();
                 for (number, chunk) in audio.chunks(frame).enumerate() {
                     let mut chunk = chunk.to_vec();
                     if number == 5 {
-                        concealer.fill(&mut chunk);
+                        concealer.fill(&heard, &mut chunk);
                     } else {
-                        concealer.heard(&mut chunk);
+                        concealer.resume(&mut chunk);
                     }
                     heard.extend(chunk);
                 }
@@ -276,11 +261,10 @@ mod tests {
     #[test]
     fn a_long_gap_fades_to_silence_within_60_ms() {
         let mut concealer = Concealer::new(8000);
-        let mut audio = tone(8000, 150.0, 1600);
-        concealer.heard(&mut audio);
+        let audio = tone(8000, 150.0, 1600);
         let mut gap = [1i16; 800];
         for frame in gap.chunks_mut(160) {
-            concealer.fill(frame);
+            concealer.fill(&audio, frame);
         }
         assert!(rms(&gap[..80]) > 6000.0);
         assert!(rms(&gap[160..320]) < rms(&gap[..160]));
@@ -288,7 +272,7 @@ mod tests {
         // What comes back is faded in, and untouched after 10 ms.
         let fresh = tone(8000, 150.0, 160);
         let mut back = fresh.clone();
-        concealer.heard(&mut back);
+        concealer.resume(&mut back);
         assert!(back[0].abs() <= fresh[0].abs() / 2 + 1);
         assert_eq!(back[80..], fresh[80..]);
     }
@@ -298,12 +282,12 @@ mod tests {
         for rate in [8000, 12_000, 44_100] {
             let mut concealer = Concealer::new(rate);
             let mut out = [7i16; 4000];
-            concealer.fill(&mut out);
+            concealer.fill(&[], &mut out);
             assert!(out.iter().all(|&s| s == 0));
-            concealer.heard(&mut [5; 9000]);
-            concealer.fill(&mut out[..1]);
             concealer.reset();
-            concealer.fill(&mut out);
+            concealer.fill(&[5; 9000], &mut out[..1]);
+            concealer.reset();
+            concealer.fill(&[0; 9000], &mut out);
             assert!(out.iter().all(|&s| s == 0));
         }
     }

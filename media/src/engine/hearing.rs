@@ -23,6 +23,7 @@ use super::carriage::Carrier;
 const FRAMES_PER_SECOND: u32 = 50;
 /// Longest frame: 20 ms at 48 kHz.
 const FRAME_MAX: usize = 960;
+static SILENCE: [i16; FRAME_MAX] = [0; FRAME_MAX];
 /// How long the fastest packets wait, and how long any packet may be waited for.
 const WAIT_MIN_MS: u32 = 20;
 const WAIT_MAX_MS: u32 = 300;
@@ -47,9 +48,10 @@ struct Tongues {
     all: Vec<Tongue>,
     /// The one that was heard last.
     current: usize,
-    noise: ComfortNoise,
     /// The remote described its noise.
     noisy: bool,
+    /// Boxed: hardly anybody sends any.
+    noise: Box<ComfortNoise>,
 }
 
 impl Tongues {
@@ -76,7 +78,7 @@ impl Decode for Tongues {
         }
     }
 
-    fn conceal(&mut self, next: Option<(u8, &[u8])>, out: &mut [i16]) {
+    fn conceal(&mut self, next: Option<(u8, &[u8])>, past: &[i16], out: &mut [i16]) {
         let index = self.current;
         let Some(tongue) = self.current() else {
             out.fill(0);
@@ -85,18 +87,18 @@ impl Decode for Tongues {
         let next = next.filter(|&(kind, _)| usize::from(kind) == index);
         tongue
             .decoder
-            .conceal(next.map(|(_, payload)| payload), out);
+            .conceal(next.map(|(_, payload)| payload), past, out);
     }
 
     fn describe_noise(&mut self, payload: &[u8]) {
         self.noisy = self.noise.set(payload);
     }
 
-    fn noise(&mut self, out: &mut [i16]) {
+    fn noise(&mut self, past: &[i16], out: &mut [i16]) {
         if self.noisy {
             self.noise.fill(out);
         } else {
-            self.conceal(None, out);
+            self.conceal(None, past, out);
         }
     }
 
@@ -119,15 +121,20 @@ pub(super) struct Hearing {
     fresh: bool,
     /// The delay is another than at the frame before: audio was left out or repeated in between.
     moved: bool,
+    /// Nobody may hear what is received.
+    mute: bool,
+    /// The frame is not the buffer's own: its codec has another rate.
+    is_resampled: bool,
     frames: u64,
-    frame: Box<[i16; FRAME_MAX]>,
+    delay_ms: u32,
+    resampled: Option<Box<[i16; FRAME_MAX]>>,
     /// The frame at 8000 Hz, for those who know no other rate.
     narrow: Option<Box<(Resampler, [i16; 160])>>,
     tongues: Tongues,
-    counted: Report,
     /// The codec of the last packet, and which of the tongues that is.
     spoken: Option<(Codec, u8)>,
     buffer: JitterBuffer,
+    counted: Report,
 }
 
 impl Hearing {
@@ -183,17 +190,21 @@ impl Hearing {
         );
         buffer.set_rates(clock_rate, rate);
         let counted = buffer.report();
+        let resampled = all.iter().any(|tongue| tongue.resampler.is_some());
         Some(Self {
             key,
             buffer,
             tongues: Tongues {
                 all,
                 current: 0,
-                noise: ComfortNoise::new(key.0 as u32),
                 noisy: false,
+                noise: Box::new(ComfortNoise::new(key.0 as u32)),
             },
             rate,
-            frame: Box::new([0; FRAME_MAX]),
+            mute: false,
+            is_resampled: false,
+            delay_ms: 0,
+            resampled: resampled.then(|| Box::new([0; FRAME_MAX])),
             narrow: None,
             frames: 0,
             fresh: false,
@@ -219,25 +230,17 @@ impl Hearing {
     pub(super) fn expect_turn(&self) {
         self.buffer.expect_turn();
         prefetch::slice(&self.tongues.all);
-        prefetch::slice(self.frame());
-    }
-
-    /// Asks for what the decoder works with: first the beginning of it, then what that leads to.
-    #[inline]
-    pub(super) fn expect_decoder(&self, first: bool) {
-        if let Some(tongue) = self.tongues.all.get(self.tongues.current) {
-            if first {
-                tongue.decoder.expect();
-            } else {
-                tongue.decoder.expect_more();
-            }
-        }
     }
 
     /// The 20 ms of this turn.
     pub(super) fn frame(&self) -> &[i16] {
         let len = (self.rate / FRAMES_PER_SECOND) as usize;
-        self.frame.get(..len).unwrap_or(&[])
+        let frame = match &self.resampled {
+            _ if self.mute => &SILENCE,
+            Some(resampled) if self.is_resampled => &resampled[..],
+            _ => self.buffer.frame(),
+        };
+        frame.get(..len).unwrap_or(&[])
     }
 
     /// Does the frame wait for a room to mix it?
@@ -354,33 +357,28 @@ impl Hearing {
 
     /// Makes the frame of the turn that is due at `at`; silence instead when `mute`.
     pub(super) fn turn(&mut self, at: Instant, mute: bool, counters: &Counters) {
-        let own = self.buffer.frame_len().min(FRAME_MAX);
+        self.mute = mute;
+        self.buffer.turn(at, &mut self.tongues);
         let len = (self.rate / FRAMES_PER_SECOND) as usize;
-        let frame = &mut self.frame[..len.min(FRAME_MAX)];
-        if own == frame.len() {
-            self.buffer.turn(at, &mut self.tongues, frame);
-            if mute {
-                frame.fill(0);
-            }
-        } else {
-            let mut decoded = [0; FRAME_MAX];
-            let decoded = &mut decoded[..own];
-            self.buffer.turn(at, &mut self.tongues, decoded);
-            if mute {
-                decoded.fill(0);
-            }
+        let own = self.buffer.frame();
+        self.is_resampled = own.len() != len;
+        if self.is_resampled
+            && let Some(resampled) = &mut self.resampled
+        {
+            let frame = &mut resampled[..len.min(FRAME_MAX)];
             match self.tongues.current().and_then(|t| t.resampler.as_mut()) {
-                Some(resampler) => resampler.run(decoded, frame),
+                Some(resampler) => resampler.run(own, frame),
                 None => {
-                    let count = own.min(frame.len());
-                    frame[..count].copy_from_slice(&decoded[..count]);
+                    let count = own.len().min(frame.len());
+                    frame[..count].copy_from_slice(&own[..count]);
                     frame[count..].fill(0);
                 }
             }
         }
-        if let Some(narrow) = &mut self.narrow {
-            let (resampler, out) = &mut **narrow;
-            resampler.run(frame, out);
+        if let Some(mut narrow) = self.narrow.take() {
+            let (resampler, out) = &mut *narrow;
+            resampler.run(self.frame(), out);
+            self.narrow = Some(narrow);
         }
         self.frames += 1;
         self.fresh = true;
@@ -393,12 +391,14 @@ impl Hearing {
     }
 
     fn count(&mut self, counters: &Counters) {
-        let now = self.buffer.report();
         counters.frames_heard.add(1);
-        self.moved = self.frames == 1 || now.delay_ms.abs_diff(self.counted.delay_ms) >= MOVED_MS;
-        if now == self.counted {
+        let delay_ms = self.buffer.delay_ms();
+        let before = std::mem::replace(&mut self.delay_ms, delay_ms);
+        self.moved = self.frames == 1 || delay_ms.abs_diff(before) >= MOVED_MS;
+        if !self.buffer.take_news() {
             return;
         }
+        let now = self.buffer.report();
         let before = std::mem::replace(&mut self.counted, now);
         counters.jitter_late.add(now.late - before.late);
         counters

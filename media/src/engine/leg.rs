@@ -99,9 +99,11 @@ pub(super) struct Config {
     pub(super) rtcp_xr: bool,
 }
 
-/// Bytes at the beginning of a leg that packets use, with the beginning of the listener; what lies behind is for commands,
-/// reports, digits and turns.
-const WARM: usize = 704;
+/// Bytes at the beginning of a leg that every packet uses, whichever way it goes; then those that a sent one uses, then
+/// those of a received one. What lies behind is for commands, reports and digits.
+const WARM: usize = std::mem::offset_of!(Leg, sender);
+const SENT: usize = std::mem::offset_of!(Leg, receiver);
+const RECEIVED: usize = SENT + Receiver::USUAL_BYTES;
 
 /// In the order of use: what each packet needs comes first, so that it fills few lines of the cache.
 #[repr(C)]
@@ -142,10 +144,10 @@ pub(super) struct Leg {
     /// Where RTP goes: the source that was latched onto, or what was negotiated.
     pub(super) destination: Option<SocketAddr>,
     pub(super) latched: Option<SocketAddr>,
-    pub(super) sender: Sender,
-    pub(super) receiver: Receiver,
     pub(super) config: Option<Config>,
     pub(super) keypad: Keypad,
+    pub(super) sender: Sender,
+    pub(super) receiver: Receiver,
     pub(super) listener: Listener,
     /// By payload type.
     kinds: [Kind; 128],
@@ -170,8 +172,6 @@ pub(super) struct Leg {
     pub(super) dtmf_received: u64,
     pub(super) drops: Drops,
 }
-
-const _: () = assert!(std::mem::offset_of!(Leg, listener) <= WARM);
 
 impl Leg {
     pub(super) fn new(now: Instant, slot: Slot, start: LegStart, keys: [SourceKey; 2]) -> Self {
@@ -225,10 +225,22 @@ impl Leg {
         }
     }
 
-    /// Asks for what a packet of this leg, or one that is sent to it, needs first.
+    /// Asks for what a packet of this leg needs first.
     #[inline]
     pub(super) fn expect(&self) {
         prefetch::value(self, WARM);
+        prefetch::part(self, SENT, RECEIVED - SENT);
+        prefetch::part(
+            self,
+            std::mem::offset_of!(Self, listener),
+            Listener::USUAL_BYTES,
+        );
+    }
+
+    /// The same for a packet that is sent to it.
+    #[inline]
+    pub(super) fn expect_sending(&self) {
+        prefetch::value(self, SENT);
     }
 
     /// The same for what those parts lead to, once they are there.
@@ -267,28 +279,23 @@ impl Leg {
     #[inline]
     pub(super) fn expect_turn(&self, stage: u8, speaker: Option<&Self>) {
         match stage {
-            0 => self.expect(),
+            0 => self.expect_sending(),
             1 => {
                 if let Some(hearing) = &self.hearing {
                     hearing.expect();
                 }
                 self.expect_recorders();
                 match speaker {
-                    Some(speaker) => speaker.expect(),
+                    Some(speaker) => speaker.expect_sending(),
                     None => self.expect_voice(),
                 }
             }
-            2 => {
+            _ => {
                 if let Some(hearing) = &self.hearing {
                     hearing.expect_turn();
                 }
                 if let Some(speaker) = speaker {
                     speaker.expect_voice();
-                }
-            }
-            _ => {
-                if let Some(hearing) = &self.hearing {
-                    hearing.expect_decoder(stage == 3);
                 }
             }
         }

@@ -239,7 +239,7 @@ impl Engine {
             1 => {
                 from.expect_more();
                 if let Some(to) = to(from) {
-                    to.expect();
+                    to.expect_sending();
                 }
             }
             2 => {
@@ -371,7 +371,7 @@ fn leg_mut(legs: &mut [Option<Box<Leg>>], slot: Slot) -> Option<&mut Leg> {
     legs.get_mut(slot.0 as usize)?.as_deref_mut()
 }
 
-/// A turn of this leg comes soon: as [`Engine::expect`], in stages 0 to 4.
+/// A turn of this leg comes soon: as [`Engine::expect`], in stages 0 to 2.
 #[inline]
 fn expect_turn(legs: &[Option<Box<Leg>>], slot: Slot, stage: u8) {
     let leg = |slot: Slot| legs.get(slot.0 as usize).and_then(Option::as_deref);

@@ -27,7 +27,7 @@ use crate::uring::prefetch;
 /// How many members ahead what mixing needs of them is asked for.
 const FRAMES_AHEAD: [usize; 3] = [6, 4, 2];
 /// How many rooms ahead what a turn needs is asked for: the room, its first members, and what [`AHEAD`] lists of them.
-const ROOMS_AHEAD: [usize; 2 + AHEAD.len()] = [5, 4, 3, 2, 2, 1, 1];
+const ROOMS_AHEAD: [usize; 2 + AHEAD.len()] = [6, 5, 4, 2, 1];
 /// Rooms of an engine.
 const ROOMS_MAX: usize = 4096;
 /// Members that are sent to in one millisecond, while twenty of them are enough for all.
@@ -437,7 +437,7 @@ impl Engine {
             if !hall.hears {
                 let later = hall.room.key(index + FRAMES_AHEAD[0]);
                 if let Some(leg) = later.and_then(|slot| leg_mut(&mut self.legs, slot)) {
-                    leg.expect();
+                    leg.expect_sending();
                 }
             }
             let slot = hall.room.key(index);

@@ -22,8 +22,8 @@ use crate::types::Event;
 /// Samples of a turn.
 pub(super) const FRAME: usize = 160;
 
-/// How many turns ahead what they need is asked for: the leg, what belongs to it, what that works on, and what that leads to.
-pub(super) const AHEAD: [usize; 5] = [10, 8, 6, 4, 2];
+/// How many turns ahead what they need is asked for: the leg, what belongs to it, and what that works on.
+pub(super) const AHEAD: [usize; 3] = [8, 5, 2];
 /// Room for a generated packet and what protection adds to it.
 pub(super) const PACKET_MAX: usize = HEADER_LEN + PAYLOAD_MAX + OVERHEAD_MAX;
 

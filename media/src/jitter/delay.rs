@@ -4,8 +4,6 @@
 //! longer it took than the fastest one means something. A histogram of that, which forgets, tells the wait that all but
 //! one in a hundred packets need. Drift of the sender's clock moves fastest and slowest together, so it is followed too.
 
-use crate::uring::prefetch;
-
 /// Width of a bucket, milliseconds.
 const BUCKET_MS: i64 = 5;
 const BUCKETS: usize = 64;
@@ -13,6 +11,8 @@ const BUCKETS: usize = 64;
 const OUTLIERS: u32 = 100;
 /// What was seen is forgotten after one to two windows of this length, milliseconds of audio.
 const WINDOW_MS: i64 = 5000;
+/// Packets that come as they usually do are counted so many at a time.
+const TOGETHER: usize = 16;
 
 #[derive(Clone, Debug)]
 #[repr(C)]
@@ -30,6 +30,11 @@ pub(super) struct Delay {
     min: i64,
     max: i64,
     wait: i64,
+    /// The buckets of packets that are not counted yet, and how many there are.
+    uncounted: [u8; TOGETHER],
+    uncounted_len: usize,
+    /// The weight of each of them.
+    weight: u32,
     /// Units of audio in each bucket: in the window that is filled, and in the one before.
     seen: [[u32; BUCKETS]; 2],
 }
@@ -51,23 +56,14 @@ impl Delay {
             min,
             max: units(i64::from(max_ms)).max(min),
             wait: min,
+            uncounted: [0; TOGETHER],
+            uncounted_len: 0,
+            weight: 0,
         }
     }
 
-    /// Asks for what says where the rest is.
-    #[inline]
-    pub(super) fn expect(&self) {
-        prefetch::value(self, std::mem::offset_of!(Self, seen));
-    }
-
-    /// Asks for the buckets around the slowest packets: what is counted, and what is read.
-    #[inline]
-    pub(super) fn expect_buckets(&self) {
-        for window in &self.seen {
-            let end = (self.top + 1).min(BUCKETS);
-            prefetch::slice(&window[end.saturating_sub(32)..end]);
-        }
-    }
+    /// Bytes at the beginning that usual packets need.
+    pub(super) const USUAL_BYTES: usize = std::mem::offset_of!(Self, seen);
 
     /// Least transit of late; `None` before anything came.
     pub(super) fn base(&self) -> Option<i64> {
@@ -86,6 +82,51 @@ impl Delay {
 
     /// A packet of so many units took so long.
     pub(super) fn arrived(&mut self, transit: i64, units: i64) {
+        // Packets without audio (comfort noise) count as a millisecond of it.
+        let weight = u32::try_from(units)
+            .unwrap_or(0)
+            .max(self.clock_rate as u32 / 1000);
+        if !self.set_aside(transit, weight) {
+            self.count(transit, weight);
+        }
+    }
+
+    /// Leaves the counting of a packet for later, if it can neither lengthen the wait nor is the fastest.
+    fn set_aside(&mut self, transit: i64, weight: u32) -> bool {
+        let Some([now, before]) = self.least else {
+            return false;
+        };
+        let bucket = (transit - self.origin) / self.bucket;
+        let needed = self.origin + (bucket + 2) * self.bucket - now.min(before);
+        if transit < now || needed > self.wait || weight != self.weight {
+            return false;
+        }
+        let Ok(bucket) = u8::try_from(bucket) else {
+            return false;
+        };
+        match self.uncounted.get_mut(self.uncounted_len) {
+            Some(place) => {
+                *place = bucket;
+                self.uncounted_len += 1;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn count_set_aside(&mut self) {
+        for &bucket in self.uncounted.iter().take(self.uncounted_len) {
+            let bucket = usize::from(bucket).min(BUCKETS - 1);
+            self.seen[0][bucket] += self.weight;
+            self.top = self.top.max(bucket);
+            self.total[0] += self.weight;
+        }
+        self.uncounted_len = 0;
+    }
+
+    fn count(&mut self, transit: i64, weight: u32) {
+        self.count_set_aside();
+        self.weight = weight;
         let least = match self.least {
             None => {
                 self.origin = transit.div_euclid(self.bucket) * self.bucket;
@@ -103,10 +144,6 @@ impl Delay {
         let base = least[0].min(least[1]);
         self.move_origin(base);
         let bucket = ((transit - self.origin) / self.bucket).clamp(0, BUCKETS as i64 - 1);
-        // Packets without audio (comfort noise) count as a millisecond of it.
-        let weight = u32::try_from(units)
-            .unwrap_or(0)
-            .max(self.clock_rate as u32 / 1000);
         self.seen[0][bucket as usize] += weight;
         self.top = self.top.max(bucket as usize);
         self.total[0] += weight;

@@ -11,6 +11,7 @@
 //! slow or fast looks like a network that becomes slower or faster, very slowly.
 
 mod delay;
+mod report;
 mod store;
 mod stretch;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use crate::uring::prefetch;
 use delay::Delay;
+pub use report::Report;
 use store::{Held, Packet, Put, Store};
 use stretch::Pcm;
 
@@ -51,11 +53,12 @@ pub trait Decode {
     /// Decodes a payload of the given kind (as told to [`JitterBuffer::insert`]) into the beginning of `out`.
     fn decode(&mut self, kind: u8, payload: &[u8], out: &mut [i16]) -> Decoded;
     /// Fills `out` with what may stand for lost audio. `next` is the packet right after the loss, if it has come.
-    fn conceal(&mut self, next: Option<(u8, &[u8])>, out: &mut [i16]);
+    /// `past` is what is heard before it.
+    fn conceal(&mut self, next: Option<(u8, &[u8])>, past: &[i16], out: &mut [i16]);
     /// Takes the description of the background noise (RFC 3389).
     fn describe_noise(&mut self, payload: &[u8]);
-    /// Fills `out` with background noise: the sender is silent on purpose.
-    fn noise(&mut self, out: &mut [i16]);
+    /// Fills `out` with background noise: the sender is silent on purpose. `past` is what is heard before it.
+    fn noise(&mut self, past: &[i16], out: &mut [i16]);
     /// What follows is of another stream.
     fn reset(&mut self);
 }
@@ -97,45 +100,6 @@ pub struct Setup {
     pub max_ms: u32,
     /// Room for payloads, bytes.
     pub bytes: usize,
-}
-
-/// What a jitter buffer went through.
-#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
-pub struct Report {
-    /// Packets that came after their time.
-    pub late: u64,
-    /// Packets dropped because too many waited, or the delay was cut.
-    pub overflowed: u64,
-    /// Samples that stand for lost or late audio.
-    pub concealed: u64,
-    /// Times that nothing was there when something was due.
-    pub underruns: u64,
-    /// Times that the sender's timestamps were mapped anew, or the delay was cut.
-    pub resyncs: u64,
-    /// Samples added to keep up with a slower sender or a slower network.
-    pub stretched: u64,
-    /// Samples left out.
-    pub shortened: u64,
-    /// How long the fastest packets wait, milliseconds.
-    pub delay_ms: u32,
-    pub delay_ms_max: u32,
-}
-
-impl Report {
-    /// Both together, one after the other.
-    pub fn followed_by(self, next: Self) -> Self {
-        Self {
-            late: self.late + next.late,
-            overflowed: self.overflowed + next.overflowed,
-            concealed: self.concealed + next.concealed,
-            underruns: self.underruns + next.underruns,
-            resyncs: self.resyncs + next.resyncs,
-            stretched: self.stretched + next.stretched,
-            shortened: self.shortened + next.shortened,
-            delay_ms: next.delay_ms,
-            delay_ms_max: self.delay_ms_max.max(next.delay_ms_max),
-        }
-    }
 }
 
 /// The newest packet of the stream.
@@ -187,7 +151,8 @@ pub struct JitterBuffer {
     turn: Option<Instant>,
     setup: Setup,
     arrived: usize,
-    arrivals: [Option<Arrival>; ARRIVALS],
+    /// The first packet since the last turn; usually there is no other.
+    arrival: Option<Arrival>,
     pcm: Pcm,
     newest: Option<Newest>,
     play: Play,
@@ -208,9 +173,14 @@ pub struct JitterBuffer {
     ahead_seen: u32,
     /// Turns since the delay was last corrected.
     since_corrected: u32,
-    report: Report,
-    /// Last, because little of it is used.
+    delay_ms: u32,
+    delay_ms_max: u32,
+    /// Something was written to the report since it was last asked about.
+    news: bool,
     delay: Delay,
+    /// Packets that came before the turn that should have taken the one before.
+    more_arrivals: [Option<Arrival>; ARRIVALS - 1],
+    report: Report,
 }
 
 impl JitterBuffer {
@@ -228,7 +198,7 @@ impl JitterBuffer {
             turn: None,
             setup,
             arrived: 0,
-            arrivals: [None; ARRIVALS],
+            arrival: None,
             pcm: Pcm::new(setup.rate, (PACKET_MS + 60) * per_ms),
             delay: Delay::new(setup.clock_rate, setup.min_ms, setup.max_ms),
             newest: None,
@@ -243,19 +213,22 @@ impl JitterBuffer {
             ahead: (0, 0),
             ahead_seen: 0,
             since_corrected: 0,
+            delay_ms: 0,
+            delay_ms_max: 0,
+            news: false,
+            more_arrivals: [None; ARRIVALS - 1],
             report: Report::default(),
         }
     }
 
     /// Bytes at the beginning that an arriving packet touches.
     pub(crate) const ARRIVAL_BYTES: usize =
-        std::mem::offset_of!(Self, arrivals) + size_of::<Option<Arrival>>();
+        std::mem::offset_of!(Self, arrival) + size_of::<Option<Arrival>>();
 
     /// Asks for what turns need first.
     #[inline]
     pub(crate) fn expect(&self) {
-        prefetch::value(self, std::mem::offset_of!(Self, delay));
-        self.delay.expect();
+        prefetch::value(self, std::mem::offset_of!(Self, delay) + Delay::USUAL_BYTES);
     }
 
     /// Asks for the memory that the next packet will be put into.
@@ -268,16 +241,10 @@ impl JitterBuffer {
     #[inline]
     pub(crate) fn expect_turn(&self) {
         self.store.expect_turn();
-        self.delay.expect_buckets();
-        for arrival in self.arrivals.iter().take(self.arrived).flatten() {
+        if let Some(arrival) = &self.arrival {
             self.store.expect_held(arrival.held);
         }
-        self.pcm.expect(self.frame_len());
-    }
-
-    /// Samples of a frame.
-    pub fn frame_len(&self) -> usize {
-        (self.setup.rate * TURN_MS / 1000) as usize
+        self.pcm.expect();
     }
 
     /// Hz of the RTP timestamps.
@@ -287,7 +254,26 @@ impl JitterBuffer {
 
     /// What it went through.
     pub fn report(&self) -> Report {
-        self.report
+        Report {
+            delay_ms: self.delay_ms,
+            delay_ms_max: self.delay_ms_max,
+            ..self.report
+        }
+    }
+
+    /// How long the fastest packets wait now, milliseconds.
+    pub fn delay_ms(&self) -> u32 {
+        self.delay_ms
+    }
+
+    /// Is there anything new in the report beside how long packets wait now? Told once.
+    pub fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
+    }
+
+    fn note(&mut self) -> &mut Report {
+        self.news = true;
+        &mut self.report
     }
 
     /// Has any packet been decoded?
@@ -297,7 +283,7 @@ impl JitterBuffer {
 
     /// How long audio stays in here before it is heard, beyond the time that the fastest packet took.
     pub fn delay(&self) -> Duration {
-        Duration::from_millis(u64::from(self.report.delay_ms))
+        Duration::from_millis(u64::from(self.delay_ms))
     }
 
     /// The sender changed to a codec with another RTP clock or sample rate: what waits is forgotten. The rate may not be
@@ -316,7 +302,7 @@ impl JitterBuffer {
         self.play = Play::Idle { units: 0 };
         self.next = i64::MIN;
         self.ahead = (0, 0);
-        self.report.resyncs += 1;
+        self.note().resyncs += 1;
     }
 
     /// A packet of the stream that is no audio (a telephone-event): its place in the sequence is not missing, and audio
@@ -355,9 +341,16 @@ impl JitterBuffer {
             return;
         };
         arrival.held = held;
-        if let Some(place) = self.arrivals.get_mut(self.arrived) {
+        if let Some(place) = self.arrival_mut(self.arrived) {
             *place = Some(arrival);
             self.arrived += 1;
+        }
+    }
+
+    fn arrival_mut(&mut self, index: usize) -> Option<&mut Option<Arrival>> {
+        match index.checked_sub(1) {
+            None => Some(&mut self.arrival),
+            Some(more) => self.more_arrivals.get_mut(more),
         }
     }
 
@@ -367,20 +360,20 @@ impl JitterBuffer {
         self.sort_in();
         if let Some(place) = self.admit(arrival) {
             let put = self.store.put(place, payload);
-            self.note(put);
+            self.note_put(put);
         }
     }
 
     /// Puts what came since the last turn in order.
     fn sort_in(&mut self) {
         for index in 0..std::mem::take(&mut self.arrived) {
-            let Some(arrival) = self.arrivals.get_mut(index).and_then(Option::take) else {
+            let Some(arrival) = self.arrival_mut(index).and_then(Option::take) else {
                 continue;
             };
             match self.admit(&arrival) {
                 Some(place) => {
                     let put = self.store.put_held(place, arrival.held);
-                    self.note(put);
+                    self.note_put(put);
                 }
                 None => self.store.release(arrival.held),
             }
@@ -390,7 +383,7 @@ impl JitterBuffer {
     /// Where a packet belongs, unless it is too late.
     fn admit(&mut self, arrival: &Arrival) -> Option<Packet> {
         let Some(place) = self.place(arrival) else {
-            self.report.late += 1;
+            self.note().late += 1;
             return None;
         };
         if arrival.timely {
@@ -398,17 +391,17 @@ impl JitterBuffer {
                 .arrived(arrival.at - place.timestamp, i64::from(arrival.units));
         }
         if self.is_passed(&place) {
-            self.report.late += 1;
+            self.note().late += 1;
             return None;
         }
         Some(place)
     }
 
-    fn note(&mut self, put: Put) {
+    fn note_put(&mut self, put: Put) {
         match put {
-            Put::Taken { pushed_out } => self.report.overflowed += pushed_out,
+            Put::Taken { pushed_out } => self.note().overflowed += pushed_out,
             Put::Duplicate => {}
-            Put::TooLong => self.report.overflowed += 1,
+            Put::TooLong => self.note().overflowed += 1,
         }
     }
 
@@ -464,7 +457,7 @@ impl JitterBuffer {
             place.timestamp = (arrival - base).max(newest.timestamp + newest.units);
             place.sequence = newest.sequence + 1;
             place.restart = packet.restart;
-            self.report.resyncs += 1;
+            self.note().resyncs += 1;
         }
         self.strangers = 0;
         self.set_newest(packet, &place);
@@ -481,22 +474,29 @@ impl JitterBuffer {
         });
     }
 
-    /// The frame of the turn that is due at `at`: 20 ms. Call it every 20 ms, missed turns in order.
-    pub fn turn<D: Decode>(&mut self, at: Instant, decoder: &mut D, frame: &mut [i16]) {
+    /// Makes the frame of the turn that is due at `at`. Call it every 20 ms, missed turns in order.
+    pub fn turn<D: Decode>(&mut self, at: Instant, decoder: &mut D) {
         self.sort_in();
+        self.pcm.settle();
+        let frame = self.pcm.frame();
         let now = self.units_at(at);
         self.turn = Some(at);
         self.others = self.others.saturating_sub(1);
         self.cut(now);
         // Each step decodes, conceals or drops something; so many are never needed.
         for _ in 0..4 * store::PACKETS_MAX {
-            if self.pcm.len() >= frame.len() {
+            if self.pcm.len() >= frame {
                 break;
             }
-            self.step(now, frame.len(), decoder);
+            self.step(now, frame, decoder);
         }
-        self.correct(now, frame.len(), decoder);
-        self.pcm.take(frame);
+        self.correct(now, frame, decoder);
+        self.pcm.take();
+    }
+
+    /// What the last turn made: 20 ms.
+    pub fn frame(&self) -> &[i16] {
+        self.pcm.heard()
     }
 
     /// Units that the cursor is behind the clock, audio that is decoded but unheard not counted; `None`: it stands still.
@@ -517,12 +517,12 @@ impl JitterBuffer {
         let excess = behind - self.needed();
         if excess > self.units(CUT_MS) {
             self.next += excess;
-            self.report.resyncs += 1;
+            self.note().resyncs += 1;
             while let Some(head) = self.store.front()
                 && self.is_passed(head)
             {
                 self.store.pop();
-                self.report.overflowed += 1;
+                self.note().overflowed += 1;
             }
         }
     }
@@ -551,7 +551,7 @@ impl JitterBuffer {
                 self.play = Play::Idle { units: 0 }
             }
             (Play::On, None) => {
-                self.report.underruns += 1;
+                self.note().underruns += 1;
                 self.play = Play::Starved { units: 0 };
             }
             (Play::Starved { units }, None) => self.starve(units, room, decoder),
@@ -580,11 +580,12 @@ impl JitterBuffer {
     /// Silence or noise while nothing is expected.
     fn fill_idle<D: Decode>(&mut self, units: i64, room: usize, decoder: &mut D) {
         if self.pause {
-            self.pcm.extend(room, |out| decoder.noise(out));
+            self.pcm.extend(room, |past, out| decoder.noise(past, out));
         } else if self.heard_anything && units < self.units(FADED_MS) {
-            self.pcm.extend(room, |out| decoder.conceal(None, out));
+            self.pcm
+                .extend(room, |past, out| decoder.conceal(None, past, out));
         } else {
-            self.pcm.extend(room, |out| out.fill(0));
+            self.pcm.extend(room, |_, out| out.fill(0));
         }
         self.play = Play::Idle {
             units: units.saturating_add(self.units_of(room)),
@@ -596,8 +597,10 @@ impl JitterBuffer {
             self.play = Play::Idle { units };
             return;
         }
-        let made = self.pcm.extend(room, |out| decoder.conceal(None, out));
-        self.report.concealed += made as u64;
+        let made = self
+            .pcm
+            .extend(room, |past, out| decoder.conceal(None, past, out));
+        self.note().concealed += made as u64;
         self.play = Play::Starved {
             units: units + self.units_of(made),
         };
@@ -644,8 +647,10 @@ impl JitterBuffer {
     fn make_up<D: Decode>(&mut self, units: i64, copy: Option<&Packet>, decoder: &mut D) {
         let copy = copy.and_then(|p| Some((p.kind?, self.store.payload(p))));
         let samples = self.whole(self.samples_of(units).max(1));
-        let made = self.pcm.extend(samples, |out| decoder.conceal(copy, out));
-        self.report.concealed += made as u64;
+        let made = self
+            .pcm
+            .extend(samples, |past, out| decoder.conceal(copy, past, out));
+        self.note().concealed += made as u64;
         self.next += units.max(self.units_of(made));
     }
 
@@ -669,9 +674,11 @@ impl JitterBuffer {
         let samples = self.whole(self.samples_of(hole).clamp(1, room));
         let units = self.units_of(samples).max(1);
         if self.pause {
-            self.pcm.extend(samples, |out| decoder.noise(out));
+            self.pcm
+                .extend(samples, |past, out| decoder.noise(past, out));
         } else {
-            self.pcm.extend(samples, |out| decoder.conceal(None, out));
+            self.pcm
+                .extend(samples, |past, out| decoder.conceal(None, past, out));
         }
         self.next += if excess > turn {
             units + (excess - turn).min((hole - units).max(0))
@@ -690,8 +697,11 @@ impl JitterBuffer {
         };
         let base = self.delay.base().unwrap_or(0);
         let ms = (behind - base).max(0) * 1000 / i64::from(self.setup.clock_rate);
-        self.report.delay_ms = u32::try_from(ms).unwrap_or(u32::MAX);
-        self.report.delay_ms_max = self.report.delay_ms_max.max(self.report.delay_ms);
+        self.delay_ms = u32::try_from(ms).unwrap_or(u32::MAX);
+        if self.delay_ms > self.delay_ms_max {
+            self.delay_ms_max = self.delay_ms;
+            self.news = true;
+        }
         let excess = behind - self.needed();
         if excess < -self.units(SLACK_MS) {
             let pace = if excess < -self.units(20) { 2 } else { 5 };
@@ -699,7 +709,7 @@ impl JitterBuffer {
                 let silent = self.pcm.is_silent(frame);
                 let added = self.pcm.lengthen(silent);
                 self.corrected(added);
-                self.report.stretched += added as u64;
+                self.note().stretched += added as u64;
             }
         } else if excess > self.units(SLACK_MS + i64::from(TURN_MS)) {
             let silent = self.pcm.is_silent(frame);
@@ -708,7 +718,7 @@ impl JitterBuffer {
                 self.look_ahead(decoder);
                 let removed = self.pcm.shorten(silent);
                 self.corrected(removed);
-                self.report.shortened += removed as u64;
+                self.note().shortened += removed as u64;
             }
         }
     }

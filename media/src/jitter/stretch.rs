@@ -1,6 +1,8 @@
 //! Making decoded audio a little longer or shorter without being heard: a period of the voice is repeated or left out,
 //! the seam faded over its whole length (WSOLA).
 
+use super::TURN_MS;
+use crate::dsp::Concealer;
 use crate::uring::prefetch;
 
 /// Shortest and longest period that is looked for: 400 Hz to 67 Hz.
@@ -8,15 +10,26 @@ const LAG_MIN_US: usize = 2500;
 const LAG_MAX_US: usize = 15_000;
 /// So alike (of 1) two periods have to be in speech; in silence it does not matter.
 const LIKENESS: f32 = 0.6;
+/// So many frames are heard before what is kept moves to the front: moving costs little then, and few lines of the cache are
+/// walked through.
+const TURNS: usize = 6;
 /// Mean magnitude below which nobody hears a seam: about -56 dBFS.
 const SILENCE: i32 = 50;
 
-/// Decoded audio that waits to be heard, behind a piece of what was heard already.
+/// Decoded audio that waits to be heard, behind what was heard last. Audio is decoded where it will be heard: nothing is moved
+/// at each turn, but all of it to the front once in a few turns.
 #[derive(Debug)]
 pub(super) struct Pcm {
-    /// The longest period of the past, then what waits.
     samples: Box<[i16]>,
+    /// Where what waits begins; right before it lies what was heard last.
+    start: usize,
     end: usize,
+    /// Samples of a frame.
+    frame: usize,
+    /// Samples before `start` that are kept.
+    past: usize,
+    /// Samples that may wait.
+    capacity: usize,
     lags: Lags,
 }
 
@@ -42,13 +55,28 @@ impl Lags {
     }
 }
 
+fn frame_of(rate: u32) -> usize {
+    (rate * TURN_MS / 1000) as usize
+}
+
+/// What concealment and the search for periods look back at, and a frame.
+fn past_of(rate: u32) -> usize {
+    let longest = Lags::of(rate).max.max(frame_of(rate));
+    Concealer::past(rate).max(longest)
+}
+
 impl Pcm {
-    /// Room for `capacity` samples that wait.
+    /// Room for `capacity` samples that wait; what was heard last is kept for concealment and periods.
     pub(super) fn new(rate: u32, capacity: usize) -> Self {
-        let past = Lags::of(rate).max;
+        let frame = frame_of(rate);
+        let past = past_of(rate);
         Self {
-            samples: vec![0; past + capacity].into_boxed_slice(),
+            samples: vec![0; past + (TURNS + 1) * frame + capacity].into_boxed_slice(),
+            start: past,
             end: past,
+            frame,
+            past,
+            capacity,
             lags: Lags::of(rate),
         }
     }
@@ -56,21 +84,29 @@ impl Pcm {
     /// Forgets everything; from now on it is of another rate, not above the first one.
     pub(super) fn set_rate(&mut self, rate: u32) {
         self.lags = Lags::of(rate);
+        self.frame = frame_of(rate);
+        self.past = past_of(rate);
         self.samples.fill(0);
-        self.end = self.lags.max.min(self.samples.len());
+        self.start = self.past.min(self.samples.len());
+        self.end = self.start;
     }
 
     /// Asks for the samples of the next turn.
     #[inline]
-    pub(super) fn expect(&self, frame: usize) {
-        if let Some(samples) = self.samples.get(..self.end + frame) {
+    pub(super) fn expect(&self) {
+        if let Some(samples) = self.samples.get(self.start..self.end + self.frame) {
             prefetch::slice(samples);
         }
     }
 
+    /// Samples of a frame.
+    pub(super) fn frame(&self) -> usize {
+        self.frame
+    }
+
     /// Samples that wait.
     pub(super) fn len(&self) -> usize {
-        self.end - self.lags.max
+        self.end - self.start
     }
 
     /// Samples that have to wait so that a period can be left out.
@@ -78,19 +114,36 @@ impl Pcm {
         2 * self.lags.max
     }
 
+    /// Moves everything to the front where little room is left. To be called before each turn.
+    pub(super) fn settle(&mut self) {
+        if self.start >= self.past + TURNS * self.frame {
+            let from = self.start - self.past;
+            self.samples.copy_within(from..self.end, 0);
+            self.start -= from;
+            self.end -= from;
+        }
+    }
+
+    /// What was heard and waits, and the room behind it.
+    fn halves(&mut self) -> (&mut [i16], &mut [i16]) {
+        let limit = (self.start + self.capacity).clamp(self.end, self.samples.len());
+        let (known, room) = self.samples.split_at_mut(self.end);
+        (known, &mut room[..limit - self.end])
+    }
+
     /// Appends what `fill` writes; it says how much that was.
     pub(super) fn append(&mut self, fill: impl FnOnce(&mut [i16]) -> usize) -> usize {
-        let room = &mut self.samples[self.end..];
+        let (_, room) = self.halves();
         let count = fill(room).min(room.len());
         self.end += count;
         count
     }
 
-    /// Appends so many samples (as many as there is room for) that `fill` writes.
-    pub(super) fn extend(&mut self, count: usize, fill: impl FnOnce(&mut [i16])) -> usize {
-        let room = &mut self.samples[self.end..];
+    /// Appends so many samples (as many as there is room for) that `fill` writes; it is shown what is before them.
+    pub(super) fn extend(&mut self, count: usize, fill: impl FnOnce(&[i16], &mut [i16])) -> usize {
+        let (known, room) = self.halves();
         let count = count.min(room.len());
-        fill(&mut room[..count]);
+        fill(known, &mut room[..count]);
         self.end += count;
         count
     }
@@ -103,20 +156,25 @@ impl Pcm {
         self.end -= count;
     }
 
-    /// The next samples to be heard; as many of `out` as there are, silence behind them.
-    pub(super) fn take(&mut self, out: &mut [i16]) {
-        let count = out.len().min(self.len());
-        let (filled, rest) = out.split_at_mut(count);
-        filled.copy_from_slice(&self.samples[self.lags.max..self.lags.max + count]);
-        rest.fill(0);
-        self.samples.copy_within(count..self.end, 0);
-        self.end -= count;
+    /// The next frame is heard: what waits, and silence where that is too little.
+    pub(super) fn take(&mut self) {
+        let missing = self.frame.saturating_sub(self.len());
+        if missing > 0 {
+            self.extend(missing, |_, out| out.fill(0));
+        }
+        self.start = (self.start + self.frame).min(self.end);
+    }
+
+    /// The frame that was heard last.
+    pub(super) fn heard(&self) -> &[i16] {
+        let from = self.start.saturating_sub(self.frame);
+        self.samples.get(from..self.start).unwrap_or(&[])
     }
 
     /// Is the next `count` samples' audio silent?
     pub(super) fn is_silent(&self, count: usize) -> bool {
         let count = count.min(self.len());
-        let part = &self.samples[self.lags.max..self.lags.max + count];
+        let part = &self.samples[self.start..self.start + count];
         let sum: i64 = part.iter().map(|&s| i64::from(i32::from(s).abs())).sum();
         count > 0 && sum < i64::from(SILENCE) * count as i64
     }
@@ -126,7 +184,7 @@ impl Pcm {
         if self.len() < self.shorten_needs() {
             return 0;
         }
-        let start = self.lags.max;
+        let start = self.start;
         let Some(lag) = self.find_lag(silent, |lag| (start, start + lag)) else {
             return 0;
         };
@@ -146,10 +204,10 @@ impl Pcm {
 
     /// Repeats a period; how many samples that added, 0 when it would be heard or there is no room.
     pub(super) fn lengthen(&mut self, silent: bool) -> usize {
-        if self.len() < self.lags.max || self.end + self.lags.max > self.samples.len() {
+        if self.len() < self.lags.max || self.len() + self.lags.max > self.capacity {
             return 0;
         }
-        let start = self.lags.max;
+        let start = self.start;
         let Some(lag) = self.find_lag(silent, |lag| (start, start - lag)) else {
             return 0;
         };
@@ -237,7 +295,7 @@ mod tests {
                     let mut changed = 0usize;
                     for turn in 0..50 {
                         while pcm.len() < 2 * frame {
-                            pcm.extend(frame, |out| {
+                            pcm.extend(frame, |_, out| {
                                 for s in out {
                                     *s = voice(rate, hz, n);
                                     n += 1;
@@ -251,9 +309,10 @@ mod tests {
                                 pcm.lengthen(false)
                             };
                         }
-                        let mut out = vec![0; frame];
-                        pcm.take(&mut out);
-                        heard.extend(out);
+                        pcm.take();
+                        heard.extend_from_slice(pcm.heard());
+                        pcm.settle();
+                        assert_eq!(pcm.heard(), &heard[heard.len() - frame..]);
                     }
                     let whole: Vec<i16> = (0..n).map(|n| voice(rate, hz, n)).collect();
                     let what = format!("{rate} Hz, voice of {hz} Hz, shorten {shorten}");
@@ -285,11 +344,11 @@ mod tests {
             ((state >> 16) as i32 % (2 * level) - level) as i16
         };
         let mut pcm = Pcm::new(8000, 640);
-        pcm.extend(480, |out| out.iter_mut().for_each(|s| *s = noise(8000)));
+        pcm.extend(480, |_, out| out.iter_mut().for_each(|s| *s = noise(8000)));
         assert!(!pcm.is_silent(160));
         assert_eq!(pcm.shorten(false), 0);
         let mut pcm = Pcm::new(8000, 640);
-        pcm.extend(480, |out| out.iter_mut().for_each(|s| *s = noise(40)));
+        pcm.extend(480, |_, out| out.iter_mut().for_each(|s| *s = noise(40)));
         assert!(pcm.is_silent(160));
         assert_eq!(pcm.shorten(true), 120);
         assert_eq!(pcm.lengthen(true), 120);

@@ -59,7 +59,7 @@ impl Decode for Listener {
         }
     }
 
-    fn conceal(&mut self, next: Option<(u8, &[u8])>, out: &mut [i16]) {
+    fn conceal(&mut self, next: Option<(u8, &[u8])>, _: &[i16], out: &mut [i16]) {
         self.concealed += out.len();
         self.copies += usize::from(next.is_some());
         out.fill(0);
@@ -67,7 +67,7 @@ impl Decode for Listener {
 
     fn describe_noise(&mut self, _: &[u8]) {}
 
-    fn noise(&mut self, out: &mut [i16]) {
+    fn noise(&mut self, _: &[i16], out: &mut [i16]) {
         self.noise += out.len();
         out.fill(1);
     }
@@ -197,11 +197,11 @@ impl Rig {
             let ((at, _), packet) = entry.remove_entry();
             self.insert(at, &packet);
         }
-        let mut frame = [i16::MIN; FRAME];
         let at = self.start + Duration::from_micros(now_us);
-        self.buffer.turn(at, &mut self.listener, &mut frame);
-        assert!(frame.iter().all(|&s| s != i16::MIN), "the frame is full");
-        self.heard.extend(frame);
+        self.buffer.turn(at, &mut self.listener);
+        let frame = self.buffer.frame();
+        assert_eq!(frame.len(), FRAME, "the frame is full");
+        self.heard.extend_from_slice(frame);
         self.delays.push(self.buffer.report().delay_ms);
     }
 

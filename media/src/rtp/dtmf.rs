@@ -103,8 +103,9 @@ pub struct EventPacket {
 }
 
 /// Tells each press once, whatever is repeated, lost, reordered or interleaved, also across a change of the stream's
-/// source.
+/// source. What each packet of audio needs comes first.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Listener {
     current: Option<Current>,
     /// The event heard last belonged to a stream that another has replaced; its timestamps mean nothing any more.
@@ -129,6 +130,9 @@ impl Default for Listener {
 }
 
 impl Listener {
+    /// Bytes at the beginning that each packet of audio needs.
+    pub(crate) const USUAL_BYTES: usize = std::mem::offset_of!(Self, adrift);
+
     /// The rate of the timestamps, Hz (the clock in `a=rtpmap` of telephone-event). 0 is taken for 8000.
     pub fn set_clock(&mut self, clock: u32) {
         self.clock = if clock == 0 { DEFAULT_CLOCK } else { clock };

@@ -49,12 +49,12 @@ pub struct Reception {
     pub jitter: u32,
 }
 
-/// Statistics of one received stream after the other.
+/// Statistics of one received stream after the other. What each packet needs comes first.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Receiver {
     epoch: Instant,
     ssrc: Option<u32>,
-    previous: Option<(u32, Instant)>,
     /// Highest sequence number, extended by its cycles.
     highest: u64,
     base: u64,
@@ -67,6 +67,7 @@ pub struct Receiver {
     /// Sixteen times the estimate, as in A.8.
     jitter_scaled: u32,
     jitter_max: u32,
+    previous: Option<(u32, Instant)>,
     lost_before: u64,
     expected_before: u64,
     /// Of this source.
@@ -80,6 +81,9 @@ pub struct Receiver {
 }
 
 impl Receiver {
+    /// Bytes at the beginning that each packet needs.
+    pub(crate) const USUAL_BYTES: usize = std::mem::offset_of!(Self, previous);
+
     /// `epoch` is any time not after the first packet: the zero of the arrival clock.
     pub fn new(epoch: Instant) -> Self {
         Self {
