@@ -78,6 +78,10 @@ pub(crate) async fn check(config: &Config) -> anyhow::Result<ExitCode> {
                     config.data.0.join("sounds"),
                     tokio::runtime::Handle::current(),
                 );
+                let named: Vec<&str> = config.sql.keys().map(String::as_str).collect();
+                for problem in strowger_scripting::check_databases(&snapshot, &named) {
+                    fault(problem);
+                }
                 let scripts =
                     strowger_scripting::Scripts::read(&config.data.0.join(&config.dialplan.lua));
                 for problem in strowger_scripting::check(&snapshot, &scripts, &sounds) {

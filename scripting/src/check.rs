@@ -33,6 +33,11 @@ pub fn check(snapshot: &Snapshot, scripts: &Scripts, sounds: &SoundStore) -> Vec
     problems
 }
 
+/// What is wrong with `func_odbc.conf`; `databases` are those that the configuration names (`[sql.NAME]`).
+pub fn check_databases(snapshot: &Snapshot, databases: &[&str]) -> Vec<String> {
+    crate::func::odbc::problems(snapshot, databases)
+}
+
 /// Sounds named by constant data that `exists` does not know.
 fn missing_sounds(plan: &Plan, exists: impl Fn(&str) -> bool) -> Vec<Problem> {
     let mut problems = Vec::new();

@@ -176,6 +176,29 @@ fn a_test_of_the_dialplan_tells_what_went_another_way_and_fails() {
 }
 
 #[test]
+fn a_database_of_func_odbc_that_nobody_named_is_found() {
+    let exchange = Exchange::new();
+    for (name, value) in [("dsn", "crm"), ("readsql", "SELECT 1")] {
+        exchange.database.insert(
+            "static_extensions",
+            &[
+                ("filename", "func_odbc.conf"),
+                ("category", "NAME"),
+                ("var_name", name),
+                ("var_val", value),
+            ],
+        );
+    }
+    exchange.extension(
+        "internal",
+        "1",
+        &[("NoOp", "${ODBC_NAME(1)}${ODBC_NOBODY(1)}")],
+    );
+    check_finds(&exchange, &["ODBC_NAME", "\"crm\"", "[sql.crm]"]);
+    check_finds(&exchange, &["ODBC_NOBODY"]);
+}
+
+#[test]
 fn a_port_in_use_is_named() {
     let mut exchange = Exchange::new();
     let address = exchange.sip().to_string();

@@ -10,7 +10,7 @@ use strowger_store::{Cell, Database, Snapshot};
 
 use super::text::is_no;
 use super::{Function, statement};
-use crate::script::Done;
+use crate::script::{Done, OWN_DSN};
 use crate::task::Task;
 
 const FILE: &str = "func_odbc.conf";
@@ -119,6 +119,33 @@ fn find(snapshot: &Snapshot, name: &str) -> Option<Defined> {
         }
     }
     Some(found)
+}
+
+/// What is wrong with the file before a call finds out. `databases`: those that the configuration names.
+pub(crate) fn problems(snapshot: &Snapshot, databases: &[&str]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for name in names(snapshot) {
+        let Some(found) = find(snapshot, &name) else {
+            continue;
+        };
+        if found.read.trim().is_empty() && found.write.trim().is_empty() {
+            problems.push(format!("{FILE}: {name} has neither readsql nor writesql"));
+        }
+        let mut dsns: Vec<&String> = found.read_dsn.iter().chain(&found.write_dsn).collect();
+        if dsns.is_empty() {
+            problems.push(format!("{FILE}: {name} has no dsn"));
+        }
+        dsns.sort_unstable();
+        dsns.dedup();
+        for dsn in dsns {
+            if dsn != OWN_DSN && !databases.contains(&dsn.as_str()) {
+                problems.push(format!(
+                    "{FILE}: {name} asks the database \"{dsn}\", which the configuration does not name: write [sql.{dsn}] url = \"...\", or dsn = {OWN_DSN} for the exchange's own"
+                ));
+            }
+        }
+    }
+    problems
 }
 
 /// The databases of a statement, in the order in which they are asked.
@@ -349,6 +376,7 @@ mod tests {
             ("NAME", "dsn", "crm, backup"),
             ("NAME", "readsql", "SELECT 1"),
             ("BALANCE", "prefix", "CRM"),
+            ("BALANCE", "dsn", "asterisk"),
             ("BALANCE", "mode", "multirow"),
             ("BALANCE", "escapecommas", "no"),
             ("BALANCE", "rowlimit", "5"),
@@ -360,6 +388,10 @@ mod tests {
         assert!(name.escapes && !name.several);
         let balance = find(&snapshot, "CRM_BALANCE").expect("defined");
         assert!(balance.several && !balance.escapes && balance.row_limit == Some(5));
+        let problems = problems(&snapshot, &["crm"]);
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems[0].contains("CRM_BALANCE") && problems[0].contains("readsql"));
+        assert!(problems[1].contains("\"backup\"") && problems[1].contains("[sql.backup]"));
         for other in ["ODBC_BALANCE", "NAME", "ODBC_general", "ODBC_"] {
             assert!(!is_defined(&snapshot, other), "{other}");
         }

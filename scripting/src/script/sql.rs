@@ -19,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections to the exchange's own database, besides those that it needs itself.
 const OWN_CONNECTIONS: u32 = 4;
 /// The DSN of that database.
-const OWN_DSN: &str = "asterisk";
+pub(crate) const OWN_DSN: &str = "asterisk";
 const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 /// Rows of an answer, unless the script allows more or less.
 const ROWS: i64 = 1000;
