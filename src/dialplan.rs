@@ -25,6 +25,9 @@ pub(crate) enum Command {
     Test {
         #[arg(required = true)]
         files: Vec<PathBuf>,
+        /// Tell how each call went.
+        #[arg(long)]
+        show: bool,
     },
 }
 
@@ -36,8 +39,8 @@ async fn load(config: &Config) -> anyhow::Result<Plan> {
 }
 
 pub(crate) async fn run(config: &Config, command: Command) -> anyhow::Result<ExitCode> {
-    if let Command::Test { files } = &command {
-        return crate::dialplan_test::run(config, files).await;
+    if let Command::Test { files, show } = &command {
+        return crate::dialplan_test::run(config, files, *show).await;
     }
     let started = Instant::now();
     let plan = load(config).await?;

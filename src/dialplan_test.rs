@@ -28,7 +28,12 @@ impl Drop for Folder {
     }
 }
 
-pub(crate) async fn run(config: &Config, files: &[PathBuf]) -> anyhow::Result<ExitCode> {
+/// `show`: how each call went is told, and not only of those that went another way.
+pub(crate) async fn run(
+    config: &Config,
+    files: &[PathBuf],
+    show: bool,
+) -> anyhow::Result<ExitCode> {
     let mut database = None;
     let (mut count, mut failed) = (0, 0);
     for file in files {
@@ -54,11 +59,19 @@ pub(crate) async fn run(config: &Config, files: &[PathBuf]) -> anyhow::Result<Ex
                 test.run(&stage)
             });
             count += 1;
-            match held.map_err(|error| anyhow!("{shown}:{}: {}: {error}", test.line, test.name))? {
+            let (failure, story) =
+                held.map_err(|error| anyhow!("{shown}:{}: {}: {error}", test.line, test.name))?;
+            match &failure {
                 None => println!("ok    {}", test.name),
                 Some(failure) => {
                     failed += 1;
-                    tell(file, test.line, &test.name, &failure);
+                    tell(file, test.line, &test.name, failure);
+                }
+            }
+            if show || failure.is_some() {
+                println!("      the call went:");
+                for line in story.lines() {
+                    println!("        {line}");
                 }
             }
         }
@@ -76,9 +89,5 @@ fn tell(file: &Path, line: usize, name: &str, failure: &Failure) {
     println!("FAIL  {name}  ({file}:{line})");
     for (line, text) in &failure.findings {
         println!("      {file}:{line}: {text}");
-    }
-    println!("      the call went:");
-    for line in failure.story.lines() {
-        println!("        {line}");
     }
 }

@@ -157,6 +157,13 @@ fn a_test_of_the_dialplan_tells_what_went_another_way_and_fails() {
         "{text}"
     );
 
+    let output = exchange.run(&["dialplan", "test", "--show", &path]);
+    let text = text_of(&output);
+    assert!(
+        text.contains("internal,205,1  Dial(PJSIP/205,20)  -> BUSY"),
+        "{text}"
+    );
+
     std::fs::write(&file, tests.replace("PJSIP/205", "PJSIP/206")).expect("written");
     let output = exchange.run(&["dialplan", "test", &path]);
     let text = text_of(&output);

@@ -80,8 +80,6 @@ fn same_application(wanted: &str, app: &str, data: &str) -> bool {
 pub struct Failure {
     /// Each with the line of the wish.
     pub findings: Vec<(usize, String)>,
-    /// How the call went.
-    pub story: String,
 }
 
 /// None: all is as it was wanted.
@@ -159,10 +157,7 @@ pub(super) fn compare(want: &Want, outcome: &Outcome) -> Option<Failure> {
         return None;
     }
     findings.sort_by_key(|(line, _)| *line);
-    Some(Failure {
-        findings,
-        story: story(outcome),
-    })
+    Some(Failure { findings })
 }
 
 fn differs<T: PartialEq + std::fmt::Debug>(
@@ -220,7 +215,8 @@ fn follow(route: &[Wish<String>], steps: &[Taken], line: usize) -> Option<(usize
         .map(|step| (last, format!("route: wanted the end, got {}", name(step))))
 }
 
-fn story(outcome: &Outcome) -> String {
+/// How the call went, step by step.
+pub(super) fn story(outcome: &Outcome) -> String {
     let mut out = String::new();
     for step in outcome.steps.iter().take(STEPS_SHOWN) {
         let _ = write!(out, "{}", name(step));
@@ -349,6 +345,6 @@ mod tests {
                 .1
                 .contains("DIALSTATUS: wanted \"BUSY\", got \"\"")
         );
-        assert!(failure.story.contains("c,2,1  Dial(PJSIP/2,5)"));
+        assert!(story(&outcome).contains("c,2,1  Dial(PJSIP/2,5)"));
     }
 }

@@ -266,13 +266,14 @@ impl Tests {
 }
 
 impl Test {
-    /// Holds the call on a stage that no other test had.
+    /// Holds the call on a stage that no other test had: what went another way than it was wanted, and how the call went.
     ///
     /// # Errors
     /// The call could not be held to its end.
-    pub fn run(&self, stage: &Stage) -> Result<Option<Failure>, String> {
+    pub fn run(&self, stage: &Stage) -> Result<(Option<Failure>, String), String> {
         let outcome = stage.hold(self.given.clone())?;
-        Ok(compare::compare(&self.want, &outcome))
+        let story = compare::story(&outcome);
+        Ok((compare::compare(&self.want, &outcome), story))
     }
 }
 
