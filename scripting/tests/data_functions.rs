@@ -660,3 +660,19 @@ fn a_switch_to_another_number_keeps_the_number_that_was_dialled() {
     assert_eq!(exchange.call("99", "").status, 603);
     assert_eq!(exchange.call("9876", "").status, 404);
 }
+
+#[test]
+fn a_channel_knows_of_which_type_it_is() {
+    let exchange = Exchange::start(
+        &[
+            ("1", "Set", "GLOBAL(OWN)=${CHANNEL(channeltype)}"),
+            ("1", "Originate", "Local/2@test,app,NoOp,x,,5"),
+            ("2", "Set", "GLOBAL(HALF)=${CHANNEL(channeltype)}"),
+            ("2", "Answer", ""),
+        ],
+        &[],
+    );
+    exchange.call("1", "");
+    assert_eq!(exchange.global("OWN"), "PJSIP");
+    assert_eq!(exchange.global("HALF"), "Local");
+}

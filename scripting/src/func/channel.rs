@@ -97,7 +97,10 @@ fn channel(task: &Task, args: &str) -> Result<String, String> {
         "uniqueid" => channel.uniqueid().to_string(),
         "linkedid" => data.linkedid.clone(),
         "state" => state_name(data.state).to_owned(),
-        "channeltype" => "PJSIP".to_owned(),
+        "channeltype" => {
+            let name = channel.name();
+            name.split('/').next().unwrap_or_default().to_owned()
+        }
         "language" => data.language.clone(),
         "musicclass" => data.music_class.clone(),
         "accountcode" => data.accountcode.clone(),
