@@ -123,6 +123,13 @@ all en dir- "" intro "Welcome to the directory. Please enter the first three let
 using your keypad." instr "If this is the person you are looking for, press one. Otherwise press star." \
   nomatch "No one by that name was found." nomore "There are no more people by that name."
 say en vm-goodbye "Goodbye."
+all en "" "" priv-recordintro "At the tone, please say your name." priv-callpending "I have a caller waiting, who says:" \
+  priv-callee-options "Press one to take this call now and always. Press two to send this caller to voice mail, now and always. \
+Press three to send this caller away with questions, now and always. Press four to send this caller away, now and always. \
+Press five to send this caller to voice mail now, and to take his calls from then on." \
+  screen-callee-options "Press one to take this call. Press two to send this caller to voice mail. Press three to send this \
+caller away with questions. Press four to send this caller away." \
+  vm-dialout "Please wait while I connect your call." vm-sorry "Sorry, I did not understand that."
 
 all ru digits/ "" 0 ноль 1 один 2 два 3 три 4 четыре 5 пять 6 шесть 7 семь 8 восемь 9 девять 10 десять 11 одиннадцать \
   12 двенадцать 13 тринадцать 14 четырнадцать 15 пятнадцать 16 шестнадцать 17 семнадцать 18 восемнадцать \
@@ -222,6 +229,13 @@ all ru dir- "" intro "Введите первые три буквы фамили
   instr "Если это тот, кого вы ищете, нажмите один. Если нет, звёздочку." nomatch "Такого имени нет." \
   nomore "Больше таких имён нет."
 say ru vm-goodbye "До свидания."
+all ru "" "" priv-recordintro "После сигнала назовите, пожалуйста, своё имя." priv-callpending "Вам звонят. Вот кто это:" \
+  priv-callee-options "Чтобы ответить сейчас и отвечать всегда, нажмите один. Чтобы всегда отправлять на голосовую почту, два. \
+Чтобы всегда отправлять к вопросам, три. Чтобы всегда отказывать, четыре. Чтобы сейчас отправить на голосовую почту, а потом \
+отвечать, пять." \
+  screen-callee-options "Чтобы ответить, нажмите один. Чтобы отправить на голосовую почту, два. Чтобы отправить к вопросам, три. \
+Чтобы отказать, четыре." \
+  vm-dialout "Подождите, соединяю." vm-sorry "Извините, не поняла."
 
 # Music on hold: sixteen seconds of plucked broken chords (C, Am, F, G twice) over a soft bass, our own and as plain as
 # it looks. It is a whole number of bars, and its last notes have died away by the end, so the loop has no click.

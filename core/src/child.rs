@@ -15,6 +15,11 @@ static CHANGED: RwLock<BTreeMap<String, Option<String>>> = RwLock::new(BTreeMap:
 /// Sets a variable for programs that begin from now on; None takes it out. False: there are too many.
 pub fn set_variable(name: &str, value: Option<&str>) -> bool {
     let mut changed = CHANGED.write();
+    if value.is_none() && std::env::var_os(name).is_none() {
+        // Nothing is left of it to take out.
+        changed.remove(name);
+        return true;
+    }
     if changed.len() >= VARIABLES_MAX && !changed.contains_key(name) {
         return false;
     }

@@ -45,6 +45,9 @@ pub trait Dialplan {
     /// Runs one application on a channel, and ends the channel with it.
     fn application(&self, channel: Channel, name: String, data: String) -> LocalFuture<()>;
 
+    /// What `${name}` is on a channel, a function or a variable; functions that wait are refused.
+    fn read(&self, channel: &Channel, name: &str) -> String;
+
     /// Runs `Gosub(location(arguments))` on a channel that is not in the dialplan, and comes back.
     fn subroutine(
         &self,

@@ -323,6 +323,26 @@ impl Shared {
         answered.await.ok()?.ok()
     }
 
+    /// Has something done to a channel of any shard, in the order in which it was asked for; nobody waits for it. False: there
+    /// is no such channel, or its shard's queue is full.
+    pub fn post_to_channel(
+        &self,
+        name: &str,
+        work: impl FnOnce(&Channel) + Send + 'static,
+    ) -> bool {
+        let shard = self.directory.shard_of(name);
+        let Some(inbox) = shard.and_then(|shard| self.inboxes().get(shard)) else {
+            return false;
+        };
+        let name = name.to_owned();
+        let errand = ShardMessage::Errand(Box::new(move |shard| {
+            if let Some(channel) = shard.channel_by_name(&name) {
+                work(&channel);
+            }
+        }));
+        inbox.send(errand).is_ok()
+    }
+
     /// Where things are kept.
     pub fn paths(&self) -> &Paths {
         &self.paths

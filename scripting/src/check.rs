@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn options_of_dial_without_effect_are_told() {
         let rows: Vec<Row<'_>> = [
-            "PJSIP/${EXTEN},30,tTnzg",
+            "PJSIP/${EXTEN},30,tTEOg",
             "PJSIP/${EXTEN},30,gm(default)",
             "PJSIP/${EXTEN},30,${OPTIONS}",
             "PJSIP/100",
@@ -205,7 +205,7 @@ mod tests {
             .collect();
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(
-            told[0].contains("\"nz\"") && told[0].contains("101"),
+            told[0].contains("\"EO\"") && told[0].contains("101"),
             "{told:?}"
         );
     }

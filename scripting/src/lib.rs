@@ -53,6 +53,7 @@ pub use script::Scripts;
 pub use vm::{Counters, Limits, VmError};
 
 use host::Host;
+use task::Task;
 
 /// The dialplan of one shard.
 struct Script {
@@ -84,6 +85,11 @@ impl Dialplan for Script {
             name,
             data,
         ))
+    }
+
+    fn read(&self, channel: &Channel, name: &str) -> String {
+        let task = Task::new(&self.host, channel.clone());
+        strowger_dialplan::subst::resolve(name, &*task)
     }
 
     fn subroutine(

@@ -23,7 +23,7 @@ use crate::task::{Exception, Task};
 use crate::trail::Here;
 use crate::turns::Turns;
 
-/// Steps that never wait run between two looks at the clock.
+/// Steps that never wait run between two looks at the clock, as long as none of them may be a long one.
 const STEPS_PER_LOOK: u32 = 16;
 /// Steps that extension `h` may take: the call is over, so no timeout would ever end it.
 const H_STEPS_MAX: u32 = 10_000;
@@ -195,14 +195,39 @@ pub(crate) async fn macro_steps(task: &Rc<Task>, context: &str) -> MacroEnd {
                 task.channel.set_location(Location { priority, ..place });
             }
             Some(Ok(Next::Jump(target))) => task.channel.set_location(target),
+            Some(Err(Stop::Interrupted(Interrupt::Redirect))) => {
+                if let Some(end) = macro_interrupted(task, true).await {
+                    return end;
+                }
+            }
             Some(other) => return MacroEnd::Stopped(other),
         }
         if task.macro_exits.take() {
             return MacroEnd::Over;
         }
-        if !over && let Err(interrupt) = task.channel.check() {
-            return MacroEnd::Stopped(Err(interrupt.into()));
+        match task.channel.check() {
+            Ok(()) => {}
+            Err(_) if over => {}
+            Err(Interrupt::Redirect) => {
+                if let Some(end) = macro_interrupted(task, false).await {
+                    return end;
+                }
+            }
+            Err(interrupt) => return MacroEnd::Stopped(Err(interrupt.into())),
         }
+    }
+}
+
+/// Somebody wanted something else of a channel in the middle of a macro. None: its steps go on behind that.
+async fn macro_interrupted(task: &Rc<Task>, in_step: bool) -> Option<MacroEnd> {
+    // Boxed: what is wanted may run a macro.
+    match Box::pin(interrupted(task, Interrupt::Redirect, in_step)).await {
+        After::Here => None,
+        After::Elsewhere => Some(MacroEnd::Left(task.channel.location())),
+        After::Nothing => Some(MacroEnd::Stopped(match task.channel.check() {
+            Ok(()) => Ok(Next::End),
+            Err(interrupt) => Err(interrupt.into()),
+        })),
     }
 }
 
@@ -269,9 +294,9 @@ enum AtOnce {
 /// Runs the steps that come next as long as they never wait and the turn lasts.
 fn walk_at_once(task: &Rc<Task>, turns: &mut Turns) -> AtOnce {
     let most = turns.left().max(1);
-    let mut ran = 0;
+    let (mut ran, mut costly) = (0, false);
     let over = loop {
-        let looks = ran > 0 && ran % STEPS_PER_LOOK == 0;
+        let looks = ran > 0 && (costly || ran % STEPS_PER_LOOK == 0);
         if ran >= most || (looks && turns.is_over()) {
             break AtOnce::TurnOver;
         }
@@ -281,6 +306,7 @@ fn walk_at_once(task: &Rc<Task>, turns: &mut Turns) -> AtOnce {
         let Some(result) = step_at_once(task, &here) else {
             break AtOnce::Waits;
         };
+        costly = here.is_costly();
         ran += 1;
         let end = after(task, result, |task| {
             let mut data = task.channel.data_mut();
@@ -321,7 +347,7 @@ fn after(task: &Rc<Task>, result: AppResult, next: impl FnOnce(&Rc<Task>)) -> Op
         Ok(Next::Returned(value)) => return Some(Walk::Returned(value)),
         Ok(Next::End) => return Some(Walk::End),
         Err(Stop::Interrupted(interrupt)) => return Some(Walk::Interrupted(interrupt)),
-        Err(Stop::Failed(_)) => return Some(Walk::Failed),
+        Err(Stop::Failed(_) | Stop::Told) => return Some(Walk::Failed),
     }
     None
 }

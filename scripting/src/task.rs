@@ -16,6 +16,7 @@ use strowger_dialplan::subst::Cut;
 use strowger_dialplan::{CallError, Plan, Query, Vars};
 use strowger_media::PlayId;
 
+use crate::app::mapped::Wish;
 use crate::app::{AppResult, Recording, Stop};
 use crate::conference::Custom;
 use crate::depth;
@@ -66,6 +67,10 @@ pub(crate) struct Task {
     pub(crate) macros: RefCell<Vec<usize>>,
     /// The innermost of them is to come back.
     pub(crate) macro_exits: Cell<bool>,
+    /// The channel is in a bridge, which waits for the application that runs here.
+    pub(crate) in_bridge: Cell<bool>,
+    /// What that application wants of the bridge.
+    pub(crate) wish: RefCell<Option<Wish>>,
     /// What plays in the background (music, tones).
     pub(crate) background: Cell<Option<PlayId>>,
     /// How the legs dialled last ended.
@@ -116,6 +121,8 @@ impl Task {
             macros: RefCell::default(),
             recording: RefCell::default(),
             macro_exits: Cell::new(false),
+            in_bridge: Cell::new(false),
+            wish: RefCell::default(),
             background: Cell::new(None),
             legs: RefCell::default(),
             outcome: RefCell::default(),

@@ -596,3 +596,130 @@ fn a_command_of_system_ends_when_its_time_is_over() {
     exchange.call("100", "");
     assert_eq!(exchange.global("STATUS"), "FAILURE");
 }
+
+/// Somebody takes a call out of its macro for a while: the steps that were left are run behind that.
+#[test]
+fn a_macro_goes_on_after_its_call_was_taken_out_of_it() {
+    let exchange = Exchange::start(
+        &[
+            ("100", "Macro", "wait"),
+            ("100", "Set", "GLOBAL(AFTER)=${GLOBAL(REST)}"),
+            ("s@macro-wait", "Answer", ""),
+            ("s@macro-wait", "Set", "GLOBAL(FIRST)=${CHANNEL}"),
+            ("s@macro-wait", "Wait", "600"),
+            ("s@macro-wait", "Set", "GLOBAL(REST)=${EXTEN}@${CONTEXT}"),
+            ("101", "Bridge", "${GLOBAL(FIRST)}"),
+            ("102", "ChannelRedirect", "${GLOBAL(FIRST)},test,200,1"),
+            ("200", "Set", "GLOBAL(SENT)=${EXTEN}"),
+        ],
+        &[],
+    );
+    let first_waits = || !exchange.global("FIRST").is_empty();
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| exchange.call_once("100", ""));
+        wait_until("the first waits", first_waits);
+        exchange.call_leaving("101", || exchange.bridged(&exchange.global("FIRST")));
+        assert!(first.join().expect("the first call ended").by_exchange);
+    });
+    assert_eq!(exchange.global("REST"), "s@macro-wait");
+    assert_eq!(exchange.global("AFTER"), "s@macro-wait");
+    for name in ["FIRST", "REST", "AFTER"] {
+        exchange.shared.globals.set(name, "");
+    }
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| exchange.call_once("100", ""));
+        wait_until("the first waits", first_waits);
+        exchange.call_once("102", "");
+        assert!(first.join().expect("the first call ended").by_exchange);
+    });
+    assert_eq!(exchange.global("SENT"), "200");
+    assert_eq!(exchange.global("AFTER"), "");
+}
+
+#[test]
+fn a_macro_that_one_call_at_a_time_runs_is_free_only_at_its_end() {
+    let exchange = Exchange::start(
+        &[
+            ("100", "MacroExclusive", "door,outer"),
+            (
+                "s@macro-door",
+                "ExecIf",
+                "$[\"${ARG1}\" = \"inner\"]?MacroExit",
+            ),
+            ("s@macro-door", "MacroExclusive", "door,inner"),
+            ("s@macro-door", "Answer", ""),
+            ("s@macro-door", "Set", "GLOBAL(BACK)=yes"),
+            ("s@macro-door", "Wait", "600"),
+            ("101", "Set", "GLOBAL(OTHER)=${TRYLOCK(macro-door)}"),
+            ("102", "Set", "N=0"),
+            ("102", "While", "$[${N} < 64]"),
+            ("102", "Set", "GOT=${LOCK(l${N})}"),
+            ("102", "Set", "N=$[${N} + 1]"),
+            ("102", "EndWhile", ""),
+            ("102", "Set", "GLOBAL(GOT)=${GOT}"),
+            ("102", "MacroExclusive", "window"),
+            ("s@macro-window", "Set", "GLOBAL(WINDOW)=open"),
+            ("e", "Set", "GLOBAL(WHY)=${EXCEPTION(reason)}"),
+        ],
+        &[],
+    );
+    std::thread::scope(|scope| {
+        let first =
+            scope.spawn(|| exchange.call_leaving("100", || !exchange.global("OTHER").is_empty()));
+        // The inner one is over; the outer one has the lock still.
+        wait_until("the inner macro is over", || {
+            exchange.global("BACK") == "yes"
+        });
+        exchange.call_once("101", "");
+        first.join().expect("the first call ended");
+    });
+    assert_eq!(exchange.global("OTHER"), "0");
+    exchange.call("102", "");
+    assert_eq!(exchange.global("GOT"), "1");
+    assert_eq!(exchange.global("WHY"), "ERROR");
+    assert_eq!(exchange.global("WINDOW"), "");
+}
+
+#[test]
+fn a_step_that_fails_in_macros_fails_once() {
+    let exchange = Exchange::start(
+        &[
+            ("100", "Macro", "outer"),
+            ("s@macro-outer", "Macro", "inner"),
+            ("s@macro-inner", "Frobnicate", ""),
+            ("e", "Set", "GLOBAL(WHY)=${EXCEPTION(reason)}"),
+        ],
+        &[],
+    );
+    exchange.call("100", "");
+    assert_eq!(exchange.global("WHY"), "ERROR");
+    let failed = &exchange.plans.counters().steps_failed;
+    assert_eq!(failed.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn functions_of_another_call_are_read_by_its_name() {
+    let exchange = Exchange::start(
+        &[
+            ("100", "Answer", ""),
+            ("100", "Set", "CALLERID(name)=Anna"),
+            ("100", "Set", "PLAIN=value"),
+            ("100", "Set", "GLOBAL(FIRST)=${CHANNEL}"),
+            ("100", "Wait", "600"),
+            (
+                "101",
+                "Set",
+                "GLOBAL(GOT)=${IMPORT(${GLOBAL(FIRST)},CALLERID(name))}/${IMPORT(${GLOBAL(FIRST)},CHANNEL(state))}/${IMPORT(${GLOBAL(FIRST)},PLAIN)}/${IMPORT(${GLOBAL(FIRST)},NONE)}",
+            ),
+        ],
+        &[],
+    );
+    std::thread::scope(|scope| {
+        let first =
+            scope.spawn(|| exchange.call_leaving("100", || !exchange.global("GOT").is_empty()));
+        wait_until("the first waits", || !exchange.global("FIRST").is_empty());
+        exchange.call_once("101", "");
+        first.join().expect("the first call ended");
+    });
+    assert_eq!(exchange.global("GOT"), "Anna/Up/value/");
+}

@@ -39,6 +39,16 @@ pub enum Feature {
     AttendedTransfer,
     Park,
     Record,
+    /// An application of `features.conf`, by its place in a list of whoever asked for it.
+    Application(usize),
+    /// While one talks with the target of an attended transfer: it is made.
+    Complete,
+    /// The same: it is given up.
+    Abort,
+    /// The same: all three talk.
+    ThreeWay,
+    /// The same: one talks with the other of the two.
+    Swap,
 }
 
 /// Codes and what they do.

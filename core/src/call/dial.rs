@@ -52,8 +52,12 @@ pub struct DialRequest {
     pub pre_dial: Option<PreDial>,
     /// Where numbers are looked for that a device forwards its call to (302); None: forwarding is ignored (option `i`).
     pub forward_context: Option<String>,
+    /// Option `z`: where a call is forwarded, the timeout no longer counts.
+    pub forwarding_ends_timeout: bool,
     /// Option `Q`: the cause of those that did not win.
     pub unanswered_cause: Option<Cause>,
+    /// The records of this channel say nothing of it.
+    pub unrecorded: bool,
 }
 
 /// `DIALSTATUS`.
@@ -157,6 +161,8 @@ struct Signalled {
     ringing: bool,
     music: Option<PlayId>,
     early: Option<crate::channel::ChannelId>,
+    /// A device forwarded its call.
+    forwarded: bool,
 }
 
 impl Channel {
@@ -179,21 +185,23 @@ impl Channel {
             };
             return outcome;
         }
-        let records: Vec<_> = legs
-            .iter()
-            .map(|leg| {
-                (
-                    leg.channel.name().to_string(),
-                    leg.channel.data().accountcode.clone(),
-                )
-            })
-            .collect();
-        self.data_mut()
-            .cdr
-            .dial_begin(std::time::SystemTime::now(), &records);
+        if !request.unrecorded {
+            let records: Vec<_> = legs
+                .iter()
+                .map(|leg| {
+                    (
+                        leg.channel.name().to_string(),
+                        leg.channel.data().accountcode.clone(),
+                    )
+                })
+                .collect();
+            self.data_mut()
+                .cdr
+                .dial_begin(std::time::SystemTime::now(), &records);
+        }
         let mut signalled = Signalled::default();
         self.signal_start(&request, &mut signalled);
-        let until = request.timeout.map(|timeout| started + timeout);
+        let mut until = request.timeout.map(|timeout| started + timeout);
         let winner = loop {
             if let Some(index) = self.look_at_legs(
                 &mut legs,
@@ -203,6 +211,9 @@ impl Channel {
                 &mut counts,
             ) {
                 break Some(index);
+            }
+            if request.forwarding_ends_timeout && signalled.forwarded {
+                until = None;
             }
             if legs.iter().all(|leg| leg.ended.is_some()) {
                 outcome.status = counts.status();
@@ -306,7 +317,7 @@ impl Channel {
         let mut winner: Option<(usize, Instant)> = None;
         for (index, leg) in legs.iter_mut().enumerate() {
             self.replace_picked_up(leg, signalled);
-            self.follow_forwarding(leg, request);
+            signalled.forwarded |= self.follow_forwarding(leg, request);
             let (progress, ended) = {
                 let data = leg.channel.data();
                 (data.progress, data.ended)
@@ -355,14 +366,14 @@ impl Channel {
         })
     }
 
-    /// A device forwarded its call: the number in the dialplan is called instead.
-    fn follow_forwarding(&self, leg: &mut Leg, request: &DialRequest) {
+    /// A device forwarded its call: the number in the dialplan is called instead. True if it is.
+    fn follow_forwarding(&self, leg: &mut Leg, request: &DialRequest) -> bool {
         let forwarded = leg.channel.data_mut().forwarded_to.take();
         let (Some(number), Some(context)) = (forwarded, &request.forward_context) else {
-            return;
+            return false;
         };
         if !leg.channel.is_over() || leg.ended.is_some() || self.is_over() {
-            return;
+            return false;
         }
         let mut origin = Origin::of(self, request);
         let forwarder = leg.channel.name();
@@ -384,9 +395,11 @@ impl Channel {
                 leg.channel.watched_by(None);
                 channel.place_call();
                 leg.channel = channel;
+                true
             }
             Err(cause) => {
                 tracing::info!(channel = %self.name(), from = %forwarder, number, cause = cause.0, "call not forwarded");
+                false
             }
         }
     }
@@ -497,7 +510,9 @@ impl Channel {
             outcome.cause = Cause(0);
             leg.channel
                 .set_variable("DIALEDPEERNUMBER", &leg.destination.resource);
-            self.data_mut().cdr.dial_answered(&leg.channel.name(), now);
+            if !request.unrecorded {
+                self.data_mut().cdr.dial_answered(&leg.channel.name(), now);
+            }
         }
         let elsewhere = winner.is_some()
             || request.answered_elsewhere
@@ -535,7 +550,7 @@ impl Channel {
                     .saturating_duration_since(outcome.started),
             });
         }
-        if winner.is_none() {
+        if winner.is_none() && !request.unrecorded {
             let party = self.party_a();
             self.data_mut().cdr.dial_end(now, &party);
         }

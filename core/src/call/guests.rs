@@ -46,6 +46,11 @@ impl Channel {
         !self.is_over() && self.keeper().is_some()
     }
 
+    /// How many guests the bridge has that this channel's task keeps up.
+    pub fn guests(&self) -> usize {
+        self.data().guests.len()
+    }
+
     /// Seats those who came to this bridge, and lets those go who left. Only the task that keeps it up calls this.
     pub(super) fn seat_guests(&self, peer: &Self, hall: &mut Option<Hall>) {
         let guests = self.data().guests.clone();

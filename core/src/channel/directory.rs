@@ -28,6 +28,27 @@ struct Entry {
     locks: Vec<String>,
 }
 
+/// What became of asking for a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Locked {
+    /// The channel has it from now on.
+    Now,
+    /// It had it already.
+    Before,
+    /// Another has it.
+    Elsewhere,
+    /// It has [`LOCKS_MAX`] others, or is gone.
+    Refused,
+}
+
+impl Locked {
+    /// Does the channel have it?
+    #[must_use]
+    pub fn is_held(self) -> bool {
+        matches!(self, Self::Now | Self::Before)
+    }
+}
+
 #[derive(Debug, Default)]
 struct Inside {
     channels: BTreeMap<Box<str>, Entry>,
@@ -84,18 +105,22 @@ impl Directory {
         Some(self.0.read().channels.get(name)?.shard)
     }
 
-    /// Gives a channel a lock; true if it has it now. It has it until it unlocks it or is gone.
-    pub fn lock(&self, lock: &str, name: &str) -> bool {
+    /// Gives a channel a lock, which it has until it unlocks it or is gone.
+    pub fn lock(&self, lock: &str, name: &str) -> Locked {
         let mut inside = self.0.write();
         if let Some(owner) = inside.locks.get(lock) {
-            return **owner == *name;
+            return if **owner == *name {
+                Locked::Before
+            } else {
+                Locked::Elsewhere
+            };
         }
         match inside.channels.get_mut(name) {
             Some(entry) if entry.locks.len() < LOCKS_MAX => entry.locks.push(lock.to_owned()),
-            _ => return false,
+            _ => return Locked::Refused,
         }
         inside.locks.insert(lock.to_owned(), name.into());
-        true
+        Locked::Now
     }
 
     /// Takes a lock from the channel that has it; false if another has it, or nobody.
@@ -267,13 +292,19 @@ mod tests {
         let directory = Directory::default();
         directory.enter("a", 0);
         directory.enter("b", 1);
-        assert!(directory.lock("door", "a") && directory.lock("door", "a"));
-        assert!(!directory.lock("door", "b") && !directory.unlock("door", "b"));
+        assert_eq!(directory.lock("door", "a"), Locked::Now);
+        assert_eq!(directory.lock("door", "a"), Locked::Before);
+        assert_eq!(directory.lock("door", "b"), Locked::Elsewhere);
+        assert!(!directory.unlock("door", "b"));
         assert!(directory.unlock("door", "a") && !directory.unlock("door", "a"));
-        assert!(directory.lock("door", "b"));
+        assert!(directory.lock("door", "b").is_held());
         directory.leave("b");
-        assert!(directory.lock("door", "a"));
-        assert!(!directory.lock("window", "nobody"));
+        assert!(directory.lock("door", "a").is_held());
+        assert_eq!(directory.lock("window", "nobody"), Locked::Refused);
+        for number in 1..LOCKS_MAX {
+            assert!(directory.lock(&number.to_string(), "a").is_held());
+        }
+        assert_eq!(directory.lock("one more", "a"), Locked::Refused);
         assert_eq!(directory.shard_of("a"), Some(0));
         assert_eq!(directory.shard_of("b"), None);
     }

@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 
 pub use cause::Cause;
 pub use data::{Bridging, Data, DialProgress, LegEnd, Location, State, Timeouts};
-pub use directory::{Directory, GROUPS_MAX, LOCKS_MAX};
+pub use directory::{Directory, GROUPS_MAX, LOCKS_MAX, Locked};
 pub use party::{Party, Presentation};
 pub use playing::{Controlled, PlayKeys};
 pub(crate) use playing::{PlayEnd, PlayState};

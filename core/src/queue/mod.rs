@@ -12,6 +12,7 @@ mod statistics;
 mod table;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
 use parking_lot::Mutex;
@@ -35,29 +36,36 @@ const KEPT: &str = "Queue/PersistentMembers";
 /// What stands between queue and member in the device of a member's pauses.
 const PAUSE_OF: &str = "_pause_";
 
-/// The queues of all shards.
+/// The queues of all shards. One task makes of the tables what they say; whoever asks meanwhile is told what was before.
 pub struct Queues {
-    inner: Mutex<Inner>,
-}
-
-struct Inner {
-    table: Table,
+    table: Mutex<Table>,
     /// What the tables were when `table` was made of them, and one more.
-    version: u64,
+    version: AtomicU64,
     /// What was wrong with them then.
-    problems: FxHashSet<String>,
+    problems: Mutex<FxHashSet<String>>,
 }
 
 impl Default for Queues {
     fn default() -> Self {
         Self {
-            inner: Mutex::new(Inner {
-                table: Table::seeded(crate::random_u64()),
-                version: 0,
-                problems: FxHashSet::default(),
-            }),
+            table: Mutex::new(Table::seeded(crate::random_u64())),
+            version: AtomicU64::new(0),
+            problems: Mutex::default(),
         }
     }
+}
+
+/// A number that is another when a table that queues are made of is.
+fn version_of(snapshot: &Snapshot) -> u64 {
+    let tables = [
+        StoreTable::Queues,
+        StoreTable::QueueMembers,
+        StoreTable::QueueRules,
+        StoreTable::StaticExtensions,
+    ];
+    tables
+        .iter()
+        .fold(1, |sum: u64, table| sum + snapshot.version_of(*table))
 }
 
 /// Lines of one file, by section.
@@ -73,79 +81,100 @@ fn sections<'s>(rows: &'s [StaticRow], file: &str) -> FxHashMap<&'s str, Vec<(&'
 }
 
 impl Queues {
-    /// Asks or changes the table, after it was brought up to date with the database.
-    pub fn with<R>(&self, shared: &Shared, ask: impl FnOnce(&mut Table) -> R) -> R {
-        let mut inner = self.inner.lock();
-        // Under the lock, so that nobody asks a table that another is still filling, nor puts back what was before.
+    /// Asks or changes the table.
+    pub fn with<R>(&self, ask: impl FnOnce(&mut Table) -> R) -> R {
+        ask(&mut self.table.lock())
+    }
+
+    /// Are the queues what this snapshot says?
+    #[must_use]
+    pub fn follow(&self, snapshot: &Snapshot) -> bool {
+        self.version.load(Ordering::Acquire) == version_of(snapshot)
+    }
+
+    /// Makes the queues what the tables say. Reading them takes time with many members, so it is done beside the lock, and
+    /// each queue is put in place by itself. Only one may do this at a time.
+    fn update(&self, shared: &Shared) {
         let snapshot = shared.snapshot();
-        let version = [
-            StoreTable::Queues,
-            StoreTable::QueueMembers,
-            StoreTable::QueueRules,
-            StoreTable::StaticExtensions,
-        ]
-        .iter()
-        .fold(1, |sum: u64, table| sum + snapshot.version_of(*table));
-        if inner.version != version {
-            inner.version = version;
-            let problems = update(&mut inner.table, &snapshot, shared);
-            for problem in problems.difference(&inner.problems) {
-                tracing::warn!("{problem}");
-            }
-            inner.problems = problems;
+        if self.follow(&snapshot) {
+            return;
         }
-        ask(&mut inner.table)
+        let wanted = Wanted::read(&snapshot);
+        self.with(|table| {
+            table.shared_last_call = wanted.shared_last_call;
+            table.rules = rules(&snapshot);
+            table.retain(|name| wanted.queues.contains_key(name));
+        });
+        for (name, (settings, members)) in wanted.queues {
+            self.with(|table| {
+                let is_new = table.configure(name, settings, members);
+                if is_new && wanted.persistent {
+                    restore(table, shared, name);
+                }
+            });
+        }
+        let mut known = self.problems.lock();
+        for problem in wanted.problems.difference(&known) {
+            tracing::warn!("{problem}");
+        }
+        *known = wanted.problems;
+        self.version.store(version_of(&snapshot), Ordering::Release);
     }
 }
 
-/// Makes the table what the database says; what cannot be read of it.
-fn update(table: &mut Table, snapshot: &Snapshot, shared: &Shared) -> FxHashSet<String> {
-    let files = sections(&snapshot.statics, "queues.conf");
-    let general = |option: &str| {
-        let lines = files.get("general").map_or(&[][..], Vec::as_slice);
-        let found = lines
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(option));
-        found.and_then(|(_, text)| settings::yes(text))
-    };
-    table.shared_last_call = general("shared_lastcall").unwrap_or(false);
-    let persistent = general("persistentmembers").unwrap_or(true);
-    let mut wanted: FxHashMap<&str, (Settings, Vec<Member>)> = FxHashMap::default();
-    let mut problems = FxHashSet::default();
-    for (name, lines) in files.iter().filter(|(name, _)| **name != "general") {
-        let (settings, wrong) = Settings::read(name, lines.iter().copied());
-        problems.extend(wrong);
-        let members = lines
-            .iter()
-            .filter(|(option, _)| option.eq_ignore_ascii_case("member"))
-            .filter_map(|(_, line)| Member::from_line(line));
-        wanted.insert(name, (settings, members.collect()));
-    }
-    for row in &*snapshot.queues {
-        let name = row.get("name");
-        let options = row.options.iter();
-        let (settings, wrong) = Settings::read(
-            name,
-            options.map(|(name, text)| (name.as_str(), text.as_str())),
-        );
-        problems.extend(wrong);
-        // A queue that is in a file as well keeps the members it has there.
-        wanted.entry(name).or_default().0 = settings;
-    }
-    for row in &*snapshot.queue_members {
-        if let Some((_, members)) = wanted.get_mut(row.get("queue_name")) {
-            members.push(Member::from_row(row));
+/// What the tables say of queues.
+struct Wanted<'s> {
+    queues: FxHashMap<&'s str, (Settings, Vec<Member>)>,
+    shared_last_call: bool,
+    /// Dynamic members are kept over restarts.
+    persistent: bool,
+    /// What could not be read.
+    problems: FxHashSet<String>,
+}
+
+impl<'s> Wanted<'s> {
+    fn read(snapshot: &'s Snapshot) -> Self {
+        let files = sections(&snapshot.statics, "queues.conf");
+        let general = |option: &str| {
+            let lines = files.get("general").map_or(&[][..], Vec::as_slice);
+            let found = lines
+                .iter()
+                .find(|(name, _)| name.eq_ignore_ascii_case(option));
+            found.and_then(|(_, text)| settings::yes(text))
+        };
+        let mut wanted = Self {
+            queues: FxHashMap::default(),
+            shared_last_call: general("shared_lastcall").unwrap_or(false),
+            persistent: general("persistentmembers").unwrap_or(true),
+            problems: FxHashSet::default(),
+        };
+        for (name, lines) in files.iter().filter(|(name, _)| **name != "general") {
+            let (settings, wrong) = Settings::read(name, lines.iter().copied());
+            wanted.problems.extend(wrong);
+            let members = lines
+                .iter()
+                .filter(|(option, _)| option.eq_ignore_ascii_case("member"))
+                .filter_map(|(_, line)| Member::from_line(line));
+            wanted.queues.insert(name, (settings, members.collect()));
         }
-    }
-    table.retain(|name| wanted.contains_key(name));
-    for (name, (settings, members)) in wanted {
-        let is_new = table.configure(name, settings, members);
-        if is_new && persistent {
-            restore(table, shared, name);
+        for row in &*snapshot.queues {
+            let name = row.get("name");
+            let options = row.options.iter();
+            let (settings, wrong) = Settings::read(
+                name,
+                options.map(|(name, text)| (name.as_str(), text.as_str())),
+            );
+            wanted.problems.extend(wrong);
+            // A queue that is in a file as well keeps the members it has there.
+            wanted.queues.entry(name).or_default().0 = settings;
         }
+        for row in &*snapshot.queue_members {
+            if let Some((_, members)) = wanted.queues.get_mut(row.get("queue_name")) {
+                members.push(Member::from_row(row));
+            }
+        }
+        wanted
     }
-    table.rules = rules(snapshot);
-    problems
 }
 
 fn rules(snapshot: &Snapshot) -> FxHashMap<String, Vec<rules::Rule>> {
@@ -199,13 +228,13 @@ impl Shared {
     pub fn queue<R>(&self, ask: impl FnOnce(&mut Table, Instant, States<'_>) -> R) -> R {
         let states = |device: &str| self.plain_device_state(device);
         self.queues
-            .with(self, |table| ask(table, Instant::now(), &states))
+            .with(|table| ask(table, Instant::now(), &states))
     }
 
     /// The state of `Queue:name`, in use while somebody waits, and of `Queue:name_pause_interface`, in use while that member
     /// is paused.
     pub(crate) fn queue_device_state(&self, name: &str) -> DeviceState {
-        let in_use = self.queues.with(self, |table| {
+        let in_use = self.queues.with(|table| {
             if let Some(waiting) = table.waiting(name) {
                 return Some(waiting > 0);
             }
@@ -243,7 +272,7 @@ impl Shared {
     pub fn add_queue_member(&self, queue: &str, mut member: Member, callid: &str) -> Changed {
         member.dynamic = true;
         let (name, paused) = (member.name.clone(), member.paused);
-        let added = self.queues.with(self, |table| {
+        let added = self.queues.with(|table| {
             let added = table.add_member(queue, member);
             self.keep(table, queue);
             added
@@ -261,7 +290,7 @@ impl Shared {
 
     /// Removes a dynamic member from a queue.
     pub fn remove_queue_member(&self, queue: &str, interface: &str, callid: &str) -> Changed {
-        let removed = self.queues.with(self, |table| {
+        let removed = self.queues.with(|table| {
             let removed = table.remove_member(queue, interface);
             self.keep(table, queue);
             removed
@@ -314,7 +343,7 @@ impl Shared {
         columns: &[(&'static str, &str)],
         change: impl Fn(&mut Member),
     ) -> Vec<(String, Member)> {
-        let changed = self.queues.with(self, |table| {
+        let changed = self.queues.with(|table| {
             let changed = table.change_member(queue, interface, change);
             for (name, _) in changed.iter().filter(|(_, member)| member.dynamic) {
                 self.keep(table, name);
@@ -358,8 +387,24 @@ impl Shared {
     }
 }
 
-/// Wakes those who wait when devices of members change. Runs on the control runtime until the exchange ends.
+/// Fills the queues, and runs on the control runtime until the exchange ends: makes the queues what changed tables say, and
+/// wakes those who wait when devices of members change.
 pub(crate) fn start(shared: &Arc<Shared>) {
+    let mut versions = shared.realtime.subscribe();
+    shared.queues.update(shared);
+    let weak = Arc::downgrade(shared);
+    shared.control.spawn(async move {
+        while versions.changed().await.is_ok() {
+            let Some(shared) = weak.upgrade() else {
+                return;
+            };
+            // Many members take a while: other tasks of this thread go on meanwhile.
+            let update = move || shared.queues.update(&shared);
+            if let Err(error) = tokio::task::spawn_blocking(update).await {
+                tracing::error!(%error, "queues do not follow their tables");
+            }
+        }
+    });
     let mut changes = shared.devices.subscribe();
     let weak = Arc::downgrade(shared);
     shared.control.spawn(async move {
@@ -372,7 +417,7 @@ pub(crate) fn start(shared: &Arc<Shared>) {
                     };
                     shared
                         .queues
-                        .with(&shared, |table| table.device_changed(&change.device));
+                        .with(|table| table.device_changed(&change.device));
                 }
                 // Those who wait look by themselves every second.
                 Err(RecvError::Lagged(_)) => {}

@@ -216,6 +216,7 @@ pub struct Settings {
     pub set_queue_entry_var: bool,
     pub monitor_format: String,
     pub member_gosub: String,
+    pub member_macro: String,
     pub prompts: Prompts,
     pub announce_frequency: Duration,
     pub min_announce_frequency: Duration,
@@ -265,6 +266,7 @@ impl Default for Settings {
             set_queue_entry_var: false,
             monitor_format: String::new(),
             member_gosub: String::new(),
+            member_macro: String::new(),
             prompts: Prompts::default(),
             announce_frequency: Duration::ZERO,
             min_announce_frequency: Duration::from_secs(15),
@@ -370,6 +372,7 @@ impl Settings {
             "setqueueentryvar" => self.set_queue_entry_var = flag(text)?,
             "monitor_format" => self.monitor_format = own,
             "membergosub" => self.member_gosub = own,
+            "membermacro" => self.member_macro = own,
             "queue_youarenext" => prompts.you_are_next = own,
             "queue_thereare" => prompts.there_are = own,
             "queue_callswaiting" => prompts.calls_waiting = own,
@@ -467,8 +470,8 @@ impl Settings {
                 }
             }
             // Columns that say who the row is, and options that are no longer.
-            "name" | "uniqueid" | "id" | "member" | "membermacro" | "eventwhencalled"
-            | "eventmemberstatus" | "persistentmembers" | "servicelevelperf" => {}
+            "name" | "uniqueid" | "id" | "member" | "eventwhencalled" | "eventmemberstatus"
+            | "persistentmembers" | "servicelevelperf" => {}
             _ => return Err("no such option".to_owned()),
         }
         Ok(())

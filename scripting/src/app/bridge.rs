@@ -90,10 +90,10 @@ async fn bridge(call: Call) -> AppResult {
         match features::bridge(&call, &peer, bridge_options(&call, &options), &|| {}).await {
             Ok(bridged) => bridged,
             // Transferred or parked.
-            Err(result) => {
+            Err(departure) => {
                 seized.give_up();
                 call.set("BRIDGERESULT", "SUCCESS");
-                return result;
+                return departure.result;
             }
         };
     let caller_left = matches!(
@@ -167,10 +167,10 @@ async fn elsewhere(call: &Call, name: &str, options: &Options) -> AppResult {
     .await
     {
         Ok(bridged) => bridged,
-        Err(result) => {
+        Err(departure) => {
             reached.give_up();
             call.set("BRIDGERESULT", "SUCCESS");
-            return result;
+            return departure.result;
         }
     };
     reached.let_go(&bridged);

@@ -1,6 +1,5 @@
 //! `Dial`: rings devices, connects the one that answers, and tells the dialplan what became of it.
 
-use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +14,11 @@ use strowger_dialplan::args;
 use strowger_media::Sound;
 
 use super::dial_options::{Request, place, subroutine};
-use super::features;
+use super::features::{self, Disconnect};
 use super::jump::resolve;
 use super::music::music_of;
 use super::play::{end_background, load, send_digits};
+use super::screening::{Screening, Verdict};
 use super::tones::tones_of;
 use super::{ANSWER_MEDIA_WAIT, App, AppResult, Call, Next, Stop, app};
 use crate::func::text::is_yes;
@@ -82,14 +82,24 @@ async fn dial(call: Call) -> AppResult {
         Some(context) if !context.is_empty() => context,
         _ => call.channel().location().context,
     };
-    let disconnected = Rc::new(Cell::new(false));
-    let outgoing = outgoing(&call, &request, &exit_context, &disconnected).await?;
+    let screening = match Screening::of(&call, &request.options).await? {
+        None => None,
+        Some(Ok(screening)) => Some(screening),
+        // The callee wants to hear nothing of this caller.
+        Some(Err(status)) => {
+            call.set("DIALSTATUS", status);
+            return Ok(Next::Continue);
+        }
+    };
+    let code = features::disconnect_code(&call).filter(|_| request.options.has('H'));
+    let disconnect = Rc::new(Disconnect::new(code));
+    let outgoing = outgoing(&call, &request, &exit_context, &disconnect).await?;
     let outcome = call.channel().dial(outgoing).await;
     tell_progress(&call, &outcome);
     call.task.legs.borrow_mut().clone_from(&outcome.legs);
     match outcome.answered.clone() {
-        Some(peer) => answered(&call, &request, &outcome, peer).await,
-        None => unanswered(&call, &outcome, &exit_context, disconnected.get()),
+        Some(peer) => answered(&call, &request, &outcome, peer, screening.as_ref()).await,
+        None => unanswered(&call, &outcome, &exit_context, disconnect.is_hit()),
     }
 }
 
@@ -98,7 +108,7 @@ async fn outgoing(
     call: &Call,
     request: &Request,
     exit_context: &str,
-    disconnected: &Rc<Cell<bool>>,
+    disconnect: &Rc<Disconnect>,
 ) -> Result<DialRequest, Stop> {
     let options = &request.options;
     let ring = if let Some(class) = options.argument('m') {
@@ -130,26 +140,13 @@ async fn outgoing(
         });
     let caller = shown(call, request, caller);
     let digits = options.has('d');
-    let disconnect = features::disconnect_code(call).filter(|_| options.has('H'));
-    let exit_digit = (digits || disconnect.is_some()).then(|| {
-        let disconnected = Rc::clone(disconnected);
-        let dialled = RefCell::new(String::new());
+    let exit_digit = (digits || disconnect.code.is_some()).then(|| {
+        let disconnect = Rc::clone(disconnect);
         let task = Rc::clone(&call.task);
         let context = exit_context.to_owned();
         let ends: Rc<dyn Fn(char) -> bool> = Rc::new(move |digit| {
-            if digits && task.exists(&context, digit.encode_utf8(&mut [0; 4]), 1) {
-                return true;
-            }
-            let Some(code) = &disconnect else {
-                return false;
-            };
-            let mut dialled = dialled.borrow_mut();
-            dialled.push(digit);
-            if dialled.len() > code.len() {
-                dialled.remove(0);
-            }
-            disconnected.set(*dialled == *code);
-            disconnected.get()
+            (digits && task.exists(&context, digit.encode_utf8(&mut [0; 4]), 1))
+                || disconnect.push(digit)
         });
         ends
     });
@@ -180,6 +177,8 @@ async fn outgoing(
             set.filter(|context| !context.is_empty())
                 .unwrap_or_else(|| call.channel().location().context)
         }),
+        forwarding_ends_timeout: options.has('z'),
+        unrecorded: false,
         unanswered_cause: options.argument('Q').and_then(|text| {
             let cause = Cause::parse(text.trim());
             if cause.is_none() {
@@ -284,6 +283,7 @@ async fn answered(
     request: &Request,
     outcome: &DialOutcome,
     peer: Channel,
+    screening: Option<&Screening>,
 ) -> AppResult {
     let channel = call.channel();
     let options = &request.options;
@@ -291,6 +291,20 @@ async fn answered(
     call.set("DIALEDPEERNAME", &peer.name());
     call.set("DIALEDPEERNUMBER", &outcome.number);
     peer.set_variable("DIALEDPEERNUMBER", &outcome.number);
+    if let Some(screening) = screening {
+        let verdict = match screening.ask(call, options, &peer).await {
+            Ok(verdict) => verdict,
+            Err(stop) => {
+                peer.hangup(Cause::NORMAL_CLEARING);
+                return Err(stop);
+            }
+        };
+        if let Verdict::Refused(status) = verdict {
+            peer.hangup(Cause::NORMAL_CLEARING);
+            call.set("DIALSTATUS", status);
+            return Ok(Next::Continue);
+        }
+    }
     end_background(call);
     if options.has('a') {
         channel.answer(Duration::ZERO).await?;
@@ -321,7 +335,7 @@ async fn answered(
     match bridged {
         Ok(Bridged { end, peer }) => after_bridge(call, request, &peer, end).await,
         // Transferred or parked.
-        Err(result) => result,
+        Err(departure) => departure.result,
     }
 }
 

@@ -7,10 +7,12 @@ use strowger_dialplan::args::{self, Options};
 use super::seconds;
 
 /// All letters `Dial` knows, those without effect included.
-pub(super) const KNOWN: &str = "AaBbCcdDeEfFgGhHiIjkKLmMnNoOpPQrRsStTuUvwWxXz";
+pub(super) const KNOWN: &str = "AaBbCcdDeEfFgGhHiIjkKLmMnNoOpPQrRsStTuUwWxXz";
 
-/// Letters that are accepted and do nothing here.
-const WITHOUT_EFFECT: &str = "EIjnNOpPvz";
+/// Letters that are accepted and do nothing here: MF digits are never sent (`E`), and there are no operators of analogue
+/// lines (`O`). What `I` and `j` ask for is so in any case: who is talked with is never changed in the middle of a call, and
+/// the callee is offered the one stream that the caller has.
+const WITHOUT_EFFECT: &str = "EO";
 
 /// Option `L`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -239,7 +241,7 @@ mod tests {
         assert!(Request::parse(&args::split_at_most("", 4)).is_none());
         assert!(Request::parse(&args::split_at_most(",20", 4)).is_none());
         assert_eq!(parse("PJSIP/1,,gZ").warnings.len(), 1);
-        assert_eq!(parse("PJSIP/1,,EgI").notes.len(), 1);
+        assert_eq!(parse("PJSIP/1,,EgIj").notes.len(), 1);
         assert!(parse("PJSIP/1,,gm(t)").warnings.is_empty());
         assert_eq!(parse("PJSIP/1,soon").warnings.len(), 1);
         assert_eq!(parse("PJSIP/1,,m(x").warnings.len(), 1);

@@ -1,15 +1,18 @@
 //! What parties of a bridge do with keys: transfer, park, record (`features.conf`, options `t` `T` `k` `K` `w` `W` `x` `X` of
-//! `Dial`). The bridge says which was dialled; here it is carried out between two stretches of the bridge.
+//! `Dial` and `Queue`), applications of `features.conf`. The bridge says which was dialled; here it is carried out between two
+//! stretches of the bridge.
 
 use std::time::{Duration, Instant};
 
 use strowger_core::call::{BridgeEnd, BridgeOptions, Bridged, Feature, Keys};
-use strowger_core::channel::{Cause, Channel, Location, Party};
+use strowger_core::channel::{Cause, Channel, Location};
 use strowger_dialplan::Query;
 use strowger_dialplan::args::Options;
 use strowger_media::Repeat;
 use strowger_store::Snapshot;
 
+use super::attended;
+use super::mapped::{self, Mapped};
 use super::play::load;
 use super::{AppResult, Call, Next, Stop};
 use crate::func::feature;
@@ -20,7 +23,7 @@ const NEXT_DIGIT: Duration = Duration::from_secs(3);
 const DIGITS_MAX: usize = 80;
 /// How long to wait for the first digit of where to; how long the target of an attended transfer may ring.
 const FIRST_DIGIT: &str = "transferdigittimeout";
-const CONSULT: &str = "atxfernoanswertimeout";
+pub(super) const CONSULT: &str = "atxfernoanswertimeout";
 
 /// Times of features, with what they are unless `features.conf`, section `general`, says another.
 pub(crate) const TIMES: [(&str, Duration); 2] = [
@@ -30,11 +33,7 @@ pub(crate) const TIMES: [(&str, Duration); 2] = [
 
 /// A time of features, as configured.
 pub(crate) fn configured_time(snapshot: &Snapshot, name: &str) -> Duration {
-    let lines = snapshot.statics.iter().rev();
-    let line = lines
-        .filter(|row| row.filename == "features.conf" && row.category == "general")
-        .find(|row| row.var_name == name);
-    let line = line.and_then(|row| super::seconds(row.var_val.trim_start_matches('>').trim()));
+    let line = line(snapshot, "general", name).and_then(super::seconds);
     line.unwrap_or_else(|| {
         let known = TIMES.iter().find(|(known, _)| *known == name);
         known.map_or(Duration::ZERO, |(_, usual)| *usual)
@@ -42,7 +41,7 @@ pub(crate) fn configured_time(snapshot: &Snapshot, name: &str) -> Duration {
 }
 
 /// The same for a channel, which may have its own.
-fn time(call: &Call, name: &str) -> Duration {
+pub(super) fn time(call: &Call, name: &str) -> Duration {
     let own = call.channel().setting(&feature::key(name));
     own.and_then(|text| super::seconds(&text))
         .unwrap_or_else(|| configured_time(&call.shared().snapshot(), name))
@@ -51,7 +50,7 @@ fn time(call: &Call, name: &str) -> Duration {
 /// The code of a feature as configured.
 pub(crate) fn configured_code(snapshot: &Snapshot, name: &str) -> Option<String> {
     let (_, _, usual) = CODES.iter().find(|(known, _, _)| *known == name)?;
-    code(snapshot, name, usual)
+    code(snapshot, "featuremap", name, usual)
 }
 
 /// The code of a feature unless `features.conf` says another: Asterisk's own for the first two, those of its sample file for
@@ -64,18 +63,18 @@ pub(crate) const CODES: [(&str, Feature, &str); 5] = [
     ("parkcall", Feature::Park, "#72"),
 ];
 
+/// What `features.conf` says; the last line of a name counts.
+pub(super) fn line<'s>(snapshot: &'s Snapshot, section: &str, name: &str) -> Option<&'s str> {
+    let rows = snapshot.statics.iter().rev();
+    let mut rows = rows.filter(|row| row.filename == "features.conf" && row.category == section);
+    rows.find(|row| row.var_name == name)
+        .map(|row| row.var_val.trim_start_matches('>').trim())
+}
+
 /// The code of a feature; None where it was taken away.
-fn code(snapshot: &Snapshot, name: &str, usual: &str) -> Option<String> {
-    let mut code = usual.to_owned();
-    for row in snapshot.statics.iter() {
-        if row.filename == "features.conf" && row.category == "featuremap" && row.var_name == name {
-            row.var_val
-                .trim_start_matches('>')
-                .trim()
-                .clone_into(&mut code);
-        }
-    }
-    (!code.is_empty()).then_some(code)
+pub(super) fn code(snapshot: &Snapshot, section: &str, name: &str, usual: &str) -> Option<String> {
+    let code = line(snapshot, section, name).unwrap_or(usual);
+    (!code.is_empty()).then(|| code.to_owned())
 }
 
 /// The keys of caller and callee that these option letters allow.
@@ -88,7 +87,7 @@ pub(super) fn keys(call: &Call, options: &Options) -> (Keys, Keys) {
             let any = letters.iter().any(|letter| options.has(*letter));
             any.then(|| {
                 let own = own(name).filter(|_| has_own);
-                let code = own.or_else(|| code(&snapshot, name, usual));
+                let code = own.or_else(|| code(&snapshot, "featuremap", name, usual));
                 code.map(|code| (code, *feature))
             })
             .flatten()
@@ -107,15 +106,63 @@ pub(super) fn keys(call: &Call, options: &Options) -> (Keys, Keys) {
 pub(super) fn disconnect_code(call: &Call) -> Option<String> {
     let [(name, _, usual), ..] = CODES;
     let own = call.channel().setting(&feature::key(name));
-    own.or_else(|| code(&call.shared().snapshot(), name, usual))
+    own.or_else(|| code(&call.shared().snapshot(), "featuremap", name, usual))
+}
+
+/// Digits before an answer, one after the other: was that the disconnect code?
+#[derive(Debug, Default)]
+pub(super) struct Disconnect {
+    /// None: there is none.
+    pub(super) code: Option<String>,
+    dialled: std::cell::RefCell<String>,
+    hit: std::cell::Cell<bool>,
+}
+
+impl Disconnect {
+    pub(super) fn new(code: Option<String>) -> Self {
+        Self {
+            code,
+            ..Self::default()
+        }
+    }
+
+    /// The next digit. True: it completes the code.
+    pub(super) fn push(&self, digit: char) -> bool {
+        let Some(code) = &self.code else {
+            return false;
+        };
+        let mut dialled = self.dialled.borrow_mut();
+        dialled.push(digit);
+        if dialled.len() > code.len() {
+            dialled.remove(0);
+        }
+        self.hit.set(*dialled == *code);
+        self.hit.get()
+    }
+
+    /// Did the last digit complete it?
+    pub(super) fn is_hit(&self) -> bool {
+        self.hit.get()
+    }
+}
+
+/// How the caller's part in a bridge was over before the bridge was.
+pub(super) struct Departure {
+    pub(super) feature: Feature,
+    /// The caller did it.
+    pub(super) by_caller: bool,
+    /// Where a transfer led.
+    pub(super) to: Option<Location>,
+    /// What follows for the caller's channel.
+    pub(super) result: AppResult,
 }
 
 /// What becomes of a bridge after a feature.
 pub(super) enum After {
     /// It goes on.
     Bridge,
-    /// The caller's part in it is over.
-    Done(AppResult),
+    /// The caller's part in it is over; a transfer led there.
+    Done(Option<Location>, AppResult),
 }
 
 /// Bridges until neither party wants anything of the exchange any more. `talked` hears of the end of each stretch, before
@@ -125,9 +172,19 @@ pub(super) async fn bridge(
     peer: &Channel,
     mut options: BridgeOptions,
     talked: &dyn Fn(),
-) -> Result<Bridged, AppResult> {
+) -> Result<Bridged, Box<Departure>> {
     let channel = call.channel();
     let until = options.limit.map(|limit| Instant::now() + limit);
+    let mapped = mapped::of(call, peer);
+    for (index, one) in mapped.iter().enumerate() {
+        let key = (one.code.clone(), Feature::Application(index));
+        let keys = if one.of_caller {
+            &mut options.caller_keys
+        } else {
+            &mut options.callee_keys
+        };
+        keys.0.push(key);
+    }
     let mut peer = peer.clone();
     loop {
         let bridged = channel.bridge(&peer, options.clone()).await;
@@ -147,12 +204,27 @@ pub(super) async fn bridge(
                 After::Bridge
             }
             Feature::BlindTransfer => blind(call, who, other, by_caller).await,
-            Feature::AttendedTransfer => attended(call, who, other, by_caller).await,
+            Feature::AttendedTransfer => attended::by_keys(call, who, other, by_caller).await,
             Feature::Park => park(call, who, other, by_caller).await,
-            Feature::Disconnect => After::Bridge,
+            Feature::Application(index) => match mapped.get(index) {
+                Some(one) => application(call, one, who, other, by_caller).await,
+                None => After::Bridge,
+            },
+            Feature::Disconnect
+            | Feature::Complete
+            | Feature::Abort
+            | Feature::ThreeWay
+            | Feature::Swap => After::Bridge,
         };
         match after {
-            After::Done(result) => return Err(result),
+            After::Done(to, result) => {
+                return Err(Box::new(Departure {
+                    feature,
+                    by_caller,
+                    to,
+                    result,
+                }));
+            }
             After::Bridge => {}
         }
         if let Some(until) = until {
@@ -161,8 +233,34 @@ pub(super) async fn bridge(
     }
 }
 
+/// Runs an application of `features.conf`. What it wants of the bridge (`BlindTransfer`, `AttendedTransfer`) comes after it.
+async fn application(
+    call: &Call,
+    one: &Mapped,
+    who: &Channel,
+    other: &Channel,
+    by_caller: bool,
+) -> After {
+    let (on, far) = if one.on_self {
+        (who, other)
+    } else {
+        (other, who)
+    };
+    let on_caller = one.on_self == by_caller;
+    match mapped::run(call, one, on, far).await {
+        None => After::Bridge,
+        Some(mapped::Wish::Blind(place)) => {
+            if far.is_over() {
+                return After::Bridge;
+            }
+            send(call, on, far, on_caller, place)
+        }
+        Some(mapped::Wish::Attended(place)) => attended::to(call, on, far, on_caller, place).await,
+    }
+}
+
 /// The context in which numbers of a transfer are looked for.
-fn context_of(who: &Channel, other: &Channel, fallback: &str) -> String {
+pub(super) fn context_of(who: &Channel, other: &Channel, fallback: &str) -> String {
     let set = |channel: &Channel| {
         channel
             .variable("TRANSFER_CONTEXT")
@@ -178,7 +276,7 @@ fn context_of(who: &Channel, other: &Channel, fallback: &str) -> String {
         .unwrap_or_else(|| fallback.to_owned())
 }
 
-async fn say(call: &Call, to: &Channel, name: &str) {
+pub(super) async fn say(call: &Call, to: &Channel, name: &str) {
     let language = to.data().language.clone();
     let sounds = load(call, name, Some(&language)).await.0;
     if !sounds.is_empty() {
@@ -187,7 +285,12 @@ async fn say(call: &Call, to: &Channel, name: &str) {
 }
 
 /// Asks who transfers for a number that exists; the other hears music meanwhile.
-async fn number(call: &Call, who: &Channel, other: &Channel, context: &str) -> Option<String> {
+pub(super) async fn number(
+    call: &Call,
+    who: &Channel,
+    other: &Channel,
+    context: &str,
+) -> Option<String> {
     let class = other.data().music_class.clone();
     let music = other.music(&class).await.ok();
     let music = music.and_then(|music| other.start_play(music.sounds, Repeat::Forever));
@@ -234,17 +337,24 @@ async fn number(call: &Call, who: &Channel, other: &Channel, context: &str) -> O
     None
 }
 
+/// A time in section `general` of `features.conf`; 0 and what is no number are none.
+pub(super) fn seconds_of(call: &Call, name: &str) -> Option<Duration> {
+    let snapshot = call.shared().snapshot();
+    let time = line(&snapshot, "general", name).and_then(super::seconds);
+    time.filter(|time| !time.is_zero())
+}
+
 /// Sends the other party to a place in the dialplan; who transferred is out.
 fn send(call: &Call, who: &Channel, other: &Channel, by_caller: bool, to: Location) -> After {
     other.set_variable("BLINDTRANSFER", &who.name());
     other.set_variable("TRANSFERERNAME", &who.name());
     if by_caller {
-        other.go_to(to);
+        other.go_to(to.clone());
         call.channel().data_mut().cause = Cause::NORMAL_CLEARING;
-        After::Done(Ok(Next::End))
+        After::Done(Some(to), Ok(Next::End))
     } else {
         who.hangup(Cause::NORMAL_CLEARING);
-        After::Done(Ok(Next::Jump(to)))
+        After::Done(Some(to.clone()), Ok(Next::Jump(to)))
     }
 }
 
@@ -263,71 +373,6 @@ async fn blind(call: &Call, who: &Channel, other: &Channel, by_caller: bool) -> 
         by_caller,
         Location::new(&context, &number, 1),
     )
-}
-
-/// Who transfers talks with the target first; when he hangs up, the other gets it.
-async fn attended(call: &Call, who: &Channel, other: &Channel, by_caller: bool) -> After {
-    let context = context_of(who, other, &call.channel().location().context);
-    let Some(number) = number(call, who, other, &context).await else {
-        return After::Bridge;
-    };
-    let class = other.data().music_class.clone();
-    let music = other.music(&class).await.ok();
-    let music = music.and_then(|music| other.start_play(music.sounds, Repeat::Forever));
-    let request = strowger_core::call::DialRequest {
-        destinations: vec![format!("Local/{number}@{context}")],
-        timeout: Some(time(call, CONSULT)),
-        caller: Some(Party {
-            ..who.data().caller.clone()
-        }),
-        ..Default::default()
-    };
-    let outcome = who.dial(request).await;
-    let consulted = match outcome.answered {
-        Some(target) => {
-            let bridged = who.bridge(&target, BridgeOptions::default()).await;
-            Some(bridged.peer).filter(|_| bridged.end != BridgeEnd::PeerTaken)
-        }
-        None => None,
-    };
-    if let Some(play) = music {
-        other.stop_play(play);
-    }
-    match consulted {
-        Some(target) if !target.is_over() && who.is_over() && !other.is_over() => {
-            other.set_variable("ATTENDEDTRANSFER", &who.name());
-            if by_caller {
-                // The caller's dialplan ends; the two go on without it.
-                let (other, target) = (other.clone(), target);
-                call.channel().spawn(async move {
-                    other.bridge_alone(&target).await;
-                });
-                return After::Done(Err(strowger_core::channel::Interrupt::Hangup.into()));
-            }
-            call.channel().record_talk(&target);
-            let bridged = call
-                .channel()
-                .bridge(&target, BridgeOptions::default())
-                .await;
-            bridged.hang_up_peer(Cause::NORMAL_CLEARING);
-            After::Done(
-                call.channel()
-                    .check()
-                    .map(|()| Next::End)
-                    .map_err(Into::into),
-            )
-        }
-        Some(target) => {
-            target.hangup(Cause::NORMAL_CLEARING);
-            After::Bridge
-        }
-        None => {
-            if !who.is_over() {
-                say(call, who, "pbx-invalid").await;
-            }
-            After::Bridge
-        }
-    }
 }
 
 /// Parks the other party.
@@ -351,10 +396,10 @@ async fn park(call: &Call, who: &Channel, other: &Channel, by_caller: bool) -> A
             data.parking = Some(place);
         }
         other.run_application("Park", &data);
-        After::Done(Ok(Next::End))
+        After::Done(None, Ok(Next::End))
     } else {
         who.hangup(Cause::NORMAL_CLEARING);
-        After::Done(super::parking::stay(call, place, None).await)
+        After::Done(None, super::parking::stay(call, place, None).await)
     }
 }
 

@@ -314,7 +314,7 @@ async fn try_exec(call: Call) -> AppResult {
             call.set("TRYSTATUS", "FAILED");
             Ok(Next::Continue)
         }
-        Ok(Next::End) => {
+        Ok(Next::End) | Err(Stop::Told) => {
             call.set("TRYSTATUS", "FAILED");
             Ok(Next::Continue)
         }

@@ -1,6 +1,6 @@
 //! `Macro` and its companions, for old dialplans: steps of context `macro-<name>` that come back by themselves.
 
-use strowger_core::channel::Location;
+use strowger_core::channel::{LOCKS_MAX, Location, Locked};
 use strowger_dialplan::{args, truth};
 
 use super::{App, AppResult, Call, Next, Stop, app};
@@ -65,13 +65,23 @@ async fn run_alone(call: Call) -> AppResult {
     let lock = format!("macro-{}", name.unwrap_or_default());
     let shared = std::sync::Arc::clone(call.task.shared());
     let own = call.channel().name();
-    loop {
+    let lets_go = loop {
         // Listening comes first, so that no release between is missed.
         let freed = shared.directory.lock_freed();
         let mut freed = std::pin::pin!(freed);
         freed.as_mut().enable();
-        if shared.directory.lock(&lock, &own) {
-            break;
+        match shared.directory.lock(&lock, &own) {
+            Locked::Now => break true,
+            // Within itself it goes on; the outer one lets go.
+            Locked::Before => break false,
+            Locked::Elsewhere => {}
+            Locked::Refused => {
+                call.channel().check()?;
+                return Err(Stop::Failed(format!(
+                    "MacroExclusive({}): a channel has at most {LOCKS_MAX} locks",
+                    call.data
+                )));
+            }
         }
         tokio::select! {
             biased;
@@ -80,10 +90,12 @@ async fn run_alone(call: Call) -> AppResult {
             }
             () = freed => {}
         }
-    }
+    };
     let data = call.data.clone();
     let result = enter(&call, &data).await;
-    shared.directory.unlock(&lock, &own);
+    if lets_go {
+        shared.directory.unlock(&lock, &own);
+    }
     result
 }
 
@@ -175,7 +187,11 @@ async fn enter(call: &Call, data: &str) -> AppResult {
         MacroEnd::Left(place) => return Ok(Next::Jump(place)),
         MacroEnd::Stopped(result) => {
             call.channel().set_location(back);
-            return result;
+            return match result {
+                // The step that failed is in the log with its place.
+                Err(Stop::Failed(_)) => Err(Stop::Told),
+                other => other,
+            };
         }
     }
     let by = offset.and_then(|offset| truth::leading_integer(&offset));

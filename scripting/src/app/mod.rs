@@ -4,6 +4,7 @@
 
 mod again;
 mod agi;
+mod attended;
 mod authenticate;
 mod basic;
 mod branch;
@@ -17,6 +18,7 @@ mod files;
 pub(crate) mod jump;
 mod loops;
 mod macros;
+pub(crate) mod mapped;
 mod music;
 mod originate;
 mod others;
@@ -29,6 +31,7 @@ pub(crate) mod read;
 mod record;
 mod recording;
 mod say;
+mod screening;
 mod shell;
 mod spy;
 mod tones;
@@ -85,6 +88,8 @@ pub(crate) enum Stop {
     Interrupted(Interrupt),
     /// Something is wrong with the dialplan or the exchange: logged with its place, and the call ends.
     Failed(String),
+    /// The same, and the log has it.
+    Told,
 }
 
 impl From<Interrupt> for Stop {
@@ -229,6 +234,7 @@ static LIST: &[&[App]] = &[
     jump::APPS,
     loops::APPS,
     macros::APPS,
+    mapped::APPS,
     play::APPS,
     control::APPS,
     music::APPS,

@@ -27,6 +27,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
 fn evaluate_step(task: &Task, args: &str) -> Result<String, String> {
     let place = resolve(task, &parse_goto(args)).map_err(|stop| match stop {
         Stop::Failed(why) => why,
+        Stop::Told => "it failed".to_owned(),
         Stop::Interrupted(_) => "the call is over".to_owned(),
     })?;
     let plan = task.plan();

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use strowger_core::channel::{LOCKS_MAX, Locked};
 use strowger_core::dialplan::LocalFuture;
 use strowger_dialplan::{Vars, args};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt, BufReader};
@@ -60,7 +61,8 @@ pub(crate) const FUNCTIONS: &[Function] = &[
             Ok(bit(task
                 .shared()
                 .directory
-                .lock(name, &task.channel.name())))
+                .lock(name, &task.channel.name())
+                .is_held()))
         },
     ),
     Function::read(
@@ -280,8 +282,15 @@ async fn lock(task: Rc<Task>, args: String) -> Result<String, String> {
         let freed = shared.directory.lock_freed();
         let mut freed = std::pin::pin!(freed);
         freed.as_mut().enable();
-        if shared.directory.lock(name, &task.channel.name()) {
-            return Ok("1".to_owned());
+        match shared.directory.lock(name, &task.channel.name()) {
+            Locked::Now | Locked::Before => return Ok("1".to_owned()),
+            Locked::Elsewhere => {}
+            Locked::Refused if task.channel.is_over() => return Ok("0".to_owned()),
+            Locked::Refused => {
+                return Err(format!(
+                    "LOCK({name}): a channel has at most {LOCKS_MAX} locks"
+                ));
+            }
         }
         tokio::select! {
             biased;

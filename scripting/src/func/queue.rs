@@ -71,7 +71,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         |task, args| {
             Ok(match info(task, args.trim()) {
                 Some(info) => {
-                    app::queue::set_queue_variables(task, &info);
+                    app::queue::set_queue_variables(&task.channel, &info);
                     "0"
                 }
                 None => "-1",

@@ -1,7 +1,6 @@
 //! Variables of other channels, on whatever shard they are: `IMPORT`, `EXPORT`, `MASTER_CHANNEL`.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use strowger_core::channel::Channel;
 use strowger_dialplan::Vars;
@@ -44,7 +43,12 @@ async fn import(task: Rc<Task>, args: String) -> Result<String, String> {
     if *name == *task.channel.name() {
         return Ok(task.get(&variable).unwrap_or_default());
     }
-    let read = move |channel: &Channel| channel.variable(&variable).unwrap_or_default();
+    // A function is evaluated as on that channel itself.
+    let read = move |channel: &Channel| match channel.variable(&variable) {
+        Some(value) => value,
+        None if variable.contains('(') => channel.shard().dialplan().read(channel, &variable),
+        None => String::new(),
+    };
     if let Some(channel) = task.channel.shard().channel_by_name(&name) {
         return Ok(read(&channel));
     }
@@ -69,15 +73,14 @@ fn export(task: &Task, args: &str, value: &str) -> Result<(), String> {
     if !task.shared().directory.exists(&name) {
         return Err(format!("there is no channel {name}"));
     }
-    // Nobody waits for another shard here; it is asked in the order of the steps.
-    let (shared, value) = (Arc::clone(task.shared()), value.to_owned());
-    task.shared().control.spawn(async move {
-        let set = move |channel: &Channel| channel.set_variable(&variable, &value);
-        if shared.with_channel(&name, set).await.is_none() {
-            tracing::warn!(channel = name, "EXPORT: the channel is gone");
-        }
-    });
-    Ok(())
+    // Nobody waits for another shard here; it sets them in the order of the steps.
+    let value = value.to_owned();
+    let set = move |channel: &Channel| channel.set_variable(&variable, &value);
+    if task.shared().post_to_channel(&name, set) {
+        Ok(())
+    } else {
+        Err(format!("{name}: its core has too much to do"))
+    }
 }
 
 /// The channel the call began with, if it is another one that lives still: all legs of a call are on one shard.

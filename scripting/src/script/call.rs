@@ -308,7 +308,7 @@ async fn queue(task: Rc<Task>, name: Value, options: Option<Table>) -> mlua::Res
         options.as_ref(),
         "call:queue",
         &[
-            "timeout", "options", "announce", "gosub", "rule", "position",
+            "timeout", "options", "announce", "agi", "gosub", "rule", "position",
         ],
     )?;
     let text = |option: &str| Ok::<_, mlua::Error>(options.text(option)?.unwrap_or_default());
@@ -325,7 +325,7 @@ async fn queue(task: Rc<Task>, name: Value, options: Option<Table>) -> mlua::Res
         String::new(),
         text("announce")?,
         timeout,
-        String::new(),
+        text("agi")?,
         text("gosub")?,
         text("rule")?,
         position,

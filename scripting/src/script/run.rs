@@ -47,6 +47,7 @@ impl std::fmt::Display for Leave {
             Err(Stop::Interrupted(Interrupt::Redirect)) => "the call was moved elsewhere",
             Err(Stop::Interrupted(Interrupt::Timeout)) => "the call's time is over",
             Err(Stop::Failed(why)) => why,
+            Err(Stop::Told) => "a step failed, as the log says",
         })
     }
 }
@@ -343,6 +344,7 @@ pub(super) fn settle(task: &Task, result: AppResult) -> mlua::Result<()> {
             Err(interrupt) => Err(Leave::error(Err(Stop::Interrupted(interrupt)))),
         },
         Err(Stop::Failed(why)) => Err(mlua::Error::runtime(why)),
+        Err(Stop::Told) => Err(mlua::Error::runtime("a step failed, as the log says")),
         other => Err(Leave::error(other)),
     }
 }

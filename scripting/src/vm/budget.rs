@@ -69,10 +69,12 @@ pub(crate) struct Meter {
     counted: Cell<usize>,
     /// Where the script was that was ended last.
     place: RefCell<String>,
+    /// A coroutine is to give its turn back, and those around it with it.
+    gives_way: Rc<Cell<bool>>,
 }
 
 impl Meter {
-    pub(crate) fn new(limits: Limits, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(limits: Limits, counters: Arc<Counters>, gives_way: Rc<Cell<bool>>) -> Self {
         Self {
             limits,
             current: Cell::new(None),
@@ -80,11 +82,13 @@ impl Meter {
             counters,
             counted: Cell::new(0),
             place: RefCell::default(),
+            gives_way,
         }
     }
 
     /// Begins a turn; gives back the turn it interrupts (an application may run a script inside another's turn).
     pub(crate) fn enter(&self, used_before: Duration, memory: usize, held: usize) -> Option<Slice> {
+        self.gives_way.set(false);
         self.current.replace(Some(Slice {
             started: Instant::now(),
             used_before,
@@ -188,6 +192,7 @@ impl Meter {
             self.current.set(Some(slice));
             // A coroutine made by the script yields to the script only, so the next safe point has to be looked at too.
             self.ticks.set(CLOCK_EVERY - 1);
+            self.gives_way.set(true);
             // Where yielding is impossible (inside a library function) the machine goes on until the total.
             return Ok(VmState::Yield);
         }

@@ -87,8 +87,10 @@ pub(crate) struct Vm {
 
 impl Vm {
     pub(crate) fn new(limits: Limits, counters: Arc<Counters>) -> Result<Self, VmError> {
-        let lua = sandbox::open(limits.memory_bytes).map_err(|error| describe(&error, limits))?;
-        let meter = Rc::new(Meter::new(limits, counters));
+        let gives_way = Rc::default();
+        let lua = sandbox::open(limits.memory_bytes, &gives_way)
+            .map_err(|error| describe(&error, limits))?;
+        let meter = Rc::new(Meter::new(limits, counters, gives_way));
         let interrupt = Rc::clone(&meter);
         lua.set_interrupt(move |lua| interrupt.interrupt(lua));
         Ok(Self { lua, meter, limits })

@@ -150,6 +150,45 @@ fn what_waits_in_a_coroutine_of_the_script_is_waited_for() {
 }
 
 #[test]
+fn a_script_gives_its_turn_back_from_within_its_coroutines_without_seeing_it() {
+    let limits = Limits {
+        slice: Duration::from_millis(1),
+        total: Duration::from_secs(60),
+        ..Limits::default()
+    };
+    let vm = Vm::new(limits, Arc::default()).expect("a machine");
+    let step: mlua::Function = vm
+        .lua()
+        .load(
+            r#"return function()
+              local function busy() local n = 0 for i = 1, 3e6 do n = n + i % 7 end return n end
+              local inner = coroutine.wrap(function(a)
+                busy()
+                local given = coroutine.yield(a .. "!")
+                busy()
+                return given .. "?"
+              end)
+              local outer = coroutine.create(function() return inner("one") .. inner("two") end)
+              local ok, told = coroutine.resume(outer)
+              return tostring(ok) .. told .. coroutine.status(outer)
+            end"#,
+        )
+        .call(())
+        .expect("the body compiles");
+    let mut context = Context::from_waker(Waker::noop());
+    let mut running = pin!(vm.call_for::<String, _>(&step, ()));
+    let mut turns = 0;
+    let told = loop {
+        match running.as_mut().poll(&mut context) {
+            Poll::Ready(told) => break told,
+            Poll::Pending => turns += 1,
+        }
+    };
+    assert_eq!(told.expect("it ends well"), "trueone!two?dead");
+    assert!(turns >= 2, "{turns}");
+}
+
+#[test]
 fn an_endless_loop_inside_a_coroutine_of_its_own_is_ended() {
     overruns(
         "while true do local c = coroutine.create(function() while true do end end) coroutine.resume(c) end",

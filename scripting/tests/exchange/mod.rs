@@ -293,6 +293,9 @@ impl Exchange {
             .expect("no test thread failed while it held the rows");
         change(&mut snapshot);
         self.shared.realtime.publish(snapshot.clone());
+        wait_until("the queues are what the tables say", || {
+            self.shared.queues.follow(&snapshot)
+        });
     }
 
     /// The control runtime.
@@ -674,6 +677,12 @@ pub(crate) enum Manner {
     Answer(Option<Duration>),
     /// Rings for ever.
     Ring,
+    /// Rings so long before it answers.
+    AnswerAfter(Duration),
+    /// Answers, and dials these digits from then on, 300 ms apart; `w` is a pause.
+    Dial(&'static str),
+    /// Says that it is elsewhere (302), at this number.
+    Forward(&'static str),
 }
 
 /// A phone that can be called.
@@ -729,6 +738,12 @@ fn serve(socket: &UdpSocket, manner: Manner, stop: &AtomicBool, infos: &Mutex<Ve
     let local = socket.local_addr().expect("an address");
     let mut invite: Option<(String, SocketAddr)> = None;
     let mut leave_at: Option<Instant> = None;
+    let mut answer_at: Option<Instant> = None;
+    let mut digits = match manner {
+        Manner::Dial(digits) => digits.chars(),
+        _ => "".chars(),
+    };
+    let (mut dial_at, mut cseq): (Option<Instant>, u32) = (None, 1);
     let mut buffer = [0; 65536];
     while !stop.load(Ordering::Relaxed) {
         if leave_at.is_some_and(|at| Instant::now() >= at)
@@ -737,7 +752,7 @@ fn serve(socket: &UdpSocket, manner: Manner, stop: &AtomicBool, infos: &Mutex<Ve
             leave_at = None;
             let text = format!(
                 "BYE {} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bKbye{}\r\nMax-Forwards: 70\r\nFrom: {};tag=peer\r\n\
-                 To: {}\r\nCall-ID: {}\r\nCSeq: 1 BYE\r\nContent-Length: 0\r\n\r\n",
+                 To: {}\r\nCall-ID: {}\r\nCSeq: 999 BYE\r\nContent-Length: 0\r\n\r\n",
                 header(request, "Contact")
                     .split(['<', '>'])
                     .nth(1)
@@ -748,6 +763,36 @@ fn serve(socket: &UdpSocket, manner: Manner, stop: &AtomicBool, infos: &Mutex<Ve
                 header(request, "Call-ID"),
             );
             let _ = socket.send_to(text.as_bytes(), exchange);
+        }
+        if answer_at.is_some_and(|at| Instant::now() >= at)
+            && let Some((request, exchange)) = &invite
+        {
+            answer_at = None;
+            let _ = socket.send_to(response(request, 200, SDP, local).as_bytes(), exchange);
+        }
+        if dial_at.is_some_and(|at| Instant::now() >= at)
+            && let Some((request, exchange)) = &invite
+        {
+            let digit = digits.next();
+            dial_at = digit.map(|_| Instant::now() + Duration::from_millis(300));
+            if let Some(digit) = digit.filter(|digit| *digit != 'w') {
+                cseq += 1;
+                let body = format!("Signal={digit}\r\nDuration=100\r\n");
+                let text = format!(
+                    "INFO {} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bKinfo{cseq}{}\r\nMax-Forwards: 70\r\nFrom: {};tag=peer\r\n\
+                     To: {}\r\nCall-ID: {}\r\nCSeq: {cseq} INFO\r\nContent-Type: application/dtmf-relay\r\nContent-Length: {}\r\n\r\n{body}",
+                    header(request, "Contact")
+                        .split(['<', '>'])
+                        .nth(1)
+                        .unwrap_or_default(),
+                    header(request, "Call-ID"),
+                    header(request, "To"),
+                    header(request, "From"),
+                    header(request, "Call-ID"),
+                    body.len()
+                );
+                let _ = socket.send_to(text.as_bytes(), exchange);
+            }
         }
         let Ok((length, exchange)) = socket.recv_from(&mut buffer) else {
             continue;
@@ -761,6 +806,20 @@ fn serve(socket: &UdpSocket, manner: Manner, stop: &AtomicBool, infos: &Mutex<Ve
                 match manner {
                     Manner::Refuse(status) => reply(status, ""),
                     Manner::Ring => reply(180, ""),
+                    Manner::AnswerAfter(after) => {
+                        reply(180, "");
+                        answer_at = Some(Instant::now() + after);
+                    }
+                    Manner::Dial(_) => {
+                        reply(180, "");
+                        reply(200, SDP);
+                        dial_at = Some(Instant::now() + Duration::from_millis(300));
+                    }
+                    Manner::Forward(number) => {
+                        let text = response(&message, 302, "", local);
+                        let text = text.replace("sip:peer@", &format!("sip:{number}@"));
+                        let _ = socket.send_to(text.as_bytes(), exchange);
+                    }
                     Manner::Answer(stay) => {
                         reply(180, "");
                         reply(200, SDP);
@@ -771,6 +830,7 @@ fn serve(socket: &UdpSocket, manner: Manner, stop: &AtomicBool, infos: &Mutex<Ve
             }
             "CANCEL" => {
                 reply(200, "");
+                answer_at = None;
                 if let Some((request, _)) = &invite {
                     let _ = socket.send_to(response(request, 487, "", local).as_bytes(), exchange);
                 }

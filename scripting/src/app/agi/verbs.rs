@@ -261,7 +261,7 @@ async fn exec(session: &mut Session, words: &[String]) -> Reply {
         }
         Ok(Next::Digit(digit)) => Reply::result(u32::from(digit)),
         Ok(Next::Incomplete | Next::Returned(_) | Next::Priority(_)) => Reply::result(0),
-        Ok(Next::End) | Err(Stop::Interrupted(_)) => Reply::result(-1),
+        Ok(Next::End) | Err(Stop::Interrupted(_) | Stop::Told) => Reply::result(-1),
         Err(Stop::Failed(why)) => {
             call.warn(&format!("AGI EXEC {name}: {why}"));
             Reply::result(-1)

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use strowger_core::call::{
-    BridgeEnd, BridgeOptions, DialOutcome, DialRequest, DialStatus, LegReport, PreDial, RingMode,
+    BridgeEnd, BridgeOptions, DialOutcome, DialRequest, DialStatus, Feature, LegReport, PreDial,
+    RingMode,
 };
 use strowger_core::channel::{Cause, Channel, Interrupt, Location};
 use strowger_core::dialplan::SubroutineEnd;
 use strowger_core::queue::{Candidate, Member};
 use strowger_dialplan::args;
 
-use super::super::dial_options::place;
-use super::super::features;
+use super::super::dial_options::{place, subroutine};
+use super::super::features::{self, Departure};
 use super::super::jump::resolve;
 use super::super::play::load_all;
 use super::super::{AppResult, Next, Stop};
@@ -150,9 +151,9 @@ impl Caller<'_> {
     ) -> Result<DialRequest, End> {
         let settings = self.settings();
         let task = Rc::clone(&self.call.task);
-        let (context, disconnect) = (settings.context.clone(), self.options.has('H'));
+        let (context, disconnect) = (settings.context.clone(), Rc::clone(&self.disconnect));
         let exit: Rc<dyn Fn(char) -> bool> = Rc::new(move |digit| {
-            (disconnect && digit == '*')
+            disconnect.push(digit)
                 || (!context.is_empty() && task.exists(&context, digit.encode_utf8(&mut [0; 4]), 1))
         });
         let pre_dial = match self.options.argument('b') {
@@ -176,6 +177,11 @@ impl Caller<'_> {
             exit_digit: Some(exit),
             answered_elsewhere: self.options.has('C'),
             pre_dial,
+            forward_context: (!self.options.has('i')).then(|| {
+                let set = self.channel().variable("FORWARD_CONTEXT");
+                set.filter(|context| !context.is_empty())
+                    .unwrap_or_else(|| self.channel().location().context)
+            }),
             ..DialRequest::default()
         })
     }
@@ -300,6 +306,7 @@ impl Caller<'_> {
         );
         self.call.set("DIALEDPEERNUMBER", &outcome.number);
         self.monitor().await;
+        self.run_agi().await;
         let (caller_keys, callee_keys) = features::keys(self.call, &self.options);
         let bridge = BridgeOptions {
             caller_keys,
@@ -316,9 +323,11 @@ impl Caller<'_> {
         let (end, last) = match bridged {
             Ok(bridged) => (bridged.end, bridged.peer),
             // Transferred or parked: whoever goes on does so by himself.
-            Err(result) => {
+            Err(departure) => {
                 std::mem::forget(answered);
-                return Ok(Some(result));
+                let talked = talked.as_secs().to_string();
+                self.log_departure(&member, &departure, &held, &talked);
+                return Ok(Some(departure.result));
             }
         };
         let peer = &last;
@@ -362,6 +371,61 @@ impl Caller<'_> {
         }))
     }
 
+    /// A transfer says where to; who parks somebody has completed the call.
+    fn log_departure(&self, member: &Member, departure: &Departure, held: &str, talked: &str) {
+        let original = self.original_position().to_string();
+        match (&departure.to, departure.feature) {
+            (Some(to), Feature::AttendedTransfer) => {
+                let data = ["DIALPLAN", to.exten.as_str(), &to.context, held, talked];
+                self.log(&member.name, "ATTENDEDTRANSFER", &data);
+            }
+            (Some(to), _) => {
+                let data = [to.exten.as_str(), &to.context, held, talked, &original];
+                self.log(&member.name, "BLINDTRANSFER", &data);
+            }
+            (None, _) => {
+                let event = if departure.by_caller {
+                    "COMPLETECALLER"
+                } else {
+                    "COMPLETEAGENT"
+                };
+                self.log(&member.name, event, &[held, talked, &original]);
+            }
+        }
+    }
+
+    /// The script of the argument agi, on the caller while the member waits.
+    async fn run_agi(&self) {
+        let agi = &self.arguments.agi;
+        if agi.is_empty() {
+            return;
+        }
+        let task = Rc::clone(&self.call.task);
+        let run = Box::pin(super::super::execute(&task, "AGI", agi.clone(), None));
+        // Who hung up meanwhile is noticed by the bridge.
+        if let Err(Stop::Failed(error)) = run.await {
+            self.call.warn(&format!("Queue: {error}"));
+        }
+        self.channel().set_application("Queue", &self.call.data);
+    }
+
+    /// Option `B`: a subroutine on the caller before members are rung for him.
+    pub(super) async fn before_ringing(&self) -> Result<(), End> {
+        let Some(text) = self.options.argument('B') else {
+            return Ok(());
+        };
+        let (location, arguments) = self.subroutine(text)?;
+        self.stop_background();
+        let task = &self.call.task;
+        let end = crate::runner::subroutine_here(task, location, &arguments).await;
+        if end == SubroutineEnd::Missing {
+            self.call
+                .warn("Queue: the subroutine of option B does not exist");
+        }
+        self.channel().check()?;
+        self.start_background().await
+    }
+
     /// Option `F`: the caller left, and the member goes on in the dialplan.
     fn member_goes_on(&self, peer: &Channel) -> Result<(), Stop> {
         let here = self.channel().location();
@@ -384,13 +448,8 @@ impl Caller<'_> {
             self.call.set(name, value);
             peer.set_variable(name, value);
         };
-        if settings.set_queue_var
-            && let Some(info) = self
-                .call
-                .shared()
-                .queue(|table, _, _| table.info(&self.queue))
-        {
-            super::set_queue_variables(&self.call.task, &info);
+        if let Some(info) = self.tell_queue() {
+            super::set_queue_variables(peer, &info);
         }
         if settings.set_interface_var {
             let last = member.last_call.map_or(0, |at| {
@@ -460,34 +519,53 @@ impl Caller<'_> {
                 () = self.channel().until_over() => return Err(Interrupt::Hangup),
             }
         }
-        let gosub = match self.call.arg(6) {
-            "" => settings.member_gosub.as_str(),
-            gosub => gosub,
+        let own = |own: &str, of_queue: &str| match own {
+            "" => of_queue.to_owned(),
+            own => own.to_owned(),
         };
-        if !gosub.is_empty() {
+        let macro_name = own(&self.arguments.macro_name, &settings.member_macro);
+        if !macro_name.is_empty() {
+            let (name, arguments) = subroutine(&macro_name);
+            let place = Location::new(&format!("macro-{name}"), "s", 1);
+            self.run_on_member(peer, "macro", &macro_name, (place, arguments))
+                .await;
+        }
+        let gosub = own(&self.arguments.gosub, &settings.member_gosub);
+        if !gosub.is_empty() && !peer.is_over() {
             let found = if gosub.contains(['^', ',']) {
-                self.subroutine(gosub)
+                self.subroutine(&gosub)
             } else {
-                Ok((Location::new(gosub, "s", 1), Vec::new()))
+                Ok((Location::new(&gosub, "s", 1), Vec::new()))
             };
-            let Ok((location, arguments)) = found else {
-                self.call.warn(&format!(
+            match found {
+                Ok(place) => {
+                    self.run_on_member(peer, "subroutine", &gosub, place).await;
+                }
+                Err(_) => self.call.warn(&format!(
                     "Queue: subroutine {gosub} of {} does not exist",
                     member.name
-                ));
-                return Ok(());
-            };
-            let dialplan = self.channel().shard().dialplan();
-            let end = dialplan.subroutine(peer.clone(), location, arguments).await;
-            if end == SubroutineEnd::Missing {
-                self.call
-                    .warn(&format!("Queue: subroutine {gosub} does not exist"));
+                )),
             }
         }
         if peer.is_over() {
             return Err(Interrupt::Hangup);
         }
         Ok(())
+    }
+
+    async fn run_on_member(
+        &self,
+        peer: &Channel,
+        kind: &str,
+        name: &str,
+        (place, arguments): (Location, Vec<String>),
+    ) {
+        let dialplan = self.channel().shard().dialplan();
+        let end = dialplan.subroutine(peer.clone(), place, arguments).await;
+        if end == SubroutineEnd::Missing {
+            self.call
+                .warn(&format!("Queue: {kind} {name} does not exist"));
+        }
     }
 
     /// Begins the recording that the queue wants.

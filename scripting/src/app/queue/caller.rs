@@ -1,19 +1,22 @@
 //! A caller's time in a queue: music, his turn, and why he leaves.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use strowger_core::channel::{Channel, Location, Presentation};
-use strowger_core::queue::{EntryId, Settings};
+use strowger_core::queue::{EntryId, QueueInfo, Settings};
 use strowger_core::sounds::Cadence;
 use strowger_dialplan::args::Options;
 use strowger_media::PlayId;
 use tokio::sync::Notify;
 
+use super::super::features::{self, Disconnect};
 use super::super::music::music_of;
 use super::super::play::end_background;
 use super::super::{AppResult, Call, Next, Stop};
+use super::Arguments;
 use super::announce::Announced;
 
 /// How often a caller looks by himself whether it is his turn: rests of members end without anybody telling.
@@ -37,6 +40,9 @@ pub(super) struct Caller<'c> {
     pub(super) queue: String,
     pub(super) id: EntryId,
     pub(super) options: Options,
+    pub(super) arguments: Arguments,
+    /// Option `H`: what ends his waiting.
+    pub(super) disconnect: Rc<Disconnect>,
     pub(super) joined: Instant,
     /// When the time of the application is over.
     pub(super) until: Option<Instant>,
@@ -69,6 +75,7 @@ impl<'c> Caller<'c> {
         queue: String,
         id: EntryId,
         options: Options,
+        arguments: Arguments,
         until: Option<Instant>,
     ) -> Option<Self> {
         let (settings, position) = call
@@ -76,11 +83,14 @@ impl<'c> Caller<'c> {
             .queue(|table, _, _| (table.settings(&queue), table.position(&queue, id)));
         let (settings, wake) = settings?;
         let now = Instant::now();
+        let code = features::disconnect_code(call).filter(|_| options.has('H'));
         let caller = Self {
             call,
             queue,
             id,
             options,
+            arguments,
+            disconnect: Rc::new(Disconnect::new(code)),
             joined: now,
             until,
             announced: RefCell::new(Announced::new(now)),
@@ -148,6 +158,17 @@ impl<'c> Caller<'c> {
         self.joined.elapsed()
     }
 
+    /// `setqueuevar`: before he has a member, and when he leaves.
+    pub(super) fn tell_queue(&self) -> Option<QueueInfo> {
+        if !self.settings().set_queue_var {
+            return None;
+        }
+        let shared = self.call.shared();
+        let info = shared.queue(|table, _, _| table.info(&self.queue))?;
+        super::set_queue_variables(self.channel(), &info);
+        Some(info)
+    }
+
     /// Position, position at the beginning and seconds, as events about leaving have them.
     fn leaving(&self) -> [String; 3] {
         self.position();
@@ -162,6 +183,7 @@ impl<'c> Caller<'c> {
     pub(super) async fn run(self) -> AppResult {
         let end = self.attend().await;
         self.stop_background();
+        self.tell_queue();
         let [position, original, waited] = self.leaving();
         let log = |event: &str, key: &str| match key {
             "" => self.log("NONE", event, &[&position, &original, &waited]),
@@ -229,6 +251,9 @@ impl<'c> Caller<'c> {
                 self.announce().await?;
             }
             first = false;
+            if attempts == 0 {
+                self.before_ringing().await?;
+            }
             if let Some(result) = self.attempt().await? {
                 return Ok(End::Served(result));
             }
@@ -315,7 +340,7 @@ impl<'c> Caller<'c> {
     /// Is this digit a way out?
     pub(super) fn leaves_with(&self, digit: char) -> bool {
         let settings = self.settings();
-        (self.options.has('H') && digit == '*')
+        self.disconnect.push(digit)
             || (!settings.context.is_empty()
                 && self
                     .call

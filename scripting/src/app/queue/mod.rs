@@ -8,7 +8,7 @@ mod members;
 
 use std::time::{Duration, Instant};
 
-use strowger_core::channel::Interrupt;
+use strowger_core::channel::{Channel, Interrupt};
 use strowger_core::queue::{Arrival, Penalties, QueueInfo, Refused};
 
 use self::caller::{Caller, End};
@@ -18,7 +18,7 @@ use crate::task::Task;
 pub(super) const APPS: &[App] = &[
     app!(
         "Queue",
-        "Queue(name[,options[,url[,announce[,timeout[,agi[,gosub[,rule[,position]]]]]]]])",
+        "Queue(name[,options[,url[,announce[,timeout[,agi[,[macro,]gosub[,rule[,position]]]]]]]])",
         "waits in a queue until a member takes the call",
         queue
     ),
@@ -81,9 +81,7 @@ async fn queue(call: Call) -> AppResult {
     }
     let options = call.options("Queue", 1);
     call.warn_unknown("Queue", &options, KNOWN);
-    if !call.arg(5).is_empty() {
-        call.warn("Queue: the argument agi has no effect; use gosub, and AGI in that subroutine");
-    }
+    let arguments = Arguments::of(&call);
     let variable = |name: &str| call.channel().variable(name).unwrap_or_default();
     let penalty = |name: &str| variable(name).trim().parse().ok();
     let caller = call.channel().data().caller.clone();
@@ -93,13 +91,13 @@ async fn queue(call: Call) -> AppResult {
         caller_number: caller.number.clone(),
         caller_name: caller.name,
         priority: variable("QUEUE_PRIO").trim().parse().unwrap_or(0),
-        position: call.arg(8).parse().unwrap_or(0),
+        position: arguments.position,
         penalties: Penalties {
             min: penalty("QUEUE_MIN_PENALTY"),
             max: penalty("QUEUE_MAX_PENALTY"),
             raise: penalty("QUEUE_RAISE_PENALTY"),
         },
-        rule: call.arg(7).to_owned(),
+        rule: arguments.rule.clone(),
     };
     call.channel().check()?;
     let joined = call
@@ -124,13 +122,60 @@ async fn queue(call: Call) -> AppResult {
         .seconds(4)
         .filter(|limit| !limit.is_zero())
         .map(|limit| Instant::now() + limit);
-    let Some(caller) = Caller::new(&call, name, id, options, until) else {
+    let Some(caller) = Caller::new(&call, name, id, options, arguments, until) else {
         return Ok(Next::Continue);
     };
     let shown = caller.shown_number();
     let position = caller.position().unwrap_or(0).to_string();
     caller.log("NONE", "ENTERQUEUE", &[call.arg(2), &shown, &position]);
     caller.run().await
+}
+
+/// The arguments behind the time. Up to version 20 Asterisk has a macro before the subroutine; both forms are read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Arguments {
+    /// A script that runs on the caller when a member has answered.
+    agi: String,
+    /// A macro and a subroutine that run on the member before he has the caller.
+    macro_name: String,
+    gosub: String,
+    rule: String,
+    /// From 1; 0 is the end.
+    position: usize,
+}
+
+impl Arguments {
+    fn of(call: &Call) -> Self {
+        let is_place = |text: &str| {
+            let name = text.split(['^', ',', '(']).next().unwrap_or_default();
+            !name.is_empty() && (text.contains(['^', ',']) || call.task.exists(name, "s", 1))
+        };
+        let is_macro = |text: &str| {
+            let name = text.split('^').next().unwrap_or_default();
+            call.task.exists(&format!("macro-{name}"), "s", 1)
+        };
+        Self::read(&call.args, &is_place, &is_macro)
+    }
+
+    fn read(
+        args: &[String],
+        is_place: &dyn Fn(&str) -> bool,
+        is_macro: &dyn Fn(&str) -> bool,
+    ) -> Self {
+        let arg = |index: usize| args.get(index).map_or("", |text| text.trim());
+        let (first, second) = (arg(6), arg(7));
+        let with_macro = !arg(9).is_empty()
+            || (!first.is_empty() && !is_place(first) && is_macro(first))
+            || (!second.is_empty() && is_place(second));
+        let (macro_name, behind) = if with_macro { (first, 7) } else { ("", 6) };
+        Self {
+            agi: arg(5).to_owned(),
+            macro_name: macro_name.to_owned(),
+            gosub: arg(behind).to_owned(),
+            rule: arg(behind + 1).to_owned(),
+            position: arg(behind + 2).parse().unwrap_or(0),
+        }
+    }
 }
 
 /// `${name}` and `${name}_MS`.
@@ -141,7 +186,7 @@ fn set_duration(task: &Task, name: &str, time: Duration) {
 }
 
 /// The variables that tell of a queue (`setqueuevar`, `QUEUE_VARIABLES`).
-pub(crate) fn set_queue_variables(task: &Task, info: &QueueInfo) {
+pub(crate) fn set_queue_variables(channel: &Channel, info: &QueueInfo) {
     let (settings, statistics) = (&info.settings, info.statistics);
     for (name, value) in [
         ("QUEUENAME", info.name.clone()),
@@ -161,7 +206,7 @@ pub(crate) fn set_queue_variables(task: &Task, info: &QueueInfo) {
             format!("{:.1}", statistics.level_percent()),
         ),
     ] {
-        task.channel.set_variable(name, &value);
+        channel.set_variable(name, &value);
     }
 }
 
@@ -174,5 +219,40 @@ impl From<Interrupt> for End {
 impl From<Stop> for End {
     fn from(stop: Stop) -> Self {
         Self::Stopped(stop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_orders_of_arguments_are_read() {
+        let is_place = |text: &str| text.contains('^') || text == "greet";
+        let is_macro = |text: &str| text == "old";
+        let read = |data: &str| {
+            let args: Vec<String> = data.split(',').map(str::to_owned).collect();
+            let read = Arguments::read(&args, &is_place, &is_macro);
+            [
+                read.agi,
+                read.macro_name,
+                read.gosub,
+                read.rule,
+                read.position.to_string(),
+            ]
+            .join("/")
+        };
+        for (data, wanted) in [
+            ("q", "////0"),
+            ("q,,,,,a.sh,greet,vip,3", "a.sh//greet/vip/3"),
+            ("q,,,,,,,vip,3", "///vip/3"),
+            // As until version 20.
+            ("q,,,,,,,greet,vip,3", "//greet/vip/3"),
+            ("q,,,,,,old", "/old///0"),
+            ("q,,,,,,old,,vip,2", "/old//vip/2"),
+            ("q,,,,,,,greet^s^1", "//greet^s^1//0"),
+        ] {
+            assert_eq!(read(data), wanted, "{data}");
+        }
     }
 }
