@@ -58,6 +58,10 @@ counters! {
         sip_send_failed,
         requests_invite,
         requests_register,
+        /// Texts outside of calls.
+        requests_message,
+        messages_refused,
+        messages_sent,
         requests_options,
         requests_other,
         challenges_sent,

@@ -291,6 +291,10 @@ impl Channel {
         if let Some(next) = self.beyond(peer) {
             next.take_from_bridge();
             self.leave(Some(peer));
+            // Who called talks with this one from now on, and the record says so.
+            self.data_mut()
+                .cdr
+                .dial_replaced(&peer.name(), &next.name());
             peer.hangup(Cause::NORMAL_CLEARING);
             *peer = next;
             self.join(peer);

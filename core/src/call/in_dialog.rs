@@ -156,6 +156,7 @@ impl Channel {
                     .finish();
                 self.answer_request(id, response);
             }
+            Some(Method::Message) => self.on_text(id, request),
             _ => {
                 let response = Builder::response_to(request, 405, "Method Not Allowed")
                     .header(HeaderName::Allow, crate::shard::ALLOW)
@@ -163,6 +164,28 @@ impl Channel {
                 self.answer_request(id, response);
             }
         }
+    }
+
+    /// A text in the call goes to whom it is bridged with.
+    fn on_text(&self, id: ServerId, request: &Message) {
+        let text = std::str::from_utf8(request.body());
+        let (status, reason) = match text {
+            Ok(text) if request.has_content("text/plain") => {
+                if text.len() > super::message::MESSAGE_BYTES_MAX {
+                    (413, "Request Entity Too Large")
+                } else if self.bridge_peer().is_some_and(|peer| peer.send_text(text)) {
+                    (200, "OK")
+                } else {
+                    (480, "Temporarily Unavailable")
+                }
+            }
+            _ => (415, "Unsupported Media Type"),
+        };
+        let mut response = Builder::response_to(request, status, reason);
+        if status == 415 {
+            response.push(HeaderName::Accept, "text/plain");
+        }
+        self.answer_request(id, response.finish());
     }
 
     /// The other side hangs up a call that we ended, while our BYE still waits for the ACK of our 2xx: both are at rest

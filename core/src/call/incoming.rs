@@ -249,7 +249,7 @@ fn log_end(channel: &Channel) {
 
 /// The caller's identity: the endpoint's `callerid`, else P-Asserted-Identity or Remote-Party-ID where it is trusted,
 /// else From.
-fn caller_of(endpoint: &Endpoint, request: &Message, from: &NameAddr) -> Party {
+pub(super) fn caller_of(endpoint: &Endpoint, request: &Message, from: &NameAddr) -> Party {
     let mut party = match endpoint.callerid.as_deref() {
         Some(text) => Party::parse(text),
         None => {

@@ -12,6 +12,7 @@ mod in_dialog;
 pub(crate) mod incoming;
 pub(crate) mod local;
 pub(crate) mod media;
+pub mod message;
 pub mod originate;
 pub(crate) mod outgoing;
 pub mod pickup;
@@ -23,3 +24,4 @@ pub use bridge::{BridgeEnd, BridgeOptions, Bridged, Feature, Keys, LimitWarning}
 pub use destination::{Destination, DestinationError, To};
 pub use dial::{DialOutcome, DialRequest, DialStatus, LegReport, PreDial, RingMode};
 pub use local::Reached;
+pub use message::{MESSAGE_BYTES_MAX, MESSAGE_DATA_MAX, MessageError, TextMessage};

@@ -28,11 +28,11 @@ const AUTHENTICATIONS_MAX: u8 = 2;
 
 /// Where an INVITE goes.
 pub(crate) struct Target {
-    uri: Uri,
+    pub(super) uri: Uri,
     /// Routes to visit, nearest first.
-    routes: Vec<NameAddr>,
-    transport: Transport,
-    remote: SocketAddr,
+    pub(super) routes: Vec<NameAddr>,
+    pub(super) transport: Transport,
+    pub(super) remote: SocketAddr,
 }
 
 /// What an outgoing channel gets from whoever makes it.
@@ -554,7 +554,7 @@ pub(crate) fn apply_set_var(channel: &Channel, text: Option<&str>) {
     }
 }
 
-async fn find_target(
+pub(super) async fn find_target(
     shard: &Rc<Shard>,
     endpoint: &Endpoint,
     user: Option<&str>,

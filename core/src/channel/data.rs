@@ -178,6 +178,8 @@ pub struct Data {
     pub(crate) max_forwards: u8,
     /// Headers the dialplan added for the INVITE of this (outgoing) channel.
     pub request_headers: Vec<(String, String)>,
+    /// The text that came, or that the dialplan is about to send.
+    pub message: Option<Box<crate::call::TextMessage>>,
     pub created: SystemTime,
     pub created_at: Instant,
     pub answered: Option<SystemTime>,
@@ -239,6 +241,7 @@ impl Data {
             dial_depth: 0,
             max_forwards: 70,
             request_headers: Vec::new(),
+            message: None,
             created: SystemTime::now(),
             created_at: Instant::now(),
             answered: None,

@@ -362,7 +362,7 @@ pub(super) fn owner_of(call_id: &[u8], count: usize) -> usize {
 }
 
 /// Methods we take in and outside dialogs, for Allow (RFC 3261 §20.5).
-pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE";
+pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE, MESSAGE";
 
 /// True for the methods of [`ALLOW`].
 pub(super) fn is_known(method: &Method) -> bool {
@@ -376,6 +376,7 @@ pub(super) fn is_known(method: &Method) -> bool {
             | Method::Register
             | Method::Info
             | Method::Update
+            | Method::Message
     )
 }
 

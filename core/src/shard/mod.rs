@@ -97,6 +97,7 @@ pub struct Shard {
     qualification: RefCell<qualify::Qualification>,
     next_id: Cell<u64>,
     originating: Cell<usize>,
+    messages_running: Cell<usize>,
     local_halves: Cell<usize>,
     accept_tokens: Cell<(Instant, f64)>,
     /// When the message that is worked on was parsed.
@@ -230,6 +231,11 @@ impl Shard {
     /// How many halves of Local channels there are.
     pub(crate) fn local_halves(&self) -> &Cell<usize> {
         &self.local_halves
+    }
+
+    /// How many texts have their dialplan run on this shard.
+    pub(crate) fn messages_running(&self) -> &Cell<usize> {
+        &self.messages_running
     }
 
     /// How many calls this shard originates that nobody has answered.

@@ -68,6 +68,10 @@ impl Shard {
                 self.counters.requests_invite.add(1);
                 self.new_invite(id, &message, flow);
             }
+            Some(Method::Message) => {
+                self.counters.requests_message.add(1);
+                self.new_message(id, &message, flow);
+            }
             Some(method) if is_known(&method) => {
                 // BYE, INFO and UPDATE live in dialogs only (RFC 3261 §15.1.2).
                 self.counters.requests_other.add(1);
@@ -164,6 +168,34 @@ impl Shard {
             self.counters.registrations_refused.add(1);
         }
         self.respond(id, outcome.response);
+    }
+
+    /// A text outside of calls. It costs a run of the dialplan, and so counts as calls do.
+    fn new_message(self: &Rc<Self>, id: ServerId, message: &Message, flow: Flow) {
+        let overloaded = self.shared.draining() || self.call_limit_reached();
+        if overloaded {
+            self.counters.messages_refused.add(1);
+            let wait = [(HeaderName::RetryAfter, "5")];
+            self.reply(id, message, 503, "Service Unavailable", &wait);
+            return;
+        }
+        let Some(endpoint) = self.admit(id, message, flow) else {
+            return;
+        };
+        let (status, reason) = if self.take_call_token() {
+            crate::call::message::receive(self, message, &flow, &endpoint)
+        } else {
+            (503, "Service Unavailable")
+        };
+        if status >= 300 {
+            self.counters.messages_refused.add(1);
+        }
+        let headers: &[(HeaderName, &str)] = match status {
+            415 => &[(HeaderName::Accept, "text/plain")],
+            503 => &[(HeaderName::RetryAfter, "5")],
+            _ => &[],
+        };
+        self.reply(id, message, status, reason, headers);
     }
 
     fn new_invite(self: &Rc<Self>, id: ServerId, message: &Message, flow: Flow) {

@@ -164,6 +164,7 @@ async fn run(setup: ShardSetup, ready: std::sync::mpsc::Sender<Result<(), String
         qualification: RefCell::new(Qualification::new(setup.index, setup.count)),
         next_id: Cell::new(0),
         originating: Cell::new(0),
+        messages_running: Cell::new(0),
         local_halves: Cell::new(0),
         accept_tokens: Cell::new((Instant::now(), 1.0)),
         parsed_at: Cell::new(Instant::now()),

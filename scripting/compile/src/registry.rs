@@ -64,7 +64,7 @@ pub fn standard_style(canonical: &str) -> ArgumentStyle {
         "read" => AtMost(6),
         "page" | "readexten" | "directory" => AtMost(3),
         "queuelog" => AtMost(5),
-        "queue" => AtMost(9),
+        "queue" => AtMost(10),
         _ => Split,
     }
 }

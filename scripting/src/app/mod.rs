@@ -19,6 +19,7 @@ pub(crate) mod jump;
 mod loops;
 mod macros;
 pub(crate) mod mapped;
+mod message;
 mod music;
 mod originate;
 mod others;
@@ -235,6 +236,7 @@ static LIST: &[&[App]] = &[
     loops::APPS,
     macros::APPS,
     mapped::APPS,
+    message::APPS,
     play::APPS,
     control::APPS,
     music::APPS,

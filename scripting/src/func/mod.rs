@@ -16,6 +16,7 @@ mod group;
 mod list;
 mod logic;
 mod math;
+mod message;
 mod module;
 pub(crate) mod odbc;
 mod outside;
@@ -177,6 +178,7 @@ const GROUPS: [&[Function]; 24] = [
     dialplan::FUNCTIONS,
     conference::FUNCTIONS,
     list::FUNCTIONS,
+    message::FUNCTIONS,
     group::FUNCTIONS,
     format::FUNCTIONS,
     system::FUNCTIONS,

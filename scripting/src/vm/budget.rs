@@ -9,7 +9,8 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use mlua::{Lua, VmState};
+use mlua::{Lua, Thread, VmState};
+use rustc_hash::FxHashSet;
 
 use super::{Counters, Limits};
 
@@ -59,6 +60,28 @@ pub(crate) enum Stopped {
     Greedy,
 }
 
+/// Coroutines that gave their turn back in the middle of what they compute, until whoever resumes them hears of it.
+#[derive(Debug, Default)]
+pub(crate) struct Preempted(RefCell<FxHashSet<usize>>);
+
+/// Where yielding was impossible a coroutine stays in the list; so many may before it is emptied.
+const PREEMPTED_MAX: usize = 4096;
+
+impl Preempted {
+    fn add(&self, coroutine: &Thread) {
+        let mut list = self.0.borrow_mut();
+        if list.len() >= PREEMPTED_MAX {
+            list.clear();
+        }
+        list.insert(coroutine.to_pointer().addr());
+    }
+
+    /// Takes a coroutine from the list: was it on it?
+    pub(crate) fn take(&self, coroutine: &Thread) -> bool {
+        self.0.borrow_mut().remove(&coroutine.to_pointer().addr())
+    }
+}
+
 /// Knows which script runs now and since when. Shared by the interrupt and by every call into the machine.
 pub(crate) struct Meter {
     limits: Limits,
@@ -69,12 +92,11 @@ pub(crate) struct Meter {
     counted: Cell<usize>,
     /// Where the script was that was ended last.
     place: RefCell<String>,
-    /// A coroutine is to give its turn back, and those around it with it.
-    gives_way: Rc<Cell<bool>>,
+    preempted: Rc<Preempted>,
 }
 
 impl Meter {
-    pub(crate) fn new(limits: Limits, counters: Arc<Counters>, gives_way: Rc<Cell<bool>>) -> Self {
+    pub(crate) fn new(limits: Limits, counters: Arc<Counters>, preempted: Rc<Preempted>) -> Self {
         Self {
             limits,
             current: Cell::new(None),
@@ -82,13 +104,12 @@ impl Meter {
             counters,
             counted: Cell::new(0),
             place: RefCell::default(),
-            gives_way,
+            preempted,
         }
     }
 
     /// Begins a turn; gives back the turn it interrupts (an application may run a script inside another's turn).
     pub(crate) fn enter(&self, used_before: Duration, memory: usize, held: usize) -> Option<Slice> {
-        self.gives_way.set(false);
         self.current.replace(Some(Slice {
             started: Instant::now(),
             used_before,
@@ -192,7 +213,7 @@ impl Meter {
             self.current.set(Some(slice));
             // A coroutine made by the script yields to the script only, so the next safe point has to be looked at too.
             self.ticks.set(CLOCK_EVERY - 1);
-            self.gives_way.set(true);
+            self.preempted.add(&lua.current_thread());
             // Where yielding is impossible (inside a library function) the machine goes on until the total.
             return Ok(VmState::Yield);
         }

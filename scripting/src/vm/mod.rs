@@ -87,10 +87,10 @@ pub(crate) struct Vm {
 
 impl Vm {
     pub(crate) fn new(limits: Limits, counters: Arc<Counters>) -> Result<Self, VmError> {
-        let gives_way = Rc::default();
-        let lua = sandbox::open(limits.memory_bytes, &gives_way)
+        let preempted = Rc::default();
+        let lua = sandbox::open(limits.memory_bytes, &preempted)
             .map_err(|error| describe(&error, limits))?;
-        let meter = Rc::new(Meter::new(limits, counters, gives_way));
+        let meter = Rc::new(Meter::new(limits, counters, preempted));
         let interrupt = Rc::clone(&meter);
         lua.set_interrupt(move |lua| interrupt.interrupt(lua));
         Ok(Self { lua, meter, limits })

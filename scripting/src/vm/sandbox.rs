@@ -1,9 +1,10 @@
 //! What a script can reach: the pure parts of the standard library, read-only, and nothing of the machine below.
 
-use std::cell::Cell;
 use std::rc::Rc;
 
-use mlua::{Function, Lua, LuaOptions, StdLib, Value};
+use mlua::{Function, Lua, LuaOptions, StdLib, Thread, Value};
+
+use super::budget::Preempted;
 
 /// Coroutines kept for the next step instead of being made anew.
 const COROUTINES_KEPT: usize = 1024;
@@ -25,19 +26,20 @@ const REMOVED: &[&str] = &[
 
 /// `coroutine.resume` and `wrap` for verbs that wait: what the machine yields while one waits goes on to whoever runs the
 /// call, through all coroutines of the script, instead of coming back to the script as if it were a value. So does the turn that
-/// a script gives back because it computed for long: then nothing was yielded, and `gives_way` says so.
+/// a coroutine gives back because it computed for long: then it yielded nothing, and `preempted` says so.
 const PASS_ON: &str = r#"
-local waiting, gives_way, keeps_on = ...
+local waiting, preempted, keeps_on = ...
+local goes_on = {}
 local resume, yield, create, status = coroutine.resume, coroutine.yield, coroutine.create, coroutine.status
 local function pass(co, ...)
-  if select('#', ...) == 1 and (...) and gives_way() and status(co) == "suspended" then
-    yield()
-    return pass(co, resume(co))
-  end
-  if select('#', ...) == 2 then
-    local ok, first = ...
-    if ok and first == waiting and status(co) == "suspended" then
+  local count, ok, first = select('#', ...), ...
+  if ok and status(co) == "suspended" then
+    if count == 2 and first == waiting then
       yield(waiting)
+      return pass(co, resume(co))
+    end
+    if count == 2 and first == goes_on or count == 1 and preempted(co) then
+      yield(goes_on)
       return pass(co, resume(co))
     end
   end
@@ -58,14 +60,14 @@ coroutine.wrap = function(work)
 end
 "#;
 
-fn let_coroutines_wait(lua: &Lua, gives_way: &Rc<Cell<bool>>) -> mlua::Result<()> {
+fn let_coroutines_wait(lua: &Lua, preempted: &Rc<Preempted>) -> mlua::Result<()> {
     let never: Function =
         lua.create_async_function(|_, ()| std::future::pending::<mlua::Result<()>>())?;
     let waiting: Value = lua.create_thread(never)?.resume(())?;
-    let (asked, taken) = (Rc::clone(gives_way), Rc::clone(gives_way));
-    let asks = lua.create_function(move |_, ()| Ok(asked.get()))?;
-    let keeps_on = lua.create_function(move |_, ()| {
-        taken.set(false);
+    let (asked, own) = (Rc::clone(preempted), Rc::clone(preempted));
+    let asks = lua.create_function(move |_, co: Thread| Ok(asked.take(&co)))?;
+    let keeps_on = lua.create_function(move |lua, ()| {
+        own.take(&lua.current_thread());
         Ok(())
     })?;
     lua.load(PASS_ON)
@@ -74,7 +76,7 @@ fn let_coroutines_wait(lua: &Lua, gives_way: &Rc<Cell<bool>>) -> mlua::Result<()
 }
 
 /// Opens a machine whose globals and libraries cannot be changed, within `memory_bytes_max`.
-pub(crate) fn open(memory_bytes_max: usize, gives_way: &Rc<Cell<bool>>) -> mlua::Result<Lua> {
+pub(crate) fn open(memory_bytes_max: usize, preempted: &Rc<Preempted>) -> mlua::Result<Lua> {
     let libraries = StdLib::COROUTINE
         | StdLib::TABLE
         | StdLib::STRING
@@ -92,7 +94,7 @@ pub(crate) fn open(memory_bytes_max: usize, gives_way: &Rc<Cell<bool>>) -> mlua:
             globals.set(*name, Value::Nil)?;
         }
     }
-    let_coroutines_wait(&lua, gives_way)?;
+    let_coroutines_wait(&lua, preempted)?;
     lua.sandbox(true)?;
     // The sandbox gives scripts a table of their own for new globals; calls share it, so it is closed as well.
     lua.globals().set_readonly(true);

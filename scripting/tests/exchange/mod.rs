@@ -1,11 +1,12 @@
 //! One shard with a dialplan, in this process, and small phones on loopback that call it and are called. What a
 //! dialplan did is read from the global variables it sets.
 
+mod phone;
+
 use std::collections::HashMap;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use strowger_core::counters::ShardCounters;
@@ -23,6 +24,8 @@ use strowger_scripting::{Limits, PlanWatcher, Plans};
 use strowger_store::{
     Aor, AstDb, CdrSpool, DtmfMode, Endpoint, ExtensionRow, Realtime, Snapshot, StaticRow, Table,
 };
+
+pub(crate) use phone::{Manner, Phone};
 
 /// The context that the calling phone is in.
 pub(crate) const CONTEXT: &str = "test";
@@ -340,6 +343,34 @@ impl Exchange {
         leave: impl Fn() -> bool,
     ) -> Ended {
         Caller::new(self.address, exten).run(digits, &leave)
+    }
+
+    /// Sends a text outside of a call, and waits for the answer.
+    pub(crate) fn send_message(&self, exten: &str, kind: &str, body: &str) -> u16 {
+        let caller = Caller::new(self.address, exten);
+        let branch = format!("{}-message", caller.call_id);
+        let local = caller.socket.local_addr().expect("an address");
+        let text = format!(
+            "MESSAGE sip:{exten}@{} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{branch};rport\r\nMax-Forwards: 70\r\n\
+             From: \"Tester\" <sip:tester@{local}>;tag=caller\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: 1 MESSAGE\r\nX-Kind: greeting\r\n\
+             Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
+            self.address,
+            caller.to,
+            caller.call_id,
+            body.len()
+        );
+        let started = Instant::now();
+        loop {
+            assert!(started.elapsed() < PATIENCE, "nobody answers the text");
+            caller
+                .socket
+                .send_to(text.as_bytes(), self.address)
+                .expect("sent");
+            let answered = caller.receive().as_deref().and_then(status_of);
+            if let Some(status) = answered.filter(|status| *status >= 200) {
+                return status;
+            }
+        }
     }
 
     /// Adds lines of configuration files to the table: file, section, name, value.
@@ -664,192 +695,6 @@ impl Caller {
                 }
                 None => {}
             }
-        }
-    }
-}
-
-/// What a called phone does.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Manner {
-    /// Refuses with this status.
-    Refuse(u16),
-    /// Rings and answers; hangs up after the time given, if one is.
-    Answer(Option<Duration>),
-    /// Rings for ever.
-    Ring,
-    /// Rings so long before it answers.
-    AnswerAfter(Duration),
-    /// Answers, and dials these digits from then on, 300 ms apart; `w` is a pause.
-    Dial(&'static str),
-    /// Says that it is elsewhere (302), at this number.
-    Forward(&'static str),
-}
-
-/// A phone that can be called.
-pub(crate) struct Phone {
-    pub(crate) name: String,
-    pub(crate) address: SocketAddr,
-    infos: Arc<Mutex<Vec<String>>>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Phone {
-    pub(crate) fn start(name: &str, manner: Manner) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-        socket
-            .set_read_timeout(Some(Duration::from_millis(20)))
-            .expect("a timeout");
-        let address = socket.local_addr().expect("an address");
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopping = Arc::clone(&stop);
-        let infos = Arc::new(Mutex::new(Vec::new()));
-        let got = Arc::clone(&infos);
-        let thread = std::thread::spawn(move || serve(&socket, manner, &stopping, &got));
-        Self {
-            name: name.to_owned(),
-            address,
-            infos,
-            stop,
-            thread: Some(thread),
-        }
-    }
-}
-
-impl Phone {
-    /// The bodies of the INFO requests it got, repetitions left out.
-    pub(crate) fn infos(&self) -> Vec<String> {
-        let infos = self.infos.lock().expect("the phone did not fail");
-        infos.clone()
-    }
-}
-
-impl Drop for Phone {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-fn serve(socket: &UdpSocket, manner: Manner, stop: &AtomicBool, infos: &Mutex<Vec<String>>) {
-    let mut info_cseq = String::new();
-    let local = socket.local_addr().expect("an address");
-    let mut invite: Option<(String, SocketAddr)> = None;
-    let mut leave_at: Option<Instant> = None;
-    let mut answer_at: Option<Instant> = None;
-    let mut digits = match manner {
-        Manner::Dial(digits) => digits.chars(),
-        _ => "".chars(),
-    };
-    let (mut dial_at, mut cseq): (Option<Instant>, u32) = (None, 1);
-    let mut buffer = [0; 65536];
-    while !stop.load(Ordering::Relaxed) {
-        if leave_at.is_some_and(|at| Instant::now() >= at)
-            && let Some((request, exchange)) = &invite
-        {
-            leave_at = None;
-            let text = format!(
-                "BYE {} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bKbye{}\r\nMax-Forwards: 70\r\nFrom: {};tag=peer\r\n\
-                 To: {}\r\nCall-ID: {}\r\nCSeq: 999 BYE\r\nContent-Length: 0\r\n\r\n",
-                header(request, "Contact")
-                    .split(['<', '>'])
-                    .nth(1)
-                    .unwrap_or_default(),
-                header(request, "Call-ID"),
-                header(request, "To"),
-                header(request, "From"),
-                header(request, "Call-ID"),
-            );
-            let _ = socket.send_to(text.as_bytes(), exchange);
-        }
-        if answer_at.is_some_and(|at| Instant::now() >= at)
-            && let Some((request, exchange)) = &invite
-        {
-            answer_at = None;
-            let _ = socket.send_to(response(request, 200, SDP, local).as_bytes(), exchange);
-        }
-        if dial_at.is_some_and(|at| Instant::now() >= at)
-            && let Some((request, exchange)) = &invite
-        {
-            let digit = digits.next();
-            dial_at = digit.map(|_| Instant::now() + Duration::from_millis(300));
-            if let Some(digit) = digit.filter(|digit| *digit != 'w') {
-                cseq += 1;
-                let body = format!("Signal={digit}\r\nDuration=100\r\n");
-                let text = format!(
-                    "INFO {} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bKinfo{cseq}{}\r\nMax-Forwards: 70\r\nFrom: {};tag=peer\r\n\
-                     To: {}\r\nCall-ID: {}\r\nCSeq: {cseq} INFO\r\nContent-Type: application/dtmf-relay\r\nContent-Length: {}\r\n\r\n{body}",
-                    header(request, "Contact")
-                        .split(['<', '>'])
-                        .nth(1)
-                        .unwrap_or_default(),
-                    header(request, "Call-ID"),
-                    header(request, "To"),
-                    header(request, "From"),
-                    header(request, "Call-ID"),
-                    body.len()
-                );
-                let _ = socket.send_to(text.as_bytes(), exchange);
-            }
-        }
-        let Ok((length, exchange)) = socket.recv_from(&mut buffer) else {
-            continue;
-        };
-        let message = String::from_utf8_lossy(&buffer[..length]).into_owned();
-        let reply = |status, body: &str| {
-            let _ = socket.send_to(response(&message, status, body, local).as_bytes(), exchange);
-        };
-        match message.split(' ').next().unwrap_or_default() {
-            "INVITE" => {
-                match manner {
-                    Manner::Refuse(status) => reply(status, ""),
-                    Manner::Ring => reply(180, ""),
-                    Manner::AnswerAfter(after) => {
-                        reply(180, "");
-                        answer_at = Some(Instant::now() + after);
-                    }
-                    Manner::Dial(_) => {
-                        reply(180, "");
-                        reply(200, SDP);
-                        dial_at = Some(Instant::now() + Duration::from_millis(300));
-                    }
-                    Manner::Forward(number) => {
-                        let text = response(&message, 302, "", local);
-                        let text = text.replace("sip:peer@", &format!("sip:{number}@"));
-                        let _ = socket.send_to(text.as_bytes(), exchange);
-                    }
-                    Manner::Answer(stay) => {
-                        reply(180, "");
-                        reply(200, SDP);
-                        leave_at = stay.map(|stay| Instant::now() + stay);
-                    }
-                }
-                invite = Some((message.clone(), exchange));
-            }
-            "CANCEL" => {
-                reply(200, "");
-                answer_at = None;
-                if let Some((request, _)) = &invite {
-                    let _ = socket.send_to(response(request, 487, "", local).as_bytes(), exchange);
-                }
-            }
-            "INFO" => {
-                reply(200, "");
-                let cseq = header(&message, "CSeq").to_owned();
-                if cseq != info_cseq {
-                    info_cseq = cseq;
-                    let body = message.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-                    let mut infos = infos.lock().expect("no test thread failed while it read");
-                    infos.push(body.to_owned());
-                }
-            }
-            "BYE" | "OPTIONS" => {
-                reply(200, "");
-                leave_at = None;
-            }
-            _ => {}
         }
     }
 }
