@@ -129,7 +129,8 @@ Press three to send this caller away with questions, now and always. Press four 
 Press five to send this caller to voice mail now, and to take his calls from then on." \
   screen-callee-options "Press one to take this call. Press two to send this caller to voice mail. Press three to send this \
 caller away with questions. Press four to send this caller away." \
-  vm-dialout "Please wait while I connect your call." vm-sorry "Sorry, I did not understand that."
+  vm-dialout "Please wait while I connect your call." vm-sorry "Sorry, I did not understand that." \
+  vm-tempgreeting2 "Press one to record your temporary greeting, or two to erase it." vm-tempremoved "Your temporary greeting is erased."
 
 all ru digits/ "" 0 ноль 1 один 2 два 3 три 4 четыре 5 пять 6 шесть 7 семь 8 восемь 9 девять 10 десять 11 одиннадцать \
   12 двенадцать 13 тринадцать 14 четырнадцать 15 пятнадцать 16 шестнадцать 17 семнадцать 18 восемнадцать \
@@ -235,7 +236,8 @@ all ru "" "" priv-recordintro "После сигнала назовите, по�
 отвечать, пять." \
   screen-callee-options "Чтобы ответить, нажмите один. Чтобы отправить на голосовую почту, два. Чтобы отправить к вопросам, три. \
 Чтобы отказать, четыре." \
-  vm-dialout "Подождите, соединяю." vm-sorry "Извините, не поняла."
+  vm-dialout "Подождите, соединяю." vm-sorry "Извините, не поняла." \
+  vm-tempgreeting2 "Чтобы записать временное приветствие, нажмите один, чтобы стереть его, два." vm-tempremoved "Временное приветствие стёрто."
 
 # Music on hold: sixteen seconds of plucked broken chords (C, Am, F, G twice) over a soft bass, our own and as plain as
 # it looks. It is a whole number of bars, and its last notes have died away by the end, so the loop has no click.

@@ -22,6 +22,12 @@ pub(crate) fn page(sources: &Sources) -> String {
         "Incoming calls taken",
         shared.calls_processed(),
     );
+    counter(
+        &mut page,
+        "strowger_voicemail_mails_refused_total",
+        "Messages of voice mail not sent by e-mail because too many waited",
+        shared.voicemail.mails_refused(),
+    );
     gauge(
         &mut page,
         "strowger_uptime_seconds",

@@ -190,6 +190,7 @@ impl Shared {
         }));
         crate::device::start(&shared);
         crate::queue::start(&shared);
+        crate::voicemail::start(&shared);
         shared
     }
 

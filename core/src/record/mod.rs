@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 use crate::channel::{Channel, RecorderResult, RecorderSpec};
 use crate::shard::Shard;
 use crate::shared::Shared;
+use crate::voicemail::{self, Mailbox, Message};
 use jobs::JobId;
 
 /// Recordings one channel may run at once.
@@ -92,6 +93,8 @@ pub struct Request {
     pub delete: bool,
     /// Runs by the shell when the files are closed.
     pub command: Option<String>,
+    /// Mailboxes that get a copy.
+    pub mailboxes: Vec<Mailbox>,
 }
 
 /// The recordings of a channel.
@@ -133,8 +136,18 @@ struct End {
     closed: Notify,
     after: After,
     delete: bool,
+    /// Who gets a copy of the first file, and what is said of it.
+    copy: RefCell<Option<Copy>>,
     files: RefCell<Vec<PathBuf>>,
     shared: Arc<Shared>,
+}
+
+/// A copy for mailboxes.
+struct Copy {
+    file: PathBuf,
+    mailboxes: Vec<Mailbox>,
+    message: Message,
+    began: Instant,
 }
 
 enum After {
@@ -181,6 +194,7 @@ pub fn start(channel: &Channel, request: Request) -> Result<(String, Vec<String>
         closed: Notify::new(),
         after: after(channel.shard().shared(), &request),
         delete: request.delete,
+        copy: RefCell::new(copy(channel, &request)),
         files: RefCell::default(),
         shared: Arc::clone(channel.shard().shared()),
     });
@@ -231,6 +245,54 @@ pub fn start(channel: &Channel, request: Request) -> Result<(String, Vec<String>
     }
     end.finish_one();
     Ok((running.id.clone(), problems))
+}
+
+/// What mailboxes are told of a recording.
+fn copy(channel: &Channel, request: &Request) -> Option<Copy> {
+    if request.mailboxes.is_empty() {
+        return None;
+    }
+    let targets = [&request.mix, &request.receive, &request.transmit];
+    let file = targets.into_iter().flatten().next()?.path.clone();
+    let data = channel.data();
+    Some(Copy {
+        file,
+        mailboxes: request.mailboxes.clone(),
+        message: Message {
+            number: 0,
+            caller_id: format!("\"{}\" <{}>", data.caller.name, data.caller.number),
+            caller_channel: channel.name().to_string(),
+            context: data.location.context.clone(),
+            exten: data.location.exten.clone(),
+            priority: data.location.priority,
+            time: voicemail::now(),
+            duration: 0,
+            id: format!("{}-{}", voicemail::now(), channel.uniqueid()),
+        },
+        began: Instant::now(),
+    })
+}
+
+impl Copy {
+    /// Puts the file into the mailboxes; it stays itself.
+    async fn deliver(self, shared: &Arc<Shared>) {
+        let extension = self.file.extension().unwrap_or_default();
+        let format = extension.to_string_lossy().into_owned();
+        let mailboxes: Vec<Mailbox> = self
+            .mailboxes
+            .into_iter()
+            .map(|mailbox| Mailbox {
+                format: format.clone(),
+                ..mailbox
+            })
+            .collect();
+        let message = Message {
+            duration: self.began.elapsed().as_secs(),
+            ..self.message
+        };
+        let draft = self.file.with_extension("");
+        shared.deliver(&mailboxes, &message, &draft, true).await;
+    }
 }
 
 fn after(shared: &Arc<Shared>, request: &Request) -> After {
@@ -374,8 +436,9 @@ impl End {
             Vec::new()
         };
         let shared = Arc::clone(&self.shared);
+        let copy = self.copy.take();
         let command = match &self.after {
-            After::Nothing if delete.is_empty() => return,
+            After::Nothing if delete.is_empty() && copy.is_none() => return,
             After::Nothing => None,
             After::Shell(command) => Some((command.clone(), None)),
             After::Product {
@@ -385,6 +448,10 @@ impl End {
             } => Some((command.clone(), Some((*job, script.clone())))),
         };
         self.shared.control.spawn(async move {
+            // First of all, as long as the file is there.
+            if let Some(copy) = copy {
+                copy.deliver(&shared).await;
+            }
             match command {
                 Some((_, Some((job, script))))
                     if !tokio::fs::try_exists(&script).await.unwrap_or(false) =>

@@ -3,14 +3,17 @@
 //! What lives here: the configuration of mailboxes, their folders on disk and the e-mail about a message. What never does:
 //! prompts and digits (the applications `VoiceMail` and `VoiceMailMain`).
 
+mod deliver;
 mod settings;
 mod spool;
+mod sweep;
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Local};
@@ -18,13 +21,16 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use strowger_store::{Key, Write};
 use subtle::ConstantTimeEq;
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 
+pub use deliver::remove_draft;
 pub use settings::{DEFAULT_CONTEXT, Mailbox, all, find, is_name, split};
 pub use spool::{Counts, FOLDERS, INBOX, Message, OLD, Spool, now, with_extension};
 
 use crate::mail::{self, Mail};
 use crate::shared::Shared;
+
+pub(crate) use sweep::start;
 
 /// Changes that a subscriber may be behind.
 const BEHIND_MAX: usize = 1024;
@@ -35,6 +41,15 @@ const FAILURES_MAX: u32 = 10;
 const REFUSED_FOR: Duration = Duration::from_secs(300);
 /// Mailboxes whose wrong passwords are counted.
 const FAILING_MAX: usize = 10_000;
+
+/// Work with files of mailboxes at a time, and how long a call waits for it before it is told that the disk does not answer.
+const JOBS_MAX: usize = 64;
+const DISK_WAIT: Duration = Duration::from_secs(20);
+/// The same where no call waits.
+const SLOW_DISK: Duration = Duration::from_secs(600);
+/// Messages on their way by e-mail, and those of them that are sent at a time.
+const MAILS_MAX: usize = 1000;
+const MAILS_AT_ONCE: usize = 16;
 
 /// A mailbox has other messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +66,12 @@ pub struct Voicemail {
     locks: [Mutex<()>; LOCKS],
     /// Wrong passwords of mailboxes, and when the last of them came.
     failures: Mutex<FxHashMap<String, (u32, Instant)>>,
+    /// Work with files that goes on.
+    jobs: Arc<Semaphore>,
+    /// Places of messages that are on their way by e-mail, and turns to be sent.
+    mails: Arc<Semaphore>,
+    sending: Semaphore,
+    mails_refused: AtomicU64,
 }
 
 impl Default for Voicemail {
@@ -59,6 +80,10 @@ impl Default for Voicemail {
             changes: broadcast::channel(BEHIND_MAX).0,
             locks: std::array::from_fn(|_| Mutex::new(())),
             failures: Mutex::default(),
+            jobs: Arc::new(Semaphore::new(JOBS_MAX)),
+            mails: Arc::new(Semaphore::new(MAILS_MAX)),
+            sending: Semaphore::new(MAILS_AT_ONCE),
+            mails_refused: AtomicU64::new(0),
         }
     }
 }
@@ -67,6 +92,11 @@ impl Voicemail {
     /// Changes of mailboxes from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<MailboxChange> {
         self.changes.subscribe()
+    }
+
+    /// Messages that were not sent by e-mail because too many waited.
+    pub fn mails_refused(&self) -> u64 {
+        self.mails_refused.load(Ordering::Relaxed)
     }
 
     /// Does this password open a mailbox? Nothing does for a while after many wrong ones, however many calls they came in;
@@ -121,14 +151,30 @@ impl Shared {
     /// who subscribed are told how many messages there are.
     ///
     /// # Errors
-    /// What `work` says.
+    /// What `work` says; [`io::ErrorKind::TimedOut`] where the disk does not answer, though what was begun may be done later.
     pub async fn with_mailbox<R: Send + 'static>(
         self: &Arc<Self>,
         mailbox: &Mailbox,
         work: impl FnOnce(&Spool) -> io::Result<R> + Send + 'static,
     ) -> io::Result<R> {
+        self.with_mailbox_within(DISK_WAIT, mailbox, work).await
+    }
+
+    async fn with_mailbox_within<R: Send + 'static>(
+        self: &Arc<Self>,
+        limit: Duration,
+        mailbox: &Mailbox,
+        work: impl FnOnce(&Spool) -> io::Result<R> + Send + 'static,
+    ) -> io::Result<R> {
+        let late = || io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer");
+        let until = tokio::time::Instant::now() + limit;
+        let place = Arc::clone(&self.voicemail.jobs).acquire_owned();
+        let place = tokio::time::timeout_at(until, place).await;
+        let place = place.map_err(|_| late())?.map_err(io::Error::other)?;
         let (shared, mailbox) = (Arc::clone(self), mailbox.clone());
         let done = self.control.spawn_blocking(move || {
+            // Until the disk answers, whether somebody waits for it or not.
+            let _place = place;
             let spool = Spool::new(&shared.voicemail_folder(), &mailbox);
             let _alone = shared.voicemail.lock(&mailbox).lock();
             let before = spool.counts().unwrap_or_default();
@@ -144,9 +190,10 @@ impl Shared {
             }
             result
         });
-        match done.await {
-            Ok(result) => result,
-            Err(error) => Err(io::Error::other(error)),
+        match tokio::time::timeout_at(until, done).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(error)) => Err(io::Error::other(error)),
+            Err(_) => Err(late()),
         }
     }
 
@@ -161,7 +208,7 @@ impl Shared {
     }
 
     /// Sends word of a message by e-mail, if the mailbox wants it. True if nothing stands in the way of deleting it here.
-    pub async fn mail_message(
+    async fn mail_message(
         &self,
         mailbox: &Mailbox,
         message: &Message,

@@ -28,7 +28,13 @@ pub struct Mailbox {
     /// `0` leads to extension `o` while a message is left.
     pub operator: bool,
     pub exit_context: String,
+    /// Where its owner is, as `Europe/Moscow`; empty: where the exchange is.
     pub timezone: String,
+    /// How times are said (`zonemessages`); empty: as usual.
+    pub time_format: String,
+    /// Other names under which the directory finds him, and whether it does at all.
+    pub aliases: Vec<String>,
+    pub hidden: bool,
     pub language: String,
     pub messages_max: usize,
     /// Longest and shortest message; zero is no limit.
@@ -57,6 +63,9 @@ impl Default for Mailbox {
             operator: false,
             exit_context: String::new(),
             timezone: String::new(),
+            time_format: String::new(),
+            aliases: Vec::new(),
+            hidden: false,
             language: String::new(),
             messages_max: 100,
             longest: Duration::ZERO,
@@ -97,6 +106,8 @@ impl Mailbox {
             "operator" => self.operator = yes(text),
             "exitcontext" => self.exit_context = own,
             "tz" => self.timezone = own,
+            "hidefromdir" => self.hidden = yes(text),
+            "alias" => self.aliases.push(own),
             "language" => self.language = own,
             "maxmsg" => {
                 let number = text.trim().parse().unwrap_or(self.messages_max);
@@ -148,6 +159,20 @@ fn general(snapshot: &Snapshot) -> Mailbox {
         mailbox.set(&row.var_name, value(row));
     }
     mailbox
+}
+
+/// A zone of section `zonemessages` is another name of a time zone, with a way to say times: `Europe/Moscow|'vm-received' Q HM`.
+fn resolve_zone(snapshot: &Snapshot, mailbox: &mut Mailbox) {
+    if mailbox.timezone.is_empty() {
+        return;
+    }
+    let mut zones = lines(snapshot).filter(|row| row.category == "zonemessages");
+    let Some(row) = zones.find(|row| row.var_name == mailbox.timezone) else {
+        return;
+    };
+    let (zone, format) = value(row).split_once('|').unwrap_or((value(row), ""));
+    let (zone, format) = (zone.trim().to_owned(), format.trim().to_owned());
+    (mailbox.timezone, mailbox.time_format) = (zone, format);
 }
 
 fn lines(snapshot: &Snapshot) -> impl Iterator<Item = &StaticRow> {
@@ -203,6 +228,9 @@ pub fn all(snapshot: &Snapshot, context: Option<&str>) -> Vec<Mailbox> {
             && is_name(&mailbox.context)
             && context.is_none_or(|context| context == mailbox.context)
     });
+    for mailbox in &mut found {
+        resolve_zone(snapshot, mailbox);
+    }
     found
 }
 
@@ -233,7 +261,10 @@ pub fn find(snapshot: &Snapshot, name: &str) -> Option<Mailbox> {
             .find(|row| row.category == context && row.var_name == number)
             .map(|row| from_line(&base(), row)),
     };
-    found.filter(|mailbox| is_name(&mailbox.number) && is_name(&mailbox.context))
+    let mut found =
+        found.filter(|mailbox| is_name(&mailbox.number) && is_name(&mailbox.context))?;
+    resolve_zone(snapshot, &mut found);
+    Some(found)
 }
 
 #[cfg(test)]
@@ -262,6 +293,11 @@ mod tests {
             statics: Arc::new(vec![
                 line("general", "maxmsg", "50"),
                 line("general", "format", "wav49|gsm"),
+                line(
+                    "zonemessages",
+                    "moscow",
+                    "Europe/Moscow|'vm-received' Q HM",
+                ),
                 line(
                     "default",
                     "200",
@@ -294,8 +330,9 @@ mod tests {
         assert!(boris.delete && !boris.is_realtime);
         assert_eq!(
             (boris.password.as_str(), boris.timezone.as_str()),
-            ("4321", "moscow")
+            ("4321", "Europe/Moscow")
         );
+        assert_eq!(boris.time_format, "'vm-received' Q HM");
         assert_eq!(find(&snapshot, "300"), None);
         assert_eq!(all(&snapshot, None).len(), 3);
         assert_eq!(all(&snapshot, Some("default")).len(), 2);

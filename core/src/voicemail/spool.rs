@@ -116,6 +116,21 @@ impl Spool {
         Ok(folder.join(one_line(name)))
     }
 
+    /// Deletes a greeting, in whatever formats it is there.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn remove_greeting(&self, name: &str) -> io::Result<()> {
+        let prefix = format!("{name}.");
+        for entry in fs::read_dir(&self.home)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(&prefix) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Puts a recorded draft in place of a greeting.
     ///
     /// # Errors

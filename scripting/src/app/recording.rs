@@ -14,6 +14,9 @@ const BEEP_EVERY: f64 = 15.0;
 /// Between two beeps is at least this.
 const BEEP_EVERY_MIN: Duration = Duration::from_secs(1);
 
+/// Mailboxes of option `m`.
+const MAILBOXES_MAX: usize = 32;
+
 pub(super) const APPS: &[App] = &[
     app!(
         "MixMonitor",
@@ -69,11 +72,17 @@ const KNOWN: &str = "abBcdDeimnopPrsStvVW";
 async fn mix_monitor(call: Call) -> AppResult {
     let options = call.options("MixMonitor", 1);
     call.warn_unknown("MixMonitor", &options, KNOWN);
-    if let Some(mailbox) = options.argument('m') {
-        call.warn(&format!(
-            "MixMonitor: option m({mailbox}): it has no effect; the recording goes to its file only"
-        ));
-    }
+    let mailboxes = options.argument('m').unwrap_or_default();
+    let mailboxes = mailboxes.split(['&', ',']).map(str::trim);
+    let mailboxes = mailboxes.filter(|name| !name.is_empty());
+    let mailboxes = mailboxes.filter_map(|name| {
+        let found = call.shared().mailbox(name);
+        if found.is_none() {
+            call.warn(&format!("MixMonitor: there is no mailbox \"{name}\""));
+        }
+        found
+    });
+    let mailboxes: Vec<_> = mailboxes.take(MAILBOXES_MAX).collect();
     let name = call.arg(0);
     let given = |letter| options.argument(letter).filter(|name| !name.is_empty());
     let names = [
@@ -145,6 +154,7 @@ async fn mix_monitor(call: Call) -> AppResult {
             .then(|| seconds(&call, &options, 'B', BEEP_EVERY).max(BEEP_EVERY_MIN)),
         delete: options.has('d'),
         command,
+        mailboxes,
     };
     match record::start(call.channel(), request) {
         Ok((id, problems)) => {

@@ -8,6 +8,7 @@ use strowger_core::voicemail::{self, Mailbox};
 use super::super::play::audible;
 use super::super::{AppResult, Call, Next};
 use super::{ask, name_prompts, names, tell};
+use crate::say;
 
 /// Digits that a search needs.
 const DIGITS: usize = 3;
@@ -15,6 +16,9 @@ const DIGITS: usize = 3;
 const TRIES: usize = 3;
 /// How long somebody may think whether it is the right one.
 const CHOICE_WAIT: Duration = Duration::from_secs(5);
+
+/// The most of option `p`.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// The key of a letter; Russian letters as on Russian telephones.
 fn key(letter: char) -> Option<char> {
@@ -57,11 +61,16 @@ pub(super) async fn directory(call: Call) -> AppResult {
     };
     let options = call.options("Directory", 2);
     call.warn_unknown("Directory", &options, "aecfblmnps");
+    for (letter, _) in options.iter().filter(|(letter, _)| "cm".contains(*letter)) {
+        call.warn(&format!("Directory: option {letter} has no effect"));
+    }
+    let aliases = options.has('a');
+    let pause = options.argument('p').and_then(|text| text.parse().ok());
+    let pause = Duration::from_millis(pause.unwrap_or(0)).min(PAUSE_MAX);
     let both = options.has('b');
     let first = options.has('f') || both;
     let last = !options.has('f') || options.has('l') || both;
     audible(&call, !options.has('n')).await?;
-    let mailboxes = voicemail::all(&call.shared().snapshot(), Some(&context));
     for _ in 0..TRIES {
         let digits = ask(&call, "dir-intro").await?;
         for (digit, exten) in [("0", "o"), ("*", "a")] {
@@ -82,16 +91,32 @@ pub(super) async fn directory(call: Call) -> AppResult {
             }
             continue;
         }
-        let found = mailboxes
-            .iter()
-            .filter(|mailbox| matches(&mailbox.full_name, &digits, first, last));
-        let found: Vec<&Mailbox> = found.collect();
+        let (snapshot, within) = (call.shared().snapshot(), context.clone());
+        // To read all of many mailboxes takes longer than a call may keep others waiting.
+        let found = call.shared().control.spawn_blocking(move || {
+            let mut found = voicemail::all(&snapshot, Some(&within));
+            found.retain(|mailbox| {
+                let own = matches(&mailbox.full_name, &digits, first, last);
+                let names = mailbox.aliases.iter().filter(|_| aliases);
+                let alias = |name: &String| matches(name, &digits, first, last);
+                !mailbox.hidden && (own || names.into_iter().any(alias))
+            });
+            found
+        });
+        let found: Vec<Mailbox> = found.await.unwrap_or_default();
+        if !pause.is_zero() {
+            call.channel().wait(pause).await?;
+        }
         if found.is_empty() {
             tell(&call, &names(&["dir-nomatch"]), "").await?;
             continue;
         }
-        for mailbox in found {
+        for mailbox in &found {
             let mut prompts = name_prompts(&call, mailbox).await;
+            if options.has('e') && !prompts.iter().any(|prompt| prompt == "vm-extension") {
+                prompts.extend(names(&["vm-extension"]));
+                prompts.extend(say::spelled_digits(&mailbox.number));
+            }
             prompts.extend(names(&["dir-instr"]));
             let mut digit = tell(&call, &prompts, "1*").await?;
             if digit.is_none() {
@@ -100,6 +125,9 @@ pub(super) async fn directory(call: Call) -> AppResult {
             if digit == Some('1') {
                 call.set("DIRECTORY_RESULT", "SELECTED");
                 call.set("DIRECTORY_EXTEN", &mailbox.number);
+                if options.has('s') {
+                    return Ok(Next::Continue);
+                }
                 let place = Location::new(&dial_context, &mailbox.number, 1);
                 if !call.task.exists(&dial_context, &mailbox.number, 1) {
                     call.warn(&format!(

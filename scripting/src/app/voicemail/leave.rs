@@ -1,11 +1,10 @@
 //! `VoiceMail`: a caller leaves a message.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use strowger_core::channel::Location;
-use strowger_core::shared::Shared;
-use strowger_core::voicemail::{INBOX, Mailbox, Message, Spool, now, with_extension};
+use strowger_core::voicemail::{self, INBOX, Mailbox, Message, Spool, now, with_extension};
 
 use super::super::play::audible;
 use super::super::{AppResult, Call, Next, Stop};
@@ -44,7 +43,11 @@ pub(super) async fn voice_mail(call: Call) -> AppResult {
         call.set("VMSTATUS", "FAILED");
         return Ok(Next::Continue);
     };
-    audible(&call, true).await?;
+    for (letter, _) in options.iter().filter(|(letter, _)| "gPU".contains(*letter)) {
+        call.warn(&format!("VoiceMail: option {letter} has no effect"));
+    }
+    // With option e the greeting is early media, and the call is answered when the recording begins.
+    audible(&call, !options.has('e')).await?;
     let (status, result) = match leave(&call, first, &mailboxes, &options).await {
         Ok(End::Stored) => ("SUCCESS", Ok(Next::Continue)),
         Ok(End::Failed) => ("FAILED", Ok(Next::Continue)),
@@ -132,7 +135,13 @@ async fn leave(
         tell(call, &names(&["vm-mailboxfull"]), "").await?;
         return Ok(End::Failed);
     };
-    let mut recorded = record(call, &draft, first, first.operator, first.longest).await?;
+    // Option t: another sound than the beep, or none.
+    let beeps = options.argument('t').is_none() && !options.has('t');
+    if let Some(sound) = options.argument('t').filter(|sound| !sound.is_empty()) {
+        tell(call, &names(&[sound]), "").await?;
+    }
+    let limits = (first.operator, first.longest, beeps);
+    let mut recorded = record(call, &draft, first, limits).await?;
     let length = recorded.length;
     if recorded.operator
         && let Some(place) = way(Some('0'))
@@ -175,7 +184,7 @@ async fn leave(
         let shared = Arc::clone(&shared);
         async move {
             Recorded::complete(pending).await;
-            store(&shared, &all, &message, &draft).await
+            shared.deliver(&all, &message, &draft, false).await
         }
     });
     // A message that the disk has not taken in yet is stored behind the caller's back.
@@ -197,107 +206,8 @@ fn after(recorded: &Recorded, end: End) -> Result<End, Stop> {
     }
 }
 
-/// Puts a message into mailboxes and sends it from there. How many have it; where none has, the draft stays on disk.
-async fn store(
-    shared: &Arc<Shared>,
-    mailboxes: &[Mailbox],
-    message: &Message,
-    draft: &Path,
-) -> usize {
-    let format = mailboxes.first().map(|first| first.format.clone());
-    let (mut stored, mut moved) = (0, false);
-    for (index, mailbox) in mailboxes.iter().enumerate() {
-        let (told, from) = (message.clone(), draft.to_owned());
-        // All copies are in the format that was recorded.
-        let own = Mailbox {
-            format: format.clone().unwrap_or_default(),
-            ..mailbox.clone()
-        };
-        let is_last = index + 1 == mailboxes.len();
-        let done = shared
-            .with_mailbox(mailbox, move |spool| {
-                let file = spool.store(&from, INBOX, &own, &told, !is_last)?;
-                // Nobody deletes or numbers it anew while it is on its way.
-                let attached = (!own.email.is_empty() && own.attach)
-                    .then(|| spool.attachment(&file, &told.id));
-                Ok(attached.transpose())
-            })
-            .await;
-        match done {
-            Ok(attached) => {
-                stored += 1;
-                moved = is_last;
-                match attached {
-                    Ok(attached) => send(shared, mailbox, message, attached),
-                    Err(error) => tracing::warn!(
-                        mailbox = mailbox.name(), %error,
-                        "message not sent by e-mail; it stays in the mailbox"
-                    ),
-                }
-            }
-            Err(error) => tracing::error!(
-                mailbox = mailbox.name(), %error, draft = %draft.display(),
-                "a message is not in its mailbox"
-            ),
-        }
-    }
-    if stored > 0 && !moved {
-        remove_draft(shared, with_extension(draft, &format.unwrap_or_default())).await;
-    }
-    stored
-}
-
-/// Sends the message by e-mail, behind the caller's back.
-fn send(shared: &Arc<Shared>, mailbox: &Mailbox, message: &Message, attached: Option<PathBuf>) {
-    if mailbox.email.is_empty() {
-        return;
-    }
-    let (mailbox, message) = (mailbox.clone(), message.clone());
-    let shared = Arc::clone(shared);
-    let control = shared.control.clone();
-    control.spawn(async move {
-        let sent = shared
-            .mail_message(&mailbox, &message, attached.as_deref())
-            .await;
-        let done = shared
-            .with_mailbox(&mailbox, {
-                let delete = sent && mailbox.delete;
-                move |spool| {
-                    if let Some(attached) = attached {
-                        spool.remove_attachment(&attached)?;
-                    }
-                    if !delete {
-                        return Ok(());
-                    }
-                    // By what it is: others may have been numbered anew meanwhile.
-                    match spool.find(INBOX, &message)? {
-                        Some(number) => spool.delete(INBOX, number),
-                        None => Ok(()),
-                    }
-                }
-            })
-            .await;
-        if let Err(error) = done {
-            tracing::warn!(mailbox = mailbox.name(), %error, "message not deleted");
-        }
-    });
-}
-
-async fn remove_draft(shared: &Arc<Shared>, file: PathBuf) {
-    let name = file.display().to_string();
-    let removed = shared
-        .control
-        .spawn_blocking(move || std::fs::remove_file(file))
-        .await;
-    if let Ok(Err(error)) = removed
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::warn!(file = name, %error, "draft not deleted");
-    }
-}
-
 async fn remove(call: &Call, mailbox: &Mailbox, draft: &Path) {
-    remove_draft(call.task.shared(), with_extension(draft, &mailbox.format)).await;
+    voicemail::remove_draft(call.task.shared(), with_extension(draft, &mailbox.format)).await;
 }
 
 /// What the caller hears before the tone.

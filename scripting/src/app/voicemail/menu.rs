@@ -9,7 +9,7 @@ use strowger_core::voicemail::{self, FOLDERS, INBOX, Mailbox, Message, OLD, Spoo
 
 use super::super::play::audible;
 use super::super::{AppResult, Call, Next, Stop};
-use super::{Recorded, ask, names, record, spoken, tell};
+use super::{Recorded, ask, has_greeting, names, record, spoken, tell};
 use crate::say::{self, Grammar};
 
 /// Tries somebody has for number and password.
@@ -423,8 +423,12 @@ impl Visit<'_> {
                 let shift = chrono::Duration::seconds(shift.into());
                 let moment = (at + shift).with_timezone(&zone);
                 let now = (Utc::now() + shift).with_timezone(&zone);
-                prompts.extend(names(&["vm-received"]));
-                prompts.extend(say::unix_time(grammar, &moment, &now, ""));
+                let format = self.mailbox.time_format.as_str();
+                // A format of its own has words of its own.
+                if format.is_empty() {
+                    prompts.extend(names(&["vm-received"]));
+                }
+                prompts.extend(say::unix_time(grammar, &moment, &now, format));
             }
         }
         prompts
@@ -446,10 +450,21 @@ impl Visit<'_> {
                 None | Some('*' | '#') => return Ok(()),
                 Some(_) => continue,
             };
+            if name == "temp" && has_greeting(self.call, &self.mailbox, name).await {
+                match self.choose(&names(&["vm-tempgreeting2"])).await? {
+                    Some('1') => {}
+                    Some('2') => {
+                        self.files(move |spool| spool.remove_greeting(name)).await?;
+                        tell(self.call, &names(&["vm-tempremoved"]), "").await?;
+                        continue;
+                    }
+                    _ => continue,
+                }
+            }
             tell(self.call, &names(&[prompt]), "#").await?;
             let draft_name = format!("{}-{name}", self.call.channel().uniqueid());
             let draft = self.files(move |spool| spool.draft(&draft_name)).await?;
-            let recorded = record(self.call, &draft, &self.mailbox, false, GREETING_MAX).await?;
+            let recorded = record(self.call, &draft, &self.mailbox, (false, GREETING_MAX, true)).await?;
             if let Some(stop) = recorded.stop {
                 // Half a greeting, or none, does not take the place of a whole one.
                 self.files(move |spool| spool.drop_draft(&draft)).await?;

@@ -20,7 +20,7 @@ use crate::say::{self, Gender, Grammar};
 pub(super) const APPS: &[App] = &[
     app!(
         "VoiceMail",
-        "VoiceMail(mailbox[@context][&...][,bd(context)eg(gain)PsSt(beep)uU])",
+        "VoiceMail(mailbox[@context][&...][,bd(context)esSt(beep)u])",
         "lets the caller leave a message",
         leave::voice_mail
     ),
@@ -44,7 +44,7 @@ pub(super) const APPS: &[App] = &[
     ),
     app!(
         "Directory",
-        "Directory([mailbox_context[,dial_context[,efblmnp]]])",
+        "Directory([mailbox_context[,dial_context[,aefblnp(ms)s]]])",
         "finds somebody by the letters of his name",
         directory::directory
     ),
@@ -170,8 +170,7 @@ async fn record(
     call: &Call,
     draft: &Path,
     mailbox: &Mailbox,
-    operator: bool,
-    longest: Duration,
+    (operator, longest, beeps): (bool, Duration, bool),
 ) -> Result<Recorded, Stop> {
     let seconds = |time: Duration| {
         if time.is_zero() {
@@ -184,7 +183,11 @@ async fn record(
         format!("{}.{}", draft.display(), mailbox.format),
         seconds(mailbox.silence),
         seconds(longest),
-        if operator { "ko" } else { "k" }.to_owned(),
+        format!(
+            "k{}{}",
+            if operator { "o" } else { "" },
+            if beeps { "" } else { "q" }
+        ),
     ];
     let data = arguments.join(",");
     call.task.recording.take();
