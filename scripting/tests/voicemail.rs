@@ -212,3 +212,83 @@ fn a_star_in_place_of_a_mailbox_leads_elsewhere() {
     exchange.call("100", "*#");
     assert_eq!(exchange.global("AWAY"), "yes");
 }
+
+#[test]
+fn a_temporary_greeting_is_erased_by_its_owner() {
+    let exchange = start(&[("102", "VoiceMailMain", "100,s")]);
+    for name in ["vm-tempgreeting2", "vm-tempremoved"] {
+        exchange.short_sound(name);
+    }
+    let home = exchange.shared.voicemail_folder().join("default/100");
+    std::fs::create_dir_all(&home).expect("the folder");
+    let greeting = home.join("temp.wav");
+    std::fs::write(&greeting, b"RIFF").expect("the greeting");
+    // Greetings, the temporary one, erase it; and out of both menus.
+    exchange.call("102", "ww0www4www2www*www#");
+    assert!(!greeting.exists());
+}
+
+#[test]
+fn a_recording_is_copied_into_a_mailbox() {
+    let exchange = start(&[
+        ("100", "Answer", ""),
+        ("100", "MixMonitor", "talk.wav,m(100&300)"),
+        ("100", "Wait", "1.2"),
+    ]);
+    exchange.call("100", "");
+    wait_until("the mailbox has it", || counts(&exchange, "100").new == 1);
+    let inbox = exchange.shared.voicemail_folder().join("default/100/INBOX");
+    let copy = std::fs::read(inbox.join("msg0000.wav")).expect("the copy");
+    let file = exchange.shared.paths().monitor.join("talk.wav");
+    assert_eq!(copy, std::fs::read(file).expect("the recording itself"));
+    let text = std::fs::read_to_string(inbox.join("msg0000.txt")).expect("its text");
+    assert!(text.contains("duration=1"), "{text}");
+}
+
+#[test]
+fn the_greeting_is_early_media_with_option_e() {
+    let exchange = start(&[
+        ("100", "VoiceMail", "100,es"),
+        ("100", "Set", "GLOBAL(STATUS)=${VMSTATUS}"),
+        ("101", "VoiceMail", "100,eut(none)d(away)"),
+        ("1@away", "Set", "GLOBAL(AWAY)=yes"),
+    ]);
+    let ended = exchange.call("100", "wwwwwwww#");
+    assert_eq!((ended.status, ended.provisional.as_slice()), (200, &[183][..]));
+    assert_eq!(exchange.global("STATUS"), "SUCCESS");
+}
+
+#[test]
+fn the_directory_knows_aliases_and_leaves_out_who_hides() {
+    let exchange = start(&[
+        ("100", "Directory", "default,test,as"),
+        ("100", "Set", "GLOBAL(FOUND)=${DIRECTORY_RESULT}/${DIRECTORY_EXTEN}"),
+        ("101", "Directory", "default,test,s"),
+        ("101", "Set", "GLOBAL(NONE)=${DIRECTORY_RESULT}/${DIRECTORY_EXTEN}"),
+    ]);
+    for name in ["dir-intro", "dir-instr", "dir-nomatch", "dir-nomore", "vm-extension"] {
+        exchange.short_sound(name);
+    }
+    exchange.change_tables(|snapshot| {
+        let row = |options: &[(&str, &str)]| OptionsRow {
+            options: options
+                .iter()
+                .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+                .collect(),
+        };
+        snapshot.voicemail = Arc::new(vec![
+            row(&[("mailbox", "100"), ("fullname", "Anna Berg"), ("alias", "Chief")]),
+            row(&[
+                ("mailbox", "200"),
+                ("fullname", "Carl Chief"),
+                ("hidefromdir", "yes"),
+            ]),
+        ]);
+        snapshot.versions[Table::Voicemail as usize] += 1;
+    });
+    exchange.call("100", "w244#wwwww1");
+    assert_eq!(exchange.global("FOUND"), "SELECTED/100");
+    // Without option a nobody is found by an alias, and who hides is not found at all.
+    exchange.call("101", "w244#wwww244#wwww244#");
+    assert_eq!(exchange.global("NONE"), "FAILED/");
+}
