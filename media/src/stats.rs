@@ -49,6 +49,8 @@ pub struct Drops {
 /// Statistics of a leg since it was opened. Received: from the remote to us.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LegStats {
+    /// The leg had no socket: this says nothing of any network.
+    pub inside: bool,
     /// SSRC of what we send.
     pub ssrc: u32,
     /// SSRC of what we receive now; `None`: nothing came yet.

@@ -185,6 +185,16 @@ impl Channel {
             .unwrap_or_default()
     }
 
+    /// Length of the packets that are agreed on; 20 before anything is.
+    fn ptime_ms(&self) -> u8 {
+        if let Some(ptime_ms) = self.wire_ptime_ms() {
+            return ptime_ms;
+        }
+        let session = self.session();
+        let media = session.as_ref().and_then(|session| session.media.as_ref());
+        media.map_or(20, MediaSession::ptime_ms)
+    }
+
     /// Makes this caller and a callee with media use one codec, where both speak one. While the caller has not been told
     /// our answer to its offer, that answer is made anew.
     pub(crate) fn share_codec(&self, callee: &Self) {
@@ -193,7 +203,7 @@ impl Channel {
         for (half, at) in [(self, callee), (callee, self)] {
             let all = at.codecs();
             if let Some(first) = all.first().filter(|_| half.is_local()) {
-                half.settle_wire(*first, &all);
+                half.settle_wire(*first, at.ptime_ms(), &all);
             }
         }
     }

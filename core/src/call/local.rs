@@ -29,6 +29,7 @@ const END_TRIES: u32 = 12_000;
 const END_PAUSE: Duration = Duration::from_millis(5);
 /// What a half says before it is known what it should.
 const FIRST_CODEC: Codec = Codec::Pcma;
+const FIRST_PTIME_MS: u8 = 20;
 
 /// What a channel is as half of a pair.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub(crate) struct Half {
     says: Codec,
     /// What its other half says.
     hears: Codec,
+    /// Length of packets on the wire.
+    ptime_ms: u8,
     /// Somebody with a codec of his own is at this half.
     settled: bool,
     /// Codecs of whoever is at the far end of the pair, as far as that is known.
@@ -92,6 +95,7 @@ impl Half {
             stays,
             says: FIRST_CODEC,
             hears: FIRST_CODEC,
+            ptime_ms: FIRST_PTIME_MS,
             settled: false,
             far,
             _counted: Counted::new(shard),
@@ -298,7 +302,7 @@ pub(super) fn create(
 }
 
 /// How the two legs of a wire are told of each other.
-fn negotiated(says: Codec, hears: Codec) -> Negotiated {
+fn negotiated(says: Codec, hears: Codec, ptime_ms: u8) -> Negotiated {
     let format = |codec| {
         let place = Codec::ALL.iter().position(|known| *known == codec);
         Format {
@@ -309,6 +313,7 @@ fn negotiated(says: Codec, hears: Codec) -> Negotiated {
     Negotiated {
         formats: vec![format(hears)],
         send: format(says),
+        ptime_ms: says.ptime(ptime_ms.into()),
         dtmf_receive: Some(EVENTS),
         dtmf_send: Some(EVENTS),
         ..Negotiated::default()
@@ -342,30 +347,47 @@ impl Channel {
 
     /// Tells the leg what it says and hears.
     fn configure_wire(&self) {
-        let codecs = self.half().as_ref().map(|half| (half.says, half.hears));
-        if let Some((says, hears)) = codecs {
-            let negotiated = Box::new(negotiated(says, hears));
+        let told = self.half();
+        let told = told
+            .as_ref()
+            .map(|half| (half.says, half.hears, half.ptime_ms));
+        if let Some((says, hears, ptime_ms)) = told {
+            let negotiated = Box::new(negotiated(says, hears, ptime_ms));
             self.media(|leg| Command::Configure(leg, negotiated));
         }
     }
 
-    /// Who is at this half speaks `codec`, of all those he knows. What he says passes the wire as it is.
-    pub(crate) fn settle_wire(&self, codec: Codec, all: &[Codec]) {
-        self.settle_wires(codec, all, FORWARDS_MAX);
+    /// Length of packets on its wire; None where this is no half.
+    pub(crate) fn wire_ptime_ms(&self) -> Option<u8> {
+        self.half().as_ref().map(|half| half.ptime_ms)
     }
 
-    fn settle_wires(&self, codec: Codec, all: &[Codec], hops: u8) {
+    /// Who is at this half speaks `codec`, of all those he knows, in packets of this length. What he says passes the wire as it
+    /// is. Packets on the wire are as long as those of who came first: where the others are longer or shorter they are made
+    /// anew once, at their end.
+    pub(crate) fn settle_wire(&self, codec: Codec, ptime_ms: u8, all: &[Codec]) {
+        self.settle_wires(codec, ptime_ms, all, FORWARDS_MAX);
+    }
+
+    fn settle_wires(&self, codec: Codec, ptime_ms: u8, all: &[Codec], hops: u8) {
+        let first = self
+            .other_half()
+            .is_some_and(|other| other.half().as_ref().is_some_and(|half| !half.settled));
         let mirrored = self.other_half().is_some_and(|other| {
             let half = other.half();
             half.as_ref().is_some_and(|half| !half.settled) && codec.is_spoken()
         });
-        let changed = match self.half().as_mut() {
+        let (changed, ptime_ms) = match self.half().as_mut() {
             Some(half) => {
+                let longer = first && half.ptime_ms != ptime_ms && !half.settled;
+                if longer {
+                    half.ptime_ms = ptime_ms;
+                }
                 half.settled = true;
                 if mirrored {
                     half.hears = codec;
                 }
-                std::mem::replace(&mut half.says, codec) != codec
+                (std::mem::replace(&mut half.says, codec) != codec || longer, half.ptime_ms)
             }
             None => return,
         };
@@ -374,6 +396,7 @@ impl Channel {
         self.tell_other_half(move |other| {
             if let Some(half) = other.half().as_mut() {
                 half.hears = codec;
+                half.ptime_ms = ptime_ms;
                 half.far.clone_from(&all);
                 if mirrored {
                     half.says = codec;
@@ -387,7 +410,7 @@ impl Channel {
             if let Some(next) = other.bridge_peer().filter(Self::is_local)
                 && hops > 0
             {
-                next.settle_wires(codec, &all, hops - 1);
+                next.settle_wires(codec, ptime_ms, &all, hops - 1);
             }
         });
         if changed {

@@ -201,6 +201,11 @@ impl MediaSession {
         codec.map_or(8000, Codec::sample_rate)
     }
 
+    /// Length of packets; 20 before anything is agreed.
+    pub(crate) fn ptime_ms(&self) -> u8 {
+        self.agreed.as_ref().map_or(20, |agreed| agreed.ptime_ms)
+    }
+
     /// How digits of ours reach the remote.
     pub(crate) fn digit_way(&self) -> DigitWay {
         let events = self.agreed.as_ref().is_some_and(|a| a.dtmf.is_some());

@@ -294,13 +294,13 @@ impl Shard {
     fn media_closed(&self, leg: LegId, stats: Box<LegStats>) {
         let owner = self.legs.borrow().get(&leg).copied();
         self.unmap_leg(leg);
-        // What went through a wire inside says nothing about any network.
-        if let Some(half) = owner
-            .and_then(|id| self.channel(id))
-            .filter(Channel::is_local)
-        {
+        // What went through a wire inside says nothing about any network, also where its channel is gone already.
+        if stats.inside {
             self.partners.borrow_mut().remove(&leg);
-            return half.set_stats(stats);
+            if let Some(half) = owner.and_then(|id| self.channel(id)) {
+                half.set_stats(stats);
+            }
+            return;
         }
         self.shared.quality.leg_ended(&stats);
         let partner = self.partners.borrow_mut().remove(&leg);

@@ -523,6 +523,7 @@ impl Leg {
         let clock_rate = u64::from(self.sender.clock_rate());
         let us = |units: u32| (u64::from(units) * 1_000_000 / clock_rate) as u32;
         LegStats {
+            inside: self.wire != Wire::None,
             ssrc: self.sender.ssrc(),
             remote_ssrc: self.receiver.ssrc(),
             codec: self.config.as_ref().map(|config| config.send.codec),

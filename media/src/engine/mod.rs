@@ -164,6 +164,8 @@ pub struct Engine {
     buffers: Vec<Vec<i16>>,
     /// What legs without sockets were made to send, on its way to their other ends.
     wires: Wires,
+    /// Threads that the packet came through which is worked on now.
+    far_hops: u8,
     keys: u64,
     samples: Box<[i16; relay::SAMPLES_MAX]>,
 }
@@ -197,6 +199,7 @@ impl Engine {
             orders: VecDeque::new(),
             buffers: Vec::new(),
             wires: Wires::default(),
+            far_hops: 0,
             keys: 0,
             samples: Box::new([0; relay::SAMPLES_MAX]),
             limits,

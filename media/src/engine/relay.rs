@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::carriage::Carrier;
 use super::leg::{COMFORT_NOISE, Drop, Kind, Leg, Target};
-use super::wire::NOWHERE;
+use super::wire::{NOWHERE, Wire};
 use super::{Effect, Engine, Events, Forward, Slot, leg_mut, next_key};
 use crate::codec::Codec;
 use crate::counters::Counters;
@@ -97,7 +97,6 @@ impl Engine {
             self.rtcp(now, slot, source, packet);
             return None;
         }
-        self.counters.packets_in.add(1);
         let mut context = Context {
             now,
             counters: &self.counters,
@@ -108,9 +107,14 @@ impl Engine {
             samples: &mut self.samples,
         };
         let Some(from) = leg_mut(&mut self.legs, slot) else {
+            self.counters.packets_in.add(1);
             self.counters.drop_no_leg.add(1);
             return None;
         };
+        // What goes through a wire is no packet of the network.
+        if from.wire == Wire::None {
+            context.counters.packets_in.add(1);
+        }
         let accepted = match from.accept(&mut context, source, packet) {
             Ok(accepted) => accepted,
             Err(why) => {
@@ -153,8 +157,10 @@ impl Engine {
         };
         match to.pass_on(&mut context, accepted, packet) {
             Ok(forward) => {
-                self.counters.relayed.add(1);
-                self.counters.packets_out.add(1);
+                if forward.dest != NOWHERE {
+                    self.counters.relayed.add(1);
+                    self.counters.packets_out.add(1);
+                }
                 Some(forward)
             }
             Err(why) => {

@@ -262,14 +262,14 @@ impl Leg {
         };
         self.sender.count(payload_len);
         context.counters.generated.add(1);
-        context.counters.packets_out.add(1);
         match self.wire {
             _ if dest != NOWHERE => {}
             Wire::None => {}
             Wire::To(other) => return context.wires.push(context.counters, other, packet),
-            Wire::Far => return self.send_far(context.counters, packet),
+            Wire::Far => return self.send_far(context.counters, packet, 0),
             Wire::Cut => return,
         }
+        context.counters.packets_out.add(1);
         let transmit = Transmit {
             slot: self.slot,
             rtcp: false,

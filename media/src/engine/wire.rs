@@ -17,6 +17,8 @@ const WAITING_MAX: usize = 128;
 const FAR_MAX: usize = 16;
 /// Wires that a packet goes through, one behind the other.
 const HOPS_MAX: usize = 64;
+/// Threads that a packet goes to, one after the other.
+const FAR_HOPS_MAX: u8 = 16;
 /// Where packets of a leg without a socket go: nobody looks at it.
 pub(super) const NOWHERE: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
@@ -38,6 +40,8 @@ pub(super) enum Wire {
 #[derive(Debug)]
 struct Travelling {
     len: usize,
+    /// Threads it has come through.
+    hops: u8,
     bytes: [u8; PACKET_MAX],
 }
 
@@ -98,14 +102,15 @@ impl Leg {
     }
 
     /// Sends to the leg of another thread.
-    pub(super) fn send_far(&mut self, counters: &Counters, packet: &[u8]) {
+    pub(super) fn send_far(&mut self, counters: &Counters, packet: &[u8], hops: u8) {
         let mut bytes = [0; PACKET_MAX];
         let place = bytes.get_mut(..packet.len());
         let sent = match (place, &mut self.far) {
-            (Some(place), Some(far)) => {
+            // Where wires lead in a circle its packets come to an end.
+            (Some(place), Some(far)) if hops < FAR_HOPS_MAX => {
                 place.copy_from_slice(packet);
                 let len = packet.len();
-                far.sender.push(Travelling { len, bytes }).is_ok()
+                far.sender.push(Travelling { len, hops, bytes }).is_ok()
             }
             _ => false,
         };
@@ -157,15 +162,29 @@ impl Engine {
         self.watch(now, slot);
     }
 
-    /// Takes what the other thread has sent.
+    /// Takes what the other thread has sent. Where its end is gone the wire is cut.
     pub(super) fn receive_far(&mut self, now: Instant, slot: Slot, out: Out<'_>) {
         for _ in 0..FAR_MAX {
-            let leg = leg_mut(&mut self.legs, slot);
-            let far = leg.and_then(|leg| leg.far.as_mut());
-            let Some(mut packet) = far.and_then(|far| far.receiver.pop().ok()) else {
+            let Some(leg) = leg_mut(&mut self.legs, slot) else {
                 return;
             };
-            self.send_on(now, slot, &mut packet.bytes, packet.len, out);
+            let Some(far) = leg.far.as_mut() else {
+                return;
+            };
+            // Asked before the ring is looked into: what was sent until then is in it.
+            let gone = far.receiver.is_abandoned();
+            match far.receiver.pop() {
+                Ok(mut packet) => {
+                    self.far_hops = packet.hops.saturating_add(1);
+                    self.send_on(now, slot, &mut packet.bytes, packet.len, out);
+                    self.far_hops = 0;
+                }
+                Err(_) if gone => {
+                    leg.far = None;
+                    return leg.cut();
+                }
+                Err(_) => return,
+            }
         }
     }
 
@@ -199,7 +218,9 @@ impl Engine {
                 Wire::Far => {
                     let start = usize::from(forward.start);
                     let packet = buffer.get(start..start + usize::from(forward.len))?;
-                    leg_mut(&mut self.legs, forward.slot)?.send_far(&self.counters, packet);
+                    let hops = self.far_hops;
+                    let leg = leg_mut(&mut self.legs, forward.slot)?;
+                    leg.send_far(&self.counters, packet, hops);
                     return None;
                 }
                 Wire::To(other) => other,

@@ -119,3 +119,84 @@ fn a_ring_of_wires_ends() {
     assert!(rig.receive(a, &Phone::new(7).say(1)).is_none());
     assert_eq!(rig.counters.drop_wire.get(), 1);
 }
+
+/// Two engines as two threads have them, with a wire between: A is bridged with B here, C with D there.
+fn two_rigs() -> ([Rig; 2], Slot, Slot) {
+    let (mut here, mut there) = (Rig::new(), Rig::new());
+    let (near, far) = crate::far_wire();
+    let start = |leg: LegId| LegStart {
+        leg,
+        ssrc: 0x2000_0000 + leg.0 as u32,
+        sequence: 7,
+        timestamp: 9,
+        cname: String::new(),
+    };
+    let a = here.leg(A);
+    here.command(Command::OpenFar(Box::new((start(B), near))));
+    let d = there.leg(D);
+    there.command(Command::OpenFar(Box::new((start(C), far))));
+    for (rig, leg) in [(&mut here, B), (&mut there, C)] {
+        rig.configure(leg, |n| {
+            n.remote_rtp = None;
+            n.symmetric = false;
+        });
+    }
+    here.command(Command::Bridge(A, B));
+    there.command(Command::Bridge(C, D));
+    ([here, there], a, d)
+}
+
+#[test]
+fn a_wire_between_threads_is_cut_when_its_other_end_is_gone() {
+    let ([mut here, mut there], a, d) = two_rigs();
+    let mut phone = Phone::new(7);
+    for _ in 0..3 {
+        assert!(here.receive(a, &phone.say(0x55)).is_none());
+    }
+    there.pass(40);
+    let heard = there.take_sent(d);
+    assert_eq!(heard.iter().filter(|sent| !sent.transmit.rtcp).count(), 3);
+    // The packets of the network are those of the telephones.
+    assert_eq!((here.counters.packets_in.get(), here.counters.packets_out.get()), (3, 0));
+    assert_eq!((there.counters.packets_in.get(), there.counters.packets_out.get()), (0, 3));
+    drop(there);
+    here.pass(40);
+    let dropped = here.counters.drop_wire.get();
+    for _ in 0..100 {
+        assert!(here.receive(a, &phone.say(0x55)).is_none());
+    }
+    // Nothing is put into a ring that nobody empties: the leg has nowhere to send to.
+    assert_eq!(here.counters.drop_wire.get(), dropped);
+}
+
+#[test]
+fn packets_that_go_in_a_circle_of_threads_come_to_an_end() {
+    let ([mut here, mut there], a, _) = two_rigs();
+    // A second wire leads back: what comes to C goes to F, whose other end E is bridged with B again.
+    let (near, far) = crate::far_wire();
+    let start = |leg: LegId| LegStart {
+        leg,
+        ssrc: 0x2000_0000 + leg.0 as u32,
+        sequence: 7,
+        timestamp: 9,
+        cname: String::new(),
+    };
+    let (e, f) = (LegId(5), LegId(6));
+    here.command(Command::OpenFar(Box::new((start(e), near))));
+    there.command(Command::OpenFar(Box::new((start(f), far))));
+    for (rig, leg) in [(&mut here, e), (&mut there, f)] {
+        rig.configure(leg, |n| {
+            n.remote_rtp = None;
+            n.symmetric = false;
+        });
+    }
+    assert!(here.receive(a, &Phone::new(7).say(0x55)).is_none());
+    here.command(Command::Bridge(e, B));
+    there.command(Command::Bridge(C, f));
+    for _ in 0..100 {
+        here.pass(20);
+        there.pass(20);
+    }
+    let dropped = [&here, &there].map(|rig| rig.counters.drop_wire.get());
+    assert_eq!(dropped.iter().sum::<u64>(), 1, "{dropped:?}");
+}
