@@ -25,7 +25,8 @@ use strowger_store::{
     Aor, AstDb, CdrSpool, DtmfMode, Endpoint, ExtensionRow, Realtime, Snapshot, StaticRow, Table,
 };
 
-pub(crate) use phone::{Manner, Phone};
+pub(crate) type Manner = phone::Manner;
+pub(crate) type Phone = phone::Phone;
 
 /// The context that the calling phone is in.
 pub(crate) const CONTEXT: &str = "test";
