@@ -254,7 +254,10 @@ fn the_greeting_is_early_media_with_option_e() {
         ("1@away", "Set", "GLOBAL(AWAY)=yes"),
     ]);
     let ended = exchange.call("100", "wwwwwwww#");
-    assert_eq!((ended.status, ended.provisional.as_slice()), (200, &[183][..]));
+    assert_eq!(
+        (ended.status, ended.provisional.as_slice()),
+        (200, &[183][..])
+    );
     assert_eq!(exchange.global("STATUS"), "SUCCESS");
 }
 
@@ -262,11 +265,25 @@ fn the_greeting_is_early_media_with_option_e() {
 fn the_directory_knows_aliases_and_leaves_out_who_hides() {
     let exchange = start(&[
         ("100", "Directory", "default,test,as"),
-        ("100", "Set", "GLOBAL(FOUND)=${DIRECTORY_RESULT}/${DIRECTORY_EXTEN}"),
+        (
+            "100",
+            "Set",
+            "GLOBAL(FOUND)=${DIRECTORY_RESULT}/${DIRECTORY_EXTEN}",
+        ),
         ("101", "Directory", "default,test,s"),
-        ("101", "Set", "GLOBAL(NONE)=${DIRECTORY_RESULT}/${DIRECTORY_EXTEN}"),
+        (
+            "101",
+            "Set",
+            "GLOBAL(NONE)=${DIRECTORY_RESULT}/${DIRECTORY_EXTEN}",
+        ),
     ]);
-    for name in ["dir-intro", "dir-instr", "dir-nomatch", "dir-nomore", "vm-extension"] {
+    for name in [
+        "dir-intro",
+        "dir-instr",
+        "dir-nomatch",
+        "dir-nomore",
+        "vm-extension",
+    ] {
         exchange.short_sound(name);
     }
     exchange.change_tables(|snapshot| {
@@ -277,7 +294,11 @@ fn the_directory_knows_aliases_and_leaves_out_who_hides() {
                 .collect(),
         };
         snapshot.voicemail = Arc::new(vec![
-            row(&[("mailbox", "100"), ("fullname", "Anna Berg"), ("alias", "Chief")]),
+            row(&[
+                ("mailbox", "100"),
+                ("fullname", "Anna Berg"),
+                ("alias", "Chief"),
+            ]),
             row(&[
                 ("mailbox", "200"),
                 ("fullname", "Carl Chief"),

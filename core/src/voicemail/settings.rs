@@ -293,11 +293,7 @@ mod tests {
             statics: Arc::new(vec![
                 line("general", "maxmsg", "50"),
                 line("general", "format", "wav49|gsm"),
-                line(
-                    "zonemessages",
-                    "moscow",
-                    "Europe/Moscow|'vm-received' Q HM",
-                ),
+                line("zonemessages", "moscow", "Europe/Moscow|'vm-received' Q HM"),
                 line(
                     "default",
                     "200",

@@ -157,8 +157,20 @@ fn a_wire_between_threads_is_cut_when_its_other_end_is_gone() {
     let heard = there.take_sent(d);
     assert_eq!(heard.iter().filter(|sent| !sent.transmit.rtcp).count(), 3);
     // The packets of the network are those of the telephones.
-    assert_eq!((here.counters.packets_in.get(), here.counters.packets_out.get()), (3, 0));
-    assert_eq!((there.counters.packets_in.get(), there.counters.packets_out.get()), (0, 3));
+    assert_eq!(
+        (
+            here.counters.packets_in.get(),
+            here.counters.packets_out.get()
+        ),
+        (3, 0)
+    );
+    assert_eq!(
+        (
+            there.counters.packets_in.get(),
+            there.counters.packets_out.get()
+        ),
+        (0, 3)
+    );
     drop(there);
     here.pass(40);
     let dropped = here.counters.drop_wire.get();

@@ -464,7 +464,13 @@ impl Visit<'_> {
             tell(self.call, &names(&[prompt]), "#").await?;
             let draft_name = format!("{}-{name}", self.call.channel().uniqueid());
             let draft = self.files(move |spool| spool.draft(&draft_name)).await?;
-            let recorded = record(self.call, &draft, &self.mailbox, (false, GREETING_MAX, true)).await?;
+            let recorded = record(
+                self.call,
+                &draft,
+                &self.mailbox,
+                (false, GREETING_MAX, true),
+            )
+            .await?;
             if let Some(stop) = recorded.stop {
                 // Half a greeting, or none, does not take the place of a whole one.
                 self.files(move |spool| spool.drop_draft(&draft)).await?;
