@@ -347,8 +347,8 @@ impl Channel {
 
     /// Tells the leg what it says and hears.
     fn configure_wire(&self) {
-        let told = self.half();
-        let told = told
+        let told = self
+            .half()
             .as_ref()
             .map(|half| (half.says, half.hears, half.ptime_ms));
         if let Some((says, hears, ptime_ms)) = told {
@@ -379,18 +379,15 @@ impl Channel {
         });
         let (changed, ptime_ms) = match self.half().as_mut() {
             Some(half) => {
-                let longer = first && half.ptime_ms != ptime_ms && !half.settled;
-                if longer {
+                let other_length = first && half.ptime_ms != ptime_ms;
+                if other_length {
                     half.ptime_ms = ptime_ms;
                 }
                 half.settled = true;
                 if mirrored {
                     half.hears = codec;
                 }
-                (
-                    std::mem::replace(&mut half.says, codec) != codec || longer,
-                    half.ptime_ms,
-                )
+                (std::mem::replace(&mut half.says, codec) != codec || other_length, half.ptime_ms)
             }
             None => return,
         };

@@ -170,7 +170,7 @@ pub(crate) fn receive(
     };
     let mut text = TextMessage {
         to: pjsip(&uri.to_string()),
-        from: from.to_string(),
+        from: written_by(&from),
         body: String::from_utf8_lossy(request.body()).into_owned(),
         data: Vec::new(),
     };
@@ -204,6 +204,13 @@ pub(crate) fn receive(
         drop(running);
     });
     (202, "Accepted")
+}
+
+/// Name and address, without what From says besides.
+fn written_by(from: &NameAddr) -> String {
+    let mut writer = NameAddr::new(from.uri.clone());
+    writer.display.clone_from(&from.display);
+    writer.to_string()
 }
 
 /// A URI as the dialplan names devices.

@@ -137,13 +137,13 @@ struct End {
     after: After,
     delete: bool,
     /// Who gets a copy of the first file, and what is said of it.
-    copy: RefCell<Option<Copy>>,
+    copy: RefCell<Option<Delivery>>,
     files: RefCell<Vec<PathBuf>>,
     shared: Arc<Shared>,
 }
 
 /// A copy for mailboxes.
-struct Copy {
+struct Delivery {
     file: PathBuf,
     mailboxes: Vec<Mailbox>,
     message: Message,
@@ -248,14 +248,14 @@ pub fn start(channel: &Channel, request: Request) -> Result<(String, Vec<String>
 }
 
 /// What mailboxes are told of a recording.
-fn copy(channel: &Channel, request: &Request) -> Option<Copy> {
+fn copy(channel: &Channel, request: &Request) -> Option<Delivery> {
     if request.mailboxes.is_empty() {
         return None;
     }
     let targets = [&request.mix, &request.receive, &request.transmit];
     let file = targets.into_iter().flatten().next()?.path.clone();
     let data = channel.data();
-    Some(Copy {
+    Some(Delivery {
         file,
         mailboxes: request.mailboxes.clone(),
         message: Message {
@@ -273,7 +273,7 @@ fn copy(channel: &Channel, request: &Request) -> Option<Copy> {
     })
 }
 
-impl Copy {
+impl Delivery {
     /// Puts the file into the mailboxes; it stays itself.
     async fn deliver(self, shared: &Arc<Shared>) {
         let extension = self.file.extension().unwrap_or_default();

@@ -97,9 +97,9 @@ pub(super) async fn directory(call: Call) -> AppResult {
             let mut found = voicemail::all(&snapshot, Some(&within));
             found.retain(|mailbox| {
                 let own = matches(&mailbox.full_name, &digits, first, last);
-                let names = mailbox.aliases.iter().filter(|_| aliases);
+                let mut names = mailbox.aliases.iter().filter(|_| aliases);
                 let alias = |name: &String| matches(name, &digits, first, last);
-                !mailbox.hidden && (own || names.into_iter().any(alias))
+                !mailbox.hidden && (own || names.any(alias))
             });
             found
         });
