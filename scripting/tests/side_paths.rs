@@ -66,7 +66,10 @@ fn devices_are_asked_about_before_they_are_called() {
         exchange.global("A")
     };
     assert_eq!(ask("PJSIP/nobody&PJSIP/desk", ""), "PJSIP/desk/1");
-    assert_eq!(ask("Local/200@test&PJSIP/desk", "a"), "Local/200@test&PJSIP/desk/1");
+    assert_eq!(
+        ask("Local/200@test&PJSIP/desk", "a"),
+        "Local/200@test&PJSIP/desk/1"
+    );
     assert_eq!(ask("Local/999@test", ""), "/4");
     let over = std::sync::atomic::AtomicBool::new(false);
     let ordering = std::sync::atomic::Ordering::Relaxed;
@@ -98,7 +101,9 @@ fn a_call_of_a_number_is_listened_to() {
     );
     let guests = || {
         let first = exchange.global("FIRST");
-        let asked = exchange.shared.with_channel(&first, |channel| channel.guests());
+        let asked = exchange
+            .shared
+            .with_channel(&first, |channel| channel.guests());
         exchange.runtime().block_on(asked).unwrap_or(0)
     };
     let over = std::sync::atomic::AtomicBool::new(false);
@@ -173,7 +178,11 @@ fn a_record_names_who_talked_behind_a_local_channel() {
         &[
             ("100", "Dial", "Local/200@inner,20,g"),
             ("200@inner", "Dial", "PJSIP/desk,20"),
-            ("h", "Set", "GLOBAL(TO)=${CDR(dstchannel)}/${CDR(disposition)}"),
+            (
+                "h",
+                "Set",
+                "GLOBAL(TO)=${CDR(dstchannel)}/${CDR(disposition)}",
+            ),
         ],
         &[&desk],
     );

@@ -387,7 +387,10 @@ impl Channel {
                 if mirrored {
                     half.hears = codec;
                 }
-                (std::mem::replace(&mut half.says, codec) != codec || other_length, half.ptime_ms)
+                (
+                    std::mem::replace(&mut half.says, codec) != codec || other_length,
+                    half.ptime_ms,
+                )
             }
             None => return,
         };

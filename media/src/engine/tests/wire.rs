@@ -123,7 +123,7 @@ fn a_ring_of_wires_ends() {
 /// Two engines as two threads have them, with a wire between: A is bridged with B here, C with D there.
 fn two_rigs() -> ([Rig; 2], Slot, Slot) {
     let (mut here, mut there) = (Rig::new(), Rig::new());
-    let (near, far) = crate::far_wire();
+    let (near, far) = far_wire();
     let start = |leg: LegId| LegStart {
         leg,
         ssrc: 0x2000_0000 + leg.0 as u32,
@@ -185,7 +185,7 @@ fn a_wire_between_threads_is_cut_when_its_other_end_is_gone() {
 fn packets_that_go_in_a_circle_of_threads_come_to_an_end() {
     let ([mut here, mut there], a, _) = two_rigs();
     // A second wire leads back: what comes to C goes to F, whose other end E is bridged with B again.
-    let (near, far) = crate::far_wire();
+    let (near, far) = far_wire();
     let start = |leg: LegId| LegStart {
         leg,
         ssrc: 0x2000_0000 + leg.0 as u32,
