@@ -313,3 +313,38 @@ fn the_directory_knows_aliases_and_leaves_out_who_hides() {
     exchange.call("101", "w244#wwww244#wwww244#");
     assert_eq!(exchange.global("NONE"), "FAILED/");
 }
+
+#[test]
+fn a_disk_that_hangs_holds_no_call_for_long() {
+    let exchange = start(&[
+        ("100", "Set", "GLOBAL(COUNT)=-${VMCOUNT(100)}"),
+        ("101", "VoiceMail", "100,s"),
+        ("101", "Set", "GLOBAL(STATUS)=${VMSTATUS}"),
+    ]);
+    let mailbox = exchange.shared.mailbox("100").expect("the mailbox");
+    let (release, hangs) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let (shared, runtime) = (&exchange.shared, exchange.runtime());
+        let job = scope.spawn(move || {
+            // Somebody works with the files of the mailbox, and the disk does not answer him.
+            let work = shared.with_mailbox(&mailbox, move |_| {
+                let _ = hangs.recv();
+                Ok(())
+            });
+            runtime.block_on(work).map_err(|error| error.kind())
+        });
+        let count = scope.spawn(|| exchange.call_once("100", ""));
+        exchange.call_once("101", "");
+        count.join().expect("the call ended");
+        assert_eq!(exchange.global("COUNT"), "-0");
+        assert_eq!(exchange.global("STATUS"), "FAILED");
+        assert_eq!(
+            job.join().expect("the job ended"),
+            Err(std::io::ErrorKind::TimedOut)
+        );
+        drop(release);
+    });
+    // The disk answers again, and so does voice mail.
+    exchange.call("101", "wwwwwwww#");
+    assert_eq!(exchange.global("STATUS"), "SUCCESS");
+}
