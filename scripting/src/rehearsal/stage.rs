@@ -69,6 +69,10 @@ impl Dialplan for Rehearsed {
         self.script.application(channel, name, data)
     }
 
+    fn read(&self, channel: &Channel, name: &str) -> String {
+        self.script.read(channel, name)
+    }
+
     fn subroutine(
         &self,
         channel: Channel,
