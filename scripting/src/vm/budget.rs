@@ -26,6 +26,8 @@ pub(crate) struct Slice {
     started: Instant,
     used_before: Duration,
     preempted: bool,
+    /// How long it had run then.
+    preempted_at: Duration,
     overrun: bool,
     /// Memory of the machine when the turn began, and what the script held before.
     memory: usize,
@@ -63,6 +65,9 @@ pub(crate) enum Stopped {
 /// Coroutines that gave their turn back in the middle of what they compute, until whoever resumes them hears of it.
 #[derive(Debug, Default)]
 pub(crate) struct Preempted(RefCell<FxHashSet<usize>>);
+
+/// What the coroutines around it have to pass that on.
+const PASSING_ON: Duration = Duration::from_millis(1);
 
 /// Where yielding was impossible a coroutine stays in the list; so many may before it is emptied.
 const PREEMPTED_MAX: usize = 4096;
@@ -114,6 +119,7 @@ impl Meter {
             started: Instant::now(),
             used_before,
             preempted: false,
+            preempted_at: Duration::ZERO,
             overrun: false,
             memory,
             held,
@@ -209,7 +215,13 @@ impl Meter {
             ));
         }
         if ran >= self.limits.slice {
+            if slice.preempted && ran < slice.preempted_at + PASSING_ON {
+                // The coroutines around the one that gave its turn back do so too.
+                self.ticks.set(CLOCK_EVERY - 1);
+                return Ok(VmState::Continue);
+            }
             slice.preempted = true;
+            slice.preempted_at = ran;
             self.current.set(Some(slice));
             // A coroutine made by the script yields to the script only, so the next safe point has to be looked at too.
             self.ticks.set(CLOCK_EVERY - 1);

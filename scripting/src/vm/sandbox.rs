@@ -31,19 +31,25 @@ const PASS_ON: &str = r#"
 local waiting, preempted, keeps_on = ...
 local goes_on = {}
 local resume, yield, create, status = coroutine.resume, coroutine.yield, coroutine.create, coroutine.status
+local pack, unpack = table.pack, table.unpack
+local function passed_on(co, count, ok, first)
+  if ok and status(co) == "suspended" then
+    if count == 2 and (first == waiting or first == goes_on) then return first end
+    if count == 1 and preempted(co) then return goes_on end
+  end
+  return nil
+end
 local function pass(co, ...)
   local count, ok, first = select('#', ...), ...
-  if ok and status(co) == "suspended" then
-    if count == 2 and first == waiting then
-      yield(waiting)
-      return pass(co, resume(co))
-    end
-    if count == 2 and first == goes_on or count == 1 and preempted(co) then
-      yield(goes_on)
-      return pass(co, resume(co))
-    end
+  local what = passed_on(co, count, ok, first)
+  if not what then return ... end
+  local results
+  while what do
+    yield(what)
+    results = pack(resume(co))
+    what = passed_on(co, results.n, results[1], results[2])
   end
-  return ...
+  return unpack(results, 1, results.n)
 end
 local function value(ok, ...)
   if not ok then error((...), 0) end

@@ -438,8 +438,10 @@ impl Exchange {
     /// Puts a prompt of a tenth of a second in place of the one that is built in.
     pub(crate) fn short_sound(&self, name: &str) {
         let folder = self.shared.paths().sounds.join("en");
-        std::fs::create_dir_all(&folder).expect("the sounds folder");
-        std::fs::write(folder.join(format!("{name}.alaw")), [0xd5; 800]).expect("the sound");
+        let file = folder.join(format!("{name}.alaw"));
+        let folder = file.parent().unwrap_or(&folder);
+        std::fs::create_dir_all(folder).expect("the sounds folder");
+        std::fs::write(&file, [0xd5; 800]).expect("the sound");
     }
 
     /// Ends the media thread under the running exchange.
