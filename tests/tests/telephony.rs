@@ -1,6 +1,6 @@
 //! What two parties and the exchange do with each other: hold, digits, early media, prompts, who hangs up first.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use strowger_tests::audio::{has_tone, last_ms, rms, share_with_tone};
 use strowger_tests::{Bank, Call, Ending, Exchange, Manner, Phone, SOON, Source};
 
@@ -286,4 +286,61 @@ fn rtp_that_stops_ends_the_call_after_the_timeout() {
     call.expect_packets(10, SOON);
     call.set_source(Source::Nothing);
     assert_eq!(call.expect_ended(SOON), Ending::TheyHungUp);
+}
+
+#[test]
+fn the_dial_tone_goes_on_behind_the_digit_for_an_outside_line() {
+    let mut exchange = Exchange::new();
+    exchange.subscriber("alice", "secret", "house");
+    exchange.extension(
+        "house",
+        "300",
+        &[
+            ("Set", "CHANNEL(tonezone)=us"),
+            ("DISA", "no-password,outside"),
+        ],
+    );
+    for (name, value) in [
+        ("ignorepat", "9"),
+        ("exten", "955,1,Verbose(0,the outside line has ${EXTEN})"),
+    ] {
+        exchange.database.insert(
+            "static_extensions",
+            &[
+                ("filename", "extensions.conf"),
+                ("category", "outside"),
+                ("var_name", name),
+                ("var_val", value),
+            ],
+        );
+    }
+    exchange.start();
+    let bank = Bank::new();
+    let alice = bank.phone("alice", "secret", exchange.sip());
+    let call = alice.call("300");
+    call.expect_answered(SOON);
+    // It is of two tones.
+    let dial_tone = |samples: &[i16]| has_tone(last_ms(samples, 600), 350.0);
+    call.expect_to_hear("the dial tone", SOON, dial_tone);
+    call.dtmf("9");
+    // What comes a second later was sent behind the digit.
+    let before = std::cell::Cell::new(usize::MAX);
+    let later = |samples: &[i16]| {
+        before.set(before.get().min(samples.len()));
+        samples.len() > before.get() + 8000
+    };
+    call.expect_to_hear("the dial tone still", SOON, |samples: &[i16]| {
+        later(samples) && dial_tone(samples)
+    });
+    call.dtmf("5");
+    // Silence need not be sent.
+    let heard = std::cell::Cell::new((0, Instant::now()));
+    call.expect_to_hear("silence", SOON, |samples: &[i16]| {
+        if samples.len() != heard.get().0 {
+            heard.set((samples.len(), Instant::now()));
+        }
+        heard.get().1.elapsed() > Duration::from_millis(500) || rms(last_ms(samples, 300)) < 50.0
+    });
+    call.dtmf("5");
+    exchange.expect_log("the outside line has 955", SOON);
 }

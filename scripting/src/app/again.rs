@@ -268,8 +268,13 @@ async fn passes(call: &Call, context: &str) -> Result<Vec<Pass>, String> {
         .collect())
 }
 
-/// Digits behind a dial tone, until `enough` says so, `#`, or none comes.
-async fn dialled(call: &Call, enough: impl Fn(&str) -> bool) -> Result<String, Stop> {
+/// Digits behind a dial tone, until `enough` says so, `#`, or none comes. The tone goes on as long as `unheard` says that
+/// nothing was dialled yet.
+async fn dialled(
+    call: &Call,
+    enough: impl Fn(&str) -> bool,
+    unheard: impl Fn(&str) -> bool,
+) -> Result<String, Stop> {
     let channel = call.channel();
     let mut tone = channel.start_tone("dial");
     let mut number = String::new();
@@ -280,14 +285,25 @@ async fn dialled(call: &Call, enough: impl Fn(&str) -> bool) -> Result<String, S
             DISA_DIGIT
         };
         let digit = channel.wait_digit(wait).await;
-        if let Some(play) = tone.take() {
+        let more = matches!(digit, Ok(Some(digit)) if digit != '#');
+        if let Ok(Some(digit)) = digit
+            && more
+        {
+            number.push(digit);
+        }
+        if (!more || !unheard(&number))
+            && let Some(play) = tone.take()
+        {
             channel.stop_play(play);
         }
-        match digit? {
-            None | Some('#') => return Ok(number),
-            Some(digit) => number.push(digit),
+        digit?;
+        if !more {
+            return Ok(number);
         }
         if number.len() >= DISA_DIGITS_MAX || enough(&number) {
+            if let Some(play) = tone.take() {
+                channel.stop_play(play);
+            }
             return Ok(number);
         }
     }
@@ -320,7 +336,7 @@ async fn disa(call: Call) -> AppResult {
         if opened.is_some() {
             break;
         }
-        let code = dialled(&call, |_| false).await?;
+        let code = dialled(&call, |_| false, |_| false).await?;
         opened = passes.iter().find(|pass| pass.code == code);
     }
     let Some(pass) = opened else {
@@ -350,7 +366,9 @@ async fn disa(call: Call) -> AppResult {
                 .vars(&*call.task);
             plan.exists(&query) && !plan.match_more(&query)
         };
-        dialled(&call, enough).await?
+        // `ignorepat`: numbers for an outside line are dialled over the dial tone.
+        let unheard = |number: &str| call.task.plan().ignores(&pass.context, number);
+        dialled(&call, enough, unheard).await?
     };
     if call.task.exists(&pass.context, &number, 1) {
         return Ok(Next::Jump(Location::new(&pass.context, &number, 1)));
