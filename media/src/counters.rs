@@ -111,6 +111,10 @@ counters! {
     frames_heard,
     /// Of these: sent on in another codec.
     frames_translated,
+    /// Frames of 20 ms that were listened to for voice, silence or a reader outside.
+    frames_watched,
+    /// Wishes to listen that were refused: too many on the leg.
+    watches_refused,
     /// Routes that went from relay to translation or back.
     carrier_changes,
     /// Packets that the jitter buffers got too late.

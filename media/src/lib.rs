@@ -2,10 +2,11 @@
 //!
 //! What lives here: everything that touches a media packet or an audio sample. What never does: SIP, SDP, the
 //! dialplan, SQL, logs per packet. Everything that decides ([`engine::Engine`] and below it [`rtp`], [`codec`],
-//! [`dsp`], [`jitter`], [`alignment`]) is sans-IO: it takes a packet, a command and a time, and says what to send; sockets, clocks
+//! [`dsp`], [`jitter`], [`alignment`], [`attention`]) is sans-IO: it takes a packet, a command and a time, and says what to send; sockets, clocks
 //! and files are at the rim. Signalling knows a leg by [`LegId`], speaks [`Command`] and hears [`Event`].
 
 pub mod alignment;
+pub mod attention;
 pub mod codec;
 pub mod counters;
 pub mod dsp;

@@ -5,7 +5,9 @@ use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::attention::{Noticed, Watch, WatchId};
 use crate::codec::{Codec, EncoderOptions};
+use crate::dsp::Gain;
 use crate::engine::{FarEnd, Recorder};
 use crate::room::{LinkEnd, MemberOptions};
 use crate::rtp::rtcp::{Block, SenderInfo};
@@ -297,6 +299,28 @@ pub enum Command {
         receive: bool,
         transmit: bool,
     },
+    /// Listens for something in what comes from the leg; [`Event::Noticed`] tells of it.
+    Watch {
+        leg: LegId,
+        watch: WatchId,
+        what: Box<Watch>,
+    },
+    /// Listens for it no longer.
+    EndWatch {
+        leg: LegId,
+        watch: WatchId,
+    },
+    /// Makes audio louder or softer: `receive` what comes from the leg, `transmit` what goes to it.
+    Gain {
+        leg: LegId,
+        receive: Gain,
+        transmit: Gain,
+    },
+    /// How long audio of the leg that is decoded may wait in its jitter buffer at most, 20 to 300 ms.
+    JitterMax {
+        leg: LegId,
+        ms: u32,
+    },
     /// Something about a room.
     Room(RoomId, RoomCommand),
     /// Asks for [`Event::Stats`].
@@ -374,6 +398,12 @@ pub enum Event {
         /// Samples that the disk was too slow for; silence stands in their place.
         lost_samples: u64,
         error: Option<String>,
+    },
+    /// A [`Command::Watch`] noticed something.
+    Noticed {
+        leg: LegId,
+        watch: WatchId,
+        noticed: Noticed,
     },
     /// A member of a room with `talk_events` begins or ends to talk.
     RoomTalking {

@@ -208,6 +208,66 @@ fn a_call_is_listened_to_and_joined() {
     bob.expect_ended(SOON);
 }
 
+/// Waits until a call hears this tone and not the other.
+#[track_caller]
+fn expect_without(call: &Call, tone: f64, other: f64) {
+    call.expect_to_hear("one tone without the other", SOON, |samples| {
+        let last = strowger_tests::audio::last_ms(samples, 400);
+        let share = |tone| share_with_tone(last, tone);
+        last.len() == 3200 && share(tone) > 0.9 && share(other) < 0.1
+    });
+}
+
+/// On whatever core the two calls are.
+#[test]
+fn a_spy_whispers_to_the_party_it_named_and_changes_its_manner_by_digits() {
+    let line = line(&[
+        ("100", &[("Dial", "PJSIP/bob,20")]),
+        ("302", &[("ChanSpy", "PJSIP/alice,qdw")]),
+        ("303", &[("ChanSpy", "PJSIP/bob,qW")]),
+        ("304", &[("ChanSpy", "PJSIP/bob,qov(-4)")]),
+    ]);
+    let alice = line.call("100");
+    let bob = line.bob.expect_call(SOON);
+    line.expect_talk(&alice, &bob);
+    let spy = line.carol.call("302");
+    spy.expect_answered(SOON);
+    expect_both(&spy, [ALICE, BOB]);
+    expect_both(&alice, [BOB, CAROL]);
+    expect_without(&bob, ALICE, CAROL);
+    spy.dtmf("6");
+    expect_both(&bob, [ALICE, CAROL]);
+    spy.dtmf("4");
+    expect_without(&alice, BOB, CAROL);
+    expect_without(&bob, ALICE, CAROL);
+    spy.dtmf("5");
+    expect_both(&alice, [BOB, CAROL]);
+    expect_without(&bob, ALICE, CAROL);
+    spy.hang_up();
+    spy.expect_ended(SOON);
+    // The other party can be meant too, by one who hears nothing himself.
+    let spy = line.carol.call("303");
+    spy.expect_answered(SOON);
+    expect_both(&bob, [ALICE, CAROL]);
+    expect_without(&alice, BOB, CAROL);
+    let heard = spy.listen(Duration::from_millis(600));
+    for tone in [ALICE, BOB] {
+        assert!(share_with_tone(&heard, tone) < 0.1, "{tone}");
+    }
+    spy.hang_up();
+    spy.expect_ended(SOON);
+    // One party alone, and softly.
+    let spy = line.carol.call("304");
+    spy.expect_answered(SOON);
+    expect_without(&spy, BOB, ALICE);
+    let heard = spy.listen(Duration::from_millis(600));
+    let level = strowger_tests::audio::level_of(strowger_tests::audio::last_ms(&heard, 400), BOB);
+    assert!((1500.0..2500.0).contains(&level), "{level} of 8000");
+    spy.hang_up();
+    alice.hang_up();
+    bob.expect_ended(SOON);
+}
+
 /// Rounds until one has to have been between two cores: with two, all but one of a million tests see it.
 const ROUNDS_MAX: usize = 20;
 

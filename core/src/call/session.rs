@@ -8,6 +8,7 @@ use strowger_media::Command;
 use strowger_sip::accepted::{Accepted, AcceptedInvite};
 use strowger_sip::dialog::{Dialog, DialogId, Forks};
 use strowger_sip::headers::{Reason, Via};
+use strowger_sip::message::reason_phrase;
 use strowger_sip::transaction::{ClientId, ServerId};
 use strowger_sip::{Builder, Flow, HeaderName, Message, Method, Transport};
 
@@ -272,7 +273,10 @@ impl Channel {
                 shard.unmap_dialog(&key);
             }
             if !end.by_peer {
-                let (status, text) = end.cause.to_status();
+                let (status, text) = match end.status {
+                    Some(status) => (status, reason_phrase(status)),
+                    None => end.cause.to_status(),
+                };
                 let response = Builder::response_to(&incoming.request, status, text)
                     .to_tag(&incoming.tag)
                     .header(HeaderName::Reason, reason(end.cause))

@@ -1,5 +1,19 @@
 //! Hang-up causes (Q.850 as the field uses them) and their mapping to and from SIP status codes.
 
+use strowger_sip::message::reason_phrase;
+
+/// The SIP status of a refusal by its number, 400 to 699, or by its phrase as a name (`BUSY_HERE`).
+pub fn refusal(text: &str) -> Option<u16> {
+    let mut refusals = 400..=699;
+    if let Ok(number) = text.parse() {
+        return Some(number).filter(|number| refusals.contains(number));
+    }
+    let plain = |text: &str| text.replace([' ', '_', '-'], "").to_ascii_lowercase();
+    let wanted = plain(text);
+    // A phrase that several have is that of a class, whose first status it belongs to.
+    refusals.find(|status| plain(reason_phrase(*status)) == wanted)
+}
+
 /// A Q.850 hang-up cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Cause(pub u8);
@@ -239,6 +253,21 @@ mod tests {
             (58, 488),
         ] {
             assert_eq!(Cause(cause).to_status().0, status, "cause {cause}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_read_by_number_or_phrase() {
+        for (text, status) in [
+            ("486", Some(486)),
+            ("BUSY_HERE", Some(486)),
+            ("Not Found", Some(404)),
+            ("decline", Some(603)),
+            ("200", None),
+            ("700", None),
+            ("", None),
+        ] {
+            assert_eq!(refusal(text), status, "{text}");
         }
     }
 

@@ -140,8 +140,12 @@ pub struct Data {
     pub conference: Option<(std::rc::Rc<str>, MemberId)>,
     /// The bridge that its own task keeps up.
     pub bridge: Option<Bridging>,
-    /// Who listens to that bridge, and whether he is heard in it (ChanSpy).
-    pub(crate) guests: Vec<(ChannelId, bool)>,
+    /// Who listens to that bridge (ChanSpy).
+    pub(crate) guests: Vec<crate::call::guests::Guest>,
+    /// `VOLUME` and `MUTEAUDIO`.
+    pub(crate) loudness: super::Loudness,
+    /// `TALK_DETECT`.
+    pub(crate) talk: Option<super::TalkDetection>,
     /// How its media did, as last told.
     pub(crate) stats: Option<Box<LegStats>>,
     /// How often it was told.
@@ -223,6 +227,8 @@ impl Data {
             conference: None,
             bridge: None,
             guests: Vec::new(),
+            loudness: super::Loudness::default(),
+            talk: None,
             stats: None,
             stats_told: 0,
             last_legs: [None; 2],

@@ -6,6 +6,8 @@
 mod cause;
 mod data;
 mod directory;
+mod listening;
+mod loudness;
 mod party;
 mod playing;
 mod primitives;
@@ -21,9 +23,13 @@ use strowger_sip::Transport;
 use strowger_store::Endpoint;
 use tokio::sync::Notify;
 
-pub use cause::Cause;
+pub use cause::{Cause, refusal};
 pub use data::{Bridging, Data, DialProgress, LegEnd, Location, State, Timeouts};
 pub use directory::{Directory, GROUPS_MAX, LOCKS_MAX, Locked};
+pub use listening::Listening;
+pub(crate) use listening::{TalkDetection, Watches};
+pub(crate) use loudness::Loudness;
+pub use loudness::{Direction, VOLUME_MAX};
 pub use party::{Party, Presentation};
 pub use playing::{Controlled, PlayKeys};
 pub(crate) use playing::{PlayEnd, PlayState};

@@ -366,6 +366,7 @@ impl Channel {
 
     /// A digit was heard from the far end of this channel, in its media.
     pub(crate) fn heard_digit(&self, digit: char, duration_ms: u32) {
+        self.volume_key(digit);
         self.push_digit(digit);
         // To a peer that takes events or tones the media engine has passed it on.
         if let Some(peer) = self.bridge_peer()
@@ -458,6 +459,15 @@ impl Channel {
         self.end(LegEnd {
             cause,
             status: None,
+            by_peer: false,
+        });
+    }
+
+    /// The same with this status for a caller who was not answered yet.
+    pub fn refuse_with(&self, status: u16) {
+        self.end(LegEnd {
+            cause: Cause::from_status(status),
+            status: Some(status),
             by_peer: false,
         });
     }

@@ -253,6 +253,15 @@ impl Shard {
                     channel.touch();
                 }
             }
+            MediaEvent::Noticed {
+                leg,
+                watch,
+                noticed,
+            } => {
+                if let Some(channel) = channel_for(leg) {
+                    channel.noticed(watch, noticed);
+                }
+            }
             MediaEvent::RoomTalking { leg, talking, .. } => {
                 let seat = channel_for(leg).and_then(|c| c.data().conference.clone());
                 if let Some((name, id)) = seat {

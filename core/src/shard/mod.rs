@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rustc_hash::{FxHashMap, FxHashSet};
+use strowger_media::attention::WatchId;
 use strowger_media::ports::PortRange;
 use strowger_media::worker::MediaHandle;
 use strowger_media::{Command, LegId, LegStats, PlayId, RecorderId, RoomId};
@@ -24,7 +25,7 @@ use strowger_sip::{Flow, Message, Transport};
 use tokio::sync::Notify;
 
 use crate::call::quality;
-use crate::channel::{Channel, ChannelId, PlayEnd, PlayState, RecorderResult};
+use crate::channel::{Channel, ChannelId, PlayEnd, PlayState, RecorderResult, Watches};
 use crate::counters::ShardCounters;
 use crate::dialplan::Dialplan;
 use crate::shared::Shared;
@@ -91,6 +92,7 @@ pub struct Shard {
     broken_streams: RefCell<Vec<Flow>>,
     servers: RefCell<FxHashMap<ServerId, ChannelId>>,
     ended_plays: RefCell<FxHashMap<PlayId, PlayState>>,
+    pub(crate) watches: RefCell<Watches>,
     recorders: RefCell<FxHashMap<RecorderId, RecorderState>>,
     /// What records in the rooms of this shard.
     room_recorders: RefCell<FxHashMap<RoomId, RecorderId>>,
@@ -178,6 +180,10 @@ impl Shard {
 
     pub(crate) fn next_play_id(&self) -> PlayId {
         PlayId(self.next())
+    }
+
+    pub(crate) fn next_watch_id(&self) -> WatchId {
+        WatchId(self.next())
     }
 
     pub(crate) fn next_recorder_id(&self) -> RecorderId {

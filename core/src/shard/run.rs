@@ -159,6 +159,7 @@ async fn run(setup: ShardSetup, ready: std::sync::mpsc::Sender<Result<(), String
         legs_max: setup.legs_max,
         servers: RefCell::default(),
         ended_plays: RefCell::default(),
+        watches: RefCell::default(),
         recorders: RefCell::default(),
         room_recorders: RefCell::default(),
         qualification: RefCell::new(Qualification::new(setup.index, setup.count)),

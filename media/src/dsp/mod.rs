@@ -15,7 +15,7 @@ mod tone;
 pub use comfort_noise::{ComfortNoise, comfort_noise_payload};
 pub use conceal::Concealer;
 pub use dtmf_detector::DtmfDetector;
-pub use gain::Volume;
+pub use gain::{GAIN_MAX, Gain, Volume};
 pub use goertzel::Goertzel;
 pub use level::level_dbov;
 pub use mix::add_clamped;

@@ -57,19 +57,29 @@ impl Engine {
         let heard = leg.heard_codec;
         let format = |config: &Config| (config.send.codec, config.ptime_ms);
         let ptime_ms = leg.config.as_ref().map(|config| config.ptime_ms);
-        let own = (leg.config.as_ref().map(format), !leg.recorders.is_empty());
-        let (to, recorded) = match target {
-            Target::Silence | Target::Room(_) => (None, false),
+        let louder = !leg.gain_receive.is_none();
+        let own = (
+            leg.config.as_ref().map(format),
+            !leg.recorders.is_empty(),
+            !leg.gain_transmit.is_none(),
+        );
+        let (to, recorded, said_louder) = match target {
+            Target::Silence | Target::Room(_) => (None, false, false),
             Target::Echo => own,
-            Target::Relay(peer) => leg_mut(&mut self.legs, peer).map_or((None, false), |peer| {
-                let format = peer.config.as_ref().map(format);
-                (format, !peer.recorders.is_empty())
-            }),
+            Target::Relay(peer) => {
+                leg_mut(&mut self.legs, peer).map_or((None, false, false), |peer| {
+                    let format = peer.config.as_ref().map(format);
+                    let louder = !peer.gain_transmit.is_none();
+                    (format, !peer.recorders.is_empty(), louder)
+                })
+            }
         };
         let translated = heard.zip(to).is_some_and(|(heard, (to, to_ptime_ms))| {
             // What was agreed with a telephone counts for both directions, as it does elsewhere.
             let repacked = is_repacked(to) && ptime_ms != Some(to_ptime_ms);
-            (!passes(heard, to) || repacked) && to.is_spoken()
+            // Samples of G.711 are made louder where they stand.
+            let amplified = (louder || said_louder) && !(heard.is_g711() && to.is_g711());
+            (!passes(heard, to) || repacked || amplified) && to.is_spoken()
         });
         let rate = match to {
             Some((to, _)) if translated => to.sample_rate(),
@@ -85,7 +95,8 @@ impl Engine {
             return;
         };
         let stateful = heard.is_some_and(|codec| !codec.is_g711());
-        let narrow = stateful && (recorded || !leg.recorders.is_empty() || leg.ear.is_some());
+        let narrow = stateful && (recorded || !leg.recorders.is_empty() || leg.ear.is_some())
+            || leg.attention.is_some();
         let in_room = matches!(target, Target::Room(_));
         if translated || narrow || in_room {
             let rate = if in_room { room_rate } else { rate };
@@ -93,8 +104,11 @@ impl Engine {
         } else {
             leg.drop_hearing();
         }
-        if narrow && let Some(hearing) = &mut leg.hearing {
-            hearing.narrow_too();
+        if let Some(hearing) = &mut leg.hearing {
+            hearing.set_gain(leg.gain_receive);
+            if narrow {
+                hearing.narrow_too();
+            }
         }
         let before = leg.carrier;
         leg.carrier = Carrier::Ring;
@@ -155,7 +169,8 @@ impl Leg {
         if !fits {
             let codecs: Vec<Codec> = std::iter::once(first).chain(others).collect();
             self.drop_hearing();
-            self.hearing = Hearing::new(now, &codecs, rate, key).map(Box::new);
+            let wait_max_ms = self.wait_max_ms;
+            self.hearing = Hearing::new(now, &codecs, rate, key, wait_max_ms).map(Box::new);
         }
     }
 }

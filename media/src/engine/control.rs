@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::hearing::{WAIT_MAX_MS, WAIT_MIN_MS};
 use super::leg::{Leg, Target};
 use super::player::Player;
 use super::wheel::Turn;
@@ -121,6 +122,29 @@ impl Engine {
                     leg.mute_transmit = transmit;
                 }
             }),
+            Command::Gain {
+                leg,
+                receive,
+                transmit,
+            } => self.with_leg(leg, |engine, slot| {
+                if let Some(leg) = leg_mut(&mut engine.legs, slot) {
+                    leg.gain_receive = receive;
+                    leg.gain_transmit = transmit;
+                }
+                engine.settle(now, slot);
+            }),
+            Command::JitterMax { leg, ms } => self.with_leg(leg, |engine, slot| {
+                if let Some(leg) = leg_mut(&mut engine.legs, slot) {
+                    leg.wait_max_ms = ms.clamp(WAIT_MIN_MS, WAIT_MAX_MS);
+                    // New ears know it.
+                    leg.drop_hearing();
+                }
+                engine.settle(now, slot);
+            }),
+            Command::Watch { leg, watch, what } => self.with_leg(leg, |engine, slot| {
+                engine.begin_watch(now, slot, watch, *what);
+            }),
+            Command::EndWatch { leg, watch } => self.end_watch(now, leg, watch),
             Command::Room(room, command) => self.room_command(now, room, command),
             Command::Snapshot(leg) => self.with_leg(leg, |engine, slot| {
                 if let Some(leg) = leg_mut(&mut engine.legs, slot) {

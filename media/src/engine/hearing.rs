@@ -10,7 +10,7 @@ use super::tick::Context;
 use super::{Engine, Out, Slot, leg_mut};
 use crate::codec::{Codec, Decoder};
 use crate::counters::Counters;
-use crate::dsp::{ComfortNoise, Resampler};
+use crate::dsp::{ComfortNoise, Gain, Resampler};
 use crate::jitter::{Decode, Decoded, Incoming, JitterBuffer, Report, Setup};
 use crate::rtp::packet::Header;
 use crate::rtp::send::SourceKey;
@@ -25,8 +25,8 @@ const FRAMES_PER_SECOND: u32 = 50;
 const FRAME_MAX: usize = 960;
 static SILENCE: [i16; FRAME_MAX] = [0; FRAME_MAX];
 /// How long the fastest packets wait, and how long any packet may be waited for.
-const WAIT_MIN_MS: u32 = 20;
-const WAIT_MAX_MS: u32 = 300;
+pub(super) const WAIT_MIN_MS: u32 = 20;
+pub(super) const WAIT_MAX_MS: u32 = 300;
 /// A change of the delay by so much is one of the stream, not of a clock.
 const MOVED_MS: u32 = 10;
 /// What a resampler delays.
@@ -123,11 +123,13 @@ pub(super) struct Hearing {
     moved: bool,
     /// Nobody may hear what is received.
     mute: bool,
-    /// The frame is not the buffer's own: its codec has another rate.
-    is_resampled: bool,
+    /// How loud it is.
+    gain: Gain,
+    /// The frame is not the buffer's own: its codec has another rate, or it is made louder or softer.
+    is_apart: bool,
     frames: u64,
     delay_ms: u32,
-    resampled: Option<Box<[i16; FRAME_MAX]>>,
+    apart: Option<Box<[i16; FRAME_MAX]>>,
     /// The frame at 8000 Hz, for those who know no other rate.
     narrow: Option<Box<(Resampler, [i16; 160])>>,
     tongues: Tongues,
@@ -155,7 +157,13 @@ impl Hearing {
 
     /// Ears for these codecs; frames are of the rate of the first, Opus of `rate` (the next that it has). `None`: none of
     /// them can be decoded.
-    pub(super) fn new(now: Instant, codecs: &[Codec], rate: u32, key: SourceKey) -> Option<Self> {
+    pub(super) fn new(
+        now: Instant,
+        codecs: &[Codec],
+        rate: u32,
+        key: SourceKey,
+        wait_max_ms: u32,
+    ) -> Option<Self> {
         let mut all: Vec<Tongue> = Vec::new();
         for &codec in codecs {
             if all.iter().any(|tongue| tongue.codec == codec) {
@@ -184,7 +192,7 @@ impl Hearing {
                 clock_rate,
                 rate: highest,
                 min_ms: WAIT_MIN_MS,
-                max_ms: WAIT_MAX_MS,
+                max_ms: wait_max_ms,
                 bytes: BYTES,
             },
         );
@@ -202,9 +210,10 @@ impl Hearing {
             },
             rate,
             mute: false,
-            is_resampled: false,
+            gain: Gain::NONE,
+            is_apart: false,
             delay_ms: 0,
-            resampled: resampled.then(|| Box::new([0; FRAME_MAX])),
+            apart: resampled.then(|| Box::new([0; FRAME_MAX])),
             narrow: None,
             frames: 0,
             fresh: false,
@@ -235,9 +244,9 @@ impl Hearing {
     /// The 20 ms of this turn.
     pub(super) fn frame(&self) -> &[i16] {
         let len = (self.rate / FRAMES_PER_SECOND) as usize;
-        let frame = match &self.resampled {
+        let frame = match &self.apart {
             _ if self.mute => &SILENCE,
-            Some(resampled) if self.is_resampled => &resampled[..],
+            Some(apart) if self.is_apart => &apart[..],
             _ => self.buffer.frame(),
         };
         frame.get(..len).unwrap_or(&[])
@@ -355,18 +364,28 @@ impl Hearing {
         self.buffer.other_packet(header.sequence);
     }
 
+    /// Makes frames louder or softer from now on. Allocates.
+    pub(super) fn set_gain(&mut self, gain: Gain) {
+        self.gain = gain;
+        if !gain.is_none() {
+            self.apart.get_or_insert_with(|| Box::new([0; FRAME_MAX]));
+        }
+    }
+
     /// Makes the frame of the turn that is due at `at`; silence instead when `mute`.
     pub(super) fn turn(&mut self, at: Instant, mute: bool, counters: &Counters) {
         self.mute = mute;
         self.buffer.turn(at, &mut self.tongues);
         let len = (self.rate / FRAMES_PER_SECOND) as usize;
         let own = self.buffer.frame();
-        self.is_resampled = own.len() != len;
-        if self.is_resampled
-            && let Some(resampled) = &mut self.resampled
+        let is_resampled = own.len() != len;
+        self.is_apart = is_resampled || !self.gain.is_none();
+        if self.is_apart
+            && let Some(apart) = &mut self.apart
         {
-            let frame = &mut resampled[..len.min(FRAME_MAX)];
-            match self.tongues.current().and_then(|t| t.resampler.as_mut()) {
+            let frame = &mut apart[..len.min(FRAME_MAX)];
+            let tongue = self.tongues.current().filter(|_| is_resampled);
+            match tongue.and_then(|tongue| tongue.resampler.as_mut()) {
                 Some(resampler) => resampler.run(own, frame),
                 None => {
                     let count = own.len().min(frame.len());
@@ -374,6 +393,7 @@ impl Hearing {
                     frame[count..].fill(0);
                 }
             }
+            self.gain.apply(frame);
         }
         if let Some(mut narrow) = self.narrow.take() {
             let (resampler, out) = &mut *narrow;
@@ -453,6 +473,9 @@ impl Engine {
             }
         }
         if let Some(leg) = leg_mut(&mut self.legs, slot) {
+            let heard = hearing.buffer.has_heard();
+            let frame = heard.then(|| hearing.narrow());
+            leg.attend(frame, &mut self.events, &self.counters);
             leg.hearing = Some(hearing);
         }
     }

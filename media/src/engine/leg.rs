@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::codec::{Codec, EncoderOptions};
 use crate::counters::Counters;
-use crate::dsp::Dual;
+use crate::dsp::{Dual, Gain};
 use crate::jitter;
 use crate::rtp::dtmf::{DEFAULT_CLOCK, Keypad, Listener};
 use crate::rtp::receive::Receiver;
@@ -16,9 +16,10 @@ use crate::stats::{Drops, LegStats};
 use crate::types::{Format, LegId, LegStart, Negotiated};
 use crate::uring::prefetch;
 
+use super::attend::Attention;
 use super::carriage::Carrier;
 use super::digits::Ear;
-use super::hearing::Hearing;
+use super::hearing::{Hearing, WAIT_MAX_MS};
 use super::member::RoomEar;
 use super::player::Player;
 use super::recorder::Recorder;
@@ -114,6 +115,8 @@ pub(super) struct Leg {
     pub(super) timed_out: bool,
     pub(super) mute_receive: bool,
     pub(super) mute_transmit: bool,
+    pub(super) gain_receive: Gain,
+    pub(super) gain_transmit: Gain,
     /// Another codec came than was prepared for.
     pub(super) unsettled: bool,
     /// The room it is in makes its frames, when it mixes them.
@@ -164,6 +167,10 @@ pub(super) struct Leg {
     pub(super) far: Option<Box<FarEnd>>,
     /// The digit that is sent in-band.
     pub(super) tone: Option<Dual>,
+    /// How long audio may wait in its jitter buffer at most.
+    pub(super) wait_max_ms: u32,
+    /// Who listens to what it hears.
+    pub(super) attention: Option<Box<Attention>>,
     /// From the rate that is heard to that of the room it is in, where they differ.
     pub(super) room_ear: Option<Box<RoomEar>>,
     last_start: Option<Instant>,
@@ -202,11 +209,15 @@ impl Leg {
             inbound: Vec::new(),
             mute_receive: false,
             mute_transmit: false,
+            gain_receive: Gain::NONE,
+            gain_transmit: Gain::NONE,
+            wait_max_ms: WAIT_MAX_MS,
             listener: Listener::default(),
             keypad: Keypad::default(),
             keypad_key,
             heard_by_room: false,
             room_ear: None,
+            attention: None,
             tone: None,
             player: None,
             recorders: Vec::new(),
@@ -446,6 +457,7 @@ impl Leg {
             || self.keypad.is_busy()
             || self.recorders.iter().any(Recorder::is_impatient)
             || self.ear.is_some()
+            || self.attention.is_some()
             || (self.hearing.is_some() && !self.heard_by_room)
     }
 

@@ -81,6 +81,7 @@ impl Leg {
         let plain = rate == SAMPLE_RATE
             && config.ptime_ms == 20
             && !self.mute_transmit
+            && self.gain_transmit.is_none()
             && self.recorders.is_empty();
         let codec = config.send.codec;
         (plain && codec.g711().is_some()).then_some(codec)

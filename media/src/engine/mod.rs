@@ -14,6 +14,7 @@
 //! A leg has a dense [`Slot`], so that neither side looks anything up on the packet path. Nothing on that path
 //! allocates, locks or logs.
 
+mod attend;
 mod carriage;
 mod control;
 mod digits;

@@ -8,8 +8,9 @@ use super::carriage::Carrier;
 use super::leg::{COMFORT_NOISE, Drop, Kind, Leg, Target};
 use super::wire::{NOWHERE, Wire};
 use super::{Effect, Engine, Events, Forward, Slot, leg_mut, next_key};
-use crate::codec::Codec;
+use crate::codec::{Codec, G711};
 use crate::counters::Counters;
+use crate::dsp::Gain;
 use crate::recording::Order;
 use crate::rtp::dtmf::Payload;
 use crate::rtp::packet::{self, HEADER_LEN, Header};
@@ -172,6 +173,16 @@ impl Engine {
     }
 }
 
+/// Makes a payload of G.711 louder or softer where it stands.
+#[cold]
+fn amplify(gain: Gain, g711: G711, payload: &mut [u8], samples: &mut [i16; SAMPLES_MAX]) {
+    let count = g711.decode(payload, samples);
+    if let Some(samples) = samples.get_mut(..count) {
+        gain.apply(samples);
+        g711.encode(samples, payload);
+    }
+}
+
 impl Leg {
     /// Checks and counts a received packet, and lets those listen who want to.
     #[inline]
@@ -320,6 +331,11 @@ impl Leg {
         {
             range.end = range.start + codec.hush(payload);
         }
+        if !self.gain_receive.is_none()
+            && let Some((g711, payload)) = codec.g711().zip(packet.get_mut(range.clone()))
+        {
+            amplify(self.gain_receive, g711, payload, context.samples);
+        }
         if self.recorders.is_empty() {
             return;
         }
@@ -371,6 +387,10 @@ impl Leg {
                     let length = send.codec.hush(payload);
                     range.end = range.start + length;
                     payload = &mut payload[..length];
+                } else if !self.gain_transmit.is_none()
+                    && let Some(g711) = send.codec.g711()
+                {
+                    amplify(self.gain_transmit, g711, payload, context.samples);
                 }
                 (send.payload_type, send.codec.samples_in(payload))
             }
@@ -399,7 +419,7 @@ impl Leg {
             && let Some(g711) = send.codec.g711()
         {
             let count = match accepted.decoded {
-                Some(count) if !self.mute_transmit => count,
+                Some(count) if !self.mute_transmit && self.gain_transmit.is_none() => count,
                 _ => g711.decode(payload, context.samples),
             };
             for recorder in &mut self.recorders {

@@ -114,6 +114,7 @@ impl Engine {
         if leg_mut(&mut self.legs, slot).is_some_and(|leg| !leg.heard_by_room) {
             self.hear(now, due, slot, out);
         }
+        self.hear_nothing(slot);
         self.tones_heard(now, slot);
         let Some(leg) = leg_mut(&mut self.legs, slot) else {
             return false;

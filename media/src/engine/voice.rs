@@ -137,7 +137,8 @@ impl Leg {
             return;
         };
         let whole = (rate / FRAMES_PER_SECOND) as usize == samples.len();
-        if rate == voice.encoder.rate() && whole && !self.mute_transmit {
+        let plain = !self.mute_transmit && self.gain_transmit.is_none();
+        if rate == voice.encoder.rate() && whole && plain {
             self.say_frame(context, &mut voice, key, samples);
             self.voice = Some(voice);
             return;
@@ -148,6 +149,8 @@ impl Leg {
                 let frame = &mut frame[..len];
                 if self.mute_transmit {
                     frame.fill(0);
+                } else {
+                    self.gain_transmit.apply(frame);
                 }
                 self.say_frame(context, &mut voice, key, frame);
             }

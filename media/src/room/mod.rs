@@ -50,6 +50,9 @@ impl Gain {
     }
 }
 
+/// A mark that nobody has: who hears only him hears nobody.
+pub const NOBODY: u8 = u8::MAX;
+
 /// How somebody takes part.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub struct MemberOptions {
@@ -67,6 +70,12 @@ pub struct MemberOptions {
     pub talk_threshold: u16,
     /// So long without talking ends the talk, in milliseconds.
     pub silence_ms: u16,
+    /// By this others say whom they mean; 0: nobody can.
+    pub mark: u8,
+    /// Only members with this mark hear him; 0: all do.
+    pub whispers_to: u8,
+    /// He hears only members with this mark; 0: all.
+    pub hears_only: u8,
 }
 
 impl Default for MemberOptions {
@@ -79,6 +88,9 @@ impl Default for MemberOptions {
             drop_silence: false,
             talk_threshold: 160,
             silence_ms: 2500,
+            mark: 0,
+            whispers_to: 0,
+            hears_only: 0,
         }
     }
 }
@@ -91,7 +103,7 @@ struct Member<K> {
     talk_gain: Gain,
     listen_gain: Gain,
     talk: TalkDetector,
-    /// His part is in this turn's sum, and in his place of the voices.
+    /// His part is in his place of the voices, and in this turn's sum unless he whispers.
     spoke: bool,
 }
 
@@ -100,6 +112,11 @@ impl<K> Member<K> {
         self.talk_gain = Gain::from_db(options.talk_db);
         self.listen_gain = Gain::from_db(options.listen_db);
         self.options = options;
+    }
+
+    /// Is what he said in the sum?
+    fn is_in_sum(&self) -> bool {
+        self.spoke && self.options.whispers_to == 0
     }
 }
 
@@ -123,6 +140,8 @@ pub struct Room<K> {
     common: Box<[i16; FRAME_MAX]>,
     /// Something is in the sum.
     loud: bool,
+    /// Somebody whispered in this turn.
+    whispered: bool,
     links: Vec<LinkEnd>,
     received: Box<[i32; FRAME_MAX]>,
 }
@@ -137,6 +156,7 @@ impl<K: Copy + Eq> Room<K> {
             sum: Box::new([0; FRAME_MAX]),
             common: Box::new([0; FRAME_MAX]),
             loud: false,
+            whispered: false,
             links: Vec::new(),
             received: Box::new([0; FRAME_MAX]),
         }
@@ -262,6 +282,7 @@ impl<K: Copy + Eq> Room<K> {
             self.sum[..self.frame].fill(0);
             self.common[..self.frame].fill(0);
         }
+        self.whispered = false;
         for member in &mut self.members {
             member.spoke = false;
         }
@@ -288,6 +309,10 @@ impl<K: Copy + Eq> Room<K> {
         rest.fill(0);
         member.talk_gain.apply(spoken);
         member.spoke = true;
+        if member.options.whispers_to != 0 {
+            self.whispered = true;
+            return told;
+        }
         self.loud = true;
         for (sum, &sample) in self.sum.iter_mut().zip(&*spoken) {
             *sum += i32::from(sample);
@@ -352,6 +377,11 @@ impl<K: Copy + Eq> Room<K> {
         let Some(member) = self.members.get(index) else {
             return Heard::Common;
         };
+        let options = &member.options;
+        if options.hears_only != 0 || (self.whispered && (options.mark != 0 || member.spoke)) {
+            self.listen_apart(index, member, out);
+            return Heard::Own;
+        }
         if !member.spoke && (member.listen_gain == Gain::NONE || !self.loud) {
             return Heard::Common;
         }
@@ -373,6 +403,46 @@ impl<K: Copy + Eq> Room<K> {
         }
         member.listen_gain.apply(out);
         Heard::Own
+    }
+}
+
+impl<K> Room<K> {
+    /// What a member hears who does not hear the same as all others: somebody whispers, or he listens to one alone.
+    #[cold]
+    fn listen_apart(&self, index: usize, member: &Member<K>, out: &mut [i16]) {
+        let mut sum = [0; FRAME_MAX];
+        let sum = &mut sum[..self.frame];
+        let MemberOptions {
+            mark, hears_only, ..
+        } = member.options;
+        if hears_only == 0 {
+            sum.copy_from_slice(&self.sum[..self.frame]);
+        }
+        for (other, voice) in self.members.iter().zip(self.voices.chunks(self.frame)) {
+            if std::ptr::eq(other, member) || !other.spoke {
+                continue;
+            }
+            let to = other.options.whispers_to;
+            let alone = hears_only != 0 && hears_only == other.options.mark && to == 0;
+            let whispered = to != 0 && to == mark;
+            if alone || whispered {
+                for (sum, &sample) in sum.iter_mut().zip(voice) {
+                    *sum += i32::from(sample);
+                }
+            }
+        }
+        if hears_only == 0
+            && member.is_in_sum()
+            && let Some(own) = self.voices.chunks(self.frame).nth(index)
+        {
+            for (sum, &sample) in sum.iter_mut().zip(own) {
+                *sum = sum.saturating_sub(i32::from(sample));
+            }
+        }
+        for (out, &sum) in out.iter_mut().zip(&*sum) {
+            *out = clamp(sum);
+        }
+        member.listen_gain.apply(out);
     }
 }
 

@@ -10,6 +10,9 @@ const OPTIONS: MemberOptions = MemberOptions {
     drop_silence: false,
     talk_threshold: 160,
     silence_ms: 100,
+    mark: 0,
+    whispers_to: 0,
+    hears_only: 0,
 };
 
 fn room(rate: u32, members: usize) -> Room<usize> {
@@ -367,4 +370,55 @@ fn sums_of_another_rate_are_left_out() {
         heard = turn(&mut parts[1], &[Some(100)])[0];
     }
     assert_eq!(heard, 100);
+}
+
+#[test]
+fn a_whisper_is_heard_by_the_one_it_is_for() {
+    let mut room = room(8000, 4);
+    let marked = |mark| MemberOptions { mark, ..OPTIONS };
+    room.set(0, marked(1));
+    room.set(1, marked(2));
+    room.set(
+        2,
+        MemberOptions {
+            whispers_to: 1,
+            ..OPTIONS
+        },
+    );
+    assert_eq!(
+        turn(&mut room, &[Some(100), Some(1000), Some(20), None]),
+        [1020, 100, 1100, 1100],
+        "the first hears the whisper, who whispers hears both"
+    );
+    // Nobody else says anything.
+    assert_eq!(
+        turn(&mut room, &[None, None, Some(20), None]),
+        [20, 0, 0, 0]
+    );
+    room.set(2, OPTIONS);
+    assert_eq!(
+        turn(&mut room, &[Some(100), None, Some(20), None]),
+        [20, 120, 100, 120]
+    );
+}
+
+#[test]
+fn one_can_be_listened_to_alone() {
+    let mut room = room(8000, 3);
+    room.set(0, MemberOptions { mark: 1, ..OPTIONS });
+    let listens_to = |hears_only| MemberOptions {
+        muted: true,
+        hears_only,
+        listen_db: 6,
+        ..OPTIONS
+    };
+    room.set(2, listens_to(1));
+    let heard = turn(&mut room, &[Some(1000), Some(300), Some(7)]);
+    assert_eq!(heard[..2], [300, 1000]);
+    assert!((heard[2] - 1995).abs() <= 1, "{heard:?}");
+    room.set(2, listens_to(NOBODY));
+    assert_eq!(
+        turn(&mut room, &[Some(1000), Some(300), None]),
+        [300, 1000, 0]
+    );
 }

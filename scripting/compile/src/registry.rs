@@ -62,7 +62,7 @@ pub fn standard_style(canonical: &str) -> ArgumentStyle {
         "playback" | "answer" | "confkick" | "musiconhold" | "voicemail" | "voicemailmain"
         | "chanspy" | "extenspy" => AtMost(2),
         "read" => AtMost(6),
-        "page" | "readexten" | "directory" => AtMost(3),
+        "page" | "directory" => AtMost(3),
         "queuelog" => AtMost(5),
         "queue" => AtMost(10),
         _ => Split,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use strowger_core::channel::{Cause, Interrupt};
+use strowger_core::channel::{Cause, Interrupt, refusal};
 use strowger_dialplan::args;
 
 use super::play::{end_background, play_in_background};
@@ -62,6 +62,18 @@ pub(super) const APPS: &[App] = &[
         congestion
     ),
     app!("Echo", "Echo()", "sends back what it hears, until #", echo),
+    app!(
+        "StreamEcho",
+        "StreamEcho([streams])",
+        "the same as Echo: there is one stream of audio",
+        echo
+    ),
+    app!(
+        "PJSIPHangup",
+        "PJSIPHangup(status)",
+        "refuses the call with a SIP status",
+        pjsip_hang_up
+    ),
     app!(
         now "Set",
         "Set(name=value)",
@@ -149,6 +161,21 @@ fn hang_up(call: &Call) -> AppResult {
         }
     }
     Ok(Next::End)
+}
+
+async fn pjsip_hang_up(call: Call) -> AppResult {
+    let text = call.data.trim();
+    let Some(status) = refusal(text) else {
+        call.warn(&format!("PJSIPHangup: \"{text}\" is no status of a refusal; write a number from 400 to 699 or a name such as BUSY_HERE"));
+        return Ok(Next::Continue);
+    };
+    let channel = call.channel();
+    if !channel.name().starts_with("PJSIP/") {
+        call.warn("PJSIPHangup: this is no SIP channel");
+        return Ok(Next::Continue);
+    }
+    channel.refuse_with(status);
+    Err(Interrupt::Hangup.into())
 }
 
 async fn wait(call: Call) -> AppResult {

@@ -16,12 +16,20 @@ use super::{ANSWER_MEDIA_WAIT, App, AppResult, Call, Next, Stop, app};
 use crate::conference::{Action, Bridge, Kind, Menu, User, record_path};
 use crate::say;
 
-pub(super) const APPS: &[App] = &[app!(
-    "ConfBridge",
-    "ConfBridge(conference[,bridge_profile[,user_profile[,menu]]])",
-    "takes part in a conference",
-    conf_bridge
-)];
+pub(super) const APPS: &[App] = &[
+    app!(
+        "ConfBridge",
+        "ConfBridge(conference[,bridge_profile[,user_profile[,menu]]])",
+        "takes part in a conference",
+        conf_bridge
+    ),
+    app!(
+        "ConfKick",
+        "ConfKick(conference[,channel|all|participants])",
+        "sends members of a conference away",
+        conf_kick
+    ),
+];
 
 /// Tries somebody has for the PIN.
 const PIN_TRIES: usize = 3;
@@ -54,6 +62,31 @@ async fn conf_bridge(call: Call) -> AppResult {
         End::Left(_) => Ok(Next::Continue),
         End::Failed => Ok(Next::End),
     }
+}
+
+async fn conf_kick(call: Call) -> AppResult {
+    let (name, whom) = (call.arg(0), call.arg(1));
+    let who = match whom.to_ascii_lowercase().as_str() {
+        "" | "all" => Who::All,
+        "participants" => Who::Participants,
+        _ => Who::Channel(whom),
+    };
+    let shard = call.channel().shard();
+    let kicked = call
+        .shared()
+        .conferences
+        .change(call.shared(), Some(shard), |table, effects| {
+            table.kick(name, who, effects)
+        });
+    if kicked == 0 {
+        call.warn(&format!(
+            "ConfKick({}): nobody is there to be sent away",
+            call.data
+        ));
+    }
+    let status = if kicked > 0 { "SUCCESS" } else { "FAILURE" };
+    call.set("CONFKICKSTATUS", status);
+    Ok(Next::Continue)
 }
 
 /// The options of a kind, read; what is wrong with them is logged. `None`: the named profile does not exist.
@@ -283,6 +316,7 @@ impl Attendance<'_> {
             drop_silence: user.drop_silence,
             talk_threshold: user.talk_threshold,
             silence_ms: user.silence_ms,
+            ..MemberOptions::default()
         }));
         Some(view)
     }

@@ -16,10 +16,12 @@ pub(crate) mod dial_options;
 pub(crate) mod features;
 mod files;
 pub(crate) mod jump;
+mod listening;
 mod loops;
 mod macros;
 pub(crate) mod mapped;
 mod message;
+mod morse;
 mod music;
 mod originate;
 mod others;
@@ -29,6 +31,7 @@ mod pickup;
 pub(crate) mod play;
 pub(crate) mod queue;
 pub(crate) mod read;
+mod read_exten;
 mod record;
 mod recording;
 mod say;
@@ -253,6 +256,9 @@ static LIST: &[&[App]] = &[
     again::APPS,
     transfer::APPS,
     spy::APPS,
+    listening::APPS,
+    morse::APPS,
+    read_exten::APPS,
     record::APPS,
     recording::APPS,
     conference::APPS,

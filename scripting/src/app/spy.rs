@@ -1,11 +1,14 @@
-//! `ChanSpy`, `ExtenSpy`, `BridgeAdd`: a third party in a call of two, which only listens or is heard.
+//! `ChanSpy`, `ExtenSpy`, `BridgeAdd`: a third party in a call of two, which only listens, whispers to one of them, or is
+//! heard by both.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use strowger_core::call::guests::VisitEnd;
-use strowger_core::channel::Channel;
+use strowger_core::call::guests::{GuestRole, Parties, VisitEnd};
+use strowger_core::channel::{Channel, Location};
 use strowger_dialplan::args::Options;
+use tokio::sync::watch;
 
 use super::play::{end_background, load};
 use super::{ANSWER_MEDIA_WAIT, App, AppResult, Call, Next, Stop, app};
@@ -31,7 +34,7 @@ pub(super) const APPS: &[App] = &[
     ),
 ];
 
-const OPTIONS: &str = "bBcdEgnqsSux";
+const OPTIONS: &str = "bBcdEgnoqsSuvwWxX";
 /// How long it is waited for another call.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -87,6 +90,53 @@ impl Filter {
     }
 }
 
+/// Steps of option `v` either way.
+const VOLUME_MAX: i8 = 4;
+
+/// How loud the calls are heard: as many times louder or more silent as the steps say.
+fn listen_db(steps: i8) -> i8 {
+    const DB: [i8; 5] = [0, 0, 6, 10, 12];
+    let steps = steps.clamp(-VOLUME_MAX, VOLUME_MAX);
+    let db = DB.get(usize::from(steps.unsigned_abs()));
+    db.copied().unwrap_or_default() * steps.signum()
+}
+
+/// How the spy takes part at first.
+fn first_role(call: &Call, application: &str, options: &Options) -> (GuestRole, i8) {
+    let steps = match options.argument('v').map(str::trim) {
+        None => 0,
+        Some(text) => match text.parse::<i8>() {
+            Ok(steps) if (-VOLUME_MAX..=VOLUME_MAX).contains(&steps) => steps,
+            _ => {
+                call.warn(&format!(
+                    "{application}: option v({text}): the volume is a number from -4 to 4"
+                ));
+                0
+            }
+        },
+    };
+    let heard_by = if options.has('B') {
+        Parties::Both
+    } else if options.has('w') || options.has('W') {
+        Parties::Visited
+    } else {
+        Parties::Nobody
+    };
+    let hears = if options.has('W') {
+        Parties::Nobody
+    } else if options.has('o') {
+        Parties::Visited
+    } else {
+        Parties::Both
+    };
+    let role = GuestRole {
+        heard_by,
+        hears,
+        listen_db: listen_db(steps),
+    };
+    (role, steps)
+}
+
 async fn listen(
     call: &Call,
     application: &str,
@@ -107,7 +157,43 @@ async fn listen(
         place,
         groups: groups(&options),
     };
-    let leave = |digit: char| digit == next_key || exit_key == Some(digit);
+    let (first, steps) = first_role(call, application, &options);
+    let (role, roles) = watch::channel(first);
+    let steps = Cell::new(steps);
+    let single = options.has('X');
+    let exit_context = match channel.variable("SPY_EXIT_CONTEXT") {
+        Some(context) if !context.is_empty() => context,
+        _ => channel.location().context,
+    };
+    // Option X: the spy goes to a number of one digit.
+    let exits = |digit: char| {
+        single
+            && call
+                .task
+                .exists(&exit_context, digit.encode_utf8(&mut [0; 4]), 1)
+    };
+    let leave = |digit: char| {
+        if digit == next_key || exit_key == Some(digit) || exits(digit) {
+            return true;
+        }
+        let heard_by = match digit {
+            '4' if options.has('d') => Parties::Nobody,
+            '5' if options.has('d') => Parties::Visited,
+            '6' if options.has('d') => Parties::Both,
+            '#' => {
+                steps.set(if steps.get() >= VOLUME_MAX {
+                    -VOLUME_MAX
+                } else {
+                    steps.get() + 1
+                });
+                role.send_modify(|role| role.listen_db = listen_db(steps.get()));
+                return false;
+            }
+            _ => return false,
+        };
+        role.send_modify(|role| role.heard_by = heard_by);
+        false
+    };
     let mut heard: HashSet<String> = HashSet::new();
     loop {
         let mut found = None;
@@ -136,6 +222,9 @@ async fn listen(
                 if digit.is_some() && digit == exit_key {
                     return Ok(Next::Continue);
                 }
+                if let Some(digit) = digit.filter(|digit| exits(*digit)) {
+                    return Ok(jump_out(&exit_context, digit));
+                }
             }
             continue;
         };
@@ -154,15 +243,22 @@ async fn listen(
         {
             heard.insert(peer);
         }
-        let end = channel.visit_by_name(&name, options.has('B'), &leave).await;
+        let end = channel.visit_by_name(&name, roles.clone(), &leave).await;
         heard.insert(name);
         match end {
             VisitEnd::Interrupted(interrupt) => return Err(interrupt.into()),
             VisitEnd::Digit(digit) if exit_key == Some(digit) => return Ok(Next::Continue),
+            VisitEnd::Digit(digit) if digit != next_key => {
+                return Ok(jump_out(&exit_context, digit));
+            }
             VisitEnd::Over if options.has('E') => return Ok(Next::Continue),
             _ => {}
         }
     }
+}
+
+fn jump_out(context: &str, digit: char) -> Next {
+    Next::Jump(Location::new(context, &digit.to_string(), 1))
 }
 
 fn groups(options: &Options) -> Vec<String> {
@@ -187,7 +283,8 @@ async fn add(call: Call) -> AppResult {
     };
     end_background(&call);
     channel.answer(ANSWER_MEDIA_WAIT).await?;
-    let end = channel.visit_by_name(&name, true, &|_| false).await;
+    let (_role, roles) = watch::channel(GuestRole::BARGE);
+    let end = channel.visit_by_name(&name, roles, &|_| false).await;
     match end {
         VisitEnd::Interrupted(interrupt) => Err(interrupt.into()),
         VisitEnd::NotThere => {

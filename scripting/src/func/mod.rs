@@ -16,6 +16,7 @@ mod group;
 mod list;
 mod logic;
 mod math;
+mod media;
 mod message;
 mod module;
 pub(crate) mod odbc;
@@ -167,7 +168,7 @@ impl Function {
 }
 
 /// All functions, as the files here list them.
-const GROUPS: [&[Function]; 25] = [
+const GROUPS: [&[Function]; 26] = [
     string::FUNCTIONS,
     logic::FUNCTIONS,
     party::FUNCTIONS,
@@ -193,6 +194,7 @@ const GROUPS: [&[Function]; 25] = [
     pjsip::FUNCTIONS,
     feature::FUNCTIONS,
     module::FUNCTIONS,
+    media::FUNCTIONS,
 ];
 
 static TABLE: LazyLock<FxHashMap<&'static str, &'static Function>> = LazyLock::new(|| {

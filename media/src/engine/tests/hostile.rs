@@ -2,6 +2,8 @@
 
 use super::translate::{G722, GSM, OPUS, PCMA, PCMU, WIDE};
 use super::*;
+use crate::attention::{VoiceWatch, Watch, WatchId};
+use crate::dsp::Gain;
 use crate::room::MemberOptions;
 use crate::types::{RoomCommand, RoomId};
 
@@ -53,7 +55,7 @@ fn packet(random: &mut Random, phone: &mut Phone, payload_types: &[u8]) -> Vec<u
 fn command(random: &mut Random, rig: &mut Rig, formats: &[Format]) {
     let leg = LegId(1 + random.next(4));
     let format = formats[random.next(formats.len() as u64) as usize];
-    match random.next(8) {
+    match random.next(12) {
         0 => rig.configure(leg, |n| {
             n.formats = vec![format, PCMU];
             n.send = format;
@@ -75,11 +77,34 @@ fn command(random: &mut Random, rig: &mut Rig, formats: &[Format]) {
             receive: random.next(2) == 0,
             transmit: random.next(2) == 0,
         }),
+        7 => rig.command(Command::Gain {
+            leg,
+            receive: Gain::times(random.next(4) as f32),
+            transmit: Gain::times(random.next(4) as f32),
+        }),
+        8 => rig.command(Command::JitterMax {
+            leg,
+            ms: random.next(400) as u32,
+        }),
+        9 => rig.command(Command::Watch {
+            leg,
+            watch: WatchId(random.next(20)),
+            what: Box::new(Watch::Voice(VoiceWatch::new(100, 20, 60))),
+        }),
+        10 => rig.command(Command::EndWatch {
+            leg,
+            watch: WatchId(random.next(20)),
+        }),
         _ => rig.command(Command::Room(
             RoomId(1),
             RoomCommand::Join {
                 leg,
-                options: MemberOptions::default(),
+                options: MemberOptions {
+                    mark: random.next(3) as u8,
+                    whispers_to: random.next(3) as u8,
+                    hears_only: random.next(3) as u8,
+                    ..MemberOptions::default()
+                },
             },
         )),
     }

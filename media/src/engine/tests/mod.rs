@@ -1,7 +1,9 @@
 //! Behaviours of the engine, each on a rig of virtual time: no socket, no file, no sleep.
 
+mod attend;
 mod drift;
 mod dtmf;
+mod gain;
 mod hostile;
 mod latching;
 mod meeting;
@@ -26,7 +28,9 @@ use crate::recording::{FileSetup, RecorderSetup};
 use crate::rtp::packet::Header;
 use crate::rtp::srtp::OVERHEAD_MAX;
 use crate::sound::Sound;
-use crate::types::{Command, Format, LegStart, Negotiated, PlayId, Repeat, Route};
+use crate::types::{
+    Command, Format, LegStart, Negotiated, PlayId, Repeat, RoomCommand, RoomId, Route,
+};
 use crate::{ControlReport, FileFormat, LegStats, TapMode};
 
 pub(super) const A: LegId = LegId(1);
