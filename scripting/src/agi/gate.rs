@@ -29,6 +29,7 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub(crate) struct Counters {
             $($field: AtomicU64,)*
+            audio_samples_lost: AtomicU64,
         }
 
         impl Counters {
@@ -36,8 +37,16 @@ macro_rules! counters {
                 self.$field.fetch_add(1, Ordering::Relaxed);
             })*
 
+            /// Samples of the caller's audio that a script did not read in time.
+            pub(crate) fn audio_lost(&self, samples: u64) {
+                self.audio_samples_lost.fetch_add(samples, Ordering::Relaxed);
+            }
+
             fn snapshot(&self) -> Vec<(&'static str, u64)> {
-                vec![$((stringify!($field), self.$field.load(Ordering::Relaxed)),)*]
+                vec![
+                    $((stringify!($field), self.$field.load(Ordering::Relaxed)),)*
+                    ("audio_samples_lost", self.audio_samples_lost.load(Ordering::Relaxed)),
+                ]
             }
         }
     };

@@ -2,6 +2,7 @@
 //! of them there may be. Processes and connections are the business of the control runtime; a channel's side of it (what
 //! commands do) is in `app::agi`. No channel lives here.
 
+mod audio;
 pub(crate) mod commands;
 mod gate;
 mod link;
@@ -10,6 +11,7 @@ mod process;
 pub(crate) mod protocol;
 mod shell;
 
+pub(crate) use audio::AUDIO_SAMPLES_MAX;
 pub use gate::Agi;
 pub(crate) use gate::Kind;
 pub(crate) use link::{Ending, Link, StartError};

@@ -8,10 +8,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use strowger_core::child;
+use strowger_media::attention::TapReader;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
+use tokio::net::unix::OwnedReadHalf;
 use tokio::process::{Child, Command};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
+use super::audio::{WITH_AUDIO, feed, line_to_process};
 use super::gate::Agi;
 use super::link::{
     Ending, Far, LEFT_OVER_WAIT, Link, Order, StartError, read_lines, write_replies,
@@ -35,6 +38,8 @@ pub(crate) struct Program {
     pub(crate) environment: Vec<(&'static str, PathBuf)>,
     /// What it is told first.
     pub(crate) block: String,
+    /// What the caller says, for its third descriptor (EAGI).
+    pub(crate) audio: Option<TapReader>,
 }
 
 /// Starts a process. To be called on the control runtime.
@@ -56,14 +61,30 @@ pub(crate) async fn start(
             });
         }
     }
-    let mut command = Command::new(&program.path);
+    let mut audio = None;
+    let mut command = match program.audio {
+        None => {
+            let mut command = Command::new(&program.path);
+            command.arg0(&program.name).stderr(Stdio::piped());
+            command
+        }
+        Some(tap) => {
+            let (theirs, errors, ours) = line_to_process()
+                .map_err(|error| StartError::Failed(format!("{path} gets no audio: {error}")))?;
+            audio = Some((tap, errors, ours));
+            let mut command = Command::new("/bin/sh");
+            command
+                .args(["-c", WITH_AUDIO])
+                .arg(&program.path)
+                .stderr(theirs);
+            command
+        }
+    };
     command
-        .arg0(&program.name)
         .args(&program.arguments)
         .envs(program.environment.iter().map(|(name, path)| (name, path)))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
         // A group of its own: what it starts can be ended with it, and a ^C at our terminal is not for it.
         .process_group(0)
         .kill_on_drop(true);
@@ -85,10 +106,20 @@ pub(crate) async fn start(
             }
         }
     };
+    // Our copy of its end would hide that it is gone.
+    drop(command);
     agi.counters.scripts_started();
     let (link, far) = Link::pair(false);
     let _ = link.say(program.block.into_bytes()).await;
-    tokio::spawn(watch(agi, program.name, child, far, permit));
+    let name = program.name;
+    tokio::spawn(async move {
+        let Some((tap, errors, ours)) = audio else {
+            return watch(agi, name, child, far, permit, None).await;
+        };
+        let feeding = tokio::spawn(feed(tap, ours, Arc::clone(&agi), name.clone()));
+        watch(agi, name, child, far, permit, Some(errors)).await;
+        feeding.abort();
+    });
     Ok(link)
 }
 
@@ -98,6 +129,7 @@ async fn watch(
     mut child: Child,
     far: Far,
     permit: OwnedSemaphorePermit,
+    errors: Option<OwnedReadHalf>,
 ) {
     // Remembered: what the process leaves behind belongs to its group.
     let group = pid(&child);
@@ -107,10 +139,12 @@ async fn watch(
         .stdin
         .take()
         .map(|stdin| tokio::spawn(write_replies(stdin, far.replies)));
-    let errors = child
-        .stderr
-        .take()
-        .map(|stderr| tokio::spawn(log_errors(stderr, name.clone())));
+    // With audio they come through the socket that takes it.
+    let errors = match (errors, child.stderr.take()) {
+        (Some(errors), _) => Some(tokio::spawn(log_errors(errors, name.clone()))),
+        (None, Some(errors)) => Some(tokio::spawn(log_errors(errors, name.clone()))),
+        (None, None) => None,
+    };
     let reader = child
         .stdout
         .take()

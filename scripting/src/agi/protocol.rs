@@ -205,6 +205,8 @@ pub(crate) struct Environment {
     pub(crate) accountcode: String,
     pub(crate) threadid: u64,
     pub(crate) arguments: Vec<String>,
+    /// The script has the caller's audio.
+    pub(crate) enhanced: bool,
 }
 
 /// What `agi_version` says first is what scripts compare with 1.6 to choose their separator.
@@ -245,7 +247,7 @@ impl Environment {
         line("context", &self.context);
         line("extension", &self.extension);
         line("priority", &self.priority.to_string());
-        line("enhanced", "0.0");
+        line("enhanced", if self.enhanced { "1.0" } else { "0.0" });
         line("accountcode", &self.accountcode);
         line("threadid", &self.threadid.to_string());
         for (number, argument) in (1..).zip(&self.arguments) {

@@ -14,7 +14,10 @@ use std::time::{Duration, Instant};
 
 use strowger_core::channel::{Channel, Interrupt, Location};
 
+use strowger_media::attention::TapReader;
+
 use super::{App, AppResult, Call, Next, Stop, app, files};
+use crate::agi::AUDIO_SAMPLES_MAX;
 use crate::agi::protocol::{Environment, Line, Reply, words};
 use crate::agi::{Agi, Ending, Kind, Link, Program, Server, StartError, commands};
 use crate::func::party::presentation_number;
@@ -26,6 +29,12 @@ pub(super) const APPS: &[App] = &[
         "AGI(script[,arguments...])",
         "lets a script lead the call",
         run
+    ),
+    app!(
+        "EAGI",
+        "EAGI(script[,arguments...])",
+        "the same with the caller's audio on descriptor 3",
+        enhanced
     ),
     app!(
         "DeadAGI",
@@ -48,11 +57,26 @@ enum Outcome {
 }
 
 async fn run(call: Call) -> AppResult {
+    lead(call, false).await
+}
+
+async fn enhanced(call: Call) -> AppResult {
+    if call.channel().is_over() {
+        call.warn("EAGI: the call is over and has no audio; AGI runs then");
+        call.set("AGISTATUS", "FAILURE");
+        return Ok(Next::Continue);
+    }
+    lead(call, true).await
+}
+
+/// `enhanced`: with the caller's audio.
+async fn lead(call: Call, enhanced: bool) -> AppResult {
     let before = call.channel().location();
     let mut session = Session {
         life: Life::new(&call),
         agi: Arc::clone(call.task.host.agi()),
         moved: Moved::No,
+        enhanced,
         left: None,
         call,
     };
@@ -201,6 +225,8 @@ struct Session {
     agi: Arc<Agi>,
     life: Life,
     moved: Moved,
+    /// The script gets the caller's audio.
+    enhanced: bool,
     /// A command ended the conversation before its answer was there.
     left: Option<Outcome>,
 }
@@ -246,12 +272,20 @@ impl Session {
         let control = self.call.shared().control.clone();
         let mut starting = match script {
             Script::Process(path) => {
+                let audio = match self.audio() {
+                    Ok(audio) => audio,
+                    Err(why) => {
+                        self.call.warn(&format!("EAGI {}: {why}", self.call.arg(0)));
+                        return Outcome::NotStarted;
+                    }
+                };
                 let program = Program {
                     path,
                     name: self.call.arg(0).to_owned(),
                     arguments: self.arguments(),
                     environment: self.folders(),
                     block,
+                    audio,
                 };
                 control.spawn(crate::agi::start(agi, program, permit))
             }
@@ -329,6 +363,21 @@ impl Session {
         Ok(Script::Process(self.call.shared().paths().agi.join(name)))
     }
 
+    /// The caller's audio, where the script is to have it.
+    fn audio(&self) -> Result<Option<TapReader>, &'static str> {
+        if !self.enhanced {
+            return Ok(None);
+        }
+        let format = self.channel().variable("EAGI_AUDIO_FORMAT");
+        if let Some(format) = format.filter(|format| !matches!(format.trim(), "" | "slin")) {
+            self.call.warn(&format!(
+                "EAGI: EAGI_AUDIO_FORMAT={format}: the audio is slin, 8000 samples a second"
+            ));
+        }
+        let audio = self.channel().tap_audio(AUDIO_SAMPLES_MAX);
+        audio.map(Some).ok_or("the channel has no media")
+    }
+
     fn arguments(&self) -> Vec<String> {
         let arguments = self.call.args.iter().skip(1);
         // No argument of a process can hold a NUL.
@@ -361,6 +410,7 @@ impl Session {
             accountcode: data.accountcode.clone(),
             threadid: self.channel().id().0,
             arguments: self.arguments(),
+            enhanced: self.enhanced,
         }
     }
 
