@@ -40,6 +40,25 @@ fn a_number_of_the_dialplan_is_read_as_soon_as_it_is_complete() {
 }
 
 #[test]
+fn a_prompt_is_ended_by_the_digits_that_are_numbers() {
+    let exchange = Exchange::start(
+        &[
+            ("100", "Answer", ""),
+            ("100", "BackGround", "quiet,m"),
+            ("101", "Answer", ""),
+            ("101", "BackgroundDetect", "quiet"),
+            ("7", "Set", "GLOBAL(R)=${GLOBAL(R)}7"),
+        ],
+        &[],
+    );
+    exchange.sound("quiet", 5);
+    for exten in ["100", "101"] {
+        exchange.call(exten, "97");
+    }
+    assert_eq!(exchange.global("R"), "77");
+}
+
+#[test]
 fn a_caller_without_a_number_is_asked_for_one() {
     let exchange = Exchange::start(
         &[

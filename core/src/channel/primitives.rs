@@ -302,24 +302,8 @@ impl Channel {
         // The media thread says when it is done; the limit only guards against a lost event.
         let until = Instant::now() + Duration::from_millis(length + 2000);
         let result = loop {
-            {
-                let mut data = self.data_mut();
-                if keep {
-                    if let Some(at) = data.digits.iter().position(|digit| stop(*digit)) {
-                        let digit = data.digits.remove(at);
-                        if let Some(digit) = digit {
-                            break Ok(Played::Digit(digit));
-                        }
-                    }
-                } else {
-                    while let Some(digit) = data.digits.pop_front() {
-                        if stop(digit) {
-                            drop(data);
-                            self.stop_play(play);
-                            return Ok(Played::Digit(digit));
-                        }
-                    }
-                }
+            if let Some(digit) = self.take_wanted(keep, stop) {
+                break Ok(Played::Digit(digit));
             }
             if expected.ended().is_some() {
                 return Ok(Played::Complete);
@@ -332,6 +316,16 @@ impl Channel {
         };
         self.stop_play(play);
         result
+    }
+
+    /// The first digit that is wanted. Others before it are kept, or dropped. Who says what is wanted may look at the channel.
+    fn take_wanted(&self, keep: bool, wanted: &dyn Fn(char) -> bool) -> Option<char> {
+        if !keep {
+            return std::iter::from_fn(|| self.take_digit()).find(|digit| wanted(*digit));
+        }
+        let digits = self.data().digits.clone();
+        let at = digits.into_iter().position(wanted)?;
+        self.data_mut().digits.remove(at)
     }
 
     /// Sends what is received back (true) or stops doing so.

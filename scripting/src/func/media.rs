@@ -60,14 +60,11 @@ fn talk_detect(task: &Task, args: &str, value: &str) -> Result<(), String> {
             let silence_ms = number(0, "silence in milliseconds", TALK_SILENCE_MS, 86_400_000)?;
             let threshold = number(1, "threshold of talk", TALK_THRESHOLD.into(), 32_767)?;
             let threshold = u16::try_from(threshold).unwrap_or(TALK_THRESHOLD);
-            if task.channel.detect_talk(silence_ms, threshold) {
-                Ok(())
-            } else {
-                Err("TALK_DETECT(set): the channel has no media".to_owned())
-            }
+            let done = task.channel.detect_talk(silence_ms, threshold);
+            with_media(task, done, "TALK_DETECT(set)")
         }
         "remove" => {
-            if task.channel.ignore_talk() {
+            if task.channel.ignore_talk() || task.rehearsal.is_some() {
                 Ok(())
             } else {
                 Err("TALK_DETECT(remove): it was not set".to_owned())
@@ -77,8 +74,13 @@ fn talk_detect(task: &Task, args: &str, value: &str) -> Result<(), String> {
     }
 }
 
-fn no_media(function: &str) -> String {
-    format!("{function}: the channel has no media")
+/// Where there is no media nothing is done; a rehearsal has none, and is not told.
+fn with_media(task: &Task, done: bool, function: &str) -> Result<(), String> {
+    if done || task.rehearsal.is_some() {
+        Ok(())
+    } else {
+        Err(format!("{function}: the channel has no media"))
+    }
 }
 
 fn volume(task: &Task, args: &str, value: &str) -> Result<(), String> {
@@ -102,11 +104,8 @@ fn volume(task: &Task, args: &str, value: &str) -> Result<(), String> {
         }
     };
     let keys = options.contains('p');
-    if task.channel.set_volume(direction, volume, keys) {
-        Ok(())
-    } else {
-        Err(no_media("VOLUME"))
-    }
+    let done = task.channel.set_volume(direction, volume, keys);
+    with_media(task, done, "VOLUME")
 }
 
 fn mute_audio(task: &Task, args: &str, value: &str) -> Result<(), String> {
@@ -116,11 +115,8 @@ fn mute_audio(task: &Task, args: &str, value: &str) -> Result<(), String> {
         "all" => Direction::Both,
         other => return Err(format!("MUTEAUDIO({other}): known are in, out, all")),
     };
-    if task.channel.mute_audio(direction, is_yes(value)) {
-        Ok(())
-    } else {
-        Err(no_media("MUTEAUDIO"))
-    }
+    let done = task.channel.mute_audio(direction, is_yes(value));
+    with_media(task, done, "MUTEAUDIO")
 }
 
 /// There always is a jitter buffer, which adapts itself; the size limits it.
@@ -142,9 +138,6 @@ fn jitter_buffer(task: &Task, args: &str, value: &str) -> Result<(), String> {
             ));
         }
     };
-    if task.channel.limit_jitter_buffer(ms) {
-        Ok(())
-    } else {
-        Err(no_media("JITTERBUFFER"))
-    }
+    let done = task.channel.limit_jitter_buffer(ms);
+    with_media(task, done, "JITTERBUFFER")
 }

@@ -30,6 +30,7 @@ const REAL: &[&str] = &[
 const STATUS: &[(&str, &str, &str)] = &[
     ("AGI", "AGISTATUS", "SUCCESS"),
     ("DeadAGI", "AGISTATUS", "SUCCESS"),
+    ("EAGI", "AGISTATUS", "SUCCESS"),
     ("AddQueueMember", "AQMSTATUS", "ADDED"),
     ("AMD", "AMDSTATUS", "HUMAN"),
     ("AttendedTransfer", "ATTENDEDTRANSFERSTATUS", "SUCCESS"),
@@ -47,6 +48,8 @@ const STATUS: &[(&str, &str, &str)] = &[
     ("Originate", "ORIGINATE_STATUS", "SUCCESS"),
     ("PauseQueueMember", "PQMSTATUS", "PAUSED"),
     ("Playback", "PLAYBACKSTATUS", "SUCCESS"),
+    ("PrivacyManager", "PRIVACYMGRSTATUS", "SUCCESS"),
+    ("ReadExten", "READEXTENSTATUS", "TIMEOUT"),
     ("RemoveQueueMember", "RQMSTATUS", "REMOVED"),
     ("SendText", "SENDTEXTSTATUS", "SUCCESS"),
     ("System", "SYSTEMSTATUS", "SUCCESS"),
@@ -60,7 +63,15 @@ const STATUS: &[(&str, &str, &str)] = &[
 ];
 
 /// The call ends with them.
-const LAST: &[&str] = &["Park", "BridgeWait", "Echo", "Milliwatt", "DISA"];
+const LAST: &[&str] = &[
+    "Park",
+    "BridgeWait",
+    "Echo",
+    "StreamEcho",
+    "Milliwatt",
+    "DISA",
+    "PJSIPHangup",
+];
 
 /// What is played or said by its first argument.
 const HEARD: &[&str] = &[
@@ -76,6 +87,8 @@ const HEARD: &[&str] = &[
     "SayPhonetic",
     "SayUnixTime",
     "PlayTones",
+    "BackgroundDetect",
+    "Morsecode",
 ];
 
 /// What answers the call first.
@@ -92,6 +105,11 @@ const ANSWERING: &[&str] = &[
     "Directory",
     "DISA",
     "AMD",
+    "BackgroundDetect",
+    "WaitForSilence",
+    "WaitForNoise",
+    "ReadExten",
+    "Morsecode",
     "SayDigits",
     "SayNumber",
     "SayAlpha",
