@@ -159,6 +159,7 @@ fn who_waits_for_silence_or_noise_is_told_which_it_was() {
             "321",
             &[
                 ("Answer", ""),
+                ("Verbose", "0,waiting begins"),
                 ("WaitForSilence", "60000"),
                 ("Verbose", "0,not reached"),
             ],
@@ -182,6 +183,7 @@ fn who_waits_for_silence_or_noise_is_told_which_it_was() {
     line.alice.set_source(Source::Tone(440.0));
     let call = line.alice.call("321");
     call.expect_answered(SOON);
+    line.exchange.expect_log("waiting begins", SOON);
     call.hang_up();
     line.exchange.expect_log("at the end HANGUP!", SOON);
 }
