@@ -100,7 +100,7 @@ fn longest_wait(limit_ms: Option<u32>) -> u32 {
         rig.command(Command::JitterMax { leg: A, ms });
     }
     let mut phone = Phone::new(7);
-    let mut late = std::collections::VecDeque::new();
+    let mut late = VecDeque::new();
     for number in 0..600 {
         let packet = phone.say(0x33);
         if number % 5 == 0 {
