@@ -177,6 +177,21 @@ impl Channel {
         }
     }
 
+    /// Is a guest of the bridge that `target`, a channel of this shard, is in, until that ends or a digit is dialled for which
+    /// `leave` says true.
+    pub async fn visit(
+        &self,
+        target: &Self,
+        role: GuestRole,
+        leave: &dyn Fn(char) -> bool,
+    ) -> VisitEnd {
+        let (_role, roles) = watch::channel(role);
+        match self.take_seat(target, role) {
+            Some(visit) => self.stay_seated(visit, roles, leave).await,
+            None => VisitEnd::NotThere,
+        }
+    }
+
     /// Comes to the bridge that `target` is in. None: it is in none, or there are too many guests.
     fn take_seat(&self, target: &Self, role: GuestRole) -> Option<Visit> {
         let keeper = target.keeper().filter(|keeper| keeper.id() != self.id())?;

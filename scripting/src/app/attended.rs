@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use strowger_core::call::guests::GuestRole;
 use strowger_core::call::{
     BridgeEnd, BridgeOptions, DialOutcome, DialRequest, Feature, Keys, RingMode,
 };
@@ -298,7 +299,7 @@ async fn three(
 ) -> Consulted {
     let partner = target.clone();
     let visit = async {
-        other.visit(&partner, true, &|_| false).await;
+        other.visit(&partner, GuestRole::BARGE, &|_| false).await;
         // The two talk on without him.
         std::future::pending::<()>().await;
     };
