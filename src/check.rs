@@ -118,7 +118,7 @@ fn missing_database(config: &Config) -> Option<PathBuf> {
 
 /// True if our own health page answers there.
 fn exchange_answers(address: SocketAddr) -> bool {
-    let limit = Duration::from_secs(1);
+    let limit = Duration::from_secs(10);
     let Ok(mut stream) = TcpStream::connect_timeout(&address, limit) else {
         return false;
     };

@@ -173,7 +173,12 @@ impl Baresip {
                 log_of(self.folder.path())
             )
         });
-        audio::read_wav(last).expect("baresip's recording")
+        // It says that a call is closed before it closes the file.
+        let complete = || {
+            let samples = audio::read_wav(last).ok()?;
+            (!samples.is_empty()).then_some(samples)
+        };
+        crate::wait_until(crate::SOON, complete).expect("baresip's recording")
     }
 
     /// In its last call it has heard the other side's tone, for more than so many seconds in all, and not its own.

@@ -1,7 +1,7 @@
 //! SIPp: runs a scenario of `loadtest/` and reads its own account of it.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -142,22 +142,24 @@ impl Sipp {
             .spawn()
             .expect("SIPp is installed (`make setup-test`)");
         self.process = Some(process);
-        // A server has to have its socket before anyone calls it.
+        // A server has to have its socket before anyone calls it. Binding its port to find out would take it away from it.
         let stream = self.arguments.iter().any(|a| a == "-t");
-        let bound = crate::wait_until(crate::SOON, || {
-            let taken = if stream {
-                TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).is_err()
-            } else {
-                UdpSocket::bind((Ipv4Addr::LOCALHOST, self.port)).is_err()
-            };
-            taken.then_some(())
+        let table = if stream {
+            "/proc/net/tcp"
+        } else {
+            "/proc/net/udp"
+        };
+        let own = format!(" 0100007F:{:04X} ", self.port);
+        let mut ended = None;
+        let begun = crate::wait_until(crate::SOON, || {
+            let sockets = std::fs::read_to_string(table).unwrap_or_default();
+            let process = self.process.as_mut();
+            ended = process.and_then(|process| process.try_wait().ok().flatten());
+            // A short run may be over before it is seen.
+            (sockets.contains(&own) || ended.is_some()).then_some(())
         });
-        if bound.is_none()
-            && self
-                .process
-                .as_mut()
-                .is_some_and(|p| p.try_wait().ok().flatten().is_some())
-        {
+        // What a run that ended found out is judged at the end.
+        if begun.is_none() || ended.is_some_and(|status| status.code().is_none()) {
             panic!("SIPp did not start:\n{}", self.file("screen"));
         }
         self

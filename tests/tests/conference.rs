@@ -122,12 +122,12 @@ fn a_conference_is_recorded_from_its_first_member_to_its_last() {
     )]);
     let calls: Vec<Call> = (0..3).map(|phone| hall.call(phone, "701")).collect();
     expect_tones(&calls[0], [false, true, true], "the first");
-    std::thread::sleep(Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(6));
     // The recording stays with the conference when the one with whom it began has gone.
     calls[0].hang_up();
     calls[0].expect_ended(SOON);
     expect_tones(&calls[1], [false, false, true], "the second");
-    std::thread::sleep(Duration::from_secs(1));
+    std::thread::sleep(Duration::from_secs(3));
     calls[1].hang_up();
     calls[2].hang_up();
     calls[2].expect_ended(SOON);

@@ -49,8 +49,8 @@ fn a_crash_loses_nothing_on(engine: Engine) {
             .filter(|file| file.len() >= 44 + seconds * 16_000)
             .count()
     };
-    let long = wait_until(SOON, || (recorded(4) == 30 + CALLS).then_some(()));
-    assert!(long.is_some(), "{} of four seconds", recorded(4));
+    let long = wait_until(SOON, || (recorded(10) == 30 + CALLS).then_some(()));
+    assert!(long.is_some(), "{} of ten seconds", recorded(10));
     let registered = wait_until(SOON, || {
         let rows = exchange.database.select("ps_contacts", &["endpoint"], "");
         (rows.len() == 2).then_some(())
@@ -98,7 +98,7 @@ fn a_crash_loses_nothing_on(engine: Engine) {
     let mut long = 0;
     for path in &all {
         let samples = read_wav(path).expect("a recording that plays");
-        // Cut off after more than four seconds, at most the last one or two of them are lost.
+        // Cut off after more than ten seconds, at most the last one or two of them are lost.
         if samples.len() >= 8000 * 2 {
             long += 1;
             for tone in [440.0, 620.0] {

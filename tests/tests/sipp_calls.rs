@@ -41,7 +41,7 @@ fn a_registration_with_digest_is_granted_and_taken_back() {
     let exchange = exchange(None);
     let server = Sipp::new("register_digest.xml", exchange.sip())
         .account("sipp", "secret")
-        .with(&["-d", "1500"])
+        .with(&["-d", "8000"])
         .start();
     let contacts = || {
         exchange

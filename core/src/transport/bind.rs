@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Rings of a process that just ended release their ports a moment later.
-const RETRY: Duration = Duration::from_secs(3);
+const RETRY: Duration = Duration::from_secs(10);
 const SIP_BUFFER: usize = 4 * 1024 * 1024;
 
 /// Why a socket could not be bound.

@@ -108,8 +108,10 @@ impl Loop {
         loop {
             self.shared.wake.clear();
             let stop = self.shared.stop.load(Ordering::Acquire);
+            // Before the orders: who leaves gives his last ones first.
+            let abandoned = self.shared.abandoned.swap(false, Ordering::AcqRel);
             self.take_orders();
-            if self.shared.abandoned.swap(false, Ordering::AcqRel) || stop {
+            if abandoned || stop {
                 self.abandon(stop);
             }
             while let Some((key, helped)) = self.helpers.take() {

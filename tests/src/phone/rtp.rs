@@ -37,6 +37,9 @@ pub struct Heard {
     pub payload_types: BTreeMap<u8, u64>,
     /// Audio by RTP time since the first packet, silence where nothing came; empty when only counting.
     pub samples: Vec<i16>,
+    /// Audio of the packets one after the other, each with a sequence number above all before, whatever their timestamps say: what
+    /// was said, without the pauses of a sender whose machine stood still.
+    pub said: Vec<i16>,
     /// Digits heard as RFC 4733 events, each once.
     pub digits: String,
     /// The longest time between two packets.
@@ -178,6 +181,11 @@ impl RtpLeg {
             }
             self.send_packet();
         }
+        self.take_in(now)
+    }
+
+    /// Takes what has come. Returns whether anything came.
+    pub(super) fn take_in(&mut self, now: Instant) -> bool {
         let mut buffer = [0_u8; 2048];
         let mut came = false;
         while let Ok((length, from)) = self.rtp.recv_from(&mut buffer) {
@@ -322,7 +330,7 @@ impl RtpLeg {
         heard.first.get_or_insert(now);
         heard.last = Some(now);
         heard.from = Some(from);
-        self.account(ssrc, sequence, timestamp);
+        let newest = self.account(ssrc, sequence, timestamp);
         if Some(payload_type) == self.dtmf && payload.len() >= 4 {
             let ended = payload[1] & 0x80 != 0;
             if ended && self.last_event_timestamp != Some(timestamp) {
@@ -332,11 +340,15 @@ impl RtpLeg {
             }
         } else if let Some(law) = Law::of_payload_type(payload_type).filter(|_| self.keep_samples) {
             self.place(law, payload, timestamp);
+            if newest && self.heard.said.len() < SAMPLES_MAX {
+                let said = payload.iter().map(|&byte| law.decode(byte));
+                self.heard.said.extend(said);
+            }
         }
     }
 
-    /// Loss, duplicates and order by sequence number.
-    fn account(&mut self, ssrc: u32, sequence: u16, timestamp: u32) {
+    /// Loss, duplicates and order by sequence number. True: it is the newest packet.
+    fn account(&mut self, ssrc: u32, sequence: u16, timestamp: u32) -> bool {
         let state = match &mut self.receiving {
             Some(state) if state.ssrc == ssrc => state,
             _ => {
@@ -352,7 +364,7 @@ impl RtpLeg {
                     base_timestamp: timestamp,
                     base_offset: self.heard.samples.len(),
                 });
-                return;
+                return true;
             }
         };
         let ahead = sequence.wrapping_sub(state.highest);
@@ -365,6 +377,7 @@ impl RtpLeg {
             state.seen[usize::from(sequence) % 1024] = true;
             state.highest = sequence;
             self.heard.lost += u64::from(ahead) - 1;
+            return true;
         } else if state.seen[usize::from(sequence) % 1024] {
             self.heard.duplicates += 1;
         } else {
@@ -372,6 +385,7 @@ impl RtpLeg {
             self.heard.reordered += 1;
             self.heard.lost = self.heard.lost.saturating_sub(1);
         }
+        false
     }
 
     /// Puts decoded audio where its timestamp says; a jump of more than 10 s goes on where the audio ended.

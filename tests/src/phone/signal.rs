@@ -55,6 +55,8 @@ impl Inner {
             let call = &mut self.calls[index];
             if call.stage == Stage::Ended {
                 if let Some(mut rtp) = call.rtp.take() {
+                    // What came before the end and lies unread.
+                    rtp.take_in(now);
                     rtp.sweep_rtcp();
                     call.heard = rtp.heard;
                 }

@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 struct Line {
     address: SocketAddr,
     up: Arc<AtomicBool>,
-    cut: Arc<tokio::sync::Notify>,
+    cut: tokio::sync::watch::Sender<u32>,
 }
 
 impl Line {
@@ -32,21 +32,27 @@ impl Line {
             .unwrap_or_else(|e| panic!("{e}"));
         let address = listener.local_addr().unwrap_or_else(|e| panic!("{e}"));
         let up = Arc::new(AtomicBool::new(true));
-        let cut = Arc::new(tokio::sync::Notify::new());
-        let (open, cutting) = (Arc::clone(&up), Arc::clone(&cut));
+        let (cut, cutting) = tokio::sync::watch::channel(0_u32);
+        let open = Arc::clone(&up);
         tokio::spawn(async move {
             while let Ok((mut inner, _)) = listener.accept().await {
                 if !open.load(Ordering::Relaxed) {
                     continue;
                 }
-                let (server, cutting) = (server.clone(), Arc::clone(&cutting));
+                // One that still connects to the server is cut too.
+                let (server, mut cutting) = (server.clone(), cutting.clone());
+                cutting.mark_unchanged();
+                let open = Arc::clone(&open);
                 tokio::spawn(async move {
                     let Ok(mut outer) = TcpStream::connect(server).await else {
                         return;
                     };
+                    if !open.load(Ordering::Relaxed) {
+                        return;
+                    }
                     tokio::select! {
                         _ = tokio::io::copy_bidirectional(&mut inner, &mut outer) => {}
-                        () = cutting.notified() => {}
+                        _ = cutting.changed() => {}
                     }
                 });
             }
@@ -56,7 +62,7 @@ impl Line {
 
     fn cut(&self) {
         self.up.store(false, Ordering::Relaxed);
-        self.cut.notify_waiters();
+        self.cut.send_modify(|cuts| *cuts += 1);
     }
 
     fn mend(&self) {
