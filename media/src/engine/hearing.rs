@@ -338,7 +338,10 @@ impl Hearing {
         let kind = self.tongues.all.iter().position(|t| t.codec == codec)?;
         let rate = self.tongues.all.get(kind)?.decoder.rate();
         let kind = u8::try_from(kind).ok()?;
-        self.buffer.set_rates(codec.clock_rate(), rate);
+        if self.buffer.set_rates(codec.clock_rate(), rate) {
+            // The frame has gone with everything else of the old rate.
+            self.fresh = false;
+        }
         self.spoken = Some((codec, kind));
         Some(kind)
     }
@@ -384,6 +387,11 @@ impl Hearing {
             && let Some(apart) = &mut self.apart
         {
             let frame = &mut apart[..len.min(FRAME_MAX)];
+            // Nothing of what is muted may be left in the filter.
+            let own = match mute {
+                true => SILENCE.get(..own.len()).unwrap_or(&[]),
+                false => own,
+            };
             let tongue = self.tongues.current().filter(|_| is_resampled);
             match tongue.and_then(|tongue| tongue.resampler.as_mut()) {
                 Some(resampler) => resampler.run(own, frame),

@@ -287,10 +287,10 @@ impl JitterBuffer {
     }
 
     /// The sender changed to a codec with another RTP clock or sample rate: what waits is forgotten. The rate may not be
-    /// above that of the beginning.
-    pub fn set_rates(&mut self, clock_rate: u32, rate: u32) {
+    /// above that of the beginning. False: both are as before.
+    pub fn set_rates(&mut self, clock_rate: u32, rate: u32) -> bool {
         if clock_rate == self.setup.clock_rate && rate == self.setup.rate {
-            return;
+            return false;
         }
         self.setup.clock_rate = clock_rate.max(1000);
         self.setup.rate = rate.max(1000);
@@ -303,6 +303,7 @@ impl JitterBuffer {
         self.next = i64::MIN;
         self.ahead = (0, 0);
         self.note().resyncs += 1;
+        true
     }
 
     /// A packet of the stream that is no audio (a telephone-event): its place in the sequence is not missing, and audio
@@ -613,6 +614,7 @@ impl JitterBuffer {
         };
         if head.restart {
             decoder.reset();
+            self.pcm.part();
         }
         self.last_sequence = head.sequence;
         let Some(kind) = head.kind else {

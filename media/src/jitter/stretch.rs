@@ -24,6 +24,8 @@ pub(super) struct Pcm {
     /// Where what waits begins; right before it lies what was heard last.
     start: usize,
     end: usize,
+    /// What is before it is of another stream.
+    known: usize,
     /// Samples of a frame.
     frame: usize,
     /// Samples before `start` that are kept.
@@ -74,6 +76,7 @@ impl Pcm {
             samples: vec![0; past + (TURNS + 1) * frame + capacity].into_boxed_slice(),
             start: past,
             end: past,
+            known: 0,
             frame,
             past,
             capacity,
@@ -89,6 +92,12 @@ impl Pcm {
         self.samples.fill(0);
         self.start = self.past.min(self.samples.len());
         self.end = self.start;
+        self.known = 0;
+    }
+
+    /// What follows is of another stream.
+    pub(super) fn part(&mut self) {
+        self.known = self.end;
     }
 
     /// Asks for the samples of the next turn.
@@ -121,14 +130,16 @@ impl Pcm {
             self.samples.copy_within(from..self.end, 0);
             self.start -= from;
             self.end -= from;
+            self.known = self.known.saturating_sub(from);
         }
     }
 
-    /// What was heard and waits, and the room behind it.
+    /// What was heard and waits, of this stream, and the room behind it.
     fn halves(&mut self) -> (&mut [i16], &mut [i16]) {
         let limit = (self.start + self.capacity).clamp(self.end, self.samples.len());
         let (known, room) = self.samples.split_at_mut(self.end);
-        (known, &mut room[..limit - self.end])
+        let from = self.known.min(known.len());
+        (&mut known[from..], &mut room[..limit - self.end])
     }
 
     /// Appends what `fill` writes; it says how much that was.
