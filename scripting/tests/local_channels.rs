@@ -57,16 +57,18 @@ fn the_second_half_runs_the_dialplan_with_what_the_caller_gave() {
 fn what_becomes_of_the_second_half_is_what_the_dial_says() {
     let busy = Phone::start("busy", Manner::Refuse(486));
     let rows = [
-        ("_1X", "Dial", "Local/${EXTEN}@inner,1"),
+        ("_1X", "Dial", "Local/${EXTEN}@inner,20"),
         (
             "_1X",
             "Set",
             "GLOBAL(S${EXTEN})=${DIALSTATUS}:${HANGUPCAUSE}",
         ),
+        ("12", "Dial", "Local/12@inner,1"),
+        ("12", "Set", "GLOBAL(S12)=${DIALSTATUS}:${HANGUPCAUSE}"),
         ("10@inner", "Busy", ""),
         ("11@inner", "Congestion", ""),
-        ("12@inner", "Wait", "5"),
-        ("13@inner", "Dial", "PJSIP/busy,5"),
+        ("12@inner", "Wait", "20"),
+        ("13@inner", "Dial", "PJSIP/busy,20"),
         ("14@inner", "NoOp", ""),
         ("15@inner", "Hangup", "34"),
     ];
@@ -90,9 +92,9 @@ fn ringing_and_early_media_come_through() {
     let phone = Phone::start("desk", Manner::Ring);
     let exchange = Exchange::start(
         &[
-            ("100", "Dial", "Local/200@inner,2"),
-            ("101", "Dial", "Local/201@inner,2"),
-            ("200@inner", "Dial", "PJSIP/desk,1"),
+            ("100", "Dial", "Local/200@inner,20"),
+            ("101", "Dial", "Local/201@inner,20"),
+            ("200@inner", "Dial", "PJSIP/desk,5"),
             ("201@inner", "Progress", ""),
             ("201@inner", "Wait", "0.2"),
         ],
@@ -181,7 +183,7 @@ fn originate_tells_what_became_of_it() {
     let ring = Phone::start("ring", Manner::Ring);
     let exchange = Exchange::start(
         &[
-            ("_1X", "Originate", "${TO${EXTEN}},exten,made,s,1,1"),
+            ("_1X", "Originate", "${TO${EXTEN}},exten,made,s,1,5"),
             ("_1X", "Set", "GLOBAL(S${EXTEN})=${ORIGINATE_STATUS}"),
             ("s@made", "Set", "GLOBAL(MADE)=${CHANNEL}"),
             ("20", "Set", "__KEPT=yes"),

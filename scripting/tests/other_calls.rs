@@ -237,7 +237,7 @@ fn follow_me_asks_who_answers() {
             ("2@numbers", "Answer", ""),
             ("2@numbers", "Wait", "0.3"),
             ("2@numbers", "SendDTMF", "1"),
-            ("2@numbers", "Wait", "1"),
+            ("2@numbers", "Wait", "5"),
         ],
         &[],
         &[],

@@ -277,6 +277,7 @@ fn who_asks_while_tables_are_read_is_told_what_was_before() {
                 asked.fetch_add(1, ordering);
             }
         });
+        wait_until("somebody asks", || asked.load(ordering) > 0);
         exchange.change_tables(|snapshot| {
             let members: Vec<OptionsRow> = names
                 .iter()

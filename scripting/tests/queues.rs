@@ -125,16 +125,36 @@ fn a_member_takes_the_caller_and_the_log_tells_of_it() {
         ]],
         &MEMBERS[..1],
     );
+    let started = std::time::Instant::now();
     let ended = office.exchange.call("100", "");
+    // How late the telephones and the exchange saw each other's messages is the machine's matter.
+    let longest = started.elapsed().as_secs();
     assert_eq!(ended.status, 200);
     assert_eq!(office.exchange.global("EXISTS"), "10");
     assert_eq!(office.exchange.global("STATUS"), "CONTINUE/Anna/sales/1");
-    assert_eq!(office.exchange.global("TALKED"), "1");
+    let talked = |text: &str| {
+        let seconds = text.parse().ok();
+        seconds.is_some_and(|seconds: u64| (1..=longest).contains(&seconds))
+    };
+    let told = office.exchange.global("TALKED");
+    assert!(talked(&told), "{told}");
     let log = office.log();
     assert_eq!(log.len(), 3, "{log:?}");
     assert!(log[0].starts_with("NONE|ENTERQUEUE||tester|1|"), "{log:?}");
-    assert!(log[1].starts_with("Anna|CONNECT|0|"), "{log:?}");
-    assert!(log[2].starts_with("Anna|COMPLETEAGENT|0|1|1"), "{log:?}");
+    let waited = log[1]
+        .strip_prefix("Anna|CONNECT|")
+        .and_then(|rest| rest.split('|').next())
+        .unwrap_or_else(|| panic!("{log:?}"));
+    let seconds = waited.parse().ok();
+    assert!(
+        seconds.is_some_and(|seconds: u64| seconds <= longest),
+        "{log:?}"
+    );
+    let complete = log[2]
+        .strip_prefix(&format!("Anna|COMPLETEAGENT|{waited}|"))
+        .and_then(|rest| rest.split_once('|'));
+    let (spoke, place) = complete.unwrap_or_else(|| panic!("{log:?}"));
+    assert!(talked(spoke) && place.starts_with('1'), "{log:?}");
     let info = office
         .exchange
         .shared
@@ -154,7 +174,7 @@ fn who_does_not_answer_is_passed_over_and_paused() {
         &[&[
             ("name", "sales"),
             ("strategy", "linear"),
-            ("timeout", "1"),
+            ("timeout", "5"),
             ("retry", "1"),
             ("autopause", "yes"),
         ]],
@@ -390,7 +410,7 @@ fn where_nobody_can_be_rung_the_caller_waits_and_others_go_on() {
         &[
             // Anna is free, but has a penalty that the caller does not accept.
             ("100", "Set", "QUEUE_MAX_PENALTY=0"),
-            ("100", "Queue", "sales,,,,2"),
+            ("100", "Queue", "sales,,,,10"),
             ("100", "Set", "GLOBAL(STATUS)=${QUEUESTATUS}"),
             ("101", "AddQueueMember", "loop, Queue:loop,,,,,0"),
             ("101", "Set", "GLOBAL(ADDED)=${AQMSTATUS}"),

@@ -374,7 +374,10 @@ fn recordings_are_complete_when_the_dialplan_goes_on() {
         .shared
         .globals
         .set("DIR", &folder.display().to_string());
-    exchange.call_until("100", "", || folder.join("later.wav").exists());
+    exchange.call_until("100", "", || {
+        // Longer than its header.
+        std::fs::metadata(folder.join("later.wav")).is_ok_and(|file| file.len() > 44)
+    });
     let file = exchange.global("FILE");
     assert!(
         file.starts_with(&format!("{}/monitor/", folder.display())) && file.ends_with(".wav"),

@@ -130,13 +130,12 @@ fn a_parked_call_is_announced_to_a_device() {
     for digit in ["7", "0", "1"] {
         exchange.short_sound(&format!("digits/{digit}"));
     }
-    let (called, told) = (std::cell::Cell::new(false), std::cell::Cell::new(false));
+    let told = std::cell::Cell::new(false);
     let over = std::cell::Cell::new(false);
     exchange.call_leaving("100", || {
-        let there = !names(&exchange, "PJSIP/desk-").is_empty();
-        called.set(called.get() || there);
         // It heard the space and was let go; the call stays parked.
-        told.set(told.get() || called.get() && !there);
+        let called = desk.called();
+        told.set(told.get() || called && names(&exchange, "PJSIP/desk-").is_empty());
         let parked = exchange.shared.parked.list();
         let spaces: Vec<u32> = parked.iter().map(|(_, space, _)| *space).collect();
         over.set(told.get() && spaces == [701]);

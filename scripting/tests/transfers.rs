@@ -152,7 +152,7 @@ fn who_transferred_is_called_back_when_the_target_does_not_answer() {
     let desk = Phone::start("desk", Manner::Dial("*2200ww*2"));
     let other = Phone::start("other", Manner::Ring);
     let exchange = office(&desk, &other);
-    exchange.statics(&[("features.conf", "general", "atxfernoanswertimeout", "2")]);
+    exchange.statics(&[("features.conf", "general", "atxfernoanswertimeout", "6")]);
     // The desk transferred the caller, and is the one that he talks with in the end.
     let back = std::cell::Cell::new(false);
     exchange.call_until("101", "", || {
@@ -170,7 +170,7 @@ fn a_call_is_dropped_when_the_target_does_not_answer_and_that_is_wanted() {
     let other = Phone::start("other", Manner::Ring);
     let exchange = office(&desk, &other);
     exchange.statics(&[
-        ("features.conf", "general", "atxfernoanswertimeout", "2"),
+        ("features.conf", "general", "atxfernoanswertimeout", "6"),
         ("features.conf", "general", "atxferdropcall", "yes"),
     ]);
     assert!(exchange.call("101", "").by_exchange);
@@ -305,9 +305,10 @@ fn who_shows_his_number_is_not_asked_about_with_option_n() {
 
 #[test]
 fn a_forwarded_call_has_no_limit_with_option_z() {
-    for (options, status) in [("", "NOANSWER"), ("zg", "ANSWER")] {
+    // Later than a second, in which nobody else answers.
+    for (options, status, later) in [("", "NOANSWER", 5000), ("zg", "ANSWER", 1500)] {
         let desk = Phone::start("desk", Manner::Forward("300"));
-        let other = Phone::start("other", Manner::AnswerAfter(Duration::from_millis(1500)));
+        let other = Phone::start("other", Manner::AnswerAfter(Duration::from_millis(later)));
         let dial = format!("PJSIP/desk,1,{options}");
         let exchange = Exchange::start(
             &[

@@ -392,8 +392,11 @@ impl Channel {
             ];
             for (party, keys, dialled, by_caller) in sides {
                 let mut wanted = dialled.complete(keys, now);
-                while let Some(digit) = party.take_digit() {
-                    wanted = wanted.or(dialled.push(keys, digit, now));
+                // What is dialled behind a code is for what the code begins: a number, as a rule.
+                while wanted.is_none()
+                    && let Some(digit) = party.take_digit()
+                {
+                    wanted = dialled.push(keys, digit, now);
                 }
                 match wanted {
                     None => {}

@@ -10,8 +10,8 @@ use strowger_media::{Command, LegStats};
 
 use crate::channel::Channel;
 
-/// How long the media thread may take to tell about a leg; it needs a millisecond or two.
-const PATIENCE: Duration = Duration::from_millis(200);
+/// How long the media thread may take to tell about a leg; it needs a millisecond or two, unless the machine is overloaded.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// A mean opinion score of 5 is a media experience score of 100.
 const MES: f32 = 20.0;
 

@@ -138,7 +138,6 @@ pub(super) async fn to(
     let mut ringing = ring(&rest.other, rest.target.clone(), &rest.shown, rules.rings);
     let music = Music::start(other).await;
     let tone = who.start_tone("ring");
-    who.clear_digits();
     let early = tokio::select! {
         biased;
         outcome = &mut ringing => Ok(outcome),

@@ -294,7 +294,6 @@ pub(super) async fn number(
     let class = other.data().music_class.clone();
     let music = other.music(&class).await.ok();
     let music = music.and_then(|music| other.start_play(music.sounds, Repeat::Forever));
-    who.clear_digits();
     // A dial tone asks for the number.
     let mut tone = who.start_tone("dial");
     let mut number = String::new();

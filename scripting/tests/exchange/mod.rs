@@ -591,7 +591,9 @@ impl Caller {
     fn receive(&self) -> Option<String> {
         let mut buffer = [0; 65536];
         let (length, _) = self.socket.recv_from(&mut buffer).ok()?;
-        Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
+        let message = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        // The port may have been that of another call.
+        (header(&message, "Call-ID") == self.call_id).then_some(message)
     }
 
     fn run(mut self, digits: &str, leave: &dyn Fn() -> bool) -> Ended {
@@ -604,12 +606,17 @@ impl Caller {
             messages: Vec::new(),
         };
         let started = Instant::now();
+        let mut repeat_at = Some(started + Duration::from_millis(500));
         let mut digits = digits.chars();
         let mut next_digit = None;
         let mut leaving = false;
         loop {
             if started.elapsed() > PATIENCE {
                 panic!("the call to {} hangs: {ended:?}", self.exten);
+            }
+            if repeat_at.is_some_and(|at| Instant::now() >= at) {
+                self.send("INVITE", 1, &invite, "application/sdp", SDP);
+                repeat_at = Some(Instant::now() + Duration::from_millis(500));
             }
             if !leaving && leave() {
                 leaving = true;
@@ -637,12 +644,15 @@ impl Caller {
             let Some(message) = self.receive() else {
                 continue;
             };
+            repeat_at = None;
             let method = header(&message, "CSeq")
                 .split(' ')
                 .nth(1)
                 .unwrap_or_default()
                 .to_owned();
             match status_of(&message) {
+                // That it came (100) is nothing that a dialplan signals.
+                Some(100) => {}
                 Some(status) if method == "INVITE" && status < 200 => {
                     ended.provisional.push(status);
                     ended.provisional.dedup();

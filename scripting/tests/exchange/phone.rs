@@ -1,5 +1,6 @@
 //! A small phone on loopback that can be called.
 
+use std::collections::HashSet;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -31,6 +32,7 @@ pub(crate) struct Phone {
     pub(crate) address: SocketAddr,
     infos: Arc<Mutex<Vec<String>>>,
     writers: Arc<Mutex<Vec<String>>>,
+    called: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -46,13 +48,18 @@ impl Phone {
         let stopping = Arc::clone(&stop);
         let infos = Arc::new(Mutex::new(Vec::new()));
         let writers = Arc::new(Mutex::new(Vec::new()));
+        let called = Arc::new(AtomicBool::new(false));
         let (got, wrote) = (Arc::clone(&infos), Arc::clone(&writers));
-        let thread = std::thread::spawn(move || serve(&socket, manner, &stopping, (&got, &wrote)));
+        let invited = Arc::clone(&called);
+        let thread = std::thread::spawn(move || {
+            serve(&socket, manner, &stopping, &invited, (&got, &wrote));
+        });
         Self {
             name: name.to_owned(),
             address,
             infos,
             writers,
+            called,
             stop,
             thread: Some(thread),
         }
@@ -60,6 +67,11 @@ impl Phone {
 }
 
 impl Phone {
+    /// Was it called, ever?
+    pub(crate) fn called(&self) -> bool {
+        self.called.load(Ordering::Relaxed)
+    }
+
     /// Who sent it texts, by number.
     pub(crate) fn writers(&self) -> Vec<String> {
         let writers = self.writers.lock().expect("the phone did not fail");
@@ -86,13 +98,16 @@ fn serve(
     socket: &UdpSocket,
     manner: Manner,
     stop: &AtomicBool,
+    called: &AtomicBool,
     (infos, writers): (&Mutex<Vec<String>>, &Mutex<Vec<String>>),
 ) {
-    let mut info_cseq = String::new();
+    let mut seen: HashSet<String> = HashSet::new();
     let local = socket.local_addr().expect("an address");
     let mut invite: Option<(String, SocketAddr)> = None;
     let mut leave_at: Option<Instant> = None;
     let mut answer_at: Option<Instant> = None;
+    // The call begins for both when the exchange has acknowledged the answer.
+    let mut awaits_ack = false;
     let mut digits = match manner {
         Manner::Dial(digits) => digits.chars(),
         _ => "".chars(),
@@ -157,6 +172,7 @@ fn serve(
         };
         match message.split(' ').next().unwrap_or_default() {
             "INVITE" => {
+                called.store(true, Ordering::Relaxed);
                 match manner {
                     Manner::Refuse(status) => reply(status, ""),
                     Manner::Ring => reply(180, ""),
@@ -164,27 +180,28 @@ fn serve(
                         reply(180, "");
                         answer_at = Some(Instant::now() + after);
                     }
-                    Manner::Dial(_) => {
-                        reply(180, "");
-                        reply(200, SDP);
-                        dial_at = Some(Instant::now() + Duration::from_millis(300));
-                    }
                     Manner::Forward(number) => {
                         let text = response(&message, 302, "", local);
                         let text = text.replace("sip:peer@", &format!("sip:{number}@"));
                         let _ = socket.send_to(text.as_bytes(), exchange);
                     }
-                    Manner::Answer(stay) => {
+                    Manner::Answer(_) | Manner::Dial(_) => {
                         reply(180, "");
                         reply(200, SDP);
-                        leave_at = stay.map(|stay| Instant::now() + stay);
+                        awaits_ack = true;
                     }
                 }
                 invite = Some((message.clone(), exchange));
             }
+            "ACK" if std::mem::take(&mut awaits_ack) => match manner {
+                Manner::Answer(stay) => leave_at = stay.map(|stay| Instant::now() + stay),
+                Manner::Dial(_) => dial_at = Some(Instant::now() + Duration::from_millis(300)),
+                _ => {}
+            },
             "CANCEL" => {
                 reply(200, "");
                 answer_at = None;
+                awaits_ack = false;
                 if let Some((request, _)) = &invite {
                     let _ = socket.send_to(response(request, 487, "", local).as_bytes(), exchange);
                 }
@@ -192,14 +209,12 @@ fn serve(
             "INFO" | "MESSAGE" => {
                 reply(200, "");
                 let call = header(&message, "Call-ID");
-                let cseq = format!("{call} {}", header(&message, "CSeq"));
-                if cseq != info_cseq {
+                if seen.insert(format!("{call} {}", header(&message, "CSeq"))) {
                     if message.starts_with("MESSAGE") {
                         let from = header(&message, "From").split(['@', ':']).nth(1);
                         let mut writers = writers.lock().expect("no test thread failed");
                         writers.push(from.unwrap_or_default().to_owned());
                     }
-                    info_cseq = cseq;
                     let body = message.split_once("\r\n\r\n").map_or("", |(_, body)| body);
                     let mut infos = infos.lock().expect("no test thread failed while it read");
                     infos.push(body.to_owned());
