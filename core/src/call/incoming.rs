@@ -206,12 +206,21 @@ fn take(
 
 /// Runs the dialplan of a channel and forgets the channel afterwards. A panic ends this call only.
 pub(super) fn run(channel: Channel) {
-    run_as(channel, |channel| {
+    run_holding(channel, ());
+}
+
+/// The same; `held` is dropped when nothing of the channel runs any more.
+pub(super) fn run_holding(channel: Channel, held: impl Sized + 'static) {
+    run_as(channel, held, |channel| {
         channel.shard().dialplan().run(channel.clone())
     });
 }
 
-fn run_as(channel: Channel, make: impl FnOnce(&Channel) -> LocalFuture<()>) {
+fn run_as(
+    channel: Channel,
+    held: impl Sized + 'static,
+    make: impl FnOnce(&Channel) -> LocalFuture<()>,
+) {
     if channel.is_over() || std::mem::replace(&mut channel.data_mut().runs_dialplan, true) {
         return;
     }
@@ -228,6 +237,7 @@ fn run_as(channel: Channel, make: impl FnOnce(&Channel) -> LocalFuture<()>) {
         }));
         log_end(&channel);
         channel.finish();
+        drop(held);
     });
 }
 
@@ -346,7 +356,7 @@ impl Channel {
             self.begin_records(SystemTime::now());
         }
         let (name, data) = (name.to_owned(), data.to_owned());
-        run_as(self.clone(), |channel| {
+        run_as(self.clone(), (), |channel| {
             let dialplan = channel.shard().dialplan();
             dialplan.application(channel.clone(), name, data)
         });

@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use strowger_sip::{Builder, Flow, HeaderName, Message, Method, NameAddr, Uri};
 use strowger_store::Endpoint;
@@ -11,7 +12,7 @@ use super::destination::{Destination, To};
 use super::incoming::caller_of;
 use super::outgoing::find_target;
 use super::session::new_via;
-use crate::channel::{Channel, Data, Location, State};
+use crate::channel::{Cause, Channel, Data, Location, State};
 use crate::dialplan::Exists;
 use crate::shard::Shard;
 
@@ -23,6 +24,10 @@ pub const MESSAGE_DATA_MAX: usize = 32;
 const DATA_BYTES_MAX: usize = 1024;
 /// Texts of one core whose dialplan runs, at a time.
 const RUNNING_MAX: usize = 1000;
+/// How long the dialplan of a text may run.
+const RUNS_MAX: Duration = Duration::from_secs(60);
+/// How the names of values begin that the exchange itself gives a text.
+const OURS: &str = "PJSIP_";
 /// What endpoints are found by that a destination names by itself.
 const PROTOCOLS: [&str; 2] = ["pjsip:", "sip:"];
 
@@ -34,32 +39,65 @@ pub struct TextMessage {
     /// `"Anna" <sip:101@192.0.2.1>`.
     pub from: String,
     pub body: String,
-    /// Headers of SIP, by the names they were written with.
-    data: Vec<(String, String)>,
+    data: Vec<Value>,
+}
+
+/// A value that goes with a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Value {
+    /// The name of a header of SIP, as it was written.
+    name: String,
+    text: String,
+    /// The dialplan set it: it goes out as a header. What came is only to be read.
+    is_set: bool,
 }
 
 impl TextMessage {
     /// A value that goes with the text.
     pub fn data(&self, name: &str) -> Option<&str> {
-        let found = self
-            .data
-            .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name));
-        found.map(|(_, value)| value.as_str())
+        let mut values = self.data.iter();
+        let found = values.find(|value| value.name.eq_ignore_ascii_case(name));
+        found.map(|value| value.text.as_str())
     }
 
     /// Has a value go with the text; an empty one does not any more. False: there are [`MESSAGE_DATA_MAX`].
     pub fn set_data(&mut self, name: &str, value: &str) -> bool {
+        self.put(name, value, true)
+    }
+
+    fn put(&mut self, name: &str, text: &str, is_set: bool) -> bool {
         self.data
-            .retain(|(known, _)| !known.eq_ignore_ascii_case(name));
-        if value.is_empty() {
+            .retain(|value| !value.name.eq_ignore_ascii_case(name));
+        if text.is_empty() {
             return true;
         }
         if self.data.len() >= MESSAGE_DATA_MAX {
             return false;
         }
-        self.data.push((name.to_owned(), value.to_owned()));
+        self.data.push(Value {
+            name: name.to_owned(),
+            text: text.to_owned(),
+            is_set,
+        });
         true
+    }
+
+    /// A value that came with the text.
+    fn received(&mut self, name: &str, value: &str) {
+        self.put(name, value, false);
+    }
+
+    /// The headers that it is sent with.
+    fn headers(&self) -> impl Iterator<Item = (HeaderName, String)> {
+        let set = self.data.iter().filter(|value| {
+            let is_token = value
+                .name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&byte));
+            value.is_set && is_token && !is_ours(&value.name)
+        });
+        let named = set.map(|value| (HeaderName::from(value.name.as_str()), one_line(&value.text)));
+        named.filter(|(name, _)| !travels(name) && *name != HeaderName::UserAgent)
     }
 }
 
@@ -97,6 +135,12 @@ impl Drop for Running {
         let running = self.0.messages_running();
         running.set(running.get().saturating_sub(1));
     }
+}
+
+/// Is this the name of a value that the exchange itself gives a text?
+fn is_ours(name: &str) -> bool {
+    name.get(..OURS.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(OURS))
 }
 
 /// Headers that say how a request travels, and nothing to a dialplan.
@@ -174,13 +218,14 @@ pub(crate) fn receive(
         body: String::from_utf8_lossy(request.body()).into_owned(),
         data: Vec::new(),
     };
+    // First, so that whatever else came leaves room for them.
+    text.received("PJSIP_RECVADDR", &flow.remote.to_string());
+    text.received("PJSIP_TRANSPORT", flow.transport.uri_param());
     for (name, value) in request.all_headers() {
-        if !travels(&HeaderName::from(name)) && value.len() <= DATA_BYTES_MAX {
-            text.set_data(name, value);
+        if !travels(&HeaderName::from(name)) && !is_ours(name) && value.len() <= DATA_BYTES_MAX {
+            text.received(name, value);
         }
     }
-    text.set_data("PJSIP_RECVADDR", &flow.remote.to_string());
-    text.set_data("PJSIP_TRANSPORT", flow.transport.uri_param());
     let shared = shard.shared();
     let uniqueid = shared.next_uniqueid();
     let place = Location::new(context, &exten, 1);
@@ -198,10 +243,14 @@ pub(crate) fn receive(
     let channel = Channel::new(shard, name, uniqueid, None, data);
     super::outgoing::apply_set_var(&channel, endpoint.set_var.as_deref());
     shard.add_channel(&channel, false);
-    super::incoming::run(channel.clone());
+    super::incoming::run_holding(channel.clone(), running);
     Shard::spawn(async move {
-        channel.until_over().await;
-        drop(running);
+        // No far end ever hangs up: an application that waits for that would stay for ever.
+        let over = tokio::time::timeout(RUNS_MAX, channel.until_over());
+        if over.await.is_err() {
+            tracing::warn!(channel = %channel.name(), "the dialplan of a text takes longer than {} s and is ended", RUNS_MAX.as_secs());
+            channel.hangup(Cause::NORMAL_CLEARING);
+        }
     });
     (202, "Accepted")
 }
@@ -334,18 +383,8 @@ impl Channel {
             .header(HeaderName::CallId, shard.call_id())
             .header(HeaderName::CSeq, "1 MESSAGE")
             .header(HeaderName::UserAgent, &shard.shared().config.sip.user_agent);
-        for (name, value) in &text.data {
-            let known = HeaderName::from(name.as_str());
-            let is_token = name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&byte));
-            if is_token
-                && !name.starts_with("PJSIP_")
-                && !travels(&known)
-                && known != HeaderName::UserAgent
-            {
-                request.push(known, one_line(value));
-            }
+        for (name, value) in text.headers() {
+            request.push(name, value);
         }
         let body = text.body.clone().into_bytes();
         let request = request.body("text/plain;charset=UTF-8", body).finish();
@@ -420,5 +459,26 @@ mod tests {
         assert_eq!(text.data("X-3"), Some("2"));
         assert!(text.set_data("X-3", ""));
         assert_eq!(text.data("X-3"), None);
+    }
+
+    #[test]
+    fn only_what_the_dialplan_set_goes_out() {
+        let mut text = TextMessage::default();
+        text.received("P-Asserted-Identity", "<sip:boss@pbx>");
+        text.received("Content-Encoding", "gzip");
+        text.received("X-Kind", "greeting");
+        assert_eq!(text.data("content-encoding"), Some("gzip"));
+        assert_eq!(text.headers().count(), 0);
+        for (name, value) in [
+            ("X-Kind", "reply\r\nVia: x"),
+            ("Via", "SIP/2.0/UDP 192.0.2.1"),
+            ("pjsip_recvaddr", "192.0.2.1"),
+            ("X Y", "no token"),
+        ] {
+            assert!(text.set_data(name, value));
+        }
+        let headers: Vec<_> = text.headers().collect();
+        let wanted = (HeaderName::from("X-Kind"), "reply  Via: x".to_owned());
+        assert_eq!(headers, [wanted]);
     }
 }
