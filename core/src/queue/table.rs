@@ -141,6 +141,11 @@ pub struct Table {
 }
 
 impl Table {
+    /// Are there rules of penalties of this name?
+    pub fn has_rule(&self, name: &str) -> bool {
+        self.rules.contains_key(name)
+    }
+
     /// An empty table whose choices by chance follow `seed`.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {

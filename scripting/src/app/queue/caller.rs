@@ -210,11 +210,14 @@ impl<'c> Caller<'c> {
             End::Key(digit) => {
                 let context = self.settings().context.clone();
                 log("EXITWITHKEY", &digit.to_string());
+                // Option H: the caller gave up with the disconnect code.
+                if self.disconnect.is_hit() {
+                    return Ok(Next::Continue);
+                }
                 let place = Location::new(&context, &digit.to_string(), 1);
                 if self.call.task.exists(&context, &place.exten, 1) {
                     return Ok(Next::Jump(place));
                 }
-                // Option H: the caller gave up with the disconnect code.
                 return Ok(Next::Continue);
             }
             End::Stopped(stop) => {

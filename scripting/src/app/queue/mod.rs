@@ -151,22 +151,28 @@ impl Arguments {
             !name.is_empty() && (text.contains(['^', ',']) || call.task.exists(name, "s", 1))
         };
         let is_macro = |text: &str| {
+            if text.is_empty() {
+                return false;
+            }
             let name = text.split('^').next().unwrap_or_default();
             call.task.exists(&format!("macro-{name}"), "s", 1)
         };
-        Self::read(&call.args, &is_place, &is_macro)
+        let is_rule = |name: &str| call.shared().queue(|table, _, _| table.has_rule(name));
+        Self::read(&call.args, &is_place, &is_macro, &is_rule)
     }
 
     fn read(
         args: &[String],
         is_place: &dyn Fn(&str) -> bool,
         is_macro: &dyn Fn(&str) -> bool,
+        is_rule: &dyn Fn(&str) -> bool,
     ) -> Self {
         let arg = |index: usize| args.get(index).map_or("", |text| text.trim());
         let (first, second) = (arg(6), arg(7));
+        // Only what cannot be read in today's order is read in the old one, which alone has a tenth argument.
+        let is_todays = is_place(first) || (!second.is_empty() && is_rule(second));
         let with_macro = !arg(9).is_empty()
-            || (!first.is_empty() && !is_place(first) && is_macro(first))
-            || (!second.is_empty() && is_place(second));
+            || (!is_todays && (is_macro(first) || (!second.is_empty() && is_place(second))));
         let (macro_name, behind) = if with_macro { (first, 7) } else { ("", 6) };
         Self {
             agi: arg(5).to_owned(),
@@ -228,11 +234,12 @@ mod tests {
 
     #[test]
     fn both_orders_of_arguments_are_read() {
-        let is_place = |text: &str| text.contains('^') || text == "greet";
+        let is_place = |text: &str| text.contains('^') || text == "greet" || text == "both";
         let is_macro = |text: &str| text == "old";
+        let is_rule = |text: &str| text == "vip" || text == "both";
         let read = |data: &str| {
             let args: Vec<String> = data.split(',').map(str::to_owned).collect();
-            let read = Arguments::read(&args, &is_place, &is_macro);
+            let read = Arguments::read(&args, &is_place, &is_macro, &is_rule);
             [
                 read.agi,
                 read.macro_name,
@@ -246,6 +253,10 @@ mod tests {
             ("q", "////0"),
             ("q,,,,,a.sh,greet,vip,3", "a.sh//greet/vip/3"),
             ("q,,,,,,,vip,3", "///vip/3"),
+            // A rule may be named like a context, and a subroutine like a macro.
+            ("q,,,,,,greet,both,3", "//greet/both/3"),
+            ("q,,,,,,,both,3", "///both/3"),
+            ("q,,,,,,old,vip,3", "//old/vip/3"),
             // As until version 20.
             ("q,,,,,,,greet,vip,3", "//greet/vip/3"),
             ("q,,,,,,old", "/old///0"),
