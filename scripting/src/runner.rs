@@ -244,7 +244,7 @@ fn start(task: &Task) {
 }
 
 /// Why a walk over priorities ended.
-enum Walk {
+pub(crate) enum Walk {
     /// There is no such priority.
     Missing,
     Digit(char),
@@ -259,7 +259,7 @@ enum Walk {
 }
 
 /// Runs steps until something other than the next priority or a jump follows.
-async fn walk(task: &Rc<Task>, turns: &mut Turns) -> Walk {
+pub(crate) async fn walk(task: &Rc<Task>, turns: &mut Turns) -> Walk {
     loop {
         turns.take(task).await;
         if task.channel.is_over() {

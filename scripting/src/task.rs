@@ -320,6 +320,13 @@ impl Task {
         Some(frame)
     }
 
+    /// `Return` in the innermost frame ends the run of its subroutine instead of going somewhere.
+    pub(crate) fn end_with_return(&self) {
+        if let Some(frame) = self.frames.borrow_mut().last_mut() {
+            frame.back = None;
+        }
+    }
+
     pub(crate) fn frame_depth(&self) -> usize {
         self.frames.borrow().len()
     }

@@ -180,6 +180,20 @@ fn a_caller_parks_his_member_by_keys() {
 }
 
 #[test]
+fn a_member_who_parks_his_caller_is_free_at_once() {
+    let anna = Phone::start("anna", Manner::Dial("ww#72"));
+    let exchange = office(&[("100", "Queue", "sales,k,,,20")], &[&anna], &[]);
+    let free = std::cell::Cell::new(false);
+    exchange.call_until("100", "", || {
+        let info = exchange.shared.queue(|table, _, _| table.info("sales"));
+        let counts = info.map(|info| (info.statistics.completed, info.members[0].talking));
+        free.set(!exchange.shared.parked.list().is_empty() && counts == Some((1, 0)));
+        free.get()
+    });
+    assert!(free.get());
+}
+
+#[test]
 fn a_recording_begins_and_ends_by_keys() {
     for (options, digits) in [("cX", "ww*3"), ("cx", "")] {
         let manner = if digits.is_empty() {

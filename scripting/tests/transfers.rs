@@ -6,6 +6,7 @@ mod exchange;
 use std::time::Duration;
 
 use exchange::{Exchange, Manner, Phone, wait_until};
+use strowger_core::channel::Cause;
 
 fn names(exchange: &Exchange, start: &str) -> Vec<String> {
     exchange
@@ -23,6 +24,33 @@ fn together(exchange: &Exchange, one: &str, other: &str) -> bool {
     names(exchange, "Local/").is_empty() && bridged(one) && bridged(other)
 }
 
+/// Once those who were called let go, nothing is left of a transfer.
+fn nothing_is_left(exchange: &Exchange) {
+    for start in ["PJSIP/desk-", "PJSIP/other-"] {
+        for name in names(exchange, start) {
+            let hung_up = exchange
+                .shared
+                .with_channel(&name, |channel| channel.hangup(Cause::NORMAL_CLEARING));
+            exchange.runtime().block_on(hung_up);
+        }
+    }
+    wait_until("nothing is left of it", || exchange.shared.channels() == 0);
+    // A channel that is gone from every table may still be held.
+    let none = std::cell::Cell::new(false);
+    exchange.call_until("300", "", || {
+        let name = names(exchange, "PJSIP/tester-").pop();
+        let halves = name.and_then(|name| {
+            let asked = exchange
+                .shared
+                .with_channel(&name, |channel| channel.shard().halves_of_local_channels());
+            exchange.runtime().block_on(asked)
+        });
+        none.set(halves == Some(0));
+        none.get()
+    });
+    assert!(none.get(), "halves of Local channels are left");
+}
+
 /// An exchange where 100 calls the desk with option T, and 200 calls another telephone.
 fn office(desk: &Phone, other: &Phone) -> Exchange {
     let exchange = Exchange::start(
@@ -30,8 +58,11 @@ fn office(desk: &Phone, other: &Phone) -> Exchange {
             ("100", "Dial", "PJSIP/desk,20,T"),
             ("100", "Set", "GLOBAL(AFTER)=${DIALSTATUS}"),
             ("101", "Dial", "PJSIP/desk,20,t"),
+            ("102", "Dial", "PJSIP/desk,20,tS(9)"),
             ("200", "Set", "GLOBAL(SHOWN)=${CALLERID(num)}"),
             ("200", "Dial", "PJSIP/other,20"),
+            ("300", "Answer", ""),
+            ("300", "Wait", "20"),
         ],
         &[desk, other],
     );
@@ -57,6 +88,61 @@ fn who_hangs_up_while_the_target_rings_has_transferred_all_the_same() {
     assert!(names(&exchange, "PJSIP/tester-").is_empty());
     // The target sees who transfers.
     assert_eq!(exchange.global("SHOWN"), "tester");
+    nothing_is_left(&exchange);
+}
+
+#[test]
+fn a_target_that_rings_is_let_go_when_the_transfer_is_given_up() {
+    let desk = Phone::start("desk", Manner::Answer(None));
+    let other = Phone::start("other", Manner::Ring);
+    let exchange = office(&desk, &other);
+    let rang = std::cell::Cell::new(false);
+    exchange.call_leaving_with("100", "*2200wwww*1", || {
+        rang.set(rang.get() || !names(&exchange, "PJSIP/other-").is_empty());
+        rang.get()
+            && names(&exchange, "PJSIP/other-").is_empty()
+            && together(&exchange, "PJSIP/tester-", "PJSIP/desk-")
+    });
+    assert!(rang.get());
+    nothing_is_left(&exchange);
+}
+
+#[test]
+fn a_caller_who_leaves_while_his_target_rings_ends_the_call_of_the_callee() {
+    let desk = Phone::start("desk", Manner::Dial("*2200"));
+    let other = Phone::start("other", Manner::Ring);
+    let exchange = office(&desk, &other);
+    exchange.call_leaving_with("101", "", || {
+        names(&exchange, "PJSIP/other-")
+            .first()
+            .is_some_and(|name| exchange.rings(name))
+    });
+    wait_until("nothing is left of it", || exchange.shared.channels() == 0);
+}
+
+#[test]
+fn a_caller_who_leaves_while_the_callee_talks_with_the_target_ends_it() {
+    let desk = Phone::start("desk", Manner::Dial("*2200"));
+    let other = Phone::start("other", Manner::Answer(None));
+    let exchange = office(&desk, &other);
+    exchange.call_leaving_with("101", "", || {
+        together(&exchange, "PJSIP/desk-", "PJSIP/other-")
+    });
+    wait_until("nothing is left of it", || exchange.shared.channels() == 0);
+}
+
+#[test]
+fn the_time_of_a_call_holds_for_the_talk_with_a_target_too() {
+    let desk = Phone::start("desk", Manner::Dial("*2200wwww*2"));
+    let other = Phone::start("other", Manner::Answer(None));
+    let exchange = office(&desk, &other);
+    let was = std::cell::Cell::new(false);
+    let ended = exchange.call_until("102", "", || {
+        was.set(was.get() || together(&exchange, "PJSIP/tester-", "PJSIP/other-"));
+        false
+    });
+    assert!(was.get(), "the caller talked with the target");
+    assert!(ended.by_exchange);
 }
 
 #[test]
@@ -69,6 +155,7 @@ fn the_code_completes_a_transfer_while_the_target_rings() {
     wait_until("the desk talks with the target", || {
         together(&exchange, "PJSIP/desk-", "PJSIP/other-")
     });
+    nothing_is_left(&exchange);
 }
 
 #[test]
@@ -127,6 +214,7 @@ fn who_transfers_goes_from_one_to_the_other() {
     wait_until("the desk talks with the target", || {
         together(&exchange, "PJSIP/desk-", "PJSIP/other-")
     });
+    nothing_is_left(&exchange);
 }
 
 #[test]
@@ -145,6 +233,7 @@ fn all_three_talk_until_who_transfers_leaves() {
     wait_until("the desk talks with the target", || {
         together(&exchange, "PJSIP/desk-", "PJSIP/other-")
     });
+    nothing_is_left(&exchange);
 }
 
 #[test]
@@ -219,6 +308,39 @@ fn applications_of_features_conf_run_in_the_middle_of_a_call() {
         "{who}"
     );
     assert_eq!(exchange.global("STATUSSUCCESS"), "yes");
+}
+
+#[test]
+fn a_feature_may_be_a_subroutine_and_may_end_the_call() {
+    let desk = Phone::start("desk", Manner::Answer(None));
+    let exchange = Exchange::start(
+        &[
+            ("100", "Set", "DYNAMIC_FEATURES=note#end"),
+            ("100", "Dial", "PJSIP/desk,20"),
+            ("s@note", "Set", "GLOBAL(NOTED)=${ARG1}"),
+            ("s@note", "Return", ""),
+            (
+                "h",
+                "Set",
+                "GLOBAL(LEFT)=${STACK_PEEK(1,e,suppress)}/${ARG1}",
+            ),
+        ],
+        &[&desk],
+    );
+    let map = "applicationmap";
+    exchange.statics(&[
+        (
+            "features.conf",
+            map,
+            "note",
+            "*8,self,Gosub,note,s,1(hello)",
+        ),
+        ("features.conf", map, "end", "*9,self,Hangup"),
+    ]);
+    assert!(exchange.call("100", "*8ww*9").by_exchange);
+    assert_eq!(exchange.global("NOTED"), "hello");
+    // The subroutine was left.
+    assert_eq!(exchange.global("LEFT"), "/");
 }
 
 /// An exchange whose number 100 asks the desk about its callers, and keeps what it says.

@@ -29,6 +29,8 @@ pub struct BridgeOptions {
     pub caller_keys: Keys,
     /// And the callee.
     pub callee_keys: Keys,
+    /// Somebody beside the two who waits for one of them: his end, or that of his time, ends the bridge.
+    pub waits: Option<Channel>,
 }
 
 /// What a party of a bridge may want of the exchange.
@@ -119,7 +121,10 @@ impl Dialled {
 impl BridgeOptions {
     /// Nothing but the connection is asked for.
     fn is_plain(&self) -> bool {
-        self.limit.is_none() && self.caller_keys.0.is_empty() && self.callee_keys.0.is_empty()
+        self.limit.is_none()
+            && self.caller_keys.0.is_empty()
+            && self.callee_keys.0.is_empty()
+            && self.waits.is_none()
     }
 }
 
@@ -136,6 +141,8 @@ pub enum BridgeEnd {
     Interrupted(Interrupt),
     /// The peer was taken to another bridge.
     PeerTaken,
+    /// Who waited ([`BridgeOptions::waits`]) does not any more.
+    WaiterLeft,
     /// A party wants something. The bridge may go on afterwards.
     Feature {
         by_caller: bool,
@@ -178,8 +185,15 @@ impl Channel {
             peer_taken: false,
         });
         self.join(&peer);
+        let waits = options.waits.as_ref();
+        if let Some(waits) = waits {
+            waits.watched_by(Some(self));
+        }
         let mut hall = None;
         let end = self.run_bridge(&mut peer, &options, &mut hall).await;
+        if let Some(waits) = waits {
+            waits.watched_by(None);
+        }
         self.data_mut().bridge = None;
         self.send_guests_away(hall);
         if end == BridgeEnd::PeerTaken {
@@ -384,6 +398,10 @@ impl Channel {
             if peer.is_over() {
                 return BridgeEnd::CalleeHungUp;
             }
+            let waits = options.waits.as_ref();
+            if waits.is_some_and(|waits| waits.check().is_err()) {
+                return BridgeEnd::WaiterLeft;
+            }
             self.seat_guests(peer, hall);
             let now = Instant::now();
             let sides: [(&Self, &Keys, &mut Dialled, bool); 2] = [
@@ -419,7 +437,13 @@ impl Channel {
                     .filter(|every| !every.is_zero())
                     .map(|every| at + every);
             }
-            let times = [end_at, warn_at, dialled.0.due(), dialled.1.due()];
+            let times = [
+                end_at,
+                warn_at,
+                dialled.0.due(),
+                dialled.1.due(),
+                waits.and_then(|waits| waits.data().timeouts.absolute),
+            ];
             let until = times.into_iter().flatten().min();
             if let Err(interrupt) = self.wait_change(until).await {
                 // The peer is another's now, whatever became of this one.

@@ -155,6 +155,39 @@ struct Leg {
     ended: Option<Instant>,
 }
 
+/// The legs of a Dial. Those that it has not settled when it is given up are hung up.
+struct Legs<'c> {
+    caller: &'c Channel,
+    legs: Vec<Leg>,
+    /// The caller's records tell of them.
+    recorded: bool,
+}
+
+impl Legs<'_> {
+    /// Their end is somebody else's business from now on.
+    fn take(&mut self) -> Vec<Leg> {
+        self.recorded = false;
+        std::mem::take(&mut self.legs)
+    }
+}
+
+impl Drop for Legs<'_> {
+    fn drop(&mut self) {
+        for leg in &self.legs {
+            leg.channel.data_mut().dialled_by = None;
+            leg.channel.watched_by(None);
+            if !leg.channel.is_over() {
+                leg.channel.hangup(Cause::NORMAL_CLEARING);
+            }
+        }
+        if self.recorded {
+            let party = self.caller.party_a();
+            let now = std::time::SystemTime::now();
+            self.caller.data_mut().cdr.dial_end(now, &party);
+        }
+    }
+}
+
 /// What the caller is hearing from us.
 #[derive(Default)]
 struct Signalled {
@@ -177,7 +210,7 @@ impl Channel {
         }
         let mut counts = Counts::default();
         let mut legs = self.start_legs(&request, &mut outcome, &mut counts).await;
-        if legs.is_empty() {
+        if legs.legs.is_empty() {
             outcome.status = if self.check().is_err() {
                 DialStatus::Cancel
             } else {
@@ -187,6 +220,7 @@ impl Channel {
         }
         if !request.unrecorded {
             let records: Vec<_> = legs
+                .legs
                 .iter()
                 .map(|leg| {
                     (
@@ -198,13 +232,14 @@ impl Channel {
             self.data_mut()
                 .cdr
                 .dial_begin(std::time::SystemTime::now(), &records);
+            legs.recorded = true;
         }
         let mut signalled = Signalled::default();
         self.signal_start(&request, &mut signalled);
         let mut until = request.timeout.map(|timeout| started + timeout);
         let winner = loop {
             if let Some(index) = self.look_at_legs(
-                &mut legs,
+                &mut legs.legs,
                 &request,
                 &mut outcome,
                 &mut signalled,
@@ -215,7 +250,7 @@ impl Channel {
             if request.forwarding_ends_timeout && signalled.forwarded {
                 until = None;
             }
-            if legs.iter().all(|leg| leg.ended.is_some()) {
+            if legs.legs.iter().all(|leg| leg.ended.is_some()) {
                 outcome.status = counts.status();
                 break None;
             }
@@ -243,11 +278,11 @@ impl Channel {
                 Ok(_) => {}
             }
         };
-        if let Some(leg) = winner.and_then(|index| legs.get(index)) {
+        if let Some(leg) = winner.and_then(|index| legs.legs.get(index)) {
             self.share_codec(&leg.channel);
         }
         self.signal_stop(&mut signalled);
-        self.settle(legs, winner, &request, &mut outcome);
+        self.settle(legs.take(), winner, &request, &mut outcome);
         outcome
     }
 
@@ -256,9 +291,13 @@ impl Channel {
         request: &DialRequest,
         outcome: &mut DialOutcome,
         counts: &mut Counts,
-    ) -> Vec<Leg> {
+    ) -> Legs<'_> {
         let snapshot = self.shard().shared().snapshot();
-        let mut legs = Vec::new();
+        let mut legs = Legs {
+            caller: self,
+            legs: Vec::new(),
+            recorded: false,
+        };
         let until = request.timeout.map(|timeout| outcome.started + timeout);
         for text in request.destinations.iter().take(DESTINATIONS_MAX) {
             // Looking up names and running subroutines takes time: nobody is rung for a caller who is gone.
@@ -282,15 +321,15 @@ impl Channel {
                 Ok(channel) => {
                     channel.watched_by(Some(self));
                     channel.data_mut().dialled_by = Some(self.id());
+                    legs.legs.push(Leg {
+                        channel: channel.clone(),
+                        destination,
+                        ended: None,
+                    });
                     if let Some(pre_dial) = &request.pre_dial {
                         pre_dial(channel.clone()).await;
                     }
                     channel.place_call();
-                    legs.push(Leg {
-                        channel,
-                        destination,
-                        ended: None,
-                    });
                 }
                 Err(cause) => {
                     counts.add(cause);
@@ -299,7 +338,7 @@ impl Channel {
                 }
             }
         }
-        if legs.len() > 1 {
+        if legs.legs.len() > 1 {
             outcome.number.clear();
         }
         legs

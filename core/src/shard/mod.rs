@@ -234,7 +234,12 @@ impl Shard {
         self.shared.channel_created(incoming);
     }
 
-    /// How many halves of Local channels there are.
+    /// Halves of Local channels that somebody still holds.
+    pub fn halves_of_local_channels(&self) -> usize {
+        self.local_halves.get()
+    }
+
+    /// The same, to be counted in.
     pub(crate) fn local_halves(&self) -> &Cell<usize> {
         &self.local_halves
     }

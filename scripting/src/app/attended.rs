@@ -5,7 +5,7 @@
 //! The target is dialled by the party that is transferred, which hears music meanwhile: so it rings on when who transfers is
 //! gone.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use strowger_core::call::guests::GuestRole;
 use strowger_core::call::{
@@ -15,7 +15,7 @@ use strowger_core::channel::{Cause, Channel, Interrupt, Location, Party};
 use strowger_core::dialplan::LocalFuture;
 use strowger_media::{PlayId, Repeat};
 
-use super::features::{self, After};
+use super::features::{self, After, Heard, Stretch};
 use super::{Call, Next};
 use crate::func::text::is_yes;
 
@@ -98,10 +98,19 @@ struct Rest {
     /// Whom the target sees.
     shown: Party,
     rules: Rules,
+    /// What the caller keeps in the talk with the target.
+    keeps: BridgeOptions,
+    until: Option<Instant>,
 }
 
 /// `*2`: asks for a number first.
-pub(super) async fn by_keys(call: &Call, who: &Channel, other: &Channel, by_caller: bool) -> After {
+pub(super) async fn by_keys(
+    call: &Call,
+    who: &Channel,
+    other: &Channel,
+    by_caller: bool,
+    stretch: &Stretch<'_>,
+) -> After {
     let context = features::context_of(who, other, &call.channel().location().context);
     match features::number(call, who, other, &context).await {
         Some(number) => {
@@ -111,6 +120,7 @@ pub(super) async fn by_keys(call: &Call, who: &Channel, other: &Channel, by_call
                 other,
                 by_caller,
                 Location::new(&context, &number, 1),
+                stretch,
             )
             .await
         }
@@ -125,14 +135,17 @@ pub(super) async fn to(
     other: &Channel,
     by_caller: bool,
     place: Location,
+    stretch: &Stretch<'_>,
 ) -> After {
     let rules = Rules::of(call);
-    let rest = Rest {
+    let mut rest = Rest {
         other: other.clone(),
         device: (!who.is_local()).then(|| super::parking::device_of(&who.name())),
         target: format!("Local/{}@{}", place.exten, place.context),
         shown: who.data().caller.clone(),
         rules: rules.clone(),
+        keeps: stretch.options.clone(),
+        until: stretch.until,
     };
     let place = Some(place);
     let mut ringing = ring(&rest.other, rest.target.clone(), &rest.shown, rules.rings);
@@ -151,7 +164,7 @@ pub(super) async fn to(
         // It rings on, for the other now.
         Err(Feature::Complete) => {
             drop(music);
-            return finish(call, who, by_caller, place, rest, Some(ringing)).await;
+            return finish(call, who, by_caller, place, rest, Some(ringing), stretch).await;
         }
         Err(_) => {
             drop(ringing);
@@ -160,47 +173,73 @@ pub(super) async fn to(
     };
     let Some(target) = outcome.answered else {
         drop(music);
-        if let Err(interrupt) = call.channel().check() {
-            return After::Done(None, Err(interrupt.into()));
+        // He hung up in the very moment in which the target was given up.
+        if by_caller && who.is_over() && !other.is_over() {
+            return finish(call, who, by_caller, place, rest, None, stretch).await;
         }
-        if !who.is_over() {
+        // Where the caller is wanted elsewhere, the bridge says so.
+        if call.channel().check().is_ok() && !who.is_over() {
             features::say(call, who, &rules.fail_sound).await;
         }
         return After::Bridge;
     };
     drop(music);
-    let mut target = Answered(target);
-    match consult(who, other, &mut target.0, &rules).await {
-        Consulted::Complete if !other.is_over() && !target.0.is_over() => {
+    let mut target = Answered {
+        channel: target,
+        is_taken: false,
+    };
+    let consulted = consult(who, &mut rest.other, &mut target.channel, &rules).await;
+    let other_stays = rest.other.check().is_ok();
+    match consulted {
+        Consulted::Complete if !rest.other.is_over() && !target.channel.is_over() => {
             let target = target.taken();
-            complete(call, who, by_caller, place, rest, target).await
+            return complete(call, who, by_caller, place, rest, target, stretch).await;
         }
-        // Nobody is left to talk with.
-        Consulted::Complete | Consulted::Failed if other.is_over() => After::Bridge,
-        Consulted::Abort => After::Bridge,
-        Consulted::Complete | Consulted::Failed => {
-            if !who.is_over() {
-                features::say(call, who, &rules.fail_sound).await;
-            }
-            After::Bridge
+        // He has nobody any more.
+        Consulted::OtherTaken if by_caller => return After::Done(None, caller_is_out(call)),
+        Consulted::OtherTaken | Consulted::Abort => {}
+        Consulted::TargetTaken => drop(target.taken()),
+        Consulted::Complete | Consulted::Failed if other_stays && !who.is_over() => {
+            drop(target);
+            features::say(call, who, &rules.fail_sound).await;
         }
+        Consulted::Complete | Consulted::Failed => {}
     }
+    go_back(call, who, by_caller, rest.other)
+}
+
+/// Who wanted to transfer has the other again, who is another channel where a Local channel was left out meanwhile.
+fn go_back(call: &Call, who: &Channel, by_caller: bool, other: Channel) -> After {
+    if by_caller {
+        return After::With(other);
+    }
+    if other.id() == call.channel().id() {
+        return After::Bridge;
+    }
+    let who = who.clone();
+    call.channel()
+        .spawn(async move { who.bridge_alone(&other).await });
+    After::Done(None, caller_is_out(call))
 }
 
 /// The target, hung up unless it is taken.
-struct Answered(Channel);
+struct Answered {
+    channel: Channel,
+    is_taken: bool,
+}
 
 impl Answered {
-    fn taken(self) -> Channel {
-        let channel = self.0.clone();
-        std::mem::forget(self);
-        channel
+    fn taken(mut self) -> Channel {
+        self.is_taken = true;
+        self.channel.clone()
     }
 }
 
 impl Drop for Answered {
     fn drop(&mut self) {
-        self.0.hangup(Cause::NORMAL_CLEARING);
+        if !self.is_taken {
+            self.channel.hangup(Cause::NORMAL_CLEARING);
+        }
     }
 }
 
@@ -247,13 +286,22 @@ async fn early_key(who: &Channel, keys: &Keys) -> Feature {
 enum Consulted {
     Complete,
     Abort,
-    /// The target left.
+    /// One of the others left.
     Failed,
+    /// Another call has the target.
+    TargetTaken,
+    /// Or the one who was to be transferred.
+    OtherTaken,
 }
 
 /// Who transfers talks with one, and the other hears music.
-async fn consult(who: &Channel, other: &Channel, target: &mut Channel, rules: &Rules) -> Consulted {
-    let options = BridgeOptions {
+async fn consult(
+    who: &Channel,
+    other: &mut Channel,
+    target: &mut Channel,
+    rules: &Rules,
+) -> Consulted {
+    let mut options = BridgeOptions {
         caller_keys: rules.keys.clone(),
         ..BridgeOptions::default()
     };
@@ -265,26 +313,29 @@ async fn consult(who: &Channel, other: &Channel, target: &mut Channel, rules: &R
             (other.clone(), target.clone())
         };
         let music = Music::start(&waits).await;
+        options.waits = Some(waits.clone());
         let bridged = who.bridge(&partner, options.clone()).await;
         drop(music);
         if with_target {
             *target = bridged.peer;
+        } else {
+            *other = bridged.peer;
         }
         match bridged.end {
             BridgeEnd::CallerHungUp => return Consulted::Complete,
             BridgeEnd::Feature { feature, .. } => match feature {
                 Feature::Abort => return Consulted::Abort,
                 Feature::Swap => with_target = !with_target,
-                Feature::ThreeWay => return three(who, other, target, &options).await,
+                Feature::ThreeWay => {
+                    options.waits = Some(other.clone());
+                    return three(who, other, target, &options).await;
+                }
                 _ => return Consulted::Complete,
             },
             BridgeEnd::Interrupted(_) => return Consulted::Abort,
-            // With the one gone he has the other again.
-            _ if with_target => return Consulted::Failed,
-            _ => with_target = true,
-        }
-        if target.is_over() {
-            return Consulted::Failed;
+            BridgeEnd::PeerTaken if with_target => return Consulted::TargetTaken,
+            BridgeEnd::PeerTaken => return Consulted::OtherTaken,
+            _ => return Consulted::Failed,
         }
     }
 }
@@ -312,6 +363,7 @@ async fn three(
         BridgeEnd::CallerHungUp => Consulted::Complete,
         BridgeEnd::Feature { feature, .. } if feature != Feature::Abort => Consulted::Complete,
         BridgeEnd::Feature { .. } | BridgeEnd::Interrupted(_) => Consulted::Abort,
+        BridgeEnd::PeerTaken => Consulted::TargetTaken,
         _ => Consulted::Failed,
     }
 }
@@ -332,24 +384,48 @@ async fn complete(
     place: Option<Location>,
     rest: Rest,
     target: Channel,
+    stretch: &Stretch<'_>,
 ) -> After {
     rest.other.set_variable("ATTENDEDTRANSFER", &who.name());
-    if by_caller {
+    if !by_caller {
+        who.hangup(Cause::NORMAL_CLEARING);
+    }
+    if rest.other.id() != call.channel().id() {
         // The caller's dialplan ends; the two go on without it.
         call.channel()
             .spawn(async move { rest.other.bridge_alone(&target).await });
         return After::Done(place, caller_is_out(call));
     }
-    who.hangup(Cause::NORMAL_CLEARING);
-    After::Done(place, talk(call, &target).await)
+    left(stretch, place.as_ref());
+    After::Done(place, talk(call, &target, &rest).await)
 }
 
-async fn talk(call: &Call, target: &Channel) -> super::AppResult {
-    let channel = call.channel();
-    channel.record_talk(target);
-    let bridged = channel.bridge(target, BridgeOptions::default()).await;
-    bridged.hang_up_peer(Cause::NORMAL_CLEARING);
-    caller_is_out(call)
+/// The callee is out, and the caller goes on.
+fn left(stretch: &Stretch<'_>, to: Option<&Location>) {
+    (stretch.tell)(Heard::Left {
+        feature: Feature::AttendedTransfer,
+        by_caller: false,
+        to,
+    });
+}
+
+/// The caller's time and keys hold for the talk with the target too.
+async fn talk(call: &Call, target: &Channel, rest: &Rest) -> super::AppResult {
+    call.channel().record_talk(target);
+    let options = BridgeOptions {
+        limit: features::remaining(rest.until),
+        warning: rest.keeps.warning.clone(),
+        caller_keys: rest.keeps.caller_keys.clone(),
+        ..BridgeOptions::default()
+    };
+    // Boxed: he may be transferred again.
+    match Box::pin(features::bridge(call, target, options, &|_| {})).await {
+        Ok(bridged) => {
+            bridged.hang_up_peer(Cause::NORMAL_CLEARING);
+            caller_is_out(call)
+        }
+        Err(departure) => departure.result,
+    }
 }
 
 /// Who transferred is out before the target answered.
@@ -360,6 +436,7 @@ async fn finish(
     place: Option<Location>,
     rest: Rest,
     ringing: Option<Ringing>,
+    stretch: &Stretch<'_>,
 ) -> After {
     rest.other.set_variable("ATTENDEDTRANSFER", &who.name());
     if by_caller {
@@ -372,8 +449,9 @@ async fn finish(
         return After::Done(place, caller_is_out(call));
     }
     who.hangup(Cause::NORMAL_CLEARING);
+    left(stretch, place.as_ref());
     let result = match rest.answered(ringing).await {
-        Some(target) => talk(call, &target).await,
+        Some(target) => talk(call, &target, &rest).await,
         None => caller_is_out(call),
     };
     After::Done(place, result)

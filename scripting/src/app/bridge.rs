@@ -87,7 +87,7 @@ async fn bridge(call: Call) -> AppResult {
     }
     channel.check()?;
     let bridged =
-        match features::bridge(&call, &peer, bridge_options(&call, &options), &|| {}).await {
+        match features::bridge(&call, &peer, bridge_options(&call, &options), &|_| {}).await {
             Ok(bridged) => bridged,
             // Transferred or parked.
             Err(departure) => {
@@ -162,7 +162,7 @@ async fn elsewhere(call: &Call, name: &str, options: &Options) -> AppResult {
         call,
         reached.channel(),
         bridge_options(call, options),
-        &|| {},
+        &|_| {},
     )
     .await
     {

@@ -324,7 +324,10 @@ async fn answered(
     channel.set_variable("BRIDGEPEER", &peer.name());
     peer.set_variable("BRIDGEPEER", &channel.name());
     let bridge = bridge_options(call, request).await;
-    let tell_times = || {
+    let tell_times = |heard: features::Heard<'_>| {
+        if !matches!(heard, features::Heard::Talked) {
+            return;
+        }
         let dialled = outcome.started.elapsed();
         let answered = dialled.saturating_sub(outcome.answer_time.unwrap_or_default());
         set_duration(channel, "ANSWEREDTIME", answered);
@@ -606,6 +609,7 @@ async fn after_bridge(call: &Call, request: &Request, peer: &Channel, end: Bridg
         | BridgeEnd::CallerDisconnected
         | BridgeEnd::CalleeDisconnected
         | BridgeEnd::PeerTaken
+        | BridgeEnd::WaiterLeft
         | BridgeEnd::Feature { .. } => {
             channel.data_mut().cause = cause;
             channel.check()?;

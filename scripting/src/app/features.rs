@@ -161,20 +161,54 @@ pub(super) struct Departure {
 pub(super) enum After {
     /// It goes on.
     Bridge,
+    /// It goes on with this one at the other end.
+    With(Channel),
     /// The caller's part in it is over; a transfer led there.
     Done(Option<Location>, AppResult),
 }
 
-/// Bridges until neither party wants anything of the exchange any more. `talked` hears of the end of each stretch, before
-/// anything else is done about it.
+/// What is told of a bridge while it lasts.
+pub(super) enum Heard<'h> {
+    /// A stretch of it is over; nothing else was done about that yet.
+    Talked,
+    /// The callee is out of it by what he did, and the caller goes on without coming back to the application soon.
+    Left {
+        feature: Feature,
+        by_caller: bool,
+        /// Where a transfer led.
+        to: Option<&'h Location>,
+    },
+}
+
+/// A bridge between two stretches of it.
+pub(super) struct Stretch<'s> {
+    /// Without the keys of applications.
+    pub(super) options: &'s BridgeOptions,
+    /// When its time is over.
+    pub(super) until: Option<Instant>,
+    pub(super) tell: &'s dyn Fn(Heard<'_>),
+}
+
+/// What is left of the time of a bridge.
+pub(super) fn remaining(until: Option<Instant>) -> Option<Duration> {
+    until.map(|until| until.saturating_duration_since(Instant::now()))
+}
+
+/// Bridges until neither party wants anything of the exchange any more.
 pub(super) async fn bridge(
     call: &Call,
     peer: &Channel,
     mut options: BridgeOptions,
-    talked: &dyn Fn(),
+    tell: &dyn Fn(Heard<'_>),
 ) -> Result<Bridged, Box<Departure>> {
     let channel = call.channel();
     let until = options.limit.map(|limit| Instant::now() + limit);
+    let own = options.clone();
+    let stretch = Stretch {
+        options: &own,
+        until,
+        tell,
+    };
     let mapped = mapped::of(call, peer);
     for (index, one) in mapped.iter().enumerate() {
         let key = (one.code.clone(), Feature::Application(index));
@@ -188,7 +222,7 @@ pub(super) async fn bridge(
     let mut peer = peer.clone();
     loop {
         let bridged = channel.bridge(&peer, options.clone()).await;
-        talked();
+        tell(Heard::Talked);
         let BridgeEnd::Feature { by_caller, feature } = bridged.end else {
             return Ok(bridged);
         };
@@ -204,10 +238,12 @@ pub(super) async fn bridge(
                 After::Bridge
             }
             Feature::BlindTransfer => blind(call, who, other, by_caller).await,
-            Feature::AttendedTransfer => attended::by_keys(call, who, other, by_caller).await,
-            Feature::Park => park(call, who, other, by_caller).await,
+            Feature::AttendedTransfer => {
+                attended::by_keys(call, who, other, by_caller, &stretch).await
+            }
+            Feature::Park => park(call, who, other, by_caller, tell).await,
             Feature::Application(index) => match mapped.get(index) {
-                Some(one) => application(call, one, who, other, by_caller).await,
+                Some(one) => application(call, one, who, other, by_caller, &stretch).await,
                 None => After::Bridge,
             },
             Feature::Disconnect
@@ -226,10 +262,9 @@ pub(super) async fn bridge(
                 }));
             }
             After::Bridge => {}
+            After::With(other) => peer = other,
         }
-        if let Some(until) = until {
-            options.limit = Some(until.saturating_duration_since(Instant::now()));
-        }
+        options.limit = remaining(until);
     }
 }
 
@@ -240,6 +275,7 @@ async fn application(
     who: &Channel,
     other: &Channel,
     by_caller: bool,
+    stretch: &Stretch<'_>,
 ) -> After {
     let (on, far) = if one.on_self {
         (who, other)
@@ -255,7 +291,9 @@ async fn application(
             }
             send(call, on, far, on_caller, place)
         }
-        Some(mapped::Wish::Attended(place)) => attended::to(call, on, far, on_caller, place).await,
+        Some(mapped::Wish::Attended(place)) => {
+            attended::to(call, on, far, on_caller, place, stretch).await
+        }
     }
 }
 
@@ -375,7 +413,13 @@ async fn blind(call: &Call, who: &Channel, other: &Channel, by_caller: bool) -> 
 }
 
 /// Parks the other party.
-async fn park(call: &Call, who: &Channel, other: &Channel, by_caller: bool) -> After {
+async fn park(
+    call: &Call,
+    who: &Channel,
+    other: &Channel,
+    by_caller: bool,
+    tell: &dyn Fn(Heard<'_>),
+) -> After {
     let lot = super::parking::parking_lot_of(other);
     let Some(place) = super::parking::reserve(call, &lot, None, other) else {
         say(call, who, "pbx-parkingfailed").await;
@@ -398,6 +442,11 @@ async fn park(call: &Call, who: &Channel, other: &Channel, by_caller: bool) -> A
         After::Done(None, Ok(Next::End))
     } else {
         who.hangup(Cause::NORMAL_CLEARING);
+        tell(Heard::Left {
+            feature: Feature::Park,
+            by_caller,
+            to: None,
+        });
         After::Done(None, super::parking::stay(call, place, None).await)
     }
 }

@@ -3,12 +3,15 @@
 
 use std::rc::Rc;
 
-use strowger_core::channel::{Channel, Location};
+use strowger_core::channel::{Cause, Channel, Location};
+use strowger_dialplan::Vars as _;
 use strowger_store::Snapshot;
 
 use super::features::line;
 use super::{App, AppResult, Call, Next, Stop, app};
+use crate::runner::{Walk, walk};
 use crate::task::Task;
+use crate::turns::Turns;
 
 pub(super) const APPS: &[App] = &[
     app!(
@@ -144,7 +147,8 @@ fn lines<'s>(snapshot: &'s Snapshot, name: &str) -> Vec<(&'s str, Option<String>
 
 /// Runs the application on one party while the other hears music; what it wants of the bridge.
 pub(super) async fn run(call: &Call, one: &Mapped, on: &Channel, far: &Channel) -> Option<Wish> {
-    let task = if on.id() == call.channel().id() {
+    let own = on.id() == call.channel().id();
+    let task = if own {
         Rc::clone(&call.task)
     } else {
         Task::new(&call.task.host, on.clone())
@@ -160,16 +164,55 @@ pub(super) async fn run(call: &Call, one: &Mapped, on: &Channel, far: &Channel) 
         (data.application.clone(), data.application_data.clone())
     };
     let data = strowger_dialplan::subst::substitute(&one.data, &*task);
-    let result = Box::pin(super::execute(&task, &one.application, data, None)).await;
+    let depth = task.frame_depth();
+    let mut result = Box::pin(super::execute(&task, &one.application, data, None)).await;
+    if let Ok(Next::Jump(target)) = &result
+        && task.frame_depth() > depth
+    {
+        result = entered_subroutine(&task, target.clone()).await;
+    }
+    while task.frame_depth() > depth && task.pop_frame().is_some() {}
     task.in_bridge.set(false);
     on.set_application(&before.0, &before.1);
     if let Some(play) = music {
         far.stop_play(play);
     }
-    if let Err(Stop::Failed(error)) = result {
-        call.warn(&format!("features.conf: {}: {error}", one.application));
+    match result {
+        Err(Stop::Failed(error)) => {
+            call.warn(&format!("features.conf: {}: {error}", one.application));
+        }
+        // As in a dialplan, which ends its call.
+        Ok(Next::End) => {
+            let cause = match on.data().cause {
+                Cause(0) => Cause::NORMAL_CLEARING,
+                cause => cause,
+            };
+            on.hangup(cause);
+        }
+        _ => {}
+    }
+    if !own {
+        crate::script::forget(&task);
     }
     task.wish.take()
+}
+
+/// Goes through the subroutine that an application of a bridge has entered at `target`, and comes back.
+async fn entered_subroutine(task: &Rc<Task>, target: Location) -> AppResult {
+    let back = task.channel.location();
+    task.end_with_return();
+    task.channel.set_location(target);
+    let end = Box::pin(walk(task, &mut Turns::default())).await;
+    task.channel.set_location(back);
+    match end {
+        Walk::End => Ok(Next::End),
+        Walk::Interrupted(interrupt) | Walk::InterruptedBefore(interrupt) => Err(interrupt.into()),
+        Walk::Missing => {
+            task.warn("subroutine ended without Return");
+            Ok(Next::Continue)
+        }
+        Walk::Returned(_) | Walk::Digit(_) | Walk::Incomplete | Walk::Failed => Ok(Next::Continue),
+    }
 }
 
 /// The place that an application names: the number of the arguments in a context of transfers.

@@ -1,5 +1,6 @@
 //! Ringing members for a caller, and what happens when one answers.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use strowger_core::queue::{Candidate, Member};
 use strowger_dialplan::args;
 
 use super::super::dial_options::{place, subroutine};
-use super::super::features::{self, Departure};
+use super::super::features::{self, Heard};
 use super::super::jump::resolve;
 use super::super::play::load_all;
 use super::super::{AppResult, Next, Stop};
@@ -286,11 +287,12 @@ impl Caller<'_> {
             // The queue was taken away in this very moment.
             return Err(End::Empty);
         }
-        let talking = Talking {
+        let since = Instant::now();
+        let talking = RefCell::new(Some(Talking {
             caller: self,
             interface: interface.clone(),
-            since: Instant::now(),
-        };
+            since,
+        }));
         self.connected.set(true);
         // He no longer waits.
         self.touch_device();
@@ -313,23 +315,40 @@ impl Caller<'_> {
             callee_keys,
             ..BridgeOptions::default()
         };
-        let tell_times = || {
-            super::set_duration(&self.call.task, "ANSWEREDTIME", talking.since.elapsed());
-            super::set_duration(&self.call.task, "DIALEDTIME", began.elapsed());
+        // The member is free, whatever the caller he let go does.
+        let departed = |feature: Feature, by_caller: bool, to: Option<&Location>| {
+            if talking.take().is_some() {
+                let talked = since.elapsed().as_secs().to_string();
+                self.log_departure(&member, (feature, by_caller, to), &held, &talked);
+            }
         };
-        let bridged = features::bridge(self.call, peer, bridge, &tell_times).await;
-        let talked = talking.since.elapsed();
-        drop(talking);
+        let tell = |heard: Heard<'_>| match heard {
+            Heard::Talked => {
+                super::set_duration(&self.call.task, "ANSWEREDTIME", since.elapsed());
+                super::set_duration(&self.call.task, "DIALEDTIME", began.elapsed());
+            }
+            Heard::Left {
+                feature,
+                by_caller,
+                to,
+            } => departed(feature, by_caller, to),
+        };
+        let bridged = features::bridge(self.call, peer, bridge, &tell).await;
+        let talked = since.elapsed();
         let (end, last) = match bridged {
             Ok(bridged) => (bridged.end, bridged.peer),
             // Transferred or parked: whoever goes on does so by himself.
             Err(departure) => {
                 std::mem::forget(answered);
-                let talked = talked.as_secs().to_string();
-                self.log_departure(&member, &departure, &held, &talked);
+                departed(
+                    departure.feature,
+                    departure.by_caller,
+                    departure.to.as_ref(),
+                );
                 return Ok(Some(departure.result));
             }
         };
+        talking.take();
         let peer = &last;
         let by_caller = matches!(
             end,
@@ -372,9 +391,15 @@ impl Caller<'_> {
     }
 
     /// A transfer says where to; who parks somebody has completed the call.
-    fn log_departure(&self, member: &Member, departure: &Departure, held: &str, talked: &str) {
+    fn log_departure(
+        &self,
+        member: &Member,
+        (feature, by_caller, to): (Feature, bool, Option<&Location>),
+        held: &str,
+        talked: &str,
+    ) {
         let original = self.original_position().to_string();
-        match (&departure.to, departure.feature) {
+        match (to, feature) {
             (Some(to), Feature::AttendedTransfer) => {
                 let data = ["DIALPLAN", to.exten.as_str(), &to.context, held, talked];
                 self.log(&member.name, "ATTENDEDTRANSFER", &data);
@@ -384,7 +409,7 @@ impl Caller<'_> {
                 self.log(&member.name, "BLINDTRANSFER", &data);
             }
             (None, _) => {
-                let event = if departure.by_caller {
+                let event = if by_caller {
                     "COMPLETECALLER"
                 } else {
                     "COMPLETEAGENT"
