@@ -231,7 +231,7 @@ fn functions(lua: &Lua, at_once: Function) -> mlua::Result<Function> {
                 let value = match func::wait(&task, &name, args.clone()).await {
                     Some(Ok(value)) => value,
                     Some(Err(error)) => {
-                        task.warn(&format!("{name}({args}): {error}"));
+                        task.warn(&format!("{}: {error}", func::shown(&name, &args)));
                         String::new()
                     }
                     None => call(&task, &name, &args),
@@ -256,7 +256,7 @@ fn call(task: &Task, name: &str, args: &str) -> String {
     match task.call(name, args) {
         Ok(value) => value,
         Err(error) => {
-            task.warn(&format!("{name}({args}): {error}"));
+            task.warn(&format!("{}: {error}", func::shown(name, args)));
             String::new()
         }
     }

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use strowger_core::channel::{Cause, Channel, Interrupt, Location};
 use strowger_core::dialplan::SubroutineEnd;
-use strowger_dialplan::{Context, Origin, Program, Query, Vars, args};
+use strowger_dialplan::{Context, Origin, Program, Query, Vars};
 
-use crate::app::{self, AppResult, Next, Stop, jump};
+use crate::app::{self, AppResult, Next, Stop};
 use crate::decide::{self, AtEnd, Special};
 use crate::depth::Measured;
 use crate::func::channel::reads_stats;
@@ -22,6 +22,11 @@ use crate::script;
 use crate::task::{Exception, Task};
 use crate::trail::Here;
 use crate::turns::Turns;
+
+mod over;
+
+pub(crate) use over::run_h_of;
+use over::{run_h, run_hangup_handlers};
 
 /// Steps that never wait run between two looks at the clock, as long as none of them may be a long one.
 const STEPS_PER_LOOK: u32 = 16;
@@ -716,79 +721,4 @@ fn failed(task: &Task) -> bool {
         return false;
     }
     decide::special(task, Special::Error).is_some() && special(task, Special::Error)
-}
-
-/// Runs extension `h` of the channel's context, if there is one. The call is over already.
-async fn run_h(task: &Rc<Task>) {
-    let context = task.channel.location().context;
-    if !task.exists(&context, "h", 1) {
-        return;
-    }
-    // How the media did is there for `h` to read.
-    task.channel.refresh_stats().await;
-    task.channel.set_location(Location::new(&context, "h", 1));
-    if !run_over(task).await {
-        tracing::error!(channel = %task.channel.name(), context, "extension h took {H_STEPS_MAX} steps and was ended (is there an endless loop?)");
-    }
-}
-
-/// Runs what `CHANNEL(hangup_handler_push)` gathered, the last first; each is a subroutine.
-async fn run_hangup_handlers(task: &Rc<Task>) {
-    loop {
-        // One may push others.
-        let Some(handler) = task.hangup_handlers.borrow_mut().pop() else {
-            return;
-        };
-        let (destination, arguments) = args::parse_gosub(&handler);
-        let arguments = arguments.map(args::split).unwrap_or_default();
-        let target = match jump::resolve(task, &destination) {
-            Ok(target) if task.exists(&target.context, &target.exten, target.priority) => target,
-            Ok(_) => {
-                task.warn(&format!(
-                    "hang-up handler {handler}: there is no such place"
-                ));
-                continue;
-            }
-            Err(stop) => {
-                log_stop(task, None, &stop);
-                continue;
-            }
-        };
-        let depth = task.frame_depth();
-        if let Err(stop) = task.push_frame(None, &arguments) {
-            log_stop(task, None, &stop);
-            return;
-        }
-        let back = task.channel.location();
-        task.channel.set_location(target);
-        if !run_over(task).await {
-            tracing::error!(channel = %task.channel.name(), handler, "a hang-up handler took {H_STEPS_MAX} steps and was ended (is there an endless loop?)");
-        }
-        while task.frame_depth() > depth && task.pop_frame().is_some() {}
-        task.channel.set_location(back);
-    }
-}
-
-/// Runs steps of a call that is over until something other than the next of them follows. False: there are too many.
-async fn run_over(task: &Rc<Task>) -> bool {
-    let mut turns = Turns::default();
-    for _ in 0..H_STEPS_MAX {
-        turns.take(task).await;
-        let place = task.channel.location();
-        match turns.run(step(task, &place)).await {
-            Some(Ok(Next::Continue)) => {
-                let priority = place.priority.saturating_add(1);
-                task.channel.set_location(Location { priority, ..place });
-            }
-            Some(Ok(Next::Jump(target))) => task.channel.set_location(target),
-            _ => return true,
-        }
-    }
-    false
-}
-
-/// Runs extension `h` for a channel that was dialled (Dial option `e`).
-pub(crate) async fn run_h_of(host: &Rc<Host>, channel: &Channel) {
-    let task = Task::new(host, channel.clone());
-    Box::pin(run_h(&task)).await;
 }

@@ -662,6 +662,25 @@ fn a_switch_to_another_number_keeps_the_number_that_was_dialled() {
 }
 
 #[test]
+fn a_hang_up_handler_that_pushes_itself_ends() {
+    let push = "CHANNEL(hangup_handler_push)=test,again,1";
+    let exchange = Exchange::start(
+        &[
+            ("1", "Set", push),
+            ("again", "Set", "GLOBAL(RUNS)=$[0${RUNS} + 1]"),
+            ("again", "Set", push),
+            ("again", "Return", ""),
+            ("2", "Set", "GLOBAL(SECOND)=yes"),
+        ],
+        &[],
+    );
+    exchange.call("1", "");
+    exchange.call("2", "");
+    assert_eq!(exchange.global("SECOND"), "yes");
+    assert_eq!(exchange.global("RUNS"), "256");
+}
+
+#[test]
 fn a_channel_knows_of_which_type_it_is() {
     let exchange = Exchange::start(
         &[

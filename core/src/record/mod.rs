@@ -274,10 +274,28 @@ fn copy(channel: &Channel, request: &Request) -> Option<Delivery> {
 }
 
 impl Delivery {
-    /// Puts the file into the mailboxes; it stays itself.
-    async fn deliver(self, shared: &Arc<Shared>) {
-        let extension = self.file.extension().unwrap_or_default();
-        let format = extension.to_string_lossy().into_owned();
+    /// Puts the file into the mailboxes; it stays itself. False: one of them does not have it.
+    async fn deliver(self, shared: &Arc<Shared>) -> bool {
+        let bare = self.file.extension().is_none();
+        let (draft, format) = match self.file.extension() {
+            Some(extension) => {
+                let format = extension.to_string_lossy().into_owned();
+                (self.file.with_extension(""), format)
+            }
+            // The format of such a file; messages are found by their extension.
+            None => {
+                let mut draft = self.file.clone().into_os_string();
+                draft.push(format!("-{}", self.message.id));
+                let draft = PathBuf::from(draft);
+                let copy = voicemail::with_extension(&draft, "sln");
+                if let Err(error) = tokio::fs::copy(&self.file, &copy).await {
+                    tracing::error!(file = %self.file.display(), %error, "a recording is not in its mailboxes");
+                    return false;
+                }
+                (draft, "sln".to_owned())
+            }
+        };
+        let wanted = self.mailboxes.len();
         let mailboxes: Vec<Mailbox> = self
             .mailboxes
             .into_iter()
@@ -290,8 +308,7 @@ impl Delivery {
             duration: self.began.elapsed().as_secs(),
             ..self.message
         };
-        let draft = self.file.with_extension("");
-        shared.deliver(&mailboxes, &message, &draft, true).await;
+        shared.deliver(&mailboxes, &message, &draft, !bare).await == wanted
     }
 }
 
@@ -449,9 +466,10 @@ impl End {
         };
         self.shared.control.spawn(async move {
             // First of all, as long as the file is there.
-            if let Some(copy) = copy {
-                copy.deliver(&shared).await;
-            }
+            let delivered = match copy {
+                Some(copy) => copy.deliver(&shared).await,
+                None => true,
+            };
             match command {
                 Some((_, Some((job, script))))
                     if !tokio::fs::try_exists(&script).await.unwrap_or(false) =>
@@ -467,6 +485,10 @@ impl End {
                     run(&shared, command).await;
                 }
                 None => {}
+            }
+            if !delivered && !delete.is_empty() {
+                tracing::warn!(files = ?delete, "recording kept, because a mailbox does not have it");
+                return;
             }
             for file in delete {
                 if let Err(error) = tokio::fs::remove_file(&file).await {

@@ -19,7 +19,7 @@ impl Shared {
     ) -> usize {
         let shared = self;
         let format = mailboxes.first().map(|first| first.format.clone());
-        let (mut stored, mut moved) = (0, false);
+        let (mut stored, mut moved, mut late) = (0, false, false);
         for (index, mailbox) in mailboxes.iter().enumerate() {
             let (told, from) = (message.clone(), draft.to_owned());
             // All copies are in the format that was recorded.
@@ -27,7 +27,8 @@ impl Shared {
                 format: format.clone().unwrap_or_default(),
                 ..mailbox.clone()
             };
-            let is_last = !keep && index + 1 == mailboxes.len();
+            // What comes late still needs the draft.
+            let is_last = !keep && !late && index + 1 == mailboxes.len();
             let done = shared
                 .with_mailbox_within(SLOW_DISK, mailbox, move |spool| {
                     let file = spool.store(&from, INBOX, &own, &told, !is_last)?;
@@ -49,13 +50,16 @@ impl Shared {
                         ),
                     }
                 }
-                Err(error) => tracing::error!(
-                    mailbox = mailbox.name(), %error, draft = %draft.display(),
-                    "a message is not in its mailbox"
-                ),
+                Err(error) => {
+                    late |= error.kind() == std::io::ErrorKind::TimedOut;
+                    tracing::error!(
+                        mailbox = mailbox.name(), %error, draft = %draft.display(),
+                        "a message is not in its mailbox"
+                    );
+                }
             }
         }
-        if stored > 0 && !moved && !keep {
+        if stored > 0 && !moved && !keep && !late {
             remove_draft(shared, with_extension(draft, &format.unwrap_or_default())).await;
         }
         stored

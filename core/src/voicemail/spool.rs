@@ -278,8 +278,13 @@ impl Spool {
         let from = with_extension(draft, &mailbox.format);
         let text = stem.with_extension("txt.new");
         // Last its text, because a message is one whose text is there; and a draft goes when nothing can fail any more.
-        let stored = fs::hard_link(&from, &recording)
-            .or_else(|_| fs::copy(&from, &recording).map(drop))
+        let taken = if keep {
+            // Not a second name of it: whoever writes the original anew would write into the message.
+            fs::copy(&from, &recording).map(drop)
+        } else {
+            fs::hard_link(&from, &recording).or_else(|_| fs::copy(&from, &recording).map(drop))
+        };
+        let stored = taken
             .and_then(|()| fs::write(&text, write(mailbox, message)))
             .and_then(|()| fs::rename(&text, stem.with_extension("txt")));
         if let Err(error) = stored {

@@ -162,8 +162,31 @@ impl Database {
     pub async fn query(
         &self,
         statement: &str,
+        parameters: Vec<Cell>,
+        rows_max: usize,
+    ) -> Result<Rows, StoreError> {
+        self.read(statement, parameters, rows_max, false).await
+    }
+
+    /// Runs a statement and reads its first rows; the others are left where they are.
+    ///
+    /// # Errors
+    /// The database does not answer, or refuses the statement.
+    pub async fn query_first(
+        &self,
+        statement: &str,
+        parameters: Vec<Cell>,
+        most: usize,
+    ) -> Result<Rows, StoreError> {
+        self.read(statement, parameters, most, true).await
+    }
+
+    async fn read(
+        &self,
+        statement: &str,
         mut parameters: Vec<Cell>,
         rows_max: usize,
+        first: bool,
     ) -> Result<Rows, StoreError> {
         let pool = self.pool().await;
         self.allowed(pool, statement)?;
@@ -174,6 +197,9 @@ impl Database {
                 let mut rows = query.fetch($from);
                 while let Some(row) = rows.try_next().await.map_err(|error| self.failed(&error))? {
                     if answer.rows.len() >= rows_max {
+                        if first {
+                            break;
+                        }
                         return Err(self.refused(&format!("the answer has more than {rows_max} rows; write a LIMIT, or allow more with max_rows")));
                     }
                     if answer.columns.is_empty() {

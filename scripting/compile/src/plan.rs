@@ -451,6 +451,15 @@ impl<'q> Query<'q> {
 /// Looks into a table for a number, which a switch may have made another.
 type Look<'l, 'p> = dyn FnMut(&Query<'_>, &'p Arc<Context>, &'p Table, bool) -> bool + 'l;
 
+/// Contexts that a search has entered.
+#[derive(Default)]
+struct Entered<'p> {
+    /// For the number that is looked for.
+    names: Vec<&'p str>,
+    /// For all numbers.
+    count: usize,
+}
+
 /// A step that was found.
 #[derive(Debug, Clone)]
 pub struct Found<'p> {
@@ -571,27 +580,28 @@ impl Plan {
     /// Offers each table in search order to `look` until it says that is enough; tells whether it did.
     fn search<'p>(&'p self, query: &Query<'_>, look: &mut Look<'_, 'p>) -> bool {
         if let Some(switch) = &self.override_switch
-            && self.follow(switch, query.context, query, &mut Vec::new(), look)
+            && self.follow(switch, query.context, query, &mut Entered::default(), look)
         {
             return true;
         }
-        self.enter(query.context, query, &mut Vec::new(), look)
+        self.enter(query.context, query, &mut Entered::default(), look)
     }
 
     fn enter<'p>(
         &'p self,
         name: &str,
         query: &Query<'_>,
-        entered: &mut Vec<&'p str>,
+        entered: &mut Entered<'p>,
         look: &mut Look<'_, 'p>,
     ) -> bool {
         let Some(context) = self.contexts.get(name) else {
             return false;
         };
-        if entered.len() >= SEARCH_LIMIT || entered.contains(&&*context.name) {
+        if entered.count >= SEARCH_LIMIT || entered.names.contains(&&*context.name) {
             return false;
         }
-        entered.push(&context.name);
+        entered.count += 1;
+        entered.names.push(&context.name);
         let rows = if context.has_section {
             look(query, context, &context.fixed, true)
                 || context
@@ -626,7 +636,7 @@ impl Plan {
         switch: &Switch,
         here: &str,
         query: &Query<'_>,
-        entered: &mut Vec<&'p str>,
+        entered: &mut Entered<'p>,
         look: &mut Look<'_, 'p>,
     ) -> bool {
         let evaluated;
@@ -649,7 +659,11 @@ impl Plan {
                     wanted,
                     ..*query
                 };
-                return self.enter(&context, &other, entered, look);
+                // For another number these contexts were not searched yet by those that follow.
+                let depth = entered.names.len();
+                let found = self.enter(&context, &other, entered, look);
+                entered.names.truncate(depth);
+                return found;
             }
             SwitchKind::Script => {
                 return self

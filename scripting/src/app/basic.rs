@@ -304,7 +304,11 @@ pub(super) async fn set_later(call: Call, several: bool) -> AppResult {
         match done {
             None => assign(&call, name, &value),
             Some(Ok(())) => {}
-            Some(Err(error)) => call.warn(&format!("Set({name}={value}): {error}")),
+            // Neither arguments nor value: they may hold a password.
+            Some(Err(error)) => {
+                let function = name.split('(').next().unwrap_or_default().trim();
+                call.warn(&format!("Set({function}): {error}"));
+            }
         }
     }
     Ok(Next::Continue)
@@ -333,6 +337,11 @@ fn set_several(call: &Call) -> AppResult {
 
 fn assign(call: &Call, name: &str, value: &str) {
     if let Err(error) = call.task.assign(name, value) {
-        call.warn(&format!("Set({name}={value}): {error}"));
+        match name.trim().split_once('(') {
+            Some((function, args)) if func::shown(function, args) == function => {
+                call.warn(&format!("Set({function}): {error}"));
+            }
+            _ => call.warn(&format!("Set({name}={value}): {error}")),
+        }
     }
 }

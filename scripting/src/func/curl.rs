@@ -189,7 +189,8 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
         let name = HeaderName::from_bytes(name.trim().as_bytes()).ok()?;
         Some((name, HeaderValue::from_str(value.trim()).ok()?))
     });
-    parsed.ok_or_else(|| format!("\"{text}\" is no header: write Name: value"))
+    // It may hold a key, so it is not repeated.
+    parsed.ok_or_else(|| "the value is no header: write Name: value".to_owned())
 }
 
 /// What is asked for, and how.
@@ -236,6 +237,9 @@ fn wanted(options: &Options, url: &str, post: Option<&str>) -> Result<(Wanted, M
     if post.is_some() {
         put(CONTENT_TYPE, "application/x-www-form-urlencoded")?;
     }
+    let secrets = !options.headers.is_empty()
+        || headers.contains_key(AUTHORIZATION)
+        || headers.contains_key(COOKIE);
     let mut own = HeaderMap::new();
     for text in &options.headers {
         let (name, value) = header(text)?;
@@ -275,6 +279,7 @@ fn wanted(options: &Options, url: &str, post: Option<&str>) -> Result<(Wanted, M
         } else {
             0
         },
+        secrets,
         connect: seconds(options.text("conntimeout")).unwrap_or(TIMEOUT),
     };
     let wanted = Wanted {
@@ -288,7 +293,7 @@ fn wanted(options: &Options, url: &str, post: Option<&str>) -> Result<(Wanted, M
         body,
         timeout: seconds(options.text("httptimeout")).unwrap_or(TIMEOUT),
         bytes_max: text::RESULT_BYTES_MAX,
-        secrets: false,
+        secrets,
     };
     Ok((wanted, manner))
 }
@@ -420,6 +425,7 @@ mod tests {
                     Some(("p".to_owned(), "q".to_owned()))
                 )),
                 redirects: 3,
+                secrets: true,
                 connect: TIMEOUT,
             }
         );

@@ -1,13 +1,15 @@
 //! `Set(FILE(file,offset,length,options,format)=value)`: writes files below the data directory.
 
+use std::fs::OpenOptions;
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use strowger_dialplan::args;
 
-use super::outside::{part, path, unless_over};
+use super::outside::{part, path, to_the_end};
 use crate::task::Task;
 
 /// Files that can be changed in their middle; beyond it they are only appended to.
@@ -96,15 +98,90 @@ impl Manner {
     }
 }
 
+/// Where files are written, and what below it is not for values of calls.
+#[derive(Debug)]
+struct Places {
+    data: PathBuf,
+    closed: Vec<PathBuf>,
+    /// With the files that a database has beside its own.
+    database: Option<PathBuf>,
+}
+
+impl Places {
+    fn of(task: &Task) -> Self {
+        let paths = task.shared().paths();
+        let url = &task.shared().config.database.url;
+        let database = url.strip_prefix("sqlite:").map(|rest| {
+            let rest = rest.strip_prefix("//").unwrap_or(rest);
+            paths.data.join(rest.split('?').next().unwrap_or(rest))
+        });
+        Self {
+            data: paths.data.clone(),
+            closed: vec![
+                paths.dialplan.clone(),
+                paths.agi.clone(),
+                paths.spool.clone(),
+            ],
+            database,
+        }
+    }
+
+    /// The file itself, wherever links lead, which has to be one that may be written.
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(refused("it is no file"));
+        };
+        let file = folder.canonicalize()?.join(name);
+        let file = match file.canonicalize() {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                match file.symlink_metadata() {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => file,
+                    _ => return Err(refused("it is a link that leads nowhere")),
+                }
+            }
+            Err(error) => return Err(error),
+        };
+        if !file.starts_with(self.data.canonicalize()?) {
+            return Err(refused("files are written below the data directory only"));
+        }
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        if self
+            .closed
+            .iter()
+            .any(|closed| file.starts_with(real(closed)))
+        {
+            return Err(refused(
+                "scripts, dialplans and messages are not written as files",
+            ));
+        }
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let is_database = self.database.as_deref().map(real).is_some_and(|own| {
+            own.parent() == file.parent()
+                && own
+                    .file_name()
+                    .is_some_and(|own| name.starts_with(&*own.to_string_lossy()))
+        });
+        let ends = [".db", ".sqlite3", "-wal", "-shm", "-journal"];
+        if is_database || ends.iter().any(|end| name.ends_with(end)) {
+            return Err(refused("a database is not written as a file"));
+        }
+        match file.symlink_metadata() {
+            Ok(found) if !found.is_file() => Err(refused("it is no regular file")),
+            _ => Ok(file),
+        }
+    }
+}
+
 /// Writes a value.
 pub(super) async fn write(task: Rc<Task>, args: String, value: String) -> Result<(), String> {
     let parts = args::split(&args);
     let name = parts.first().map(String::as_str).unwrap_or_default();
     let (path, manner) = (path(&task, name)?, Manner::read(&parts)?);
-    let data = task.shared().paths().data.clone();
-    unless_over(&task, async move {
+    let places = Places::of(&task);
+    to_the_end(&task, async move {
         let shown = path.display().to_string();
-        let done = tokio::task::spawn_blocking(move || change(&data, &path, &manner, &value));
+        let done = tokio::task::spawn_blocking(move || change(&places, &path, &manner, &value));
         let done = done.await.map_err(|error| error.to_string())?;
         done.map_err(|error| format!("{shown}: {error}"))
     })
@@ -115,41 +192,28 @@ fn refused(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, why.to_owned())
 }
 
-/// The file itself, which has to be below the data directory wherever links lead.
-fn within(data: &Path, path: &Path) -> io::Result<PathBuf> {
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(refused("it is no file"));
-    };
-    let folder = folder.canonicalize()?;
-    let file = folder.join(name);
-    let file = file.canonicalize().unwrap_or(file);
-    if !file.starts_with(data.canonicalize()?) {
-        return Err(refused("files are written below the data directory only"));
+/// Opens a file that was looked at: what took its place meanwhile is neither followed nor waited for.
+fn open(options: &mut OpenOptions, path: &Path) -> io::Result<std::fs::File> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = options.custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(refused("it is no regular file"))
     }
-    let database = name.to_string_lossy();
-    if [".db", ".sqlite3", "-wal", "-shm", "-journal"]
-        .iter()
-        .any(|end| database.ends_with(end))
-    {
-        return Err(refused("a database is not written as a file"));
-    }
-    Ok(file)
 }
 
-fn change(data: &Path, path: &Path, manner: &Manner, value: &str) -> io::Result<()> {
-    let path = within(data, path)?;
+fn change(places: &Places, path: &Path, manner: &Manner, value: &str) -> io::Result<()> {
+    let path = places.resolve(path)?;
     let text = manner.text(value);
     let whole = manner.offset.is_none() && manner.length.is_none();
     if manner.append {
-        let mut file = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)?;
+        let mut file = open(OpenOptions::new().create(true).append(true), &path)?;
         return file.write_all(text.as_bytes());
     }
     let mut content = Vec::new();
     if !whole {
-        match std::fs::File::open(&path) {
+        match open(OpenOptions::new().read(true), &path) {
             Ok(file) if file.metadata()?.len() > CHANGED_BYTES_MAX => {
                 return Err(refused(
                     "it is larger than 16 MiB, which is only appended to",
@@ -168,7 +232,10 @@ fn change(data: &Path, path: &Path, manner: &Manner, value: &str) -> io::Result<
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let aside = path.with_extension(format!("new-{}-{number}", std::process::id()));
-    let written = std::fs::write(&aside, &content).and_then(|()| std::fs::rename(&aside, &path));
+    let mut file = open(OpenOptions::new().write(true).create_new(true), &aside)?;
+    let written = file
+        .write_all(&content)
+        .and_then(|()| std::fs::rename(&aside, &path));
     if written.is_err() {
         let _ = std::fs::remove_file(&aside);
     }
@@ -179,10 +246,19 @@ fn change(data: &Path, path: &Path, manner: &Manner, value: &str) -> io::Result<
 mod tests {
     use super::*;
 
+    fn places(data: &Path) -> Places {
+        Places {
+            data: data.to_owned(),
+            closed: vec![data.join("dialplan")],
+            database: Some(data.join("own.data")),
+        }
+    }
+
     /// A file, what is written into it, and what it is then.
     #[test]
     fn values_take_the_place_of_bytes_and_lines() {
         let folder = tempfile::tempdir().expect("a folder");
+        let places = places(folder.path());
         let file = folder.path().join("notes.txt");
         for (before, args, value, after) in [
             ("old", "f", "bar", "bar"),
@@ -203,7 +279,7 @@ mod tests {
         ] {
             std::fs::write(&file, before).expect("written");
             let manner = Manner::read(&args::split(args)).expect("read");
-            change(folder.path(), &file, &manner, value).expect("changed");
+            change(&places, &file, &manner, value).expect("changed");
             let now = std::fs::read_to_string(&file).expect("read");
             assert_eq!(now, after, "{args} on {before:?}");
         }
@@ -216,14 +292,40 @@ mod tests {
         let data = folder.path().join("data");
         std::fs::create_dir(&data).expect("a folder");
         std::os::unix::fs::symlink(folder.path(), data.join("out")).expect("a link");
-        let manner = Manner::read(&args::split("f")).expect("read");
-        for name in ["out/x", "../x", "strowger.db", "astdb.sqlite3", "gone/x"] {
-            assert!(
-                change(&data, &data.join(name), &manner, "x").is_err(),
-                "{name}"
-            );
+        std::fs::create_dir(data.join("dialplan")).expect("a folder");
+        std::os::unix::fs::symlink(folder.path().join("new"), data.join("dangling"))
+            .expect("a link");
+        std::os::unix::fs::symlink(data.join("dialplan/a.lua"), data.join("script"))
+            .expect("a link");
+        std::os::unix::fs::symlink("strowger.db", data.join("base")).expect("a link");
+        std::fs::write(data.join("strowger.db"), "rows").expect("written");
+        let _socket =
+            std::os::unix::net::UnixListener::bind(data.join("socket")).expect("a socket");
+        let places = places(&data);
+        for args in ["f", "f,,,a", "f,0,1"] {
+            let manner = Manner::read(&args::split(args)).expect("read");
+            for name in [
+                "out/x",
+                "../x",
+                "strowger.db",
+                "astdb.sqlite3",
+                "gone/x",
+                "dangling",
+                "script",
+                "dialplan/a.lua",
+                "base",
+                "own.data",
+                "own.data-x",
+                "socket",
+                "dialplan",
+            ] {
+                let done = change(&places, &data.join(name), &manner, "x");
+                assert!(done.is_err(), "{name}");
+            }
         }
-        change(&data, &data.join("x"), &manner, "x").expect("written");
+        assert!(!folder.path().join("new").exists());
+        let manner = Manner::read(&args::split("f")).expect("read");
+        change(&places, &data.join("x"), &manner, "x").expect("written");
         assert!(!folder.path().join("x").exists());
     }
 

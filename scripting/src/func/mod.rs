@@ -210,6 +210,18 @@ pub(crate) fn find(name: &str) -> Option<&'static Function> {
     TABLE.get(name).copied()
 }
 
+/// A function as the log shows it. What waits is sent to others and may hold a password; that is not repeated.
+pub(crate) fn shown(name: &str, args: &str) -> String {
+    let private = name == "CURLOPT"
+        || find(name)
+            .is_none_or(|function| function.wait.is_some() || function.write_later.is_some());
+    if private {
+        name.to_owned()
+    } else {
+        format!("{name}({args})")
+    }
+}
+
 /// All functions, by name.
 pub(crate) fn all() -> Vec<&'static Function> {
     let mut list: Vec<_> = TABLE.values().copied().collect();
@@ -358,7 +370,7 @@ async fn append_node(task: &Rc<Task>, node: &Node, out: &mut String) {
             let args = evaluate(task, arguments).await;
             match read(task, name, &args).await {
                 Ok(value) => out.push_str(cut.apply(&value)),
-                Err(error) => task.warn(&format!("{name}({args}): {error}")),
+                Err(error) => task.warn(&format!("{}: {error}", shown(name, &args))),
             }
         }
         Node::Reference(inside) => {

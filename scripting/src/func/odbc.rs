@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use strowger_core::dialplan::LocalFuture;
 use strowger_dialplan::args;
-use strowger_store::{Cell, Database, Snapshot};
+use strowger_store::{Cell, Database, Rows, Snapshot};
 
 use super::text::is_no;
 use super::{Function, statement};
-use crate::script::{Done, OWN_DSN};
+use crate::script::OWN_DSN;
 use crate::task::Task;
 
 const FILE: &str = "func_odbc.conf";
@@ -29,7 +29,12 @@ pub(crate) const FUNCTIONS: &[Function] = &[Function::read(
 #[derive(Default)]
 pub(crate) struct Results {
     last: u64,
-    rows: BTreeMap<u64, VecDeque<String>>,
+    left: BTreeMap<u64, Left>,
+}
+
+struct Left {
+    columns: Vec<String>,
+    rows: VecDeque<String>,
 }
 
 /// A function of the file.
@@ -46,10 +51,26 @@ struct Defined {
     arguments_min: usize,
 }
 
+impl Defined {
+    /// Rows that a read wants.
+    fn rows_max(&self) -> usize {
+        if self.several {
+            self.row_limit.unwrap_or(ROWS_MAX).min(ROWS_MAX)
+        } else {
+            1
+        }
+    }
+}
+
 fn sections(snapshot: &Snapshot) -> Vec<(&str, &str, &str)> {
     let rows = snapshot.statics.iter().filter(|row| row.filename == FILE);
-    rows.map(|row| (&*row.category, &*row.var_name, &*row.var_val))
-        .collect()
+    rows.map(|row| {
+        // Files may say `key => value`.
+        let value = row.var_val.trim_start();
+        let value = value.strip_prefix('>').map_or(value, str::trim_start);
+        (&*row.category, &*row.var_name, value)
+    })
+    .collect()
 }
 
 fn full_name(section: &str, prefix: &str) -> String {
@@ -210,6 +231,7 @@ fn set(task: &Task, name: &str, value: &str) {
 pub(crate) async fn read(task: Rc<Task>, name: String, args: String) -> Result<String, String> {
     set(&task, "ODBCSTATUS", "FAILURE");
     set(&task, "ODBCROWS", "-1");
+    statement::tell_columns(&task, &Rows::default());
     let found = find(&task.shared().snapshot(), &name)
         .ok_or_else(|| format!("there is no function {name}"))?;
     if found.read.trim().is_empty() {
@@ -228,9 +250,8 @@ pub(crate) async fn read(task: Rc<Task>, name: String, args: String) -> Result<S
             let _set = Arguments::set(&task, &given);
             statement::compose(&task, database.kind(), &found.read).await?
         };
-        match sql.run(&task, database, false).await {
-            Ok(Some(Done::Rows(rows))) => return Ok(tell(&task, &found, rows)),
-            Ok(_) => return Ok(String::new()),
+        match sql.rows(&task, database, found.rows_max()).await {
+            Ok(rows) => return Ok(tell(&task, &found, &rows)),
             // The next of them may answer.
             Err(why) => error = why,
         }
@@ -238,11 +259,9 @@ pub(crate) async fn read(task: Rc<Task>, name: String, args: String) -> Result<S
     Err(error)
 }
 
-fn tell(task: &Task, found: &Defined, mut rows: strowger_store::Rows) -> String {
-    let most = found.row_limit.unwrap_or(ROWS_MAX).min(ROWS_MAX);
-    rows.rows.truncate(if found.several { most } else { 1 });
+fn tell(task: &Task, found: &Defined, rows: &Rows) -> String {
     set(task, "ODBCROWS", &rows.rows.len().to_string());
-    statement::tell_columns(task, &rows);
+    statement::tell_columns(task, rows);
     let status = if rows.rows.is_empty() {
         "NODATA"
     } else {
@@ -256,23 +275,29 @@ fn tell(task: &Task, found: &Defined, mut rows: strowger_store::Rows) -> String 
     if rows.rows.is_empty() {
         return String::new();
     }
-    let list = rows.rows.iter().map(texts).collect();
+    let left = Left {
+        columns: rows.columns.clone(),
+        rows: rows.rows.iter().map(texts).collect(),
+    };
     let mut results = task.results.borrow_mut();
-    if results.rows.len() >= RESULTS_MAX {
-        results.rows.pop_first();
+    if results.left.len() >= RESULTS_MAX {
+        results.left.pop_first();
     }
     results.last += 1;
     let id = results.last;
-    results.rows.insert(id, list);
+    results.left.insert(id, left);
     id.to_string()
 }
 
 fn fetch(task: &Task, args: &str) -> Result<String, String> {
     let row = args.trim().parse().ok().and_then(|id: u64| {
         let mut results = task.results.borrow_mut();
-        let row = results.rows.get_mut(&id)?.pop_front();
-        if row.is_none() {
-            results.rows.remove(&id);
+        let left = results.left.get_mut(&id)?;
+        let row = left.rows.pop_front();
+        if row.is_some() {
+            statement::tell_names(task, &left.columns);
+        } else {
+            results.left.remove(&id);
         }
         row
     });
@@ -284,7 +309,7 @@ fn fetch(task: &Task, args: &str) -> Result<String, String> {
 /// `ODBCFinish`: the rest of a result is not wanted.
 pub(crate) fn finish(task: &Task, id: &str) {
     if let Ok(id) = id.trim().parse::<u64>() {
-        task.results.borrow_mut().rows.remove(&id);
+        task.results.borrow_mut().left.remove(&id);
     }
 }
 
@@ -340,10 +365,7 @@ async fn change(
         let _set = Arguments::set(task, given);
         statement::compose(task, database.kind(), text).await?
     };
-    match sql.run(task, Arc::clone(database), true).await? {
-        Some(Done::Changed(count)) => Ok(count),
-        _ => Ok(0),
-    }
+    sql.change(task, Arc::clone(database)).await
 }
 
 #[cfg(test)]
@@ -374,7 +396,7 @@ mod tests {
         let snapshot = snapshot(&[
             ("general", "single_db_connection", "no"),
             ("NAME", "dsn", "crm, backup"),
-            ("NAME", "readsql", "SELECT 1"),
+            ("NAME", "readsql", "> SELECT 1"),
             ("BALANCE", "prefix", "CRM"),
             ("BALANCE", "dsn", "asterisk"),
             ("BALANCE", "mode", "multirow"),
@@ -386,6 +408,7 @@ mod tests {
         assert_eq!(name.read_dsn, ["crm", "backup"]);
         assert_eq!(name.write_dsn, name.read_dsn);
         assert!(name.escapes && !name.several);
+        assert_eq!(name.read, "SELECT 1");
         let balance = find(&snapshot, "CRM_BALANCE").expect("defined");
         assert!(balance.several && !balance.escapes && balance.row_limit == Some(5));
         let problems = problems(&snapshot, &["crm"]);

@@ -92,6 +92,24 @@ impl<R> Drop for Work<R> {
     }
 }
 
+/// How long a change is waited for.
+const CHANGE_WAIT: Duration = Duration::from_secs(5);
+
+/// Waits for work that changes something, whatever becomes of the call: what it did has to be known.
+pub(super) async fn to_the_end<R: Send + 'static>(
+    task: &Task,
+    work: impl Future<Output = Result<R, String>> + Send + 'static,
+) -> Result<R, String> {
+    let work = task.shared().control.spawn(work);
+    match tokio::time::timeout(CHANGE_WAIT, work).await {
+        Ok(done) => done.unwrap_or_else(|error| Err(error.to_string())),
+        Err(_) => Err(format!(
+            "no answer within {} s; it may be done later",
+            CHANGE_WAIT.as_secs()
+        )),
+    }
+}
+
 /// Waits for work of the control runtime, as long as the call lasts. A call that is over waits for all of it.
 pub(super) async fn unless_over<R: Default + Send + 'static>(
     task: &Task,

@@ -8,7 +8,6 @@ use strowger_store::{Rows, Snapshot, Table};
 
 use super::Function;
 use super::statement::{self, Sql};
-use crate::script::Done;
 use crate::task::Task;
 
 /// Tables that are no part of a snapshot, and can be named all the same.
@@ -148,10 +147,7 @@ async fn select(task: &Rc<Task>, parts: &[String]) -> Result<Rows, String> {
     let value = rest.first().map(String::as_str).unwrap_or_default();
     condition(&mut sql, wanted, value)?;
     sql.push(" LIMIT 1");
-    match sql.run(task, database, false).await? {
-        Some(Done::Rows(rows)) => Ok(rows),
-        _ => Ok(Rows::default()),
-    }
+    sql.rows(task, database, 1).await
 }
 
 /// `name=value,name=value`; what is NULL is left out.
@@ -198,6 +194,7 @@ async fn field(task: &Rc<Task>, args: &str) -> Result<String, String> {
 }
 
 async fn hash(task: &Rc<Task>, args: &str) -> Result<String, String> {
+    statement::tell_columns(task, &Rows::default());
     let rows = select(task, &args::split(args)).await?;
     statement::tell_columns(task, &rows);
     let row = rows.rows.first();
@@ -208,10 +205,7 @@ async fn hash(task: &Rc<Task>, args: &str) -> Result<String, String> {
 
 async fn change(task: &Rc<Task>, sql: Sql) -> Result<u64, String> {
     let database = task.host.services().databases.own()?;
-    match sql.run(task, database, true).await? {
-        Some(Done::Changed(count)) => Ok(count),
-        _ => Ok(0),
-    }
+    sql.change(task, database).await
 }
 
 fn begin(task: &Task, verb: &str, family: &str) -> Result<Sql, String> {

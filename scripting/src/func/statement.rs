@@ -7,8 +7,7 @@ use strowger_dialplan::subst::{Cut, Node, Template};
 use strowger_store::{Cell, Database, Kind, Rows};
 
 use super::Part;
-use super::outside::unless_over;
-use crate::script::Done;
+use super::outside::{to_the_end, unless_over};
 use crate::task::Task;
 
 /// A statement that is being put together.
@@ -62,22 +61,39 @@ impl Sql {
         Ok(())
     }
 
-    /// Runs it and waits, as long as the call lasts.
-    pub(super) async fn run(
+    /// Adds a text of the statement itself.
+    fn constant(&mut self, text: &str) {
+        let text = text.replace('\'', "''");
+        let text = match self.kind {
+            Kind::MySql => text.replace('\\', "\\\\"),
+            _ => text,
+        };
+        self.push(&format!("'{text}'"));
+    }
+
+    /// Reads rows, `most` of them, as long as the call lasts.
+    pub(super) async fn rows(
         self,
         task: &Rc<Task>,
         database: Arc<Database>,
-        change: bool,
-    ) -> Result<Option<Done>, String> {
+        most: usize,
+    ) -> Result<Rows, String> {
         let databases = &task.host.services().databases;
-        let work = databases.run(database, self.text, self.parameters, change)?;
-        // What changes something is not left half done because its caller hangs up.
-        let work = task.shared().control.spawn(work);
-        unless_over(task, async move {
-            let done = work.await.map_err(|error| error.to_string())?;
-            done.map(Some)
-        })
-        .await
+        let work = databases.rows(database, self.text, self.parameters, most)?;
+        let rows = unless_over(task, async move { work.await.map(Some) }).await?;
+        // No answer is not the same as no row.
+        rows.ok_or_else(|| "the call ended or went elsewhere before the answer came".to_owned())
+    }
+
+    /// Changes something; how many rows. It is waited for even if the caller hangs up.
+    pub(super) async fn change(
+        self,
+        task: &Rc<Task>,
+        database: Arc<Database>,
+    ) -> Result<u64, String> {
+        let databases = &task.host.services().databases;
+        let work = databases.change(database, self.text, self.parameters)?;
+        to_the_end(task, work).await
     }
 }
 
@@ -90,7 +106,7 @@ struct Quoted {
 }
 
 /// Makes a statement of the text of a configuration file. What stands in quotation marks becomes a value whole, whatever is
-/// put into it; a value outside of them may only be a number, a name or a list of such.
+/// put into it; a value outside of them may only be a number or a list of such, and a name where a name stands.
 pub(super) async fn compose(task: &Rc<Task>, kind: Kind, text: &str) -> Result<Sql, String> {
     let template = Template::parse(text);
     let mut sql = Sql::new(kind);
@@ -108,7 +124,7 @@ pub(super) async fn compose(task: &Rc<Task>, kind: Kind, text: &str) -> Result<S
                 quoted.varies = true;
             }
             None => {
-                plain(&value)?;
+                plain(&sql, &value)?;
                 sql.push(&value);
             }
         }
@@ -166,10 +182,11 @@ fn literal(sql: &mut Sql, quoted: &mut Option<Quoted>, text: &str) -> Result<(),
                     continue;
                 }
                 let Some(whole) = quoted.take() else { continue };
-                if whole.varies || sql.kind == Kind::MySql {
+                if whole.varies {
                     sql.value(&whole.text)?;
                 } else {
-                    sql.push(&format!("'{}'", whole.text.replace('\'', "''")));
+                    // Where the language wants a text that stands there (DATE '...', AS 'x'), a parameter is none.
+                    sql.constant(&whole.text);
                 }
             }
             char => open.text.push(char),
@@ -186,15 +203,104 @@ fn begin(quoted: &mut Option<Quoted>, mark: char) {
     });
 }
 
-/// May a value stand outside of quotation marks?
-fn plain(value: &str) -> Result<(), String> {
-    let allowed = |char: char| char.is_ascii_alphanumeric() || "_.,-+@:".contains(char);
-    if value.chars().all(allowed) && !value.contains("--") {
+/// What a value outside of quotation marks may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stands {
+    /// A number or a list of them.
+    Number,
+    /// Also the name of a table or column.
+    Name,
+    /// Also several names.
+    Names,
+}
+
+/// What may stand behind this beginning of a statement.
+fn stands(kind: Kind, text: &str) -> Stands {
+    // One for each open bracket, and one outside of them.
+    let mut clauses = vec![Stands::Number];
+    let mut outside = Stands::Number;
+    let mut word = String::new();
+    let (mut last, mut before) = (' ', ' ');
+    let mut chars = text.chars().chain([' ']).peekable();
+    while let Some(char) = chars.next() {
+        if char.is_alphanumeric() || char == '_' {
+            word.extend(char.to_uppercase());
+        } else {
+            match std::mem::take(&mut word).as_str() {
+                "FROM" | "JOIN" | "INTO" | "UPDATE" | "TABLE" | "SET" => outside = Stands::Name,
+                "SELECT" | "DISTINCT" | "BY" => outside = Stands::Names,
+                "WHERE" | "ON" | "AND" | "OR" | "XOR" | "NOT" | "HAVING" | "VALUES" | "VALUE"
+                | "IN" | "LIKE" | "ILIKE" | "RLIKE" | "REGEXP" | "GLOB" | "MATCH" | "ESCAPE"
+                | "BETWEEN" | "IS" | "LIMIT" | "OFFSET" | "CASE" | "WHEN" | "THEN" | "ELSE"
+                | "DIV" | "MOD" | "USING" | "RETURNING" => outside = Stands::Number,
+                _ => {}
+            }
+        }
+        match char {
+            '\'' => {
+                let escapes = match kind {
+                    Kind::MySql => true,
+                    Kind::Postgres => matches!(before, 'E' | 'e'),
+                    Kind::Sqlite => false,
+                };
+                while let Some(char) = chars.next() {
+                    match char {
+                        '\\' if escapes => drop(chars.next()),
+                        '\'' => break,
+                        _ => {}
+                    }
+                }
+            }
+            '(' => clauses.push(std::mem::replace(&mut outside, Stands::Number)),
+            ')' => outside = clauses.pop().unwrap_or(Stands::Number),
+            '=' | '<' | '>' | '!' | '~' | '|' | '&' | '^' | '%' | '/' | '+' | '-' | '?' | ';' => {
+                outside = Stands::Number;
+            }
+            _ => {}
+        }
+        before = char;
+        if !char.is_whitespace() {
+            last = char;
+        }
+    }
+    if last.is_alphanumeric() || "_.,\"`)".contains(last) {
+        outside
+    } else {
+        Stands::Number
+    }
+}
+
+/// May a value stand here, outside of quotation marks?
+fn plain(sql: &Sql, value: &str) -> Result<(), String> {
+    let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let is_number = |text: &str| {
+        let text = text.trim();
+        let text = text.strip_prefix('-').unwrap_or(text);
+        match text.split_once('.') {
+            Some((whole, part)) => is_digits(whole) && is_digits(part),
+            None => is_digits(text),
+        }
+    };
+    let is_name = |text: &str| {
+        let allowed = |char: char| char.is_ascii_alphanumeric() || "_.".contains(char);
+        text.trim().chars().all(allowed)
+    };
+    // Two of these begin a comment.
+    let comments = value.starts_with('-') && sql.text.ends_with('-');
+    if value.split(',').all(is_number) && !comments {
+        return Ok(());
+    }
+    let names = match stands(sql.kind, &sql.text) {
+        Stands::Number => false,
+        Stands::Name => is_name(value),
+        Stands::Names => value.split(',').all(is_name),
+    };
+    if names {
         return Ok(());
     }
     let shown: String = value.chars().take(60).collect();
     Err(format!(
-        "\"{shown}\" stands outside of quotation marks, where only numbers, names and lists of them may: write '${{ARG1}}' in the statement"
+        "\"{shown}\" stands outside of quotation marks, where only numbers and lists of them may, and names where a name stands (ORDER BY, FROM): write '${{ARG1}}' in the statement"
     ))
 }
 
@@ -228,7 +334,11 @@ pub(super) fn escaped(text: &str) -> String {
 
 /// Lets `Set(HASH(name)=...)` know the names of the columns.
 pub(super) fn tell_columns(task: &Task, rows: &Rows) {
-    let names: Vec<String> = rows.columns.iter().map(|name| escaped(name)).collect();
+    tell_names(task, &rows.columns);
+}
+
+pub(super) fn tell_names(task: &Task, columns: &[String]) {
+    let names: Vec<String> = columns.iter().map(|name| escaped(name)).collect();
     task.channel
         .set_variable(super::variable::FIELDS, &names.join(","));
 }
@@ -250,7 +360,7 @@ mod tests {
                         quoted.varies = true;
                     }
                     None => {
-                        plain(value)?;
+                        plain(&sql, value)?;
                         sql.push(value);
                     }
                 }
@@ -286,19 +396,49 @@ mod tests {
 
     #[test]
     fn values_outside_of_quotation_marks_are_numbers_and_names() {
-        for (value, good) in [
-            ("5", true),
-            ("1,2,3", true),
-            ("customers", true),
-            ("-3.5", true),
-            ("1 OR 1=1", false),
-            ("1;DROP", false),
-            ("5--", false),
-            ("'x'", false),
-            ("(1)", false),
+        for (text, value, good) in [
+            ("SELECT a FROM t LIMIT {}", "5", true),
+            ("SELECT a FROM t LIMIT {}", "-3.5", true),
+            ("SELECT a FROM t LIMIT {}", "customers", false),
+            ("SELECT a FROM t LIMIT {}", "1 OR 1=1", false),
+            ("SELECT a FROM t LIMIT {}", "1;DROP", false),
+            ("SELECT a FROM t LIMIT {}", "5--", false),
+            ("SELECT a FROM t LIMIT {}", "'x'", false),
+            ("SELECT a FROM t LIMIT {}", "(1)", false),
+            ("SELECT a FROM t WHERE account = {}", "account", false),
+            ("SELECT a FROM t WHERE account = {}", "17", true),
+            ("SELECT a FROM t WHERE account = {}", "", false),
+            ("SELECT a FROM t WHERE b = -{}", "-1", false),
+            ("SELECT a FROM t WHERE b = 'from' AND c LIKE {}", "c", false),
+            ("SELECT a FROM t WHERE b IN ({})", "1, 2,3", true),
+            ("SELECT a FROM t WHERE b IN ({})", "1,b", false),
+            ("SELECT a FROM t WHERE b IN (SELECT {} FROM u)", "c", true),
+            ("SELECT a, abs({}) FROM t", "b", false),
+            ("INSERT INTO t VALUES ({})", "a", false),
+            ("SELECT {} FROM t", "a, b", true),
+            ("SELECT a FROM {}", "t", true),
+            ("SELECT a FROM t_{} WHERE b = 1", "2026", true),
+            ("SELECT a FROM {}", "t, u", false),
+            ("SELECT a FROM t ORDER BY {}", "a", true),
+            ("SELECT a FROM t WHERE b = 1 ORDER BY a {}", "desc", true),
+            ("SELECT a FROM t ORDER BY {}", "a-b", false),
+            ("UPDATE t SET {} = 1", "a", true),
+            ("UPDATE t SET a = {}", "b", false),
         ] {
-            let made = sql(Kind::Sqlite, "SELECT a FROM t LIMIT {}", &[value]);
-            assert_eq!(made.is_ok(), good, "{value}");
+            for kind in [Kind::Sqlite, Kind::MySql, Kind::Postgres] {
+                let made = sql(kind, text, &[value]);
+                assert_eq!(made.is_ok(), good, "{text}: {value}");
+            }
+        }
+    }
+
+    #[test]
+    fn texts_of_the_statement_stay_what_they_are() {
+        for kind in [Kind::Sqlite, Kind::MySql, Kind::Postgres] {
+            let text = "SELECT a AS 'it''s', DATE '2026-01-01' FROM t";
+            let (made, parameters) = sql(kind, text, &[]).expect("a statement");
+            assert_eq!(made, text);
+            assert!(parameters.is_empty());
         }
     }
 
@@ -306,11 +446,8 @@ mod tests {
     fn texts_of_the_engines_are_read_in_their_own_way() {
         let (text, parameters) =
             sql(Kind::MySql, "SELECT \"{}\", 'a\\'b'", &["v"]).expect("a statement");
-        assert_eq!(text, "SELECT ?, ?");
-        assert_eq!(
-            parameters,
-            [Cell::Text("v".to_owned()), Cell::Text("a'b".to_owned())]
-        );
+        assert_eq!(text, "SELECT ?, 'a''b'");
+        assert_eq!(parameters, [Cell::Text("v".to_owned())]);
         let (text, _) = sql(Kind::Sqlite, "SELECT \"a\" FROM t", &[]).expect("a statement");
         assert_eq!(text, "SELECT \"a\" FROM t");
         let (text, _) = sql(Kind::Postgres, "SELECT a ? 'k'", &[]).expect("a statement");

@@ -121,8 +121,15 @@ fn set_hash(task: &Task, args: &str, value: &str) -> Result<(), String> {
         key.is_empty(),
         task.channel.variable(FIELDS),
     ) {
+        // A record takes the place of the former one, also if no row was found.
+        for key in keys_of(task, &name) {
+            let key = entry(&name, &key);
+            task.channel.data_mut().variables.remove(&key);
+        }
         let values = args::split(value);
-        for (index, field) in args::split(&fields).iter().enumerate() {
+        let fields = args::split(&fields);
+        let fields = fields.iter().filter(|field| !field.is_empty());
+        for (index, field) in fields.enumerate() {
             let value = values.get(index).map(String::as_str).unwrap_or_default();
             task.channel.set_variable(&entry(&name, field), value);
         }

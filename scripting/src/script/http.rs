@@ -76,6 +76,8 @@ pub(crate) struct Manner {
     pub(crate) proxy: Option<(String, Option<(String, String)>)>,
     /// How many redirections are followed.
     pub(crate) redirects: usize,
+    /// It carries headers, cookies or a password, which another host must not see.
+    pub(crate) secrets: bool,
     pub(crate) connect: Duration,
 }
 
@@ -109,7 +111,10 @@ impl Manner {
         let failed = |error: reqwest::Error| format!("no client can be made: {}", causes(&error));
         let redirects = match self.redirects {
             0 => Policy::none(),
-            count => Policy::limited(count),
+            most => {
+                let secrets = self.secrets;
+                Policy::custom(move |attempt| redirected(attempt, most, secrets))
+            }
         };
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("Strowger/", env!("CARGO_PKG_VERSION")))
@@ -135,9 +140,11 @@ struct Made {
 }
 
 /// Where an answer may send a request on to.
-fn redirected(attempt: Attempt<'_>, secrets: bool) -> reqwest::redirect::Action {
+fn redirected(attempt: Attempt<'_>, most: usize, secrets: bool) -> reqwest::redirect::Action {
     let refused = match attempt.previous().last() {
-        _ if attempt.previous().len() > REDIRECTS_MAX => Some("more than 3 redirections"),
+        _ if attempt.previous().len() > most => {
+            return attempt.error(format!("more than {most} redirections"));
+        }
         Some(before) if before.scheme() == "https" && attempt.url().scheme() != "https" => {
             Some("a redirection from https to http is not followed")
         }
@@ -164,7 +171,9 @@ fn make(secrets: bool) -> Result<reqwest::Client, String> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .user_agent(concat!("Strowger/", env!("CARGO_PKG_VERSION")))
-        .redirect(Policy::custom(move |attempt| redirected(attempt, secrets)))
+        .redirect(Policy::custom(move |attempt| {
+            redirected(attempt, REDIRECTS_MAX, secrets)
+        }))
         // Proxies are nothing that the environment of a daemon decides.
         .no_proxy()
         .connect_timeout(TIMEOUT)

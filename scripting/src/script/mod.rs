@@ -41,5 +41,5 @@ pub(crate) use api::{Base, open};
 pub(crate) use files::{Stamp, stamp};
 pub(crate) use run::{forget, hung_up, run};
 pub(crate) use services::Services;
-pub(crate) use sql::{Databases, Done, OWN_DSN};
+pub(crate) use sql::{Databases, OWN_DSN};
 pub(crate) use world::{Programs, World};

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use mlua::{IntoLuaMulti as _, Lua, LuaString, MultiValue, Table, Value};
 use strowger_core::Config;
-use strowger_store::{Cell, Database, Rows};
-use tokio::sync::Semaphore;
+use strowger_store::{Cell, Database, Rows, StoreError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::services::Services;
 use super::values::{Copies, Options};
@@ -95,34 +95,38 @@ impl Databases {
         }
     }
 
-    /// Runs a statement of a function of the dialplan, which goes on by itself when its call is over.
-    pub(crate) fn run(
+    /// Reads rows for a function of the dialplan, `most` of them at most.
+    pub(crate) fn rows(
         &self,
         database: Arc<Database>,
         statement: String,
         parameters: Vec<Cell>,
-        change: bool,
-    ) -> Result<impl Future<Output = Result<Done, String>> + Send + use<>, String> {
-        let Ok(permit) = Arc::clone(&self.running).try_acquire_owned() else {
-            return Err(format!(
-                "{STATEMENTS_MAX} statements are under way already on this exchange"
-            ));
-        };
+        most: usize,
+    ) -> Result<impl Future<Output = Result<Rows, String>> + Send + use<>, String> {
+        let permit = self.permit()?;
         Ok(async move {
             let _permit = permit;
-            let work = async {
-                if change {
-                    let changed = database.change(&statement, parameters).await;
-                    changed.map(Done::Changed)
-                } else {
-                    let rows = database.query(&statement, parameters, ROWS_MAX as usize);
-                    rows.await.map(Done::Rows)
-                }
-            };
-            match tokio::time::timeout(TIMEOUT, work).await {
-                Ok(done) => done.map_err(|error| error.to_string()),
-                Err(_) => Err(format!("no answer within {} s", TIMEOUT.as_secs())),
-            }
+            in_time(database.query_first(&statement, parameters, most)).await
+        })
+    }
+
+    /// Runs a statement of a function of the dialplan that changes something.
+    pub(crate) fn change(
+        &self,
+        database: Arc<Database>,
+        statement: String,
+        parameters: Vec<Cell>,
+    ) -> Result<impl Future<Output = Result<u64, String>> + Send + use<>, String> {
+        let permit = self.permit()?;
+        Ok(async move {
+            let _permit = permit;
+            in_time(database.change(&statement, parameters)).await
+        })
+    }
+
+    fn permit(&self) -> Result<OwnedSemaphorePermit, String> {
+        Arc::clone(&self.running).try_acquire_owned().map_err(|_| {
+            format!("{STATEMENTS_MAX} statements are under way already on this exchange")
         })
     }
 
@@ -138,6 +142,13 @@ impl Databases {
                 )
             })
         })
+    }
+}
+
+async fn in_time<R>(work: impl Future<Output = Result<R, StoreError>>) -> Result<R, String> {
+    match tokio::time::timeout(TIMEOUT, work).await {
+        Ok(done) => done.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", TIMEOUT.as_secs())),
     }
 }
 

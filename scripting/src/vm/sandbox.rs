@@ -31,7 +31,7 @@ const PASS_ON: &str = r#"
 local waiting, preempted, keeps_on = ...
 local goes_on = {}
 local resume, yield, create, status = coroutine.resume, coroutine.yield, coroutine.create, coroutine.status
-local pack, unpack = table.pack, table.unpack
+local pack, unpack, can_yield = table.pack, table.unpack, coroutine.isyieldable
 local function passed_on(co, count, ok, first)
   if ok and status(co) == "suspended" then
     if count == 2 and (first == waiting or first == goes_on) then return first end
@@ -45,7 +45,8 @@ local function pass(co, ...)
   if not what then return ... end
   local results
   while what do
-    yield(what)
+    -- Within table.sort and the like a turn cannot be given back: it goes on at once.
+    if what == waiting or can_yield() then yield(what) end
     results = pack(resume(co))
     what = passed_on(co, results.n, results[1], results[2])
   end

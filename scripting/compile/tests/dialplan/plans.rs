@@ -304,6 +304,8 @@ fn a_loopback_switch_finds_another_number_of_another_context() {
             ("priority", "lswitch", "Loopback/5@numbers:2"),
             ("circle", "lswitch", "Loopback/9${EXTEN}@circle"),
             ("files", "switch", "Lua/"),
+            ("later", "lswitch", "Loopback/9${EXTEN}@numbers"),
+            ("later", "include", "numbers"),
         ],
     );
     for (context, exten, priority, wanted) in [
@@ -318,6 +320,7 @@ fn a_loopback_switch_finds_another_number_of_another_context() {
         ("priority", "77", 1, true),
         ("circle", "1", 1, false),
         ("files", "1", 1, false),
+        ("later", "123", 1, true),
     ] {
         let query = Query::new(context, exten, priority);
         assert_eq!(plan.exists(&query), wanted, "{context} {exten} {priority}");
