@@ -14,6 +14,10 @@ mod telephones;
 pub mod traffic;
 pub mod works;
 
+/// That of the exchange (`src/main.rs`), whose parts run in the programs here.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The middle value; of an even number of values the mean of the two in the middle. `None` of nothing.
 pub fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();

@@ -30,13 +30,23 @@ pub use shared::{Paths, Shared};
 
 /// A number nobody can guess: tags, SSRCs, first sequence numbers.
 pub(crate) fn random_u64() -> u64 {
-    let mut bytes = [0u8; 8];
-    match getrandom::fill(&mut bytes) {
-        Ok(()) => u64::from_ne_bytes(bytes),
-        // The kernel's source cannot fail after boot; the hasher's own seed is the next best.
-        Err(_) => {
-            use std::hash::{BuildHasher, Hasher};
-            std::hash::RandomState::new().build_hasher().finish()
-        }
+    /// Numbers that were asked for together: a call needs several, and a system call costs as much as all of them.
+    const AT_ONCE: usize = 32;
+    thread_local! {
+        static READY: std::cell::RefCell<Vec<u64>> = const { std::cell::RefCell::new(Vec::new()) };
     }
+    READY.with_borrow_mut(|ready| {
+        if let Some(number) = ready.pop() {
+            return number;
+        }
+        let mut bytes = [0u8; 8 * AT_ONCE];
+        if getrandom::fill(&mut bytes).is_err() {
+            // The kernel's source cannot fail after boot; the hasher's own seed is the next best.
+            use std::hash::{BuildHasher, Hasher};
+            return std::hash::RandomState::new().build_hasher().finish();
+        }
+        let (numbers, _) = bytes.as_chunks::<8>();
+        ready.extend(numbers.iter().copied().map(u64::from_ne_bytes));
+        ready.pop().unwrap_or_default()
+    })
 }

@@ -1,6 +1,7 @@
 //! RTP ports: an even port for RTP and the odd one after it for RTCP, bound and ready to be handed to a media thread.
 
 use socket2::{Domain, Protocol, Socket, Type};
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
@@ -72,6 +73,74 @@ impl PortRange {
             io::ErrorKind::AddrInUse,
             format!("no free RTP port pair among {} on {ip}", self.pairs),
         ))
+    }
+}
+
+/// A range with a few pairs bound before anybody asks, because binding costs a call more time than reading its INVITE.
+#[derive(Debug)]
+pub struct PortPool {
+    range: PortRange,
+    /// With the address they are bound to, longest ready first.
+    ready: VecDeque<(IpAddr, UdpSocket, UdpSocket)>,
+}
+
+impl PortPool {
+    /// Pairs that are kept ready.
+    pub const READY: usize = 4;
+
+    pub fn new(range: PortRange) -> Self {
+        Self {
+            range,
+            ready: VecDeque::new(),
+        }
+    }
+
+    /// How many pairs the range has, ready ones among them.
+    pub fn pairs(&self) -> usize {
+        self.range.pairs()
+    }
+
+    /// A pair on `ip`: a ready one, or one bound now. What came to it before it was anybody's is thrown away.
+    ///
+    /// # Errors
+    /// As [`PortRange::allocate`].
+    pub fn allocate(&mut self, ip: IpAddr) -> io::Result<(UdpSocket, UdpSocket)> {
+        if let Some(at) = self.ready.iter().position(|(bound, ..)| *bound == ip)
+            && let Some((_, rtp, rtcp)) = self.ready.remove(at)
+        {
+            empty(&rtp);
+            empty(&rtcp);
+            return Ok((rtp, rtcp));
+        }
+        match self.range.allocate(ip) {
+            // The last free ones are ready for another address.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && !self.ready.is_empty() => {
+                self.ready.clear();
+                self.range.allocate(ip)
+            }
+            result => result,
+        }
+    }
+
+    /// Binds pairs on `ip` until [`Self::READY`] are ready, if the range is large enough that nobody misses them.
+    pub fn refill(&mut self, ip: IpAddr) {
+        while self.ready.len() < Self::READY.min(self.range.pairs() / 8) {
+            match self.range.allocate(ip) {
+                Ok((rtp, rtcp)) => self.ready.push_back((ip, rtp, rtcp)),
+                // Whoever needs a pair will hear of it.
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Throws away what waits in a socket; as much as its buffer can hold.
+fn empty(socket: &UdpSocket) {
+    let mut byte = [0];
+    for _ in 0..RECEIVE_BUFFER {
+        if socket.recv(&mut byte).is_err() {
+            return;
+        }
     }
 }
 
@@ -150,6 +219,46 @@ mod tests {
             .allocate(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)))
             .expect_err("not a local address");
         assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
+    }
+
+    #[test]
+    fn ready_pairs_are_those_of_the_address_and_hold_nothing_old() {
+        let mut pool = PortPool::new(PortRange::new(7040, 7239));
+        pool.refill(LOOPBACK);
+        assert_eq!(pool.ready.len(), PortPool::READY);
+        let early = port(&pool.ready[0].1);
+        let stranger = UdpSocket::bind((LOOPBACK, 0)).expect("bind");
+        for _ in 0..3 {
+            stranger
+                .send_to(b"too early", (LOOPBACK, early))
+                .expect("it is sent");
+        }
+        let (rtp, rtcp) = pool.allocate(LOOPBACK).expect("a ready pair");
+        assert_eq!((port(&rtp), port(&rtcp)), (early, early + 1));
+        assert_eq!(pool.ready.len(), PortPool::READY - 1);
+        let nothing = rtp.recv(&mut [0; 16]).expect_err("nothing old");
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        // Another address takes no pair that is bound to this one.
+        let other = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+        let (rtp, _rtcp) = pool.allocate(other).expect("bound now");
+        assert_eq!(rtp.local_addr().expect("bound").ip(), other);
+        assert_eq!(pool.ready.len(), PortPool::READY - 1);
+    }
+
+    #[test]
+    fn what_is_ready_is_in_nobody_s_way() {
+        let mut pool = PortPool::new(PortRange::new(7240, 7255));
+        pool.refill(LOOPBACK);
+        assert_eq!(pool.ready.len(), 1, "an eighth of the range");
+        // Somebody else has all but the ready pair, on every address.
+        let held: Vec<_> = (7240..7256)
+            .filter_map(|port| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).ok())
+            .collect();
+        assert_eq!(held.len(), 14);
+        // A pair on every address needs the one that is bound to one.
+        let taken = pool.allocate(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        assert!(taken.is_ok(), "the ready pair is given up: {taken:?}");
+        assert!(pool.ready.is_empty());
     }
 
     #[test]

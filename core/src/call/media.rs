@@ -150,6 +150,12 @@ impl MediaSession {
             shard.counters().calls_refused_no_ports.add(1);
             MediaError::NoPorts(error)
         })?;
+        let refill = Rc::clone(shard);
+        Shard::spawn(async move {
+            // After this call has got what it waits for.
+            tokio::task::yield_now().await;
+            refill.ports().refill(reached);
+        });
         let port = |socket: &std::net::UdpSocket| {
             socket
                 .local_addr()
@@ -194,11 +200,10 @@ impl MediaSession {
         self.leg
     }
 
-    /// Hz of the audio that is sent; 8000 before anything is agreed.
-    pub(crate) fn sample_rate(&self) -> u32 {
+    /// Hz of the audio that is sent; None before anything is agreed.
+    pub(crate) fn sample_rate(&self) -> Option<u32> {
         let agreed = self.agreed.iter().flat_map(|agreed| &agreed.codecs);
-        let codec = agreed.filter_map(codec_of).next();
-        codec.map_or(8000, Codec::sample_rate)
+        agreed.filter_map(codec_of).next().map(Codec::sample_rate)
     }
 
     /// Length of packets; 20 before anything is agreed.

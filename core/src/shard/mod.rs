@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rustc_hash::{FxHashMap, FxHashSet};
 use strowger_media::attention::WatchId;
-use strowger_media::ports::PortRange;
+use strowger_media::ports::PortPool;
 use strowger_media::worker::MediaHandle;
 use strowger_media::{Command, LegId, LegStats, PlayId, RecorderId, RoomId};
 use strowger_sip::transaction::{Branches, ClientId, Layer, ServerId};
@@ -72,7 +72,7 @@ pub struct Shard {
     connections: tcp::Connections,
     tcp_locals: Vec<SocketAddr>,
     media: RefCell<MediaHandle>,
-    ports: RefCell<PortRange>,
+    ports: RefCell<PortPool>,
     legs_max: usize,
     channels: RefCell<FxHashMap<ChannelId, Channel>>,
     names: RefCell<FxHashMap<Rc<str>, ChannelId>>,
@@ -215,7 +215,7 @@ impl Shard {
         &self.connections
     }
 
-    pub(crate) fn ports(&self) -> std::cell::RefMut<'_, PortRange> {
+    pub(crate) fn ports(&self) -> std::cell::RefMut<'_, PortPool> {
         self.ports.borrow_mut()
     }
 

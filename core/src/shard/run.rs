@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use strowger_media::ports::PortRange;
+use strowger_media::ports::{PortPool, PortRange};
 use strowger_media::uring::readiness::Readiness;
 use strowger_media::worker::MediaHandle;
 use strowger_sip::transaction::{Branches, Layer, Limits, Timers};
@@ -144,7 +144,7 @@ async fn run(setup: ShardSetup, ready: std::sync::mpsc::Sender<Result<(), String
         connections: tcp::Connections::default(),
         tcp_locals,
         media: RefCell::new(setup.media),
-        ports: RefCell::new(setup.ports),
+        ports: RefCell::new(PortPool::new(setup.ports)),
         channels: RefCell::default(),
         names: RefCell::default(),
         lingering: RefCell::default(),
