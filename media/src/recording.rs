@@ -112,9 +112,9 @@ impl FileFormat {
     }
 
     /// The rate a recorder of a leg with audio of `leg` Hz has for this format: as much as the file can hold, no more
-    /// than there is. 8000, 16,000 or 48,000.
+    /// than there is (16,000 where it can hold all). 8000, 16,000 or 48,000.
     pub fn recorder_rate(self, leg: u32) -> u32 {
-        let wanted = self.rate().unwrap_or(48_000).min(leg);
+        let wanted = self.rate().unwrap_or(16_000).min(leg);
         if wanted >= 48_000 {
             48_000
         } else if wanted >= 16_000 {

@@ -323,6 +323,52 @@ fn the_directory_knows_aliases_and_leaves_out_who_hides() {
 }
 
 #[test]
+fn a_message_is_stored_later_where_the_disk_hangs_behind_its_recording() {
+    let exchange = start(&[
+        ("100", "VoiceMail", "100,s"),
+        ("h", "Set", "GLOBAL(STATUS)=${VMSTATUS}"),
+    ]);
+    let mailbox = exchange.shared.mailbox("100").expect("the mailbox");
+    let folder = exchange.shared.voicemail_folder().join("default/100");
+    let spoken = || {
+        let files = folder.join("tmp").read_dir().into_iter().flatten();
+        // A second and more of it is on disk: not too short to be a message.
+        files
+            .flatten()
+            .filter_map(|file| file.metadata().ok())
+            .any(|file| file.len() > 16_000)
+    };
+    let (release, hangs) = std::sync::mpsc::channel::<()>();
+    let hangs = std::cell::Cell::new(Some(hangs));
+    // He speaks for a while, and hangs up when somebody else has the files of the mailbox.
+    exchange.call_until("100", "", || {
+        if !spoken() {
+            return false;
+        }
+        if let Some(hangs) = hangs.take() {
+            let (tells, holds) = std::sync::mpsc::channel();
+            let (shared, mailbox) = (Arc::clone(&exchange.shared), mailbox.clone());
+            exchange.runtime().spawn(async move {
+                let work = shared.with_mailbox(&mailbox, move |_| {
+                    let _ = tells.send(());
+                    let _ = hangs.recv();
+                    Ok(())
+                });
+                let _ = work.await;
+            });
+            holds.recv().expect("he has the mailbox");
+        }
+        true
+    });
+    assert_eq!(exchange.global("STATUS"), "SUCCESS");
+    assert!(!folder.join("INBOX/msg0000.txt").exists());
+    drop(release);
+    wait_until("the message is stored", || {
+        counts(&exchange, "100").new == 1
+    });
+}
+
+#[test]
 fn a_disk_that_hangs_holds_no_call_for_long() {
     let exchange = start(&[
         ("100", "Set", "GLOBAL(COUNT)=-${VMCOUNT(100)}"),

@@ -253,13 +253,18 @@ pub fn wav_channels(bytes: &[u8]) -> Result<(u32, Vec<Vec<i16>>)> {
 
 /// Writes a mono WAV file, 16-bit PCM, 8000 Hz.
 pub fn write_wav(path: &Path, samples: &[i16]) -> Result<()> {
+    write_wav_at(path, samples, 8000)
+}
+
+/// The same for samples that are meant to be played at another rate.
+pub fn write_wav_at(path: &Path, samples: &[i16], rate_hz: u32) -> Result<()> {
     let size = samples.len() as u32 * 2;
     let mut bytes = Vec::with_capacity(44 + samples.len() * 2);
     bytes.extend_from_slice(b"RIFF");
     bytes.extend_from_slice(&(36 + size).to_le_bytes());
     bytes.extend_from_slice(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
-    bytes.extend_from_slice(&8000_u32.to_le_bytes());
-    bytes.extend_from_slice(&16000_u32.to_le_bytes());
+    bytes.extend_from_slice(&rate_hz.to_le_bytes());
+    bytes.extend_from_slice(&(2 * rate_hz).to_le_bytes());
     bytes.extend_from_slice(b"\x02\0\x10\0data");
     bytes.extend_from_slice(&size.to_le_bytes());
     for sample in samples {

@@ -35,6 +35,21 @@ impl Baresip {
         Self::start_with(user, password, exchange, tone_hz, answers, "")
     }
 
+    /// One that speaks G.722 and nothing else.
+    #[track_caller]
+    pub fn start_wide(
+        user: &str,
+        password: &str,
+        exchange: SocketAddr,
+        tone_hz: f64,
+        answers: bool,
+    ) -> Self {
+        // Played at twice the rate a tone has twice the frequency.
+        let tone = (tone_hz / 2.0, 16_000);
+        let parameters = ";audio_codecs=g722/16000/1";
+        Self::launch(user, password, exchange, tone, answers, parameters)
+    }
+
     /// The same with more account parameters: `;mediaenc=srtp-mand` for media that must be encrypted.
     #[track_caller]
     pub fn start_with(
@@ -45,19 +60,34 @@ impl Baresip {
         answers: bool,
         parameters: &str,
     ) -> Self {
+        let parameters = format!(";audio_codecs=pcma/8000/1,pcmu/8000/1{parameters}");
+        let tone = (tone_hz, 8000);
+        Self::launch(user, password, exchange, tone, answers, &parameters)
+    }
+
+    #[track_caller]
+    fn launch(
+        user: &str,
+        password: &str,
+        exchange: SocketAddr,
+        (tone_hz, rate_hz): (f64, u32),
+        answers: bool,
+        parameters: &str,
+    ) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("strowger-baresip-")
             .tempdir()
             .expect("a temporary folder");
         let path = folder.path();
-        audio::write_wav(
+        audio::write_wav_at(
             &path.join("tone.wav"),
             &audio::sine(tone_hz, 8000.0, 60_000),
+            rate_hz,
         )
         .expect("the tone's file");
         let (sip, control) = (crate::free_port(), crate::free_port());
         let first_rtp = 20_000 + sip % 10_000 / 2 * 2;
-        let modules = ["g711", "aufile", "aubridge", "sndfile", "srtp"]
+        let modules = ["g711", "g722", "aufile", "aubridge", "sndfile", "srtp"]
             .map(|m| format!("module {m}.so\n"))
             .concat();
         let configuration = format!(
@@ -72,8 +102,7 @@ impl Baresip {
         );
         let mode = if answers { "auto" } else { "manual" };
         let account = format!(
-            "<sip:{user}@{exchange}>;auth_user={user};auth_pass={password};regint=600;answermode={mode};\
-             audio_codecs=pcma/8000/1,pcmu/8000/1{parameters}\n"
+            "<sip:{user}@{exchange}>;auth_user={user};auth_pass={password};regint=600;answermode={mode}{parameters}\n"
         );
         std::fs::write(path.join("config"), configuration).expect("baresip's configuration");
         std::fs::write(path.join("accounts"), account).expect("baresip's account");

@@ -329,6 +329,7 @@ impl Exchange {
             ("disallow", "all"),
             ("allow", "alaw,ulaw"),
         ];
+        row.retain(|(column, _)| more.iter().all(|(other, _)| column != other));
         row.extend_from_slice(more);
         self.database.insert("ps_endpoints", &row);
     }

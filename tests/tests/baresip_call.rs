@@ -2,7 +2,7 @@
 //! recording and the CDR row are looked at, on each database.
 
 use std::time::Duration;
-use strowger_tests::audio::{read_wav, share_with_tone};
+use strowger_tests::audio::{read_wav, share_with_tone, wav_channels};
 use strowger_tests::{Baresip, Engine, Exchange, SOON, Settings, alone, wait_until};
 
 fn two_telephones_talk_over(engine: Engine) {
@@ -133,4 +133,45 @@ fn two_telephones_talk_over_mariadb() {
 #[test]
 fn two_telephones_talk_over_postgresql() {
     two_telephones_talk_over(Engine::Postgres);
+}
+
+#[test]
+fn a_wideband_call_is_recorded_with_what_only_wideband_telephones_say() {
+    let _alone = alone();
+    let mut exchange = Exchange::new();
+    for (name, password) in [("anna", "secret-one"), ("boris", "secret-two")] {
+        let codecs = [("disallow", "all"), ("allow", "g722,alaw")];
+        exchange.subscriber_with(name, password, "internal-house", &codecs);
+    }
+    let steps = [
+        ("MixMonitor", "${UNIQUEID}.wav16"),
+        ("Dial", "PJSIP/boris,30"),
+    ];
+    exchange.extension("internal-house", "102", &steps);
+    exchange.start();
+    let mut anna = Baresip::start_wide("anna", "secret-one", exchange.sip(), 5000.0, false);
+    let boris = Baresip::start_wide("boris", "secret-two", exchange.sip(), 6200.0, true);
+    anna.expect_registered(SOON);
+    boris.expect_registered(SOON);
+    anna.dial("102");
+    anna.expect_event("CALL_ESTABLISHED", SOON);
+    std::thread::sleep(Duration::from_secs(4));
+    anna.hang_up();
+    boris.expect_event("CALL_CLOSED", SOON);
+
+    let recording = wait_until(SOON, || {
+        let files = std::fs::read_dir(exchange.recordings()).ok()?;
+        let mut paths = files.flatten().map(|file| file.path());
+        let path = paths.find(|path| path.extension().is_some_and(|is| is == "wav16"))?;
+        let (rate, channels) = wav_channels(&std::fs::read(path).ok()?).ok()?;
+        assert_eq!(rate, 16_000);
+        let samples = channels.into_iter().next()?;
+        (samples.len() > 40_000).then_some(samples)
+    });
+    let recording = recording.expect("the recording is complete");
+    // At half its rate it is heard at half the frequencies.
+    for hz in [5000.0, 6200.0] {
+        let share = share_with_tone(&recording[16_000..48_000.min(recording.len())], hz / 2.0);
+        assert!(share > 0.9, "{hz} Hz in {share} of the recording");
+    }
 }

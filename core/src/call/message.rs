@@ -112,6 +112,8 @@ pub enum MessageError {
     Uri(String),
     #[error("a text has at most {MESSAGE_BYTES_MAX} bytes")]
     TooLong,
+    #[error("the text has been sent on too often (Max-Forwards is used up)")]
+    TooManyHops,
     #[error("the exchange has too much to do")]
     Overloaded,
 }
@@ -374,7 +376,7 @@ impl Channel {
         }
         let forwards = self.data().max_forwards;
         if forwards == 0 {
-            return Err(MessageError::Overloaded);
+            return Err(MessageError::TooManyHops);
         }
         request = request
             .header(HeaderName::MaxForwards, forwards.to_string())

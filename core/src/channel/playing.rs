@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use strowger_media::{Command, PlayAction, PlayId, Repeat, SAMPLE_RATE, Sound};
+use strowger_media::{Command, PlayAction, PlayId, Repeat, SAMPLE_RATE, Sound, WIDE_RATE};
 
 use super::primitives::ExpectedPlay;
 use super::{Channel, Interrupt};
@@ -92,7 +92,11 @@ impl Channel {
 
     /// Samples a second of the sounds that this channel should be given.
     pub fn sound_rate(&self) -> u32 {
-        SAMPLE_RATE
+        if self.sample_rate() >= WIDE_RATE {
+            WIDE_RATE
+        } else {
+            SAMPLE_RATE
+        }
     }
 
     /// Plays sounds that the listener may skip in, pause, restart and stop.

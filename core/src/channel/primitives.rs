@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use strowger_media::{
-    Command, FileFormat, PlayId, RecorderId, RecorderSetup, Repeat, Route, Sound, TapMode,
+    Command, FileFormat, PlayId, RecorderId, RecorderSetup, Repeat, Route, SAMPLE_RATE, Sound,
+    TapMode, WIDE_RATE,
 };
 
 use super::playing::PlayEnd;
@@ -253,12 +254,17 @@ impl Channel {
 
     /// Hz of the audio that this channel is sent; 8000 before anything is agreed.
     pub(crate) fn sample_rate(&self) -> u32 {
+        self.agreed_rate().unwrap_or(SAMPLE_RATE)
+    }
+
+    /// Hz of the audio that this channel is sent; None before anything is agreed.
+    fn agreed_rate(&self) -> Option<u32> {
         if let Some(rate) = self.wire_rate() {
-            return rate;
+            return Some(rate);
         }
         let session = self.session();
         let media = session.as_ref().and_then(|session| session.media.as_ref());
-        media.map_or(8000, MediaSession::sample_rate)
+        media.and_then(MediaSession::sample_rate)
     }
 
     /// Starts playing to this channel without waiting; what was played before ends. None when there is no media.
@@ -381,6 +387,14 @@ impl Channel {
         let leg = self.leg().ok_or(RecordError::NoMedia)?;
         let recorder = self.shard().next_recorder_id();
         let mut setup = RecorderSetup::new(recorder, leg, spec.path, spec.format, spec.mode);
+        // What will be agreed is not known before the answer. A format of a high rate is there for wideband calls then.
+        let rate = self.agreed_rate();
+        setup.rate = match spec.format.rate() {
+            Some(wanted) => spec
+                .format
+                .recorder_rate(rate.unwrap_or(wanted.min(WIDE_RATE))),
+            None => spec.format.recorder_rate(rate.unwrap_or(SAMPLE_RATE)),
+        };
         setup.append = spec.append;
         setup.only_bridged = spec.only_bridged;
         setup.unpadded = spec.unpadded;

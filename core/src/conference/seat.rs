@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use strowger_media::room::MemberOptions;
 use strowger_media::{
-    Command, FileFormat, LegId, RecorderSetup, Repeat, RoomCommand, RoomId, Route, Sound, TapMode,
+    Command, FileFormat, LegId, RecorderSetup, Repeat, RoomCommand, RoomId, Route, SAMPLE_RATE,
+    Sound, TapMode, WIDE_RATE,
 };
 
 use super::{Entry, MemberId, Rate, Refused, Table, View};
@@ -133,7 +134,7 @@ impl Seat {
         let repeat = Repeat::Once;
         let command = RoomCommand::Play {
             play,
-            sounds,
+            sounds: for_room(&sounds),
             repeat,
         };
         shard.media_send(Command::Room(self.room, command));
@@ -146,7 +147,7 @@ impl Seat {
         }
         let play = self.channel.shard().next_play_id();
         self.change(|table, name, id, effects| {
-            table.announce_to_others(name, id, play, sounds, effects);
+            table.announce_to_others(name, id, play, &for_room(sounds), effects);
         });
     }
 }
@@ -161,6 +162,15 @@ impl Drop for Seat {
         self.change(|table, name, id, effects| table.leave(name, id, effects));
         touch(self.channel.shard(), &self.conference);
     }
+}
+
+/// Sounds as rooms take them, whatever rate they were loaded at for one listener.
+fn for_room(sounds: &[Arc<Sound>]) -> Vec<Arc<Sound>> {
+    let narrow = |sound: &Arc<Sound>| match sound.rate {
+        SAMPLE_RATE => Arc::clone(sound),
+        _ => Arc::new(sound.at_rate(SAMPLE_RATE)),
+    };
+    sounds.iter().map(narrow).collect()
 }
 
 /// Parties came or went: the device of the conference may have another state.
@@ -186,6 +196,11 @@ pub(super) fn record(
     // The leg is of no importance in a room.
     let mut setup = RecorderSetup::new(recorder, LegId(0), path, format, TapMode::Mix);
     setup.append = append;
+    // Whoever may still come. A file without a rate of its own is one for telephones.
+    setup.rate = match format.rate() {
+        Some(_) => format.recorder_rate(WIDE_RATE),
+        None => SAMPLE_RATE,
+    };
     shard.expect_recorder(
         recorder,
         Box::new(|result| {

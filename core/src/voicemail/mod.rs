@@ -44,7 +44,7 @@ const FAILING_MAX: usize = 10_000;
 
 /// Work with files of mailboxes at a time, and how long a call waits for it before it is told that the disk does not answer.
 const JOBS_MAX: usize = 64;
-const DISK_WAIT: Duration = Duration::from_secs(20);
+pub const DISK_WAIT: Duration = Duration::from_secs(20);
 /// The same where no call waits.
 const SLOW_DISK: Duration = Duration::from_secs(600);
 /// Messages on their way by e-mail, and those of them that are sent at a time.
@@ -62,8 +62,8 @@ pub struct MailboxChange {
 /// What mailboxes of all shards share.
 pub struct Voicemail {
     changes: broadcast::Sender<MailboxChange>,
-    /// Held while messages of a mailbox are numbered, by threads that may wait for the disk.
-    locks: [Mutex<()>; LOCKS],
+    /// Held while messages of a mailbox are numbered, by work that may wait for the disk.
+    locks: [Arc<tokio::sync::Mutex<()>>; LOCKS],
     /// Wrong passwords of mailboxes, and when the last of them came.
     failures: Mutex<FxHashMap<String, (u32, Instant)>>,
     /// Work with files that goes on.
@@ -78,7 +78,7 @@ impl Default for Voicemail {
     fn default() -> Self {
         Self {
             changes: broadcast::channel(BEHIND_MAX).0,
-            locks: std::array::from_fn(|_| Mutex::new(())),
+            locks: std::array::from_fn(|_| Arc::default()),
             failures: Mutex::default(),
             jobs: Arc::new(Semaphore::new(JOBS_MAX)),
             mails: Arc::new(Semaphore::new(MAILS_MAX)),
@@ -126,7 +126,7 @@ impl Voicemail {
         false
     }
 
-    fn lock(&self, mailbox: &Mailbox) -> &Mutex<()> {
+    fn lock(&self, mailbox: &Mailbox) -> &Arc<tokio::sync::Mutex<()>> {
         let mut hasher = DefaultHasher::new();
         mailbox.name().hash(&mut hasher);
         let index = usize::try_from(hasher.finish() % LOCKS as u64).unwrap_or(0);
@@ -168,15 +168,18 @@ impl Shared {
     ) -> io::Result<R> {
         let late = || io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer");
         let until = tokio::time::Instant::now() + limit;
+        // Before the place, so that a mailbox whose disk hangs takes one place and not all of them.
+        let alone = Arc::clone(self.voicemail.lock(mailbox)).lock_owned();
+        let alone = tokio::time::timeout_at(until, alone).await;
+        let alone = alone.map_err(|_| late())?;
         let place = Arc::clone(&self.voicemail.jobs).acquire_owned();
         let place = tokio::time::timeout_at(until, place).await;
         let place = place.map_err(|_| late())?.map_err(io::Error::other)?;
         let (shared, mailbox) = (Arc::clone(self), mailbox.clone());
         let done = self.control.spawn_blocking(move || {
             // Until the disk answers, whether somebody waits for it or not.
-            let _place = place;
+            let _held = (alone, place);
             let spool = Spool::new(&shared.voicemail_folder(), &mailbox);
-            let _alone = shared.voicemail.lock(&mailbox).lock();
             let before = spool.counts().unwrap_or_default();
             let result = work(&spool);
             if let Ok(counts) = spool.counts()

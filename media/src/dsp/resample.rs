@@ -1,6 +1,8 @@
 //! Another sample rate for a steady stream, 20 ms at a time: a filter in the frequency domain (rubato), with the lower of
 //! both bands kept and nothing folded into it.
 
+use std::time::Duration;
+
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Fft, FixedSync, Resampler as _};
 
@@ -40,6 +42,9 @@ impl std::fmt::Debug for Resampler {
 }
 
 impl Resampler {
+    /// By how much what comes out is behind what went in, where the rates differ.
+    pub const DELAY: Duration = Duration::from_millis(10);
+
     /// Between two rates in Hz, each 8000..=48000 with whole samples in 20 ms (all rates of the codecs are such).
     pub fn new(from_hz: u32, to_hz: u32) -> Result<Self, RateError> {
         let error = RateError { from_hz, to_hz };

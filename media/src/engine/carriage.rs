@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::hearing::Hearing;
 use super::leg::{Config, Kind, Leg, Target};
+use super::recorder::Side;
 use super::{Engine, Slot, leg_mut};
 use crate::codec::Codec;
 use crate::rtp::send::SourceKey;
@@ -34,6 +35,24 @@ fn is_repacked(codec: Codec) -> bool {
     }
 }
 
+/// How the recorders of a leg want what it hears and is sent.
+#[derive(Clone, Copy, Default)]
+struct Want {
+    /// Some work at 8000 Hz.
+    narrow: bool,
+    /// The highest rate of the others, Hz; 0: there are none.
+    wide: u32,
+}
+
+impl Want {
+    fn and(self, other: Self) -> Self {
+        Self {
+            narrow: self.narrow || other.narrow,
+            wide: self.wide.max(other.wide),
+        }
+    }
+}
+
 impl Engine {
     /// Decides anew, for a leg and for those that relay to it, who carries their packets, and gives them what they need
     /// for it. Call it when a configuration, a route, or the wish to hear a leg changes. Allocates.
@@ -60,20 +79,21 @@ impl Engine {
         let louder = !leg.gain_receive.is_none();
         let own = (
             leg.config.as_ref().map(format),
-            !leg.recorders.is_empty(),
+            leg.recorders_want(),
             !leg.gain_transmit.is_none(),
         );
         let (to, recorded, said_louder) = match target {
-            Target::Silence | Target::Room(_) => (None, false, false),
+            Target::Silence | Target::Room(_) => (None, Want::default(), false),
             Target::Echo => own,
             Target::Relay(peer) => {
-                leg_mut(&mut self.legs, peer).map_or((None, false, false), |peer| {
+                leg_mut(&mut self.legs, peer).map_or((None, Want::default(), false), |peer| {
                     let format = peer.config.as_ref().map(format);
                     let louder = !peer.gain_transmit.is_none();
-                    (format, !peer.recorders.is_empty(), louder)
+                    (format, peer.recorders_want(), louder)
                 })
             }
         };
+        let recorded = recorded.and(own.1);
         let translated = heard.zip(to).is_some_and(|(heard, (to, to_ptime_ms))| {
             // What was agreed with a telephone counts for both directions, as it does elsewhere.
             let repacked = is_repacked(to) && ptime_ms != Some(to_ptime_ms);
@@ -95,11 +115,11 @@ impl Engine {
             return;
         };
         let stateful = heard.is_some_and(|codec| !codec.is_g711());
-        let narrow = stateful && (recorded || !leg.recorders.is_empty() || leg.ear.is_some())
-            || leg.attention.is_some();
+        let narrow = stateful && (recorded.narrow || leg.ear.is_some()) || leg.attention.is_some();
         let in_room = matches!(target, Target::Room(_));
-        if translated || narrow || in_room {
+        if translated || narrow || in_room || recorded.wide > 0 {
             let rate = if in_room { room_rate } else { rate };
+            let rate = rate.max(recorded.wide);
             leg.prepare_hearing(now, rate, key);
         } else {
             leg.drop_hearing();
@@ -110,6 +130,8 @@ impl Engine {
                 hearing.narrow_too();
             }
         }
+        let heard_rate = leg.hearing.as_ref().map(|hearing| hearing.rate());
+        leg.prepare_recorders(Side::Receive, heard_rate);
         let before = leg.carrier;
         leg.carrier = Carrier::Ring;
         let mut frames = None;
@@ -146,6 +168,7 @@ impl Engine {
                 // Digits heard here may have to be said there.
                 to.prepare_voice(SAMPLE_RATE);
             }
+            to.prepare_recorders(Side::Transmit, heard_rate);
         }
         self.watch(now, slot);
     }
@@ -153,6 +176,27 @@ impl Engine {
 
 impl Leg {
     /// Makes ears, unless there are such already.
+    fn recorders_want(&self) -> Want {
+        let mut want = Want::default();
+        for recorder in &self.recorders {
+            if recorder.takes_packets() {
+                want.narrow = true;
+            } else {
+                want.wide = want.wide.max(recorder.rate());
+            }
+        }
+        want
+    }
+
+    /// Tells the recorders which frames may come.
+    fn prepare_recorders(&mut self, side: Side, rate: Option<u32>) {
+        if let Some(rate) = rate {
+            for recorder in &mut self.recorders {
+                recorder.learn(side, rate);
+            }
+        }
+    }
+
     fn prepare_hearing(&mut self, now: Instant, rate: u32, key: SourceKey) {
         let Some(first) = self.heard_codec else {
             return;

@@ -3,9 +3,10 @@
 //! Only legs have it whose audio is wanted decoded and in step with a clock (a translation to another codec, a room,
 //! digits or a recording of a codec with state). A plain relay never does.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::leg::{Leg, Target};
+use super::recorder::{Frame, Recorder, Side};
 use super::tick::Context;
 use super::{Engine, Out, Slot, leg_mut};
 use crate::codec::{Codec, Decoder};
@@ -29,8 +30,6 @@ pub(super) const WAIT_MIN_MS: u32 = 20;
 pub(super) const WAIT_MAX_MS: u32 = 300;
 /// A change of the delay by so much is one of the stream, not of a clock.
 const MOVED_MS: u32 = 10;
-/// What a resampler delays.
-const RESAMPLING: Duration = Duration::from_millis(10);
 /// Room for payloads that wait, in 128 cells of 128 bytes, and at most 64 packets: of packets of 20 ms, 1280 ms of G.711 and
 /// G.722, 860 ms of L16 at 8 kHz, 500 ms at 16 kHz.
 const BYTES: usize = 16_384;
@@ -262,14 +261,21 @@ impl Hearing {
         std::mem::take(&mut self.fresh).then(|| self.frame())
     }
 
-    /// How much earlier than now the narrow frame's audio belongs: what it waited for here.
-    fn delay(&self) -> Duration {
-        let filter = if self.narrow.is_some() {
-            RESAMPLING
-        } else {
-            Duration::ZERO
+    /// What a recorder should be given of this turn, and when it was received: it has waited here.
+    fn frame_for(&self, recorder: &Recorder, at: Instant) -> (Instant, Frame<'_>) {
+        let (rate, samples) = match &self.narrow {
+            // All that work at 8000 Hz share one conversion.
+            Some(narrow) if recorder.rate() == SAMPLE_RATE => (SAMPLE_RATE, &narrow.1[..]),
+            _ => (self.rate, self.frame()),
         };
-        self.buffer.delay() + filter
+        let waited = self.buffer.delay() + recorder.filter_delay(self.rate);
+        let frame = Frame {
+            number: self.frames as u32,
+            restart: self.moved,
+            rate,
+            samples,
+        };
+        (at.checked_sub(waited).unwrap_or(at), frame)
     }
 
     /// What the jitter buffer went through.
@@ -413,11 +419,6 @@ impl Hearing {
         self.count(counters);
     }
 
-    /// A timestamp that grows by 160 a frame.
-    pub(super) fn timestamp(&self) -> u32 {
-        (self.frames as u32).wrapping_mul(160)
-    }
-
     fn count(&mut self, counters: &Counters) {
         counters.frames_heard.add(1);
         let delay_ms = self.buffer.delay_ms();
@@ -459,13 +460,17 @@ impl Engine {
             wires: &mut self.wires,
             out,
         };
+        let heard = hearing.buffer.has_heard();
         let stateful = leg.heard_codec.is_some_and(|codec| !codec.is_g711());
-        let stateful = stateful && hearing.buffer.has_heard();
-        if stateful {
-            leg.record_heard(&mut context, at, &hearing);
-            if let Some(ear) = &mut leg.ear {
-                ear.hear(now, hearing.narrow());
-            }
+        let is_given = |recorder: &Recorder| stateful || !recorder.takes_packets();
+        if heard {
+            leg.record_heard(&mut context, at, &hearing, is_given);
+        }
+        if stateful
+            && heard
+            && let Some(ear) = &mut leg.ear
+        {
+            ear.hear(now, hearing.narrow());
         }
         let (target, carrier) = (leg.target, leg.carrier);
         let to = match target {
@@ -476,12 +481,11 @@ impl Engine {
         if let Some(to) = to {
             if carrier == Carrier::Translated {
                 to.say_heard(&mut context, &hearing);
-            } else if stateful {
-                to.record_relayed(&mut context, at, &hearing);
+            } else if heard {
+                to.record_relayed(&mut context, at, &hearing, is_given);
             }
         }
         if let Some(leg) = leg_mut(&mut self.legs, slot) {
-            let heard = hearing.buffer.has_heard();
             let frame = heard.then(|| hearing.narrow());
             leg.attend(frame, &mut self.events, &self.counters);
             leg.hearing = Some(hearing);
@@ -501,33 +505,40 @@ impl Leg {
         self.say(context, hearing.key, hearing.rate(), hearing.frame());
     }
 
-    /// Lets the recorders of this leg hear what it received.
-    fn record_heard(&mut self, context: &mut Context<'_, '_>, at: Instant, hearing: &Hearing) {
-        let when = at.checked_sub(hearing.delay()).unwrap_or(at);
-        for recorder in &mut self.recorders {
-            let samples = hearing.narrow();
-            let timestamp = hearing.timestamp();
-            recorder.received(when, timestamp, hearing.moved, samples, context.orders);
+    /// Lets the recorders of this leg hear what it received, as far as they are `given` it in frames.
+    fn record_heard(
+        &mut self,
+        context: &mut Context<'_, '_>,
+        at: Instant,
+        hearing: &Hearing,
+        given: impl Fn(&Recorder) -> bool,
+    ) {
+        for recorder in self.recorders.iter_mut().filter(|one| given(one)) {
+            let (when, frame) = hearing.frame_for(recorder, at);
+            recorder.frame(Side::Receive, when, frame, context.orders);
         }
     }
 
-    /// Lets the recorders of this leg hear what is relayed to it as it is.
-    fn record_relayed(&mut self, context: &mut Context<'_, '_>, at: Instant, hearing: &Hearing) {
+    /// Lets the recorders of this leg hear what is relayed to it as it is, as far as they are `given` it in frames.
+    fn record_relayed(
+        &mut self,
+        context: &mut Context<'_, '_>,
+        at: Instant,
+        hearing: &Hearing,
+        given: impl Fn(&Recorder) -> bool,
+    ) {
         let sending = self.config.as_ref().is_some_and(|config| config.sending);
         if !sending || self.player.is_some() || self.keypad.is_busy() {
             return;
         }
-        let silent = [0; 160];
-        let when = at.checked_sub(hearing.delay()).unwrap_or(at);
-        for recorder in &mut self.recorders {
-            let samples = if self.mute_transmit {
-                &silent
-            } else {
-                hearing.narrow()
-            };
-            let timestamp = hearing.timestamp();
+        for recorder in self.recorders.iter_mut().filter(|one| given(one)) {
+            let (when, mut frame) = hearing.frame_for(recorder, at);
+            if self.mute_transmit {
+                frame.samples = &SILENCE[..frame.samples.len()];
+            }
             // What the leg says itself has a time line of its own: a place too far from the one before is a new beginning.
-            recorder.transmitted(when, timestamp, true, samples, context.orders);
+            frame.restart = true;
+            recorder.frame(Side::Transmit, when, frame, context.orders);
         }
     }
 }

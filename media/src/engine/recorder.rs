@@ -8,11 +8,12 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::track::Track;
-use crate::dsp::{SilenceDetector, Volume, add_clamped};
+use crate::dsp::{Resampler, SilenceDetector, Volume, add_clamped};
 use crate::recording::{FileSetup, Order, RecorderSetup, TapMode};
+use crate::sound::SAMPLE_RATE;
 use crate::types::{LegId, RecorderId};
 
 /// How long packets may come late, in turns of 20 ms.
@@ -65,6 +66,25 @@ pub(super) enum News {
     Resumed(u64),
 }
 
+/// Which of the two directions of a leg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Receive,
+    Transmit,
+}
+
+/// 20 ms of audio of a stream.
+#[derive(Clone, Copy)]
+pub(super) struct Frame<'a> {
+    /// Its number in the stream.
+    pub number: u32,
+    /// The stream begins anew.
+    pub restart: bool,
+    /// Samples a second.
+    pub rate: u32,
+    pub samples: &'a [i16],
+}
+
 /// A recording in progress; made by `RecorderSetup::prepare` with all memory that it will need.
 pub struct Recorder {
     recorder: RecorderId,
@@ -83,6 +103,8 @@ pub struct Recorder {
     file: Option<Box<FileSetup>>,
     receive: Option<Track>,
     transmit: Option<Track>,
+    /// To its own rate, from those that were announced.
+    resamplers: Vec<(Side, u32, Resampler)>,
     clock: Clock,
     /// Everything before is in blocks.
     flushed: i64,
@@ -147,6 +169,7 @@ impl Recorder {
             })),
             receive: track(receive),
             transmit: track(setup.mode != TapMode::Receive),
+            resamplers: Vec::new(),
             clock: Clock::Stopped { position: 0 },
             flushed: 0,
             omitted: 0,
@@ -246,7 +269,61 @@ impl Recorder {
         }
     }
 
-    /// Takes audio that the leg received: a packet of 8000 Hz samples, placed by its timestamp.
+    /// Does it take packets of G.711 as they come? The others are given frames.
+    #[inline]
+    pub(super) fn takes_packets(&self) -> bool {
+        self.rate == SAMPLE_RATE
+    }
+
+    /// From now on frames of this rate may come on this side. Allocates.
+    pub(super) fn learn(&mut self, side: Side, rate: u32) {
+        let known = |(of, from, _): &(Side, u32, Resampler)| (*of, *from) == (side, rate);
+        if rate != self.rate
+            && !self.resamplers.iter().any(known)
+            && let Ok(resampler) = Resampler::new(rate, self.rate)
+        {
+            self.resamplers.push((side, rate, resampler));
+        }
+    }
+
+    /// By how much a frame of this rate comes later than its sound for being brought to the recorder's.
+    pub(super) fn filter_delay(&self, rate: u32) -> Duration {
+        if rate == self.rate {
+            Duration::ZERO
+        } else {
+            Resampler::DELAY
+        }
+    }
+
+    /// Takes a frame of a rate that [`Self::learn`] was told.
+    pub(super) fn frame(
+        &mut self,
+        side: Side,
+        now: Instant,
+        frame: Frame<'_>,
+        orders: &mut VecDeque<Order>,
+    ) {
+        let timestamp = frame.number.wrapping_mul(self.rate / 50);
+        let mut converted = [0; STEP_MAX];
+        let samples = if frame.rate == self.rate {
+            frame.samples
+        } else {
+            let known =
+                |(of, from, _): &&mut (Side, u32, Resampler)| (*of, *from) == (side, frame.rate);
+            let Some((_, _, resampler)) = self.resamplers.iter_mut().find(known) else {
+                return;
+            };
+            let converted = &mut converted[..STEP_MAX.min((self.rate / 50) as usize)];
+            resampler.run(frame.samples, converted);
+            converted
+        };
+        match side {
+            Side::Receive => self.received(now, timestamp, frame.restart, samples, orders),
+            Side::Transmit => self.transmitted(now, timestamp, frame.restart, samples, orders),
+        }
+    }
+
+    /// Takes audio that the leg received, at the recorder's rate, placed by its timestamp.
     pub(super) fn received(
         &mut self,
         now: Instant,
@@ -265,7 +342,7 @@ impl Recorder {
         }
     }
 
-    /// Takes audio that was sent to the leg: a packet of 8000 Hz samples, placed by its timestamp.
+    /// Takes audio that was sent to the leg, at the recorder's rate, placed by its timestamp.
     pub(super) fn transmitted(
         &mut self,
         now: Instant,
@@ -304,11 +381,11 @@ impl Recorder {
     }
 
     fn margin(&self) -> i64 {
-        MARGIN_STEPS * self.frame()
+        MARGIN_STEPS * self.frame_len()
     }
 
     /// Samples of 20 ms.
-    fn frame(&self) -> i64 {
+    fn frame_len(&self) -> i64 {
         i64::from(self.rate / 50)
     }
 
@@ -383,7 +460,7 @@ impl Recorder {
 
     /// `force`: what finds no buffer is lost, even if it could wait.
     fn flush_steps(&mut self, until: i64, force: bool, orders: &mut VecDeque<Order>) -> bool {
-        let frame = self.frame();
+        let frame = self.frame_len();
         let mut silent = false;
         while self.flushed + frame <= until {
             if !force && !self.has_buffer() && until - self.flushed < WAIT_STEPS * frame {

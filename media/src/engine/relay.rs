@@ -346,7 +346,7 @@ impl Leg {
         let count = g711.decode(payload, context.samples);
         accepted.decoded = Some(count);
         let restart = accepted.header.marker || arrival == Arrival::NewSource;
-        for recorder in &mut self.recorders {
+        for recorder in self.recorders.iter_mut().filter(|one| one.takes_packets()) {
             recorder.received(
                 context.now,
                 accepted.header.timestamp,
@@ -422,7 +422,7 @@ impl Leg {
                 Some(count) if !self.mute_transmit && self.gain_transmit.is_none() => count,
                 _ => g711.decode(payload, context.samples),
             };
-            for recorder in &mut self.recorders {
+            for recorder in self.recorders.iter_mut().filter(|one| one.takes_packets()) {
                 recorder.transmitted(
                     context.now,
                     numbers.timestamp,

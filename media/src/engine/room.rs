@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use super::leg::{Leg, Target};
 use super::player::Player;
+use super::recorder::{Frame, Side};
 use super::tick::{AHEAD, Context, tell_news};
 use super::wheel::PHASES;
 use super::{Engine, Events, Recorder, Slot, expect_turn, leg_mut};
@@ -60,7 +61,7 @@ struct Hall {
     key: SourceKey,
     announcements: Vec<Announcement>,
     recorders: Vec<Recorder>,
-    /// Samples recorded: the recorders' timestamp.
+    /// Frames recorded.
     recorded: u32,
     /// From the rate of sounds to that of the room and from there to that of recordings, where they differ.
     resamplers: Option<Box<(Resampler, Resampler)>>,
@@ -75,6 +76,9 @@ impl Hall {
         let up = Resampler::new(SAMPLE_RATE, rate).ok();
         let down = Resampler::new(rate, SAMPLE_RATE).ok();
         self.resamplers = up.zip(down).filter(|_| rate != SAMPLE_RATE).map(Box::new);
+        for recorder in &mut self.recorders {
+            recorder.learn(Side::Transmit, rate);
+        }
     }
 
     /// How many turns in 20 ms it needs.
@@ -397,6 +401,7 @@ impl Engine {
             return;
         }
         self.orders.reserve(orders);
+        recorder.learn(Side::Transmit, hall.room.rate());
         recorder.start(now, true, &mut self.orders);
         hall.recorders.push(recorder);
         self.count_recorders();
@@ -563,7 +568,7 @@ impl Hall {
         if !self.recorders.is_empty() {
             self.record(events, context, frame);
         }
-        self.recorded = self.recorded.wrapping_add(FRAME as u32);
+        self.recorded = self.recorded.wrapping_add(1);
     }
 
     /// Adds what is played to all.
@@ -597,7 +602,7 @@ impl Hall {
         context: &mut Context<'_, '_>,
         frame: &mut [i16; FRAME_MAX],
     ) {
-        let samples = match &mut self.resamplers {
+        let narrow = match &mut self.resamplers {
             Some(resamplers) => {
                 let frame = &mut frame[..FRAME];
                 resamplers.1.run(self.room.common(), frame);
@@ -605,9 +610,20 @@ impl Hall {
             }
             None => self.room.common(),
         };
-        let (now, restart) = (context.now, self.recorded == 0);
+        let now = context.now;
         for recorder in &mut self.recorders {
-            recorder.transmitted(now, self.recorded, restart, samples, context.orders);
+            let (rate, samples) = if recorder.takes_packets() {
+                (SAMPLE_RATE, narrow)
+            } else {
+                (self.room.rate(), self.room.common())
+            };
+            let frame = Frame {
+                number: self.recorded,
+                restart: self.recorded == 0,
+                rate,
+                samples,
+            };
+            recorder.frame(Side::Transmit, now, frame, context.orders);
             recorder.advance(now, context.orders);
             tell_news(events, context.counters, recorder);
         }

@@ -2,6 +2,7 @@
 //! 20 ms at a time, and leaves as packets of the negotiated codec and length.
 
 use super::leg::{Drop, Leg};
+use super::recorder::{Frame, Side};
 use super::tick::{Context, PACKET_MAX};
 use crate::codec::{Codec, Encoder, EncoderOptions};
 use crate::dsp::Resampler;
@@ -33,7 +34,7 @@ pub(super) struct Voice {
     pending_len: usize,
     /// For the recorders, where the codec's rate is not theirs: a resampler, and their clock.
     narrow: Option<Resampler>,
-    timestamp: u32,
+    frames: u32,
 }
 
 impl Voice {
@@ -53,7 +54,7 @@ impl Voice {
             pending: vec![0; rate * (PTIME_MAX_MS + 20) / 1000].into(),
             pending_len: 0,
             narrow,
-            timestamp: 0,
+            frames: 0,
         })
     }
 
@@ -114,6 +115,9 @@ impl Leg {
         if let Some(voice) = &mut self.voice {
             voice.learn(rate);
             voice.learn(SAMPLE_RATE);
+            for recorder in &mut self.recorders {
+                recorder.learn(Side::Transmit, voice.encoder.rate());
+            }
         }
     }
 
@@ -199,17 +203,10 @@ impl Leg {
             voice.pending_len = 0;
             voice.speaker = Some(key);
         }
-        if let Some(narrow) = &mut voice.narrow
-            && !self.recorders.is_empty()
-        {
-            let mut samples = [0; 160];
-            narrow.run(frame, &mut samples);
-            for recorder in &mut self.recorders {
-                let (now, timestamp) = (context.now, voice.timestamp);
-                recorder.transmitted(now, timestamp, restart, &samples, context.orders);
-            }
+        if !self.recorders.is_empty() {
+            self.record_said(context, voice, restart, frame);
         }
-        voice.timestamp = voice.timestamp.wrapping_add(160);
+        voice.frames = voice.frames.wrapping_add(1);
         if voice.pending_len == 0 && frame.len() == self.packet_len(voice) {
             self.send_packet(context, &mut voice.encoder, key, frame);
             return;
@@ -220,6 +217,38 @@ impl Leg {
             voice.pending_len = end;
         }
         self.send_packets(context, voice, key);
+    }
+
+    /// Lets the recorders hear what the leg says, but those that take its packets of G.711.
+    fn record_said(
+        &mut self,
+        context: &mut Context<'_, '_>,
+        voice: &mut Voice,
+        restart: bool,
+        frame: &[i16],
+    ) {
+        let mut samples = [0; 160];
+        let mut is_narrow = false;
+        for recorder in &mut self.recorders {
+            let mut said = Frame {
+                number: voice.frames,
+                restart,
+                rate: voice.encoder.rate(),
+                samples: frame,
+            };
+            if recorder.takes_packets() {
+                // All that work at 8000 Hz share one conversion.
+                let Some(narrow) = &mut voice.narrow else {
+                    continue;
+                };
+                if !is_narrow {
+                    narrow.run(frame, &mut samples);
+                    is_narrow = true;
+                }
+                (said.rate, said.samples) = (SAMPLE_RATE, &samples);
+            }
+            recorder.frame(Side::Transmit, context.now, said, context.orders);
+        }
     }
 
     /// Sends as many packets as there is audio for.
@@ -273,7 +302,7 @@ impl Leg {
         }
         let numbers = self.sender.own(context.now, key, units);
         if encoder.rate() == SAMPLE_RATE {
-            for recorder in &mut self.recorders {
+            for recorder in self.recorders.iter_mut().filter(|one| one.takes_packets()) {
                 recorder.transmitted(
                     context.now,
                     numbers.timestamp,

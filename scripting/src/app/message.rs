@@ -24,7 +24,9 @@ async fn send(call: Call) -> AppResult {
             match error {
                 MessageError::Protocol(_) => "INVALID_PROTOCOL",
                 MessageError::Uri(_) => "INVALID_URI",
-                MessageError::TooLong | MessageError::Overloaded => "FAILURE",
+                MessageError::TooLong | MessageError::TooManyHops | MessageError::Overloaded => {
+                    "FAILURE"
+                }
             }
         }
     };

@@ -2,9 +2,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use strowger_core::channel::Location;
-use strowger_core::voicemail::{self, INBOX, Mailbox, Message, Spool, now, with_extension};
+use strowger_core::voicemail::{
+    self, DISK_WAIT, INBOX, Mailbox, Message, Spool, now, with_extension,
+};
 
 use super::super::play::audible;
 use super::super::{AppResult, Call, Next, Stop};
@@ -123,7 +126,10 @@ async fn leave(
     }
     let shared = Arc::clone(call.task.shared());
     let max = first.messages_max;
-    let name = call.channel().uniqueid().to_string();
+    // A message before it in the same call may still be on its way into its mailbox.
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let name = format!("{}-{number}", call.channel().uniqueid());
     let draft = shared
         .with_mailbox(first, move |spool: &Spool| {
             let full = spool.count(INBOX)? >= max;
@@ -187,8 +193,12 @@ async fn leave(
             shared.deliver(&all, &message, &draft, false).await
         }
     });
-    // A message that the disk has not taken in yet is stored behind the caller's back.
-    let stored = !is_complete || matches!(storing.await, Ok(1..));
+    // A message that the disk has not taken in yet, or takes long to, is stored behind the caller's back.
+    let stored = !is_complete
+        || match tokio::time::timeout(DISK_WAIT, storing).await {
+            Ok(stored) => matches!(stored, Ok(1..)),
+            Err(_) => true,
+        };
     if !stored {
         return after(&recorded, End::Failed);
     }
