@@ -1,5 +1,6 @@
 //! The `strowger` command: composition of the crates and the command line. No call, packet or row is handled here.
 
+mod blocked;
 mod check;
 mod demo;
 mod dialplan;
@@ -54,6 +55,11 @@ enum Command {
         #[command(subcommand)]
         command: user::Command,
     },
+    /// Addresses that the running exchange keeps out.
+    Blocked {
+        #[command(subcommand)]
+        command: Option<blocked::Command>,
+    },
     /// Print the version.
     Version,
 }
@@ -107,6 +113,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             println!("{} is up to date", store.target());
             Ok(ExitCode::SUCCESS)
         }),
+        Command::Blocked { command } => blocked::run(&config, command),
         Command::User { command } => runtime.block_on(user::run(&config, command)),
         Command::Version => Ok(ExitCode::SUCCESS),
     }

@@ -119,6 +119,7 @@ pub(crate) fn serve(config: Config, runtime: &Runtime) -> anyhow::Result<ExitCod
             writer_handle.clone(),
         ),
         ready: AtomicBool::new(true),
+        control_key: crate::blocked::key(&paths.data)?,
     });
     let http = runtime.spawn(strowger_api::serve(listeners.http, Arc::clone(&sources)));
     // The banner is for a person; a closed stdout is no reason to stop.
@@ -238,6 +239,7 @@ async fn open(config: &Arc<Config>, paths: &Paths) -> anyhow::Result<(Arc<Shared
         control,
     );
     shared.set_writer(rows.clone());
+    start_protection(config, &shared)?;
     shared.queue_log("NONE", "NONE", "NONE", "QUEUESTART", &[]);
     Ok((
         shared,
@@ -249,6 +251,23 @@ async fn open(config: &Arc<Config>, paths: &Paths) -> anyhow::Result<(Arc<Shared
             realtime,
         },
     ))
+}
+
+/// Opens the log of security events, and counts addresses as known that telephones were registered from.
+fn start_protection(config: &Config, shared: &Shared) -> anyhow::Result<()> {
+    if !config.log.security.is_empty() {
+        let path = shared.paths().data.join(&config.log.security);
+        let log = &shared.protection.log;
+        log.start(&path)
+            .with_context(|| format!("configuration key log.security: {}", path.display()))?;
+    }
+    for contact in shared.snapshot().contacts.iter() {
+        let ip = contact.via_addr.as_deref().and_then(|ip| ip.parse().ok());
+        if let Some(ip) = ip {
+            shared.protection.proved(ip);
+        }
+    }
+    Ok(())
 }
 
 fn process_numbers(
@@ -265,6 +284,8 @@ fn process_numbers(
         keeping.realtime.clone(),
     );
     let (rows, devices) = (keeping.rows.clone(), Arc::clone(shared));
+    let registrations = Arc::clone(&shared.registrations);
+    let protection = Arc::clone(shared);
     let (plans, agi) = (Arc::clone(plans), Arc::clone(plans.agi()));
     vec![
         ("agi_", Box::new(move || agi.counters())),
@@ -275,6 +296,14 @@ fn process_numbers(
         (
             "device_",
             Box::new(move || vec![("changes_late", devices.devices.lost())]),
+        ),
+        (
+            "outbound_registrations_",
+            Box::new(move || registrations.counts().to_vec()),
+        ),
+        (
+            "protection_",
+            Box::new(move || protection.protection.counters()),
         ),
         ("recordings_", Box::new(move || mp3.counters())),
         ("", Box::new(move || writer.counters().snapshot())),

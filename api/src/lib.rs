@@ -1,6 +1,7 @@
-//! HTTP: health, readiness and metrics. What lives here turns requests into questions to shards and counters; what never
+//! HTTP: health, readiness, metrics, and the addresses that are kept out. What lives here turns requests into questions to shards and counters; what never
 //! does: call state, SQL on a request's path, or anything that waits for a call.
 
+mod blocked;
 mod metrics;
 
 use std::io;
@@ -35,6 +36,8 @@ pub struct Sources {
     pub process: Vec<(&'static str, Numbers)>,
     /// Set once everything has started; cleared by nothing but a drain.
     pub ready: AtomicBool,
+    /// Who shows it may change something.
+    pub control_key: String,
 }
 
 /// Binds the HTTP port; the error names the key.
@@ -57,6 +60,7 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 pub async fn serve(listener: TcpListener, sources: Arc<Sources>) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let metrics_sources = Arc::clone(&sources);
+    let blocked = blocked::routes(Arc::clone(&sources));
     let metrics = warp::path!("metrics").and(warp::get()).map(move || {
         Response::builder()
             .header("content-type", "text/plain; version=0.0.4; charset=utf-8")
@@ -70,7 +74,7 @@ pub async fn serve(listener: TcpListener, sources: Arc<Sources>) -> io::Result<(
         let (status, text) = readiness(&sources);
         warp::reply::with_status(text.to_owned(), status)
     });
-    warp::serve(metrics.or(health).or(ready))
+    warp::serve(metrics.or(health).or(ready).or(blocked))
         .incoming(listener)
         .run()
         .await;

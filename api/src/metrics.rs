@@ -129,6 +129,9 @@ fn is_gauge(name: &str) -> bool {
                 | "room_members"
                 | "strowger_database_up"
                 | "strowger_dialplan_memory_bytes"
+                | "strowger_outbound_registrations_registered"
+                | "strowger_outbound_registrations_rejected"
+                | "strowger_outbound_registrations_unregistered"
         )
 }
 

@@ -20,6 +20,7 @@ const SECTIONS: &[&str] = &[
     "agi",
     "mail",
     "limits",
+    "protection",
     "log",
 ];
 
@@ -56,6 +57,8 @@ pub struct Config {
     pub agi: Agi,
     pub mail: Mail,
     pub limits: Limits,
+    /// Who is kept out.
+    pub protection: crate::protect::Settings,
     pub log: Log,
 }
 
@@ -431,6 +434,14 @@ pub struct Limits {
     pub calls: usize,
     /// Incoming calls accepted in a second; 0: no limit.
     pub calls_per_second: u32,
+    /// Incoming calls of one address at once; 0: no limit.
+    pub calls_per_source: u32,
+    /// Incoming calls of one address begun in a second; 0: no limit.
+    pub calls_per_source_second: u32,
+    /// Incoming calls of one endpoint at once; 0: no limit.
+    pub calls_per_endpoint: u32,
+    /// Incoming calls of one endpoint begun in a second; 0: no limit.
+    pub calls_per_endpoint_second: u32,
     /// How long a drain waits for the last call, in seconds.
     pub drain_s: u64,
 }
@@ -440,6 +451,10 @@ impl Default for Limits {
         Self {
             calls: 0,
             calls_per_second: 0,
+            calls_per_source: 0,
+            calls_per_source_second: 0,
+            calls_per_endpoint: 0,
+            calls_per_endpoint_second: 0,
             drain_s: 600,
         }
     }
@@ -459,6 +474,10 @@ pub struct Log {
     /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,strowger_sip=debug`.
     pub level: String,
     pub format: LogFormat,
+    /// File of security events, in Asterisk's form; relative to the data directory, empty: none.
+    pub security: String,
+    /// Whether successes and challenges are written there too, and not failures alone.
+    pub security_everything: bool,
 }
 
 impl Default for Log {
@@ -466,6 +485,8 @@ impl Default for Log {
         Self {
             level: "info".to_owned(),
             format: LogFormat::Text,
+            security: "security.log".to_owned(),
+            security_everything: false,
         }
     }
 }
@@ -551,6 +572,7 @@ impl Config {
         within("agi.shell_s", agi.shell_s, 1, 86_400)?;
         within("agi.system_s", agi.system_s, 1, 604_800)?;
         self.mail.validate()?;
+        self.protection.validate()?;
         if self.sip.udp.is_empty() && self.sip.tcp.is_empty() {
             return Err(ConfigError::Value {
                 key: "sip.udp",
@@ -561,7 +583,12 @@ impl Config {
     }
 }
 
-fn within(key: &'static str, value: u64, least: u64, most: u64) -> Result<(), ConfigError> {
+pub(crate) fn within(
+    key: &'static str,
+    value: u64,
+    least: u64,
+    most: u64,
+) -> Result<(), ConfigError> {
     if (least..=most).contains(&value) {
         return Ok(());
     }
@@ -593,14 +620,16 @@ fn apply_variable(table: &mut toml::Table, name: &str, value: &str) {
     }
     // Lists may be written as words with commas.
     let value = match (section, key) {
-        ("sip", "udp" | "tcp") if parsed.is_none() => toml::Value::Array(
-            value
-                .split(',')
-                .map(str::trim)
-                .filter(|word| !word.is_empty())
-                .map(|word| toml::Value::String(word.to_owned()))
-                .collect(),
-        ),
+        ("sip", "udp" | "tcp") | ("protection", "allow" | "scanners") if parsed.is_none() => {
+            toml::Value::Array(
+                value
+                    .split(',')
+                    .map(str::trim)
+                    .filter(|word| !word.is_empty())
+                    .map(|word| toml::Value::String(word.to_owned()))
+                    .collect(),
+            )
+        }
         _ => parsed.unwrap_or(text),
     };
     let entry = table
@@ -671,6 +700,9 @@ mod tests {
             ("[agi]\nshells_max = 0", "agi.shells_max"),
             ("[agi]\nshell_s = 0", "agi.shell_s"),
             ("[agi]\nsystem_s = 0", "agi.system_s"),
+            ("[protection]\nfailures = 0", "protection.failures"),
+            ("[protection]\nallow = [\"office\"]", "protection.allow"),
+            ("[protection]\nscanners = [\"\"]", "protection.scanners"),
             ("nonsense", "line 1"),
         ] {
             let message = parse(text, &[]).unwrap_err().to_string();

@@ -68,6 +68,8 @@ counters! {
         authentication_failures,
         unknown_endpoints,
         acl_denied,
+        /// Requests of known scanners, which get no answer.
+        requests_of_scanners,
         calls_incoming,
         calls_outgoing,
         calls_answered,
@@ -86,6 +88,9 @@ counters! {
         registrations,
         unregistrations,
         registrations_refused,
+        /// Registrations of ours with other servers.
+        outbound_registers_sent,
+        outbound_registers_failed,
         media_commands_full,
         digits_dropped,
         variables_refused,

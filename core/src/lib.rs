@@ -17,6 +17,7 @@ pub mod endpoint;
 pub mod events;
 pub mod mail;
 pub mod parking;
+pub mod protect;
 pub mod queue;
 pub mod record;
 pub mod shard;

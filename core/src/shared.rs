@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -22,10 +23,13 @@ use crate::counters::QualityCounters;
 use crate::device::{Devices, Notice};
 use crate::endpoint::Gatekeeper;
 use crate::endpoint::contacts::Contacts;
+use crate::endpoint::registration::{self, RegistrationTable};
 use crate::events::Events;
 use crate::parking::ParkedCalls;
+use crate::protect::{CallLimits, Protection, SecurityLog};
 use crate::queue::Queues;
 use crate::record::jobs::Mp3Jobs;
+use crate::shard::Shard;
 use crate::shard::inbox::{Inbox, ShardMessage};
 use crate::sounds::SoundStore;
 use crate::voicemail::Voicemail;
@@ -92,6 +96,10 @@ pub struct Shared {
     pub sounds: Arc<SoundStore>,
     pub contacts: Arc<Contacts>,
     pub gatekeeper: Gatekeeper,
+    /// Who is kept out.
+    pub protection: Protection,
+    /// Our registrations with other servers, as they stand.
+    pub registrations: Arc<RegistrationTable>,
     pub cdr: CdrSpool,
     pub conferences: Conferences,
     /// Who is free, rings or talks.
@@ -149,7 +157,19 @@ impl Shared {
         mp3: Mp3Jobs,
         control: Handle,
     ) -> Arc<Self> {
+        let limits = &config.limits;
+        let protection = Protection::new(
+            &config.protection,
+            CallLimits {
+                per_source: limits.calls_per_source,
+                per_source_second: limits.calls_per_source_second,
+                per_endpoint: limits.calls_per_endpoint,
+                per_endpoint_second: limits.calls_per_endpoint_second,
+            },
+            SecurityLog::new(config.log.security_everything),
+        );
         let shared = Arc::new(Self {
+            protection,
             config,
             paths,
             realtime,
@@ -160,6 +180,7 @@ impl Shared {
             sounds,
             contacts,
             gatekeeper: Gatekeeper::new(secret(), Instant::now()),
+            registrations: Arc::default(),
             cdr,
             conferences: Conferences::default(),
             devices: Devices::default(),
@@ -341,6 +362,35 @@ impl Shared {
                 work(&channel);
             }
         }));
+        inbox.send(errand).is_ok()
+    }
+
+    /// Registers with another server now (`ps_registrations` of this name), whatever the plan was; also what was given up.
+    /// False: there is no such row, or its shard's queue is full.
+    pub fn register_now(&self, id: &str) -> bool {
+        self.post_to_registration(id, |shard, id| shard.register_now(id))
+    }
+
+    /// Takes a registration with another server back until [`Self::register_now`], or until its row changes. False as there.
+    pub fn unregister(&self, id: &str) -> bool {
+        self.post_to_registration(id, |shard, id| shard.unregister(id))
+    }
+
+    fn post_to_registration(
+        &self,
+        id: &str,
+        work: impl FnOnce(&Rc<Shard>, &str) + Send + 'static,
+    ) -> bool {
+        let known = self.snapshot().registrations.iter().any(|row| row.id == id);
+        let inboxes = self.inboxes();
+        let Some(inbox) = inboxes
+            .get(registration::owner(id, inboxes.len()))
+            .filter(|_| known)
+        else {
+            return false;
+        };
+        let id = id.to_owned();
+        let errand = ShardMessage::Errand(Box::new(move |shard| work(shard, &id)));
         inbox.send(errand).is_ok()
     }
 

@@ -10,7 +10,8 @@ use strowger_store::{Endpoint, Snapshot};
 
 use super::acl::source_allowed;
 use super::authenticate::{Authenticator, Outcome, unauthorized};
-use super::identify::{Identified, Identifier, Method};
+use super::identify::{Identified, Identifier, Method, by_line};
+use super::registration::Lines;
 
 /// Whether a request may come in.
 #[derive(Clone, Debug)]
@@ -38,6 +39,7 @@ pub enum Refused {
 /// rules is searched.
 #[derive(Debug)]
 pub struct Gatekeeper {
+    lines: Arc<Lines>,
     identifier: Mutex<Identifier>,
     authenticator: Mutex<Authenticator>,
 }
@@ -47,9 +49,16 @@ impl Gatekeeper {
     #[must_use]
     pub fn new(secret: [u8; 32], now: Instant) -> Self {
         Self {
+            lines: Arc::default(),
             identifier: Mutex::default(),
             authenticator: Mutex::new(Authenticator::new(secret, now)),
         }
+    }
+
+    /// Whose calls come in under the lines of our registrations.
+    #[must_use]
+    pub fn lines(&self) -> &Arc<Lines> {
+        &self.lines
     }
 
     /// Nonces in use, and refused because too many were.
@@ -67,10 +76,11 @@ impl Gatekeeper {
         now: Instant,
         to_tag: &str,
     ) -> Admission {
-        let found = self
-            .identifier
-            .lock()
-            .identify(snapshot, request, flow.remote);
+        let found = by_line(&self.lines, snapshot, request).or_else(|| {
+            self.identifier
+                .lock()
+                .identify(snapshot, request, flow.remote)
+        });
         let denied = found.as_ref().is_some_and(|found| match source_allowed(&found.endpoint, flow.remote.ip()) {
             Ok(allowed) => !allowed,
             Err(error) => {
@@ -80,7 +90,7 @@ impl Gatekeeper {
         });
         if denied
             && let Some(Identified {
-                by: Method::Ip | Method::Header | Method::RequestUri,
+                by: Method::Line | Method::Ip | Method::Header | Method::RequestUri,
                 ..
             }) = &found
         {
@@ -148,9 +158,9 @@ pub fn admit(
     snapshot: &Snapshot,
     request: &Message,
     flow: &Flow,
+    to_tag: &str,
 ) -> Admission {
-    let tag = format!("{:016x}", crate::random_u64());
-    gatekeeper.admit(snapshot, request, flow, Instant::now(), &tag)
+    gatekeeper.admit(snapshot, request, flow, Instant::now(), to_tag)
 }
 
 #[cfg(test)]

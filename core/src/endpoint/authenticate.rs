@@ -10,7 +10,7 @@ use strowger_sip::auth::{
     Algorithm, Challenge, Credentials, NonceState, NonceStore, Secret, verify,
 };
 use strowger_sip::{Builder, HeaderName, Message, Method};
-use strowger_store::{Auth, AuthType, Endpoint, Snapshot};
+use strowger_store::{Auth, AuthType, Endpoint, Globals, Snapshot};
 
 /// The longest life of a nonce, whatever `nonce_lifetime` says.
 const NONCE_LIFETIME_MAX: Duration = Duration::from_secs(3600);
@@ -62,13 +62,28 @@ fn algorithms(names: &[String]) -> Vec<Algorithm> {
     }
 }
 
-fn candidate<'a>(auth: &'a Auth, default_realm: &'a str) -> Candidate<'a> {
+/// What auths use that name none, and callers nobody knows.
+fn usual_algorithms(globals: &Globals) -> Vec<Algorithm> {
+    let names: Vec<String> = globals
+        .default_auth_algorithms_uas
+        .split(',')
+        .map(str::to_owned)
+        .collect();
+    algorithms(&names)
+}
+
+fn candidate<'a>(auth: &'a Auth, globals: &'a Globals) -> Candidate<'a> {
+    let default_realm = globals.default_realm.as_str();
     let realm = auth
         .realm
         .as_deref()
         .filter(|r| !r.is_empty())
         .unwrap_or(default_realm);
-    let mut algorithms = algorithms(&auth.supported_algorithms_uas);
+    let mut algorithms = if auth.supported_algorithms_uas.is_empty() {
+        usual_algorithms(globals)
+    } else {
+        algorithms(&auth.supported_algorithms_uas)
+    };
     // A stored hash serves its own algorithm only.
     if auth.password.is_none() || auth.auth_type == AuthType::Md5 {
         algorithms.retain(|a| secret(auth, *a).is_some());
@@ -146,19 +161,13 @@ impl Authenticator {
         let default_realm = snapshot.globals.default_realm.as_str();
         let mut candidates: Vec<Candidate<'_>> = auths
             .iter()
-            .map(|auth| candidate(auth, default_realm))
+            .map(|auth| candidate(auth, &snapshot.globals))
             .collect();
         if candidates.is_empty() {
-            let names: Vec<String> = snapshot
-                .globals
-                .default_auth_algorithms_uas
-                .split(',')
-                .map(str::to_owned)
-                .collect();
             candidates.push(Candidate {
                 auth: None,
                 realm: default_realm,
-                algorithms: algorithms(&names),
+                algorithms: usual_algorithms(&snapshot.globals),
                 lifetime: Duration::from_secs(u64::from(NONCE_LIFETIME_DEFAULT)),
             });
         }
@@ -251,7 +260,6 @@ pub fn unauthorized(request: &Message, challenges: &[Challenge], to_tag: &str) -
 #[cfg(test)]
 mod tests {
     use strowger_sip::auth::{Answer, choose, respond};
-    use strowger_store::Globals;
 
     use super::super::test_support::{register, request, snapshot};
     use super::*;

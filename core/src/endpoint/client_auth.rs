@@ -3,7 +3,7 @@
 use strowger_sip::auth::{Algorithm, Answer, Challenge, Credentials, Secret, choose, respond};
 use strowger_sip::headers::CSeq;
 use strowger_sip::{Builder, HeaderName, Message};
-use strowger_store::{Auth, Snapshot};
+use strowger_store::{Auth, Globals, Snapshot};
 
 /// What proves this auth with this algorithm, password before hashes.
 fn secret(auth: &Auth, algorithm: Algorithm) -> Option<Secret<'_>> {
@@ -22,6 +22,76 @@ fn secret(auth: &Auth, algorithm: Algorithm) -> Option<Secret<'_>> {
             .filter(|_| algorithm.base() == Algorithm::Md5)?;
         Some(Secret::Ha1(Algorithm::Md5, hash))
     })
+}
+
+/// What answers one of these challenges of one realm.
+fn credentials_for(
+    globals: &Globals,
+    auths: &[&Auth],
+    of_realm: &[Challenge],
+    request: &Message,
+    nc: u32,
+    cnonce: &str,
+) -> Option<Credentials> {
+    let realm = of_realm.first()?.realm.as_str();
+    auths
+        .iter()
+        .filter(|auth| {
+            auth.realm
+                .as_deref()
+                .is_none_or(|r| r.is_empty() || r == realm)
+        })
+        .find_map(|auth| {
+            let usual: Vec<String>;
+            let names = if auth.supported_algorithms_uac.is_empty() {
+                usual = globals
+                    .default_auth_algorithms_uac
+                    .split(',')
+                    .map(str::to_owned)
+                    .collect();
+                &usual
+            } else {
+                &auth.supported_algorithms_uac
+            };
+            let allowed: Vec<Algorithm> = names
+                .iter()
+                .filter_map(|name| Algorithm::parse(name))
+                .filter(|a| secret(auth, *a).is_some())
+                .collect();
+            let challenge = choose(of_realm, &allowed)?;
+            let answer = Answer {
+                method: request.method_str(),
+                uri: request.request_uri()?,
+                username: auth.username.as_deref().unwrap_or(&auth.id),
+                secret: secret(auth, challenge.algorithm)?,
+                nc,
+                cnonce,
+            };
+            respond(challenge, &answer)
+        })
+}
+
+fn find<'a>(snapshot: &'a Snapshot, ids: &[String]) -> Vec<&'a Auth> {
+    ids.iter()
+        .filter_map(|id| snapshot.auths.get(id.trim()))
+        .map(|auth| &**auth)
+        .collect()
+}
+
+/// The headers that ask, and those that answer them.
+const PAIRS: [(HeaderName, HeaderName); 2] = [
+    (HeaderName::WwwAuthenticate, HeaderName::Authorization),
+    (
+        HeaderName::ProxyAuthenticate,
+        HeaderName::ProxyAuthorization,
+    ),
+];
+
+fn challenges(response: &Message, asks: &HeaderName) -> Vec<Challenge> {
+    response
+        .headers(asks)
+        .filter_map(|line| Challenge::parse(line).ok())
+        .collect()
 }
 
 /// The same request once more with credentials for every realm that challenged and that one of the auths answers: CSeq
@@ -53,75 +123,35 @@ fn answer_with(
     via: &str,
     cnonce: &str,
 ) -> Option<Message> {
-    let auths: Vec<&Auth> = auth_ids
-        .iter()
-        .filter_map(|id| snapshot.auths.get(id.trim()))
-        .map(|auth| &**auth)
-        .collect();
+    let auths = find(snapshot, auth_ids);
     let mut builder = Builder::from_message(request);
     let mut answered = 0;
-    for (asks, answers) in [
-        (HeaderName::WwwAuthenticate, HeaderName::Authorization),
-        (
-            HeaderName::ProxyAuthenticate,
-            HeaderName::ProxyAuthorization,
-        ),
-    ] {
-        let challenges: Vec<Challenge> = response
-            .headers(&asks)
-            .filter_map(|line| Challenge::parse(line).ok())
-            .collect();
+    for (asks, answers) in PAIRS {
+        let challenges = challenges(response, &asks);
         let before: Vec<Credentials> = request
             .headers(&answers)
             .filter_map(|line| Credentials::parse(line).ok())
             .collect();
-        let mut realms: Vec<&str> = challenges.iter().map(|c| c.realm.as_str()).collect();
-        realms.dedup();
+        let realms = realms(&challenges);
         if realms.is_empty() {
             continue;
         }
         builder = builder.remove(answers.clone());
         // Credentials for other realms stay: every proxy on the way wants its own.
-        for kept in before
-            .iter()
-            .filter(|c| !realms.contains(&c.realm.as_str()))
-        {
+        for kept in before.iter().filter(|c| !realms.contains(&c.realm)) {
             builder.push(answers.clone(), kept.to_string());
         }
-        for realm in realms {
+        for realm in &realms {
             let of_realm: Vec<Challenge> = challenges
                 .iter()
-                .filter(|c| c.realm == realm)
+                .filter(|c| c.realm == *realm)
                 .cloned()
                 .collect();
-            if before.iter().any(|c| c.realm == realm) && !of_realm.iter().any(|c| c.stale) {
+            if before.iter().any(|c| c.realm == *realm) && !of_realm.iter().any(|c| c.stale) {
                 return None;
             }
-            let credentials = auths
-                .iter()
-                .filter(|auth| {
-                    auth.realm
-                        .as_deref()
-                        .is_none_or(|r| r.is_empty() || r == realm)
-                })
-                .find_map(|auth| {
-                    let allowed: Vec<Algorithm> = auth
-                        .supported_algorithms_uac
-                        .iter()
-                        .filter_map(|name| Algorithm::parse(name))
-                        .filter(|a| secret(auth, *a).is_some())
-                        .collect();
-                    let challenge = choose(&of_realm, &allowed)?;
-                    let answer = Answer {
-                        method: request.method_str(),
-                        uri: request.request_uri()?,
-                        username: auth.username.as_deref().unwrap_or(&auth.id),
-                        secret: secret(auth, challenge.algorithm)?,
-                        nc: 1,
-                        cnonce,
-                    };
-                    respond(challenge, &answer)
-                });
+            let credentials =
+                credentials_for(&snapshot.globals, &auths, &of_realm, request, 1, cnonce);
             if let Some(credentials) = credentials {
                 builder.push(answers.clone(), credentials.to_string());
                 answered += 1;
@@ -142,6 +172,92 @@ fn answer_with(
             .set(HeaderName::Via, via)
             .finish(),
     )
+}
+
+/// The realms that ask, each once.
+fn realms(challenges: &[Challenge]) -> Vec<String> {
+    let mut realms: Vec<String> = Vec::new();
+    for challenge in challenges {
+        if !realms.contains(&challenge.realm) {
+            realms.push(challenge.realm.clone());
+        }
+    }
+    realms
+}
+
+/// Challenges that a server took our answers to: the next request to it carries credentials at once, with a nonce count
+/// one higher (RFC 7616 §3.4).
+#[derive(Debug, Default)]
+pub(crate) struct Known(Vec<KnownRealm>);
+
+#[derive(Debug)]
+struct KnownRealm {
+    answers: HeaderName,
+    challenges: Vec<Challenge>,
+    count: u32,
+}
+
+impl Known {
+    /// Remembers what this response asks, which is being answered with a count of one.
+    pub(crate) fn learn(&mut self, response: &Message) {
+        for (asks, answers) in PAIRS {
+            let asked = challenges(response, &asks);
+            for realm in realms(&asked) {
+                self.0
+                    .retain(|known| known.answers != answers || known.challenges[0].realm != realm);
+                self.0.push(KnownRealm {
+                    answers: answers.clone(),
+                    challenges: asked.iter().filter(|c| c.realm == realm).cloned().collect(),
+                    count: 1,
+                });
+            }
+        }
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// The request with credentials, where something is known; and whether it has any.
+    pub(crate) fn authorize(
+        &mut self,
+        snapshot: &Snapshot,
+        auth_ids: &[String],
+        request: Message,
+    ) -> (Message, bool) {
+        let auths = find(snapshot, auth_ids);
+        let cnonce = format!("{:016x}", crate::random_u64());
+        let mut found = Vec::new();
+        for known in &mut self.0 {
+            known.count = known.count.saturating_add(1);
+            let credentials = credentials_for(
+                &snapshot.globals,
+                &auths,
+                &known.challenges,
+                &request,
+                known.count,
+                &cnonce,
+            );
+            found.extend(credentials.map(|c| (known.answers.clone(), c.to_string())));
+        }
+        if found.is_empty() {
+            return (request, false);
+        }
+        let mut builder = Builder::from_message(&request);
+        for (name, value) in found {
+            builder.push(name, value);
+        }
+        (builder.finish(), true)
+    }
+}
+
+/// The request as it was before it had credentials.
+pub(crate) fn without_credentials(request: &Message) -> Message {
+    Builder::from_message(request)
+        .remove(HeaderName::Authorization)
+        .remove(HeaderName::ProxyAuthorization)
+        .finish()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Which endpoint a request belongs to: by address, header, Request-URI, From user or digest user, in the order that
+//! Which endpoint a request belongs to: by the line of a registration of ours, by address, header, Request-URI, From user or digest user, in the order that
 //! `endpoint_identifier_order` of `ps_globals` gives; `anonymous` only where an endpoint of that name exists.
 
 use std::borrow::Cow;
@@ -11,6 +11,7 @@ use strowger_sip::{HeaderName, Message};
 use strowger_store::{Endpoint, Identify, Snapshot, Table};
 
 use super::acl::Network;
+use super::registration::Lines;
 
 /// The endpoint that stands for callers nobody knows.
 const ANONYMOUS: &str = "anonymous";
@@ -18,6 +19,8 @@ const ANONYMOUS: &str = "anonymous";
 /// How an endpoint was found.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Method {
+    /// By the token of one of our registrations.
+    Line,
     /// By the source address.
     Ip,
     /// By a header.
@@ -35,6 +38,7 @@ pub enum Method {
 impl Method {
     const fn word(self) -> &'static str {
         match self {
+            Self::Line => "line",
             Self::Ip => "ip",
             Self::Header => "header",
             Self::RequestUri => "request_uri",
@@ -170,6 +174,8 @@ impl Identifier {
                 .find_map(|rule| snapshot.endpoints.get(&rule.endpoint).cloned())
         };
         match method {
+            // Comes before all others, whatever the order.
+            Method::Line => None,
             Method::Ip => rule(&|rule| rule.networks.iter().any(|n| n.contains(source.ip()))),
             Method::Header => rule(&|rule| {
                 rule.header.as_ref().is_some_and(|(name, pattern)| {
@@ -215,6 +221,26 @@ impl Identifier {
             }
         }
     }
+}
+
+/// The endpoint whose registration (`line`) the Request-URI or To bears the token of.
+pub(super) fn by_line(lines: &Lines, snapshot: &Snapshot, request: &Message) -> Option<Identified> {
+    if lines.is_empty() {
+        return None;
+    }
+    let of = |uri: &strowger_sip::Uri| {
+        let endpoint = lines.endpoint_of(uri.param("line")?)?;
+        snapshot.endpoints.get(&endpoint).cloned()
+    };
+    let uri = request.uri().and_then(Result::ok);
+    let endpoint = uri
+        .as_ref()
+        .and_then(of)
+        .or_else(|| of(&request.to().ok()?.uri))?;
+    Some(Identified {
+        endpoint,
+        by: Method::Line,
+    })
 }
 
 fn with_domain(snapshot: &Snapshot, user: &str, domain: &str) -> Option<Arc<Endpoint>> {

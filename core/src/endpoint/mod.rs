@@ -1,5 +1,5 @@
 //! Who is calling, and where a registered party can be reached: identification, access lists, digest authentication,
-//! the registrar, the table of contacts, and their qualification.
+//! the registrar, the table of contacts and their qualification, and the registrations we keep elsewhere.
 //!
 //! All of it decides and none of it sends: messages and times come in, answers and changes go out. No sockets, no SQL (a
 //! changed contact goes to whatever implements [`contacts::ContactWriter`]), no calls.
@@ -12,6 +12,7 @@ pub mod contacts;
 pub mod identify;
 pub mod qualify;
 pub mod registrar;
+pub mod registration;
 
 #[cfg(test)]
 mod test_support;

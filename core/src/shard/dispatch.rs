@@ -15,6 +15,7 @@ use strowger_sip::{Flow, Message, Method};
 use super::inbox::ShardMessage;
 use super::{ClientUser, DialogKey, Shard};
 use crate::channel::{Cause, Channel, RecorderResult};
+use crate::protect::Offence;
 
 /// The mark that a pump runs; taken away however that ends.
 struct Pumping<'a>(&'a Cell<bool>);
@@ -29,8 +30,12 @@ impl Shard {
     /// Takes a whole message from a transport: ours is worked on, another shard's goes to its inbox.
     pub(crate) fn receive(self: &Rc<Self>, flow: Flow, bytes: Bytes) {
         self.counters.sip_received.add(1);
+        if self.shared.protection.is_blocked(flow.remote.ip()) {
+            return;
+        }
         let Some(peeked) = peek(&bytes) else {
             self.counters.sip_malformed.add(1);
+            self.unreadable(flow, &bytes);
             return;
         };
         let owner = owner_of(peeked.call_id, self.count);
@@ -60,6 +65,7 @@ impl Shard {
             Err(error) => {
                 self.counters.sip_malformed.add(1);
                 tracing::debug!(remote = %flow.remote, %error, "unreadable SIP message");
+                self.offended(flow, Offence::Junk);
                 // What can be answered is, without a transaction (RFC 3261 §8.2.7): the sender learns what is wrong.
                 if let Some(response) = error.response() {
                     self.transmit(flow, response.raw());
@@ -124,7 +130,9 @@ impl Shard {
             Event::Response { id, .. } | Event::Timeout { id } | Event::TransportError { id } => {
                 match self.clients.borrow().get(id)? {
                     ClientUser::Invite(channel) => *channel,
-                    ClientUser::InDialog | ClientUser::Qualify => return None,
+                    ClientUser::InDialog | ClientUser::Qualify | ClientUser::Register => {
+                        return None;
+                    }
                 }
             }
             _ => return None,
@@ -153,6 +161,7 @@ impl Shard {
                         channel.on_invite_response(id, &message, flow)
                     }
                     (Some(ClientUser::Qualify), _) => self.qualify_response(id, &message, flow),
+                    (Some(ClientUser::Register), _) => self.register_response(id, &message, flow),
                     (Some(ClientUser::InDialog), _) => {
                         if message.status().is_some_and(|status| status >= 200) {
                             // Nothing more is waited for, though the transaction stays for repetitions.
@@ -199,6 +208,7 @@ impl Shard {
         match (user, channel) {
             (Some(ClientUser::Invite(_)), Some(channel)) => channel.on_invite_failed(id, status),
             (Some(ClientUser::Qualify), _) => self.qualify_failed(id),
+            (Some(ClientUser::Register), _) => self.register_failed(id, status),
             _ => {}
         }
     }

@@ -3,8 +3,10 @@
 //! thread only; other threads come in through the [`inbox`].
 
 mod dispatch;
+mod guard;
 pub mod inbox;
 mod qualify;
+mod register;
 mod requests;
 mod run;
 
@@ -28,6 +30,7 @@ use crate::call::quality;
 use crate::channel::{Channel, ChannelId, PlayEnd, PlayState, RecorderResult, Watches};
 use crate::counters::ShardCounters;
 use crate::dialplan::Dialplan;
+use crate::protect::CallPermit;
 use crate::shared::Shared;
 use crate::transport::tcp::{self, Queued};
 use crate::transport::udp::Udp;
@@ -45,6 +48,8 @@ pub(crate) enum ClientUser {
     InDialog,
     /// OPTIONS to a contact.
     Qualify,
+    /// A registration of ours with another server.
+    Register,
 }
 
 type RecorderClosed = Box<dyn FnOnce(RecorderResult)>;
@@ -91,12 +96,15 @@ pub struct Shard {
     /// Streams that refused bytes: their transactions fail when the current messages are done.
     broken_streams: RefCell<Vec<Flow>>,
     servers: RefCell<FxHashMap<ServerId, ChannelId>>,
+    /// What counts the incoming calls of an address and of an endpoint.
+    permits: RefCell<FxHashMap<ChannelId, CallPermit>>,
     ended_plays: RefCell<FxHashMap<PlayId, PlayState>>,
     pub(crate) watches: RefCell<Watches>,
     recorders: RefCell<FxHashMap<RecorderId, RecorderState>>,
     /// What records in the rooms of this shard.
     room_recorders: RefCell<FxHashMap<RoomId, RecorderId>>,
     qualification: RefCell<qualify::Qualification>,
+    registering: RefCell<register::Registering>,
     next_id: Cell<u64>,
     originating: Cell<usize>,
     messages_running: Cell<usize>,
@@ -260,6 +268,7 @@ impl Shard {
             return;
         }
         self.names.borrow_mut().remove(&channel.name());
+        self.permits.borrow_mut().remove(&channel.id());
         self.shared.directory.leave(&channel.name());
         self.shared.channel_destroyed();
         self.counters.calls_ended.add(1);
@@ -289,8 +298,8 @@ impl Shard {
             ClientUser::InDialog => true,
             // A transaction stays for repeated 2xx long after its answer (RFC 6026): nobody waits for those here.
             ClientUser::Invite(id) => self.channel(*id).is_some_and(waits),
-            ClientUser::Qualify => false,
-        })
+            ClientUser::Qualify | ClientUser::Register => false,
+        }) || self.is_leaving_registrars()
     }
 
     pub(crate) fn is_client_open(&self, id: ClientId) -> bool {
@@ -584,6 +593,7 @@ impl Shard {
 
     fn transport_failed(self: &Rc<Self>, flow: Flow) {
         self.guarded("broken connection", |shard| {
+            shard.registrar_connection_lost(&flow);
             shard
                 .layer
                 .borrow_mut()

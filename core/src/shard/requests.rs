@@ -9,6 +9,7 @@ use super::Shard;
 use super::dispatch::{ALLOW, is_known};
 use crate::channel::Channel;
 use crate::endpoint::{self, Admission};
+use crate::protect::Offence;
 
 impl Shard {
     pub(super) fn on_request(
@@ -28,8 +29,12 @@ impl Shard {
             channel.on_dialog_request(id, &message, flow);
             return;
         }
+        if self.is_scanner(id, &message, flow) {
+            return;
+        }
         if message.to().is_ok_and(|to| to.tag().is_some()) {
             self.counters.requests_other.add(1);
+            self.offended(flow, Offence::Junk);
             self.reply(id, &message, 481, "Call/Transaction Does Not Exist", &[]);
             return;
         }
@@ -48,6 +53,9 @@ impl Shard {
         match message.method() {
             Some(Method::Options) => {
                 self.counters.requests_options.add(1);
+                if self.admit(id, &message, flow).is_none() {
+                    return;
+                }
                 self.reply(
                     id,
                     &message,
@@ -75,10 +83,12 @@ impl Shard {
             Some(method) if is_known(&method) => {
                 // BYE, INFO and UPDATE live in dialogs only (RFC 3261 §15.1.2).
                 self.counters.requests_other.add(1);
+                self.offended(flow, Offence::Junk);
                 self.reply(id, &message, 481, "Call/Transaction Does Not Exist", &[]);
             }
             Some(Method::Other(_)) => {
                 self.counters.requests_other.add(1);
+                self.offended(flow, Offence::Junk);
                 self.reply(
                     id,
                     &message,
@@ -125,7 +135,9 @@ impl Shard {
         flow: Flow,
     ) -> Option<std::sync::Arc<strowger_store::Endpoint>> {
         let snapshot = self.shared.snapshot();
-        let admission = endpoint::admit(&self.shared.gatekeeper, &snapshot, message, &flow);
+        let tag = self.layer.borrow().stateless_tag(id);
+        let admission = endpoint::admit(&self.shared.gatekeeper, &snapshot, message, &flow, &tag);
+        self.judge(message, flow, &admission);
         match admission {
             Admission::Admitted(endpoint) => {
                 if endpoint.force_rport {
@@ -133,18 +145,8 @@ impl Shard {
                 }
                 Some(endpoint)
             }
-            Admission::Challenge(response) => {
-                self.counters.challenges_sent.add(1);
-                self.respond(id, response);
-                None
-            }
-            Admission::Refused(response, why) => {
-                match why {
-                    endpoint::Refused::Credentials => self.counters.authentication_failures.add(1),
-                    endpoint::Refused::Unknown => self.counters.unknown_endpoints.add(1),
-                    endpoint::Refused::Acl => self.counters.acl_denied.add(1),
-                }
-                self.respond(id, response);
+            Admission::Challenge(response) | Admission::Refused(response, _) => {
+                self.respond_stateless(id, &response);
                 None
             }
         }
@@ -236,7 +238,12 @@ impl Shard {
             );
             return;
         }
+        let Some(permit) = self.take_call_permit(flow, &endpoint.id) else {
+            let wait = [(HeaderName::RetryAfter, "5")];
+            return self.reply(id, message, 503, "Service Unavailable", &wait);
+        };
         crate::call::incoming::invite(self, id, message, flow, &endpoint);
+        self.keep_call_permit(id, permit);
     }
 
     /// True when `limits.calls` channels exist.

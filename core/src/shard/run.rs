@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 
 use super::inbox::{Inbox, ShardMessage};
 use super::qualify::Qualification;
+use super::register::Registering;
 use super::{Shard, tcp};
 use crate::channel::Cause;
 use crate::config::Config;
@@ -128,6 +129,7 @@ async fn run(setup: ShardSetup, ready: std::sync::mpsc::Sender<Result<(), String
             return;
         }
     };
+    let registering = Registering::new(setup.index, setup.count, &setup.shared);
     let shard = Rc::new(Shard {
         index: setup.index,
         count: setup.count,
@@ -158,11 +160,13 @@ async fn run(setup: ShardSetup, ready: std::sync::mpsc::Sender<Result<(), String
         broken_streams: RefCell::default(),
         legs_max: setup.legs_max,
         servers: RefCell::default(),
+        permits: RefCell::default(),
         ended_plays: RefCell::default(),
         watches: RefCell::default(),
         recorders: RefCell::default(),
         room_recorders: RefCell::default(),
         qualification: RefCell::new(Qualification::new(setup.index, setup.count)),
+        registering: RefCell::new(registering),
         next_id: Cell::new(0),
         originating: Cell::new(0),
         messages_running: Cell::new(0),
@@ -190,6 +194,7 @@ async fn run(setup: ShardSetup, ready: std::sync::mpsc::Sender<Result<(), String
     tokio::task::spawn_local(read_media(Rc::clone(&shard)));
     tokio::task::spawn_local(Rc::clone(&shard).run_timers());
     tokio::task::spawn_local(Rc::clone(&shard).run_qualify());
+    tokio::task::spawn_local(Rc::clone(&shard).run_registrations());
     read_inbox(&shard).await;
     shard.flush();
 }
@@ -297,6 +302,7 @@ async fn read_inbox(shard: &Rc<Shard>) {
             break;
         }
     }
+    shard.leave_registrars();
     // Calls in progress end properly: BYE to both sides, records to the spool.
     for (count, channel) in shard.channels().into_iter().enumerate() {
         channel.hangup(Cause::NORMAL_CLEARING);

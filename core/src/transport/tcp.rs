@@ -106,6 +106,9 @@ pub(crate) async fn accept(shard: Rc<Shard>, listener: std::net::TcpListener) {
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {
+                if shard.shared().protection.is_blocked(remote.ip()) {
+                    continue;
+                }
                 let connections = shard.connections();
                 if connections.len() >= CONNECTIONS_MAX
                     || connections.count_from(remote.ip()) >= PER_ADDRESS_MAX

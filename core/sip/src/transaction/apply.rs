@@ -146,7 +146,7 @@ impl Layer {
         }
     }
 
-    fn remove_server(&mut self, id: u64) {
+    pub(super) fn remove_server(&mut self, id: u64) {
         let Some(transaction) = self.servers.remove(id) else {
             return;
         };

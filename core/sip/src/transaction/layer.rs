@@ -296,6 +296,39 @@ impl Layer {
         true
     }
 
+    /// Sends a response and forgets the request (§8.2.7): a stranger who never comes back leaves nothing behind. A
+    /// repetition of the request is a new one, the ACK for this response belongs to nobody. Use [`Layer::stateless_tag`]
+    /// as tag. False, and counted, if the transaction is gone or was answered.
+    pub fn respond_stateless(&mut self, id: ServerId, response: &Message) -> bool {
+        let Some(transaction) = self.servers.get_mut(id.0).filter(|t| t.response.is_none()) else {
+            self.counters.responses_late += 1;
+            return false;
+        };
+        let transmit = Transmit {
+            flow: transaction.reply,
+            bytes: response.raw().clone(),
+        };
+        self.transmits.push_back(transmit);
+        self.counters.responses_sent += 1;
+        self.forget_request(id);
+        true
+    }
+
+    /// The tag of responses without a transaction: the same for each repetition of a request (§8.2.7).
+    #[must_use]
+    pub fn stateless_tag(&self, id: ServerId) -> String {
+        let key = self.servers.get(id.0).map(|transaction| &transaction.key);
+        key.map_or_else(String::new, |key| self.tags.stateless_tag(key))
+    }
+
+    /// Forgets a request without an answer and without an event.
+    pub fn forget_request(&mut self, id: ServerId) {
+        if let Some(transaction) = self.servers.get_mut(id.0) {
+            transaction.internal = true;
+            self.remove_server(id.0);
+        }
+    }
+
     /// Sends the responses of a transaction to the source of the request even if its Via did not ask for that with
     /// `rport` (`force_rport` of an endpoint).
     pub fn reply_to_source(&mut self, id: ServerId) {

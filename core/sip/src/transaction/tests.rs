@@ -543,3 +543,38 @@ fn the_timer_queue_does_not_grow_with_calls_that_are_over() {
     assert_eq!(layer.server_count(), 0);
     assert!(layer.queue_length() <= 65, "{}", layer.queue_length());
 }
+
+#[test]
+fn a_stateless_answer_leaves_nothing_and_is_the_same_for_a_repetition() {
+    let (mut layer, now) = layer();
+    let mut tags = Vec::new();
+    for round in 0..3 {
+        layer.receive(now, invite(), flow(Transport::Udp));
+        let id = received_id(&mut layer);
+        let tag = layer.stateless_tag(id);
+        let response = Builder::response_to(&invite(), 401, "").to_tag(&tag);
+        let response = response.finish();
+        assert!(layer.respond_stateless(id, &response));
+        assert!(!layer.respond_stateless(id, &response), "{round}");
+        assert_eq!(statuses(&mut layer), [401]);
+        assert_eq!(layer.server_count(), 0);
+        assert!(events(&mut layer).is_empty());
+        tags.push(tag);
+    }
+    assert!(tags[0].len() >= 8 && tags.iter().all(|tag| *tag == tags[0]));
+    layer.receive(
+        now,
+        request("ACK", VIA, 1, ";tag=ours"),
+        flow(Transport::Udp),
+    );
+    assert_eq!(layer.server_count(), 0);
+    events(&mut layer);
+    layer.handle_timeout(now + Duration::from_secs(100));
+    assert!(sent(&mut layer).is_empty());
+    // One that is forgotten is not answered either.
+    layer.receive(now, invite(), flow(Transport::Udp));
+    let id = received_id(&mut layer);
+    layer.forget_request(id);
+    layer.handle_timeout(now + Duration::from_secs(200));
+    assert!(layer.is_empty(), "something is left");
+}

@@ -1,6 +1,6 @@
 //! Credentials.
 
-use super::cell::{AuthType, list};
+use super::cell::AuthType;
 use super::row;
 
 row! {
@@ -28,10 +28,11 @@ row! {
         "oauth_secret" oauth_secret: Option<String> = None;
         /// `ALG:hash` list; a comma list.
         "password_digest" password_digest: Vec<String> = Vec::new();
-        /// MD5, SHA-256, SHA-512-256; a comma list. Default: `MD5`.
-        "supported_algorithms_uas" supported_algorithms_uas: Vec<String> = list("MD5");
-        /// Digest algorithms we answer: MD5, SHA-256, SHA-512-256; a comma list. Default: `MD5`.
-        "supported_algorithms_uac" supported_algorithms_uac: Vec<String> = list("MD5");
+        /// MD5, SHA-256, SHA-512-256; a comma list. Default: `default_auth_algorithms_uas` of `ps_globals`.
+        "supported_algorithms_uas" supported_algorithms_uas: Vec<String> = Vec::new();
+        /// Digest algorithms we answer: MD5, SHA-256, SHA-512-256; a comma list. Default:
+        /// `default_auth_algorithms_uac` of `ps_globals`.
+        "supported_algorithms_uac" supported_algorithms_uac: Vec<String> = Vec::new();
     }
 }
 
