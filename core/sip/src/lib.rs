@@ -7,12 +7,15 @@
 
 pub mod accepted;
 pub mod auth;
+pub mod body;
 pub mod dialog;
 pub mod flow;
 pub mod headers;
 pub mod message;
 pub mod offer_answer;
+pub mod reliable;
 pub mod sdp;
+pub mod session_timer;
 pub mod transaction;
 pub mod uri;
 

@@ -13,6 +13,7 @@ pub use forks::{Fork, Forks};
 
 use crate::headers::{NameAddr, Via};
 use crate::message::{Builder, HeaderName, Message, Method};
+use crate::reliable::{RAck, Receipt, ReceivedReliable};
 use crate::uri::{Scheme, Uri};
 
 /// What identifies a dialog at our side (§12). Tags are compared byte for byte.
@@ -173,6 +174,7 @@ pub struct Dialog {
     invited: Option<u32>,
     /// The newest ACK of ours, to be sent again for each repeated 2xx.
     ack: Option<(u32, Message)>,
+    reliable: ReceivedReliable,
 }
 
 impl Dialog {
@@ -214,6 +216,7 @@ impl Dialog {
             inviting: None,
             invited: (cseq.method == Method::Invite).then_some(cseq.number),
             ack: None,
+            reliable: ReceivedReliable::default(),
         })
     }
 
@@ -259,6 +262,7 @@ impl Dialog {
             inviting: (cseq.method == Method::Invite && !confirmed).then_some(cseq.number),
             invited: None,
             ack: None,
+            reliable: ReceivedReliable::default(),
         })
     }
 
@@ -371,6 +375,26 @@ impl Dialog {
             }
         }
         builder
+    }
+
+    /// Looks at a provisional response to our INVITE: may it be taken, and is it to be acknowledged (RFC 3262 §4)?
+    pub fn receive_provisional(&mut self, response: &Message) -> Receipt {
+        self.reliable.receive(response)
+    }
+
+    /// The PRACK for a provisional response (RFC 3262 §4).
+    pub fn prack(&mut self, rack: &RAck, via: &Via) -> Builder {
+        self.request(Method::Prack, via)
+            .header(HeaderName::RAck, rack.to_string())
+    }
+
+    /// A request of ours was sent again with credentials and the next CSeq (§22.2).
+    pub fn sent_again(&mut self, request: &Message) {
+        let Ok(cseq) = request.cseq() else { return };
+        self.local_cseq = self.local_cseq.max(cseq.number);
+        if cseq.method == Method::Invite {
+            self.inviting = Some(cseq.number);
+        }
     }
 
     /// Keeps an ACK to be sent again whenever its 2xx is repeated.
