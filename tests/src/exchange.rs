@@ -329,6 +329,8 @@ impl Exchange {
             ("disallow", "all"),
             ("allow", "alaw,ulaw"),
         ];
+        // What tests hear goes through the exchange, unless a test is about that.
+        row.push(("direct_media", "no"));
         row.retain(|(column, _)| more.iter().all(|(other, _)| column != other));
         row.extend_from_slice(more);
         self.database.insert("ps_endpoints", &row);
@@ -349,6 +351,7 @@ impl Exchange {
                 ("context", context),
                 ("disallow", "all"),
                 ("allow", "alaw,ulaw"),
+                ("direct_media", "no"),
             ],
         );
         self.database.insert(
@@ -372,6 +375,7 @@ impl Exchange {
             ("context", context),
             ("disallow", "all"),
             ("allow", "alaw"),
+            ("direct_media", "no"),
         ];
         self.database.insert("ps_endpoints", &row);
     }

@@ -9,6 +9,7 @@ pub mod audio;
 mod baresip;
 mod database;
 mod exchange;
+pub mod peer;
 pub mod phone;
 mod sipp;
 mod tap;

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use strowger_media::{Command, Repeat, Route, Sound};
+use strowger_sip::Method;
 
 use super::guests::{Hall, VisitEnd};
+use super::renegotiate::Wanted;
 use crate::channel::{Bridging, Cause, Channel, Interrupt};
 
 /// Dial option `L`: a warning before the time is over.
@@ -225,6 +227,8 @@ impl Channel {
         self.set_variable("BRIDGEPEER", &peer.name());
         self.clear_digits();
         peer.clear_digits();
+        self.forget_direct_attempts();
+        peer.forget_direct_attempts();
         self.hold_music(peer);
         peer.hold_music(self);
         // Who watches the other half of a Local channel may want to join its ends.
@@ -239,12 +243,14 @@ impl Channel {
     fn leave(&self, peer: Option<&Self>) {
         self.data_mut().bridged = None;
         self.stop_hold_music();
+        self.bring_home();
         if !self.is_over() {
             self.media(|leg| Command::Route(leg, Route::Silence));
         }
         let Some(peer) = peer else { return };
         peer.data_mut().bridged = None;
         peer.stop_hold_music();
+        peer.bring_home();
         if !peer.is_over() {
             peer.media(|leg| Command::Route(leg, Route::Silence));
         }
@@ -268,6 +274,7 @@ impl Channel {
         if kept {
             self.data_mut().bridged = None;
             self.stop_hold_music();
+            self.bring_home();
             self.watched_by(None);
             self.media(|leg| Command::Route(leg, Route::Silence));
             keeper.touch();
@@ -403,6 +410,7 @@ impl Channel {
                 return BridgeEnd::WaiterLeft;
             }
             self.seat_guests(peer, hall);
+            self.keep_direct(peer, options.is_plain() && hall.is_none());
             let now = Instant::now();
             let sides: [(&Self, &Keys, &mut Dialled, bool); 2] = [
                 (self, &options.caller_keys, &mut dialled.0, true),
@@ -470,7 +478,19 @@ impl Channel {
 
     /// While `self` has put the call on hold, `peer` hears music.
     pub(crate) fn hold_music(&self, peer: &Self) {
-        if !self.data().held || peer.data().hold_music.is_some() {
+        if !self.data().held || peer.data().hold_music.is_some() || peer.hold_far_end(true) {
+            return;
+        }
+        // The holder plays something himself.
+        let plays = self
+            .endpoint()
+            .is_some_and(|endpoint| endpoint.suppress_moh_on_sendonly)
+            && self
+                .session()
+                .as_ref()
+                .and_then(|session| session.media.as_ref())
+                .is_some_and(|media| media.receives());
+        if plays {
             return;
         }
         let class = {
@@ -486,8 +506,12 @@ impl Channel {
             match peer.music(&class).await {
                 // The hold, or the bridge, may be over by now.
                 Ok(music) if holder.data().held && peer.data().bridged == Some(holder.id()) => {
+                    let needed = peer.data().media_here;
                     let play = peer.start_play(music.sounds, Repeat::Forever);
-                    peer.data_mut().hold_music = play;
+                    let mut data = peer.data_mut();
+                    data.hold_music = play;
+                    // Only as long as the hold.
+                    data.media_here = needed;
                 }
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "music on hold"),
@@ -500,6 +524,27 @@ impl Channel {
         if let Some(play) = play {
             self.stop_play(play);
         }
+        self.hold_far_end(false);
+    }
+
+    /// `moh_passthrough`: whom we talk with is put on hold himself, by re-INVITE, instead of hearing music from here. False
+    /// where the endpoint does not want that.
+    fn hold_far_end(&self, held: bool) -> bool {
+        let passes = self
+            .endpoint()
+            .is_some_and(|endpoint| endpoint.moh_passthrough);
+        if !passes || self.is_over() {
+            return false;
+        }
+        let changed = self
+            .session()
+            .as_mut()
+            .and_then(|session| session.media.as_mut())
+            .map(|media| media.hold(held));
+        if changed == Some(true) {
+            self.renegotiate(Wanted::media(Method::Invite));
+        }
+        changed.is_some()
     }
 }
 

@@ -5,6 +5,7 @@
 
 use strowger_media::Codec;
 use strowger_media::codec::OpusFmtp;
+use strowger_sip::body::Body;
 use strowger_sip::offer_answer::{Agreed, Capabilities, CodecCapability, Preference};
 use strowger_store::{DtmfMode, Endpoint};
 
@@ -236,8 +237,10 @@ impl Channel {
         match session.incoming.as_mut().filter(|_| !described) {
             Some(incoming) => {
                 // The offer was understood before, so that an answer in another order cannot fail.
-                if let Ok(answer) = media.answer_with(self.shard(), incoming.request.body(), codec)
-                {
+                let again = Body::of(&incoming.request)
+                    .description()
+                    .map(|offer| media.answer_with(self.shard(), offer, codec));
+                if let Some(Ok(answer)) = again {
                     incoming.answer = Some(answer);
                 }
             }

@@ -7,7 +7,7 @@ use strowger_media::{Command, PlayId};
 
 use super::destination::Destination;
 use super::outgoing::{Origin, create_leg};
-use crate::channel::{Cause, Channel, Party};
+use crate::channel::{Cause, Channel, DialProgress, Party};
 use crate::dialplan::LocalFuture;
 use crate::sounds::Cadence;
 
@@ -148,11 +148,13 @@ impl DialOutcome {
     }
 }
 
-struct Leg {
-    channel: Channel,
-    destination: Destination,
+pub(super) struct Leg {
+    pub(super) channel: Channel,
+    pub(super) destination: Destination,
     /// When its end was reported.
-    ended: Option<Instant>,
+    pub(super) ended: Option<Instant>,
+    /// How often its device named another address.
+    pub(super) redirects: u8,
 }
 
 /// The legs of a Dial. Those that it has not settled when it is given up are hung up.
@@ -194,6 +196,8 @@ struct Signalled {
     ringing: bool,
     music: Option<PlayId>,
     early: Option<crate::channel::ChannelId>,
+    /// A device has a 183 without media to show.
+    progress: bool,
     /// A device forwarded its call.
     forwarded: bool,
 }
@@ -238,6 +242,7 @@ impl Channel {
         self.signal_start(&request, &mut signalled);
         let mut until = request.timeout.map(|timeout| started + timeout);
         let winner = loop {
+            signalled.forwarded |= self.follow_redirects(&mut legs.legs, &request).await;
             if let Some(index) = self.look_at_legs(
                 &mut legs.legs,
                 &request,
@@ -325,6 +330,7 @@ impl Channel {
                         channel: channel.clone(),
                         destination,
                         ended: None,
+                        redirects: 0,
                     });
                     if let Some(pre_dial) = &request.pre_dial {
                         pre_dial(channel.clone()).await;
@@ -391,13 +397,7 @@ impl Channel {
             {
                 winner = Some((index, at));
             }
-            self.pass_on(
-                &leg.channel,
-                progress.early_media.is_some(),
-                progress.ringing.is_some(),
-                request,
-                signalled,
-            );
+            self.pass_on(&leg.channel, progress, request, signalled);
         }
         winner.map(|(index, at)| {
             outcome.answer_time = Some(at.saturating_duration_since(outcome.started));
@@ -471,8 +471,7 @@ impl Channel {
     fn pass_on(
         &self,
         leg: &Self,
-        early: bool,
-        ringing: bool,
+        progress: DialProgress,
         request: &DialRequest,
         signalled: &mut Signalled,
     ) {
@@ -480,6 +479,8 @@ impl Channel {
             RingMode::Always | RingMode::Playing(_) | RingMode::Background => return,
             RingMode::Signalled | RingMode::UntilMedia => {}
         }
+        let (early, ringing) = (progress.early_media.is_some(), progress.ringing.is_some());
+        let progress = progress.progress.is_some();
         if early && signalled.early.is_none() {
             signalled.early = Some(leg.id());
             if let Some(play) = signalled.music.take() {
@@ -495,11 +496,15 @@ impl Channel {
         } else if ringing && !signalled.ringing && signalled.early.is_none() {
             signalled.ringing = true;
             self.ring_caller(signalled);
+        } else if progress && !(signalled.progress || signalled.ringing || self.is_up()) {
+            signalled.progress = true;
+            self.indicate_progress();
         }
     }
 
     fn ring_caller(&self, signalled: &mut Signalled) {
-        if self.is_up() {
+        // Behind a 183 that opened early media a 180 would not be heard of.
+        if self.is_up() || signalled.progress {
             signalled.music = self.start_tone("ring");
         } else {
             self.indicate_ringing();

@@ -5,11 +5,13 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use strowger_sip::accepted::AcceptedInvite;
+use strowger_sip::body::{Body, SDP};
 use strowger_sip::dialog::DialogId;
+use strowger_sip::session_timer::{Policy, Refusal, Terms};
 use strowger_sip::transaction::ServerId;
 use strowger_sip::{Builder, Flow, HeaderName, Message, Method};
 
-use super::media::SDP;
+use super::extensions;
 use super::session::cause_in;
 use crate::channel::{Cause, Channel, LegEnd};
 
@@ -18,6 +20,7 @@ impl Channel {
     pub(crate) fn on_ack(&self, ack: &Message) {
         let shard = Rc::clone(self.shard());
         let mut answered = None;
+        let again_described;
         {
             let mut guard = self.session();
             let Some(session) = guard.as_mut() else {
@@ -32,27 +35,35 @@ impl Channel {
             if !accepted.acknowledge(ack) {
                 return;
             }
+            again_described = session.reinvited;
             if std::mem::take(&mut session.answer_in_ack)
                 && let Some(media) = session.media.as_mut()
             {
-                answered = Some(if ack.has_content(SDP) {
-                    media
-                        .apply(&shard, ack.body())
-                        .map_err(|error| error.to_string())
-                } else {
-                    Err("the ACK has no answer to our offer".to_owned())
+                answered = Some(match Body::of(ack).description() {
+                    Some(answer) => media
+                        .apply(&shard, answer)
+                        .map_err(|error| error.to_string()),
+                    None => Err("the ACK has no answer to our offer".to_owned()),
                 });
+                if matches!(answered, Some(Err(_))) {
+                    media.withdraw();
+                }
             }
         }
         self.after_ack();
         match answered {
             Some(Ok(agreed)) => self.set_held(agreed.on_hold),
+            // RFC 6337 §3.4: what was agreed before the re-INVITE stays.
+            Some(Err(error)) if again_described => {
+                tracing::info!(channel = %self.name(), error, "the media stays as it was");
+            }
             Some(Err(error)) => {
                 tracing::info!(channel = %self.name(), error, "the call is ended");
                 self.hangup(Cause::BEARERCAPABILITY_NOTAVAIL);
             }
             None => {}
         }
+        self.go_on_renegotiating();
         self.touch();
     }
 
@@ -83,7 +94,7 @@ impl Channel {
     }
 
     /// Responds within the dialog.
-    fn answer_request(&self, id: ServerId, response: Message) {
+    pub(super) fn answer_request(&self, id: ServerId, response: Message) {
         if let Some(session) = self.session().as_mut()
             && let Some(dialog) = session.dialog.as_mut()
         {
@@ -119,15 +130,18 @@ impl Channel {
             return self.answer_request(id, response.finish());
         }
         self.follow(flow);
-        let required: Vec<&str> = request.values(&HeaderName::Require).collect();
-        if !required.is_empty() {
+        let endpoint = self.endpoint().cloned();
+        if let Some(unknown) = extensions::unsupported(request, endpoint.as_deref()) {
             let response = Builder::response_to(request, 420, "Bad Extension")
-                .header(HeaderName::Unsupported, required.join(", "))
+                .header(HeaderName::Unsupported, unknown)
                 .finish();
             return self.answer_request(id, response);
         }
-        let describes = matches!(request.method(), Some(Method::Invite | Method::Update));
-        if describes && !request.body().is_empty() && !request.has_content(SDP) {
+        let describes = matches!(
+            request.method(),
+            Some(Method::Invite | Method::Update | Method::Prack)
+        );
+        if describes && Body::of(request) == Body::Unsupported {
             let response = Builder::response_to(request, 415, "Unsupported Media Type")
                 .header(HeaderName::Accept, SDP)
                 .finish();
@@ -148,6 +162,7 @@ impl Channel {
             }
             Some(Method::Invite) => self.on_reinvite(id, request),
             Some(Method::Update) => self.on_update(id, request),
+            Some(Method::Prack) => self.on_prack(id, request),
             Some(Method::Info) => self.on_info(id, request),
             Some(Method::Options) => {
                 let response = Builder::response_to(request, 200, "OK")
@@ -208,8 +223,9 @@ impl Channel {
     }
 
     /// Our side of a new description: the answer to `offer`, or an offer of ours. On failure the status and Warning.
-    fn describe(&self, offer: Option<&[u8]>) -> Result<(String, bool), (u16, String)> {
+    pub(super) fn describe(&self, offer: Option<&[u8]>) -> Result<(String, bool), (u16, String)> {
         let shard = Rc::clone(self.shard());
+        self.come_home_for_offer();
         let mut guard = self.session();
         let media = guard
             .as_mut()
@@ -225,8 +241,36 @@ impl Channel {
         }
     }
 
+    /// What a request says of the session's timer: the terms from now on. Refused here where it asks for too little.
+    fn judge_timer(&self, id: ServerId, request: &Message) -> Result<Option<Terms>, ()> {
+        let judged = match self.session().as_mut() {
+            Some(session) => {
+                if let Some(updates) = extensions::takes_update(request) {
+                    session.peer_updates = updates;
+                }
+                let timing = &session.timing;
+                timing.policy.judge(request, timing.current())
+            }
+            None => Ok(None),
+        };
+        judged.map_err(|refusal| {
+            let response = match refusal {
+                Refusal::TooSmall(least) => {
+                    Builder::response_to(request, 422, "Session Interval Too Small")
+                        .header(HeaderName::MinSe, least.to_string())
+                }
+                Refusal::Unsupported => Builder::response_to(request, 421, "Extension Required")
+                    .header(HeaderName::Require, strowger_sip::session_timer::OPTION),
+            };
+            self.answer_request(id, response.finish());
+        })
+    }
+
     fn on_reinvite(&self, id: ServerId, request: &Message) {
-        let offer = request.has_content(SDP).then(|| request.body());
+        let Ok(terms) = self.judge_timer(id, request) else {
+            return;
+        };
+        let offer = Body::of(request).description();
         match self.describe(offer) {
             Err((status, error)) => self.refuse(id, request, status, &error),
             Ok((description, on_hold)) => {
@@ -241,12 +285,14 @@ impl Channel {
                     .header(
                         HeaderName::Server,
                         &self.shard().shared().config.sip.user_agent,
-                    )
+                    );
+                let response = Policy::tell(request, response, terms)
                     .body(SDP, description)
                     .finish();
                 self.answer_request(id, response.clone());
                 if let Some(session) = self.session().as_mut() {
                     session.answer_in_ack = offer.is_none();
+                    session.reinvited = true;
                     session.accepted = Some(AcceptedInvite::new(
                         Instant::now(),
                         &self.shard().timers(),
@@ -255,27 +301,38 @@ impl Channel {
                     ));
                 }
                 self.watch_accepted();
+                self.keep_time(terms);
                 self.set_held(on_hold);
             }
         }
     }
 
     fn on_update(&self, id: ServerId, request: &Message) {
-        let contact = self
+        let Ok(terms) = self.judge_timer(id, request) else {
+            return;
+        };
+        let (contact, early) = self
             .session()
             .as_ref()
-            .map(|session| session.contact.clone())
+            .map(|session| {
+                let early = session.dialog.is_none() || session.incoming.is_some();
+                (session.contact.clone(), early)
+            })
             .unwrap_or_default();
         let mut response =
             Builder::response_to(request, 200, "OK").header(HeaderName::Contact, contact);
-        if request.has_content(SDP) {
-            let must_wait = self.session().as_ref().is_some_and(|session| {
-                let outgoing = session.outgoing.as_ref();
-                // RFC 3311 §5.2: the offer of the INVITE has no final answer yet. And what one of several telephones that
-                // ring changed would change for all of them.
-                session.incoming.is_some()
-                    || session.dialog.is_none()
-                        && outgoing.is_some_and(|o| o.forks.dialogs().len() > 1)
+        if let Some(offer) = Body::of(request).description() {
+            let must_wait = self.session().as_mut().is_some_and(|session| {
+                // Each telephone that rings has its own description.
+                if session.dialog.is_none()
+                    && let Some(media) = session.media.as_mut()
+                    && let Some(fork) = DialogId::of_request(request)
+                {
+                    media.follow(&fork);
+                }
+                // RFC 3311 §5.2: the offer of the INVITE has no answer yet that counts.
+                let incoming = session.incoming.as_ref();
+                incoming.is_some_and(|incoming| !incoming.settled)
             });
             if must_wait {
                 let response = Builder::response_to(request, 500, "Server Internal Error")
@@ -283,7 +340,7 @@ impl Channel {
                     .finish();
                 return self.answer_request(id, response);
             }
-            match self.describe(Some(request.body())) {
+            match self.describe(Some(offer)) {
                 Err((status, error)) => return self.refuse(id, request, status, &error),
                 Ok((answer, on_hold)) => {
                     response = response.body(SDP, answer);
@@ -291,16 +348,22 @@ impl Channel {
                         && session.dialog.is_none()
                         && let Some(outgoing) = session.outgoing.as_mut()
                     {
-                        outgoing.updated = DialogId::of_request(request);
+                        outgoing.updated.extend(DialogId::of_request(request));
                     }
                     self.set_held(on_hold);
                 }
             }
         }
-        self.answer_request(id, response.finish());
+        if early {
+            // RFC 4028 §7.4: the clock runs from the answer.
+            return self.answer_request(id, response.finish());
+        }
+        self.answer_request(id, Policy::tell(request, response, terms).finish());
+        self.keep_time(terms);
+        self.go_on_renegotiating();
     }
 
-    fn refuse(&self, id: ServerId, request: &Message, status: u16, warning: &str) {
+    pub(super) fn refuse(&self, id: ServerId, request: &Message, status: u16, warning: &str) {
         let response = Builder::response_to(request, status, "")
             .header(HeaderName::Warning, warning)
             .finish();

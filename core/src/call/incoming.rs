@@ -6,14 +6,18 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use strowger_sip::accepted::AcceptedInvite;
+use strowger_sip::body::{Body, SDP};
 use strowger_sip::dialog::Dialog;
+use strowger_sip::session_timer::{Policy, Refusal as TimerRefusal};
 use strowger_sip::transaction::ServerId;
 use strowger_sip::{Builder, Flow, HeaderName, Message, NameAddr};
 use strowger_store::Endpoint;
 
-use super::media::{MediaSession, SDP};
+use super::media::MediaSession;
 use super::outgoing::{apply_set_var, contact};
 use super::session::{Incoming, Session};
+use super::timing::{self, Timing};
+use super::{extensions, provisional};
 use crate::channel::{Cause, Channel, Data, LegEnd, Location, Party, Presentation, State, Yank};
 use crate::dialplan::{Exists, LocalFuture};
 use crate::shard::{ALLOW, DialogKey, Shard};
@@ -70,13 +74,24 @@ fn take(
         Refusal::new(400, "Bad Request")
             .with(HeaderName::Warning, format!("399 strowger \"{what}\""))
     };
-    let required: Vec<&str> = request.values(&HeaderName::Require).collect();
-    if !required.is_empty() {
-        return Err(
-            Refusal::new(420, "Bad Extension").with(HeaderName::Unsupported, required.join(", "))
-        );
+    if let Some(unknown) = extensions::unsupported(request, Some(endpoint)) {
+        return Err(Refusal::new(420, "Bad Extension").with(HeaderName::Unsupported, unknown));
     }
-    if !request.body().is_empty() && !request.has_content(SDP) {
+    let extension_required =
+        |tag: &str| Refusal::new(421, "Extension Required").with(HeaderName::Require, tag);
+    let reliable = provisional::is_reliable(endpoint, request)
+        .map_err(|()| extension_required(strowger_sip::reliable::OPTION))?;
+    let mut timing = Timing::new(timing::policy(endpoint));
+    timing.terms = timing
+        .policy
+        .judge(request, None)
+        .map_err(|refusal| match refusal {
+            TimerRefusal::Unsupported => extension_required(strowger_sip::session_timer::OPTION),
+            TimerRefusal::TooSmall(least) => Refusal::new(422, "Session Interval Too Small")
+                .with(HeaderName::MinSe, least.to_string()),
+        })?;
+    let body = Body::of(request);
+    if body == Body::Unsupported {
         return Err(Refusal::new(415, "Unsupported Media Type").with(HeaderName::Accept, SDP));
     }
     let uri = request
@@ -161,16 +176,15 @@ fn take(
     };
     let mut media = MediaSession::open(shard, channel.id(), endpoint, &flow).map_err(refused)?;
     channel.set_leg(Some(media.leg()));
-    let answer = if request.body().is_empty() {
-        None
-    } else {
-        match media.answer(shard, request.body()) {
+    let answer = match body.description() {
+        None => None,
+        Some(offer) => match media.answer(shard, offer) {
             Ok((answer, _)) => Some(answer),
             Err(error) => {
                 channel.close_media();
                 return Err(refused(error));
             }
-        }
+        },
     };
     let key = DialogKey {
         call_id: dialog.id().call_id.to_string(),
@@ -184,6 +198,9 @@ fn take(
     }
     session.key = Some(key.clone());
     session.received = Some(request.clone());
+    session.reliable = reliable.then(|| provisional::responses(shard, id, request));
+    session.timing = timing;
+    session.peer_updates = extensions::takes_update(request).unwrap_or(false);
     session.incoming = Some(Incoming {
         id,
         request: request.clone(),
@@ -191,6 +208,8 @@ fn take(
         answer,
         ringing: false,
         early_media: false,
+        settled: false,
+        accepted: None,
     });
     *channel.session() = Some(session);
     apply_set_var(&channel, endpoint.set_var.as_deref());
@@ -448,7 +467,7 @@ impl Channel {
                 !incoming.early_media && !std::mem::replace(&mut incoming.ringing, true)
             });
         if first && let Some((id, response)) = self.invite_response(180, "Ringing") {
-            self.shard().respond(id, response.finish());
+            self.send_provisional(id, response);
         }
     }
 
@@ -458,19 +477,27 @@ impl Channel {
         }
         let answer = self.session().as_mut().and_then(|session| {
             let incoming = session.incoming.as_mut()?;
-            let answer = incoming.answer.clone();
-            let again = answer.is_some() && std::mem::replace(&mut incoming.early_media, true);
+            let mut answer = incoming.answer.clone();
+            // RFC 3262 §5: a caller without an offer gets ours in the first reliable response.
+            if answer.is_none()
+                && session.reliable.is_some()
+                && !incoming.early_media
+                && let Some(media) = session.media.as_mut()
+            {
+                answer = media.offer().ok();
+                session.answer_in_prack = answer.is_some();
+            }
+            let again = std::mem::replace(&mut incoming.early_media, answer.is_some());
             (!again).then_some(answer)
         });
         let answer = match answer {
             None => return,
-            // A caller without an offer gets ours in the 200: until then it can only be told that it rings.
+            // Otherwise it comes in the 200: until then the caller can only be told that it rings.
             Some(None) => return self.send_ringing(),
             Some(Some(answer)) => answer,
         };
         if let Some((id, response)) = self.invite_response(183, "Session Progress") {
-            self.shard()
-                .respond(id, response.body(SDP, answer).finish());
+            self.send_provisional(id, response.body(SDP, answer));
         }
     }
 
@@ -479,9 +506,11 @@ impl Channel {
         if self.accept_local() {
             return;
         }
-        let Some((id, response)) = self.invite_response(200, "OK") else {
+        let Some((_, response)) = self.invite_response(200, "OK") else {
             return;
         };
+        let supported = extensions::supported(self.endpoint().map(|endpoint| &**endpoint));
+        let response = super::renegotiate::with_supported(response, &supported);
         let description = {
             let mut guard = self.session();
             let Some(session) = guard.as_mut() else {
@@ -490,11 +519,17 @@ impl Channel {
             let Some(incoming) = session.incoming.as_ref() else {
                 return;
             };
+            if incoming.accepted.is_some() {
+                return;
+            }
+            // What is described in a reliable response is not said twice: it may have changed since.
+            let described = incoming.settled || incoming.early_media && session.reliable.is_some();
             match (&incoming.answer, session.media.as_mut()) {
-                (Some(answer), _) => Ok(answer.clone()),
+                _ if described => Ok(None),
+                (Some(answer), _) => Ok(Some(answer.clone())),
                 (None, Some(media)) => {
                     session.answer_in_ack = true;
-                    media.offer().map_err(|error| error.to_string())
+                    media.offer().map(Some).map_err(|error| error.to_string())
                 }
                 (None, None) => Err("no media".to_owned()),
             }
@@ -506,9 +541,41 @@ impl Channel {
                 return self.hangup(Cause::BEARERCAPABILITY_NOTAVAIL);
             }
         };
-        let response = response.body(SDP, description).finish();
-        if let Some(session) = self.session().as_mut() {
-            session.incoming = None;
+        if let Some(session) = self.session().as_mut()
+            && let Some(incoming) = session.incoming.as_mut()
+        {
+            let mut response = Policy::tell(&incoming.request, response, session.timing.terms);
+            if let Some(description) = description {
+                response = response.body(SDP, description);
+            }
+            incoming.accepted = Some(response.finish());
+        }
+        self.deliver_answer();
+        self.became_up();
+    }
+
+    /// Sends our 2xx, unless a description of ours waits for its PRACK (RFC 3262 §3).
+    pub(super) fn deliver_answer(&self) {
+        let (id, response, terms) = {
+            let mut guard = self.session();
+            let Some(session) = guard.as_mut() else {
+                return;
+            };
+            let held = session
+                .reliable
+                .as_ref()
+                .is_some_and(|reliable| reliable.holds_answer());
+            let answered = session
+                .incoming
+                .take_if(|incoming| !held && incoming.accepted.is_some());
+            let Some((id, response)) =
+                answered.and_then(|incoming| Some((incoming.id, incoming.accepted?)))
+            else {
+                return;
+            };
+            if let Some(reliable) = session.reliable.as_mut() {
+                reliable.finish();
+            }
             if let Some(dialog) = session.dialog.as_mut() {
                 dialog.responded(&response);
             }
@@ -518,10 +585,11 @@ impl Channel {
                 id,
                 response.clone(),
             ));
-        }
+            (id, response, session.timing.terms)
+        };
         self.shard().respond(id, response);
         self.watch_accepted();
-        self.became_up();
+        self.keep_time(terms);
     }
 
     /// Answers the INVITE that is still open with 487; false if none is.

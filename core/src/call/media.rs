@@ -7,19 +7,18 @@ use strowger_media::codec::{EncoderOptions, OpusFmtp};
 use strowger_media::rtp::srtp::KeyError;
 use strowger_media::{Codec, Command, Format, LegId, LegSetup, Negotiated};
 use strowger_sip::Flow;
+use strowger_sip::dialog::DialogId;
 use strowger_sip::offer_answer::{
     self, Agreed, AgreedCodec, Capabilities, LocalMedia, OfferAnswerError, Preference,
 };
-use strowger_sip::sdp::{SdpError, SessionDescription};
+use strowger_sip::sdp::{Direction, SdpError, SessionDescription};
 use strowger_store::{DtmfMode, Endpoint};
 
 use super::codecs;
+use super::direct::Elsewhere;
 use super::encryption;
 use crate::channel::ChannelId;
 use crate::shard::Shard;
-
-/// The type of session descriptions.
-pub(crate) const SDP: &str = "application/sdp";
 
 /// Why media cannot be set up or described.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +64,7 @@ impl MediaError {
             Self::NoPorts(_) | Self::Overloaded | Self::Ended => (503, "Service Unavailable"),
             Self::NoCodecs(_) | Self::Dtls(_) => (488, "Not Acceptable Here"),
             Self::Key(_) => (500, "Server Internal Error"),
-            Self::Description(_) => (400, "Bad Session Description"),
+            Self::Description(_) => (488, "Not Acceptable Here"),
             Self::OfferAnswer(error) => match error.status() {
                 491 => (491, "Request Pending"),
                 500 => (500, "Server Internal Error"),
@@ -115,6 +114,19 @@ pub(crate) struct MediaSession {
     /// What was agreed last, and whether the call is answered: silence while it rings is no fault.
     agreed: Option<Agreed>,
     up: bool,
+    forks: Forked,
+    /// Where the far end is told that it is heard, instead of here.
+    elsewhere: Option<Elsewhere>,
+}
+
+/// What the early dialogs of one INVITE agreed: each answers the same offer by itself (RFC 3264 §5, RFC 3261 §13.2.2.4).
+#[derive(Default)]
+struct Forked {
+    /// Whose description counts now.
+    current: Option<DialogId>,
+    /// As it was when our offer had no answer.
+    offered: Option<offer_answer::Session>,
+    others: Vec<(DialogId, offer_answer::Session, Option<Agreed>)>,
 }
 
 impl MediaSession {
@@ -193,7 +205,119 @@ impl MediaSession {
             rtp_timeout_hold_ms: endpoint.rtp_timeout_hold.saturating_mul(1000),
             agreed: None,
             up: false,
+            forks: Forked::default(),
+            elsewhere: None,
         })
+    }
+
+    /// What was agreed last.
+    pub(super) fn agreed(&self) -> Option<&Agreed> {
+        self.agreed.as_ref()
+    }
+
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.elsewhere.is_some()
+    }
+
+    /// What is described from now on leads to somebody else, or here again. True where that is another place than before.
+    pub(super) fn go_elsewhere(&mut self, at: Option<Elsewhere>) -> bool {
+        let changed = self.elsewhere != at;
+        self.elsewhere = at;
+        changed
+    }
+
+    /// The far end sends something.
+    pub(super) fn receives(&self) -> bool {
+        let agreed = self.agreed.as_ref();
+        agreed.is_some_and(|agreed| agreed.direction.receives())
+    }
+
+    /// We hold the far end: it is told that nothing of it is heard.
+    pub(super) fn is_held_by_us(&self) -> bool {
+        self.local.direction != Direction::SendRecv
+    }
+
+    /// Holds the far end by what is described from now on, or no longer. True where that changes something.
+    pub(super) fn hold(&mut self, held: bool) -> bool {
+        let direction = match held {
+            true => Direction::SendOnly,
+            false => Direction::SendRecv,
+        };
+        std::mem::replace(&mut self.local.direction, direction) != direction
+    }
+
+    /// Our end as it is described.
+    fn described(&self) -> (LocalMedia, Capabilities) {
+        let (mut local, mut capabilities) = (self.local, self.capabilities.clone());
+        if let Some(elsewhere) = &self.elsewhere {
+            local.rtp = elsewhere.rtp();
+            local.rtcp_port = elsewhere.rtcp_port();
+            capabilities
+                .codecs
+                .retain(|codec| elsewhere.speaks(&codec.name, codec.clock_rate));
+        }
+        (local, capabilities)
+    }
+
+    /// From now on the descriptions are those of this early dialog. What the leg does changes with the next of them.
+    pub(crate) fn follow(&mut self, fork: &DialogId) {
+        let forks = &mut self.forks;
+        let Some(current) = &forks.current else {
+            forks.offered = Some(self.negotiation.clone());
+            forks.current = Some(fork.clone());
+            return;
+        };
+        if current == fork {
+            return;
+        }
+        let known = forks.others.iter().position(|(id, ..)| id == fork);
+        let (negotiation, agreed) = match (known, &forks.offered) {
+            (Some(index), _) => {
+                let (_, negotiation, agreed) = forks.others.swap_remove(index);
+                (negotiation, agreed)
+            }
+            (None, Some(offered)) => (offered.clone(), None),
+            (None, None) => return,
+        };
+        let before = std::mem::replace(&mut self.negotiation, negotiation);
+        let agreed = std::mem::replace(&mut self.agreed, agreed);
+        forks.others.push((current.clone(), before, agreed));
+        forks.current = Some(fork.clone());
+    }
+
+    /// The early dialog whose descriptions count.
+    pub(crate) fn followed(&self) -> Option<&DialogId> {
+        self.forks.current.as_ref()
+    }
+
+    /// This early dialog is the call's: the leg does what it agreed.
+    pub(crate) fn settle(&mut self, shard: &Shard, fork: &DialogId) {
+        let other = self.forks.current.as_ref().is_some_and(|id| id != fork);
+        self.follow(fork);
+        self.forks = Forked {
+            current: Some(fork.clone()),
+            ..Forked::default()
+        };
+        if other
+            && let Some(agreed) = &self.agreed
+            && let Err(error) = self.configure(shard, agreed)
+        {
+            tracing::error!(%error, "a leg cannot be set to the telephone that answered");
+        }
+    }
+
+    /// Takes an answer to our offer without letting the leg follow it.
+    pub(crate) fn note(&mut self, answer: &[u8]) -> Result<(), MediaError> {
+        let answer = SessionDescription::parse(answer)?;
+        self.agreed = Some(self.negotiation.apply_answer(&answer)?);
+        Ok(())
+    }
+
+    /// Our offer was refused: what was agreed before stays.
+    pub(crate) fn withdraw(&mut self) {
+        if self.negotiation.is_pending() {
+            self.negotiation.withdraw_offer();
+        }
     }
 
     pub(crate) fn leg(&self) -> LegId {
@@ -266,9 +390,10 @@ impl MediaSession {
 
     /// An offer of ours.
     pub(crate) fn offer(&mut self) -> Result<String, MediaError> {
+        let (local, capabilities) = self.described();
         Ok(self
             .negotiation
-            .make_offer(&self.capabilities, &self.local)?
+            .make_offer(&capabilities, &local)?
             .to_string())
     }
 
@@ -367,7 +492,7 @@ impl MediaSession {
             receiving: agreed.direction.receives(),
             symmetric: self.symmetric,
             srtp: agreed.crypto.as_ref().map(encryption::keys).transpose()?,
-            rtp_timeout_ms: if !self.up {
+            rtp_timeout_ms: if !self.up || self.elsewhere.is_some() {
                 0
             } else if agreed.on_hold {
                 self.rtp_timeout_hold_ms

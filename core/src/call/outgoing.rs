@@ -6,16 +6,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use strowger_media::codec::Codec;
+use strowger_sip::body::{Body, SDP};
 use strowger_sip::dialog::{Dialog, DialogId, Fork, Forks};
+use strowger_sip::reliable::{OPTION as REL100, Receipt};
 use strowger_sip::transaction::ClientId;
 use strowger_sip::{Builder, Flow, HeaderName, Host, Message, Method, NameAddr, Transport, Uri};
-use strowger_store::Endpoint;
+use strowger_store::{Endpoint, Rel100};
 
 use super::destination::{Destination, To};
 use super::dial::DialRequest;
 use super::local;
-use super::media::{MediaSession, SDP};
-use super::session::{Outgoing, Session, new_via};
+use super::media::MediaSession;
+use super::session::{Outgoing, Session, new_via, routed};
+use super::timing::{self, Timing};
+use super::{extensions, redirect, renegotiate};
 use crate::channel::{
     Cause, Channel, Data, LegEnd, Location, Party, Presentation, State, Variables,
 };
@@ -23,8 +27,6 @@ use crate::shard::{ALLOW, ClientUser, DialogKey, Shard};
 
 /// How long a host name may take to resolve.
 const RESOLVE: Duration = Duration::from_secs(3);
-/// Challenges answered for one call: one by the endpoint, one by a proxy before it.
-const AUTHENTICATIONS_MAX: u8 = 2;
 
 /// Where an INVITE goes.
 pub(crate) struct Target {
@@ -164,6 +166,7 @@ impl Channel {
         let contact_user = endpoint.contact_user.clone();
         let mut session = Session::new(flow, contact(shard, &flow, contact_user.as_deref()));
         session.media = Some(media);
+        session.timing = Timing::new(timing::policy(endpoint));
         session.prepared = Some(target);
         *channel.session() = Some(session);
         shard.add_channel(&channel, false);
@@ -195,7 +198,7 @@ impl Channel {
                     invite: invite.clone(),
                     authentications: 0,
                     settled: false,
-                    updated: None,
+                    updated: Vec::new(),
                 });
             }
             built.map(|invite| (invite, flow))
@@ -220,7 +223,7 @@ impl Channel {
         }
     }
 
-    fn with_outgoing(&self, change: impl FnOnce(&mut Outgoing)) {
+    pub(super) fn with_outgoing(&self, change: impl FnOnce(&mut Outgoing)) {
         if let Some(outgoing) = self
             .session()
             .as_mut()
@@ -264,12 +267,19 @@ impl Channel {
             101..=199 => self.on_provisional(status, response),
             200..=299 => self.on_accepted(response, flow),
             401 | 407 if self.authenticate(response) => {}
+            422 if self.ask_longer(response) => {}
             300.. => {
                 self.with_outgoing(|outgoing| {
                     let _ = outgoing.forks.receive(response);
                 });
                 if (300..400).contains(&status) {
-                    self.data_mut().forwarded_to = forwarded_to(response);
+                    let uri = self.endpoint().is_some_and(|e| redirect::follows_uri(e));
+                    let mut data = self.data_mut();
+                    if uri {
+                        data.redirected_to = redirect::address(response);
+                    } else {
+                        data.forwarded_to = forwarded_to(response);
+                    }
                 }
                 // The peer's own cause says more than its status; a cancelled leg keeps the cause it was ended with.
                 let cause = cause_of_failure(status, response);
@@ -283,6 +293,14 @@ impl Channel {
         let shard = Rc::clone(self.shard());
         let mut early = false;
         let mut failed = None;
+        let mut prack = None;
+        let over = self.is_over();
+        let (rewrite, follows) = self.endpoint().map_or((false, true), |endpoint| {
+            (endpoint.rewrite_contact, endpoint.follow_early_media_fork)
+        });
+        let passes_progress = self
+            .endpoint()
+            .is_some_and(|endpoint| !endpoint.ignore_183_without_sdp);
         {
             let mut guard = self.session();
             let Some(session) = guard.as_mut() else {
@@ -292,24 +310,60 @@ impl Channel {
                 return;
             };
             match outgoing.forks.receive(response) {
-                Ok(Fork::Early(dialog)) if session.key.is_none() => {
-                    // Requests may come in the early dialog.
-                    let key = key_of(dialog);
-                    shard.map_dialog(key.clone(), self.id());
-                    session.key = Some(key);
+                Ok(Fork::Early(dialog)) if !over => {
+                    if session.key.is_none() {
+                        // Requests may come in the early dialog.
+                        let key = key_of(dialog);
+                        shard.map_dialog(key.clone(), self.id());
+                        session.key = Some(key);
+                    }
+                    match dialog.receive_provisional(response) {
+                        Receipt::Plain => {}
+                        Receipt::Ignore => return,
+                        Receipt::Acknowledge(rack) => {
+                            let flow = match rewrite {
+                                true => session.flow,
+                                false => routed(&shard, session.flow, dialog),
+                            };
+                            let agent = &shard.shared().config.sip.user_agent;
+                            let request = dialog
+                                .prack(&rack, &new_via(&shard, &flow))
+                                .header(HeaderName::UserAgent, agent);
+                            prack = Some((request.finish(), flow));
+                        }
+                    }
                 }
                 Ok(_) => {}
                 Err(error) => {
                     tracing::debug!(channel = %self.name(), %error, "provisional response");
                 }
             }
-            let described = response.has_content(SDP) && !outgoing.is_outdated(response);
-            if described && let Some(media) = session.media.as_mut() {
-                match media.apply(&shard, response.body()) {
-                    Ok(_) => early = true,
-                    Err(error) => failed = Some(error.to_string()),
-                }
+            if let Some(updates) = extensions::takes_update(response) {
+                session.peer_updates = updates;
             }
+            let fork = DialogId::of_response(response);
+            if let Some(answer) = Body::of(response).description()
+                && !outgoing.is_outdated(response)
+                && let Some(media) = session.media.as_mut()
+            {
+                let before = media.followed().cloned();
+                if let Some(fork) = &fork {
+                    media.follow(fork);
+                }
+                let elsewhere = before.filter(|before| !follows && Some(before) != fork.as_ref());
+                let applied = match elsewhere {
+                    None => media.apply(&shard, answer).map(|_| early = true),
+                    Some(before) => {
+                        let noted = media.note(answer);
+                        media.follow(&before);
+                        noted
+                    }
+                };
+                failed = applied.err().map(|error| error.to_string());
+            }
+        }
+        if let Some((request, flow)) = prack {
+            self.send_prack(request, flow);
         }
         if let Some(error) = failed {
             tracing::info!(channel = %self.name(), error, "early media ignored");
@@ -326,6 +380,8 @@ impl Channel {
             }
             if early {
                 data.progress.early_media.get_or_insert(now);
+            } else if status == 183 && passes_progress {
+                data.progress.progress.get_or_insert(now);
             }
         }
         self.touch();
@@ -337,6 +393,7 @@ impl Channel {
         let mut unwanted = None;
         let mut media_error = None;
         let mut won = false;
+        let mut terms = None;
         {
             let mut guard = self.session();
             let Some(session) = guard.as_mut() else {
@@ -383,7 +440,9 @@ impl Channel {
                 self.fail(Cause::INTERWORKING, Some(500));
                 return;
             };
-            let described = response.has_content(SDP) && !outgoing.is_outdated(response);
+            let answer = Body::of(response)
+                .description()
+                .filter(|_| !outgoing.is_outdated(response));
             let invite = outgoing.invite.clone();
             let rewrite = self
                 .endpoint()
@@ -406,21 +465,26 @@ impl Channel {
                 let key = key_of(&dialog);
                 shard.map_dialog(key.clone(), self.id());
                 session.key = Some(key);
-                session.dialog = Some(dialog);
                 if let Some(media) = session.media.as_mut() {
-                    let result = match described {
-                        true => media
-                            .apply(&shard, response.body())
+                    media.settle(&shard, dialog.id());
+                    let result = match answer {
+                        Some(answer) => media
+                            .apply(&shard, answer)
                             .map(|_| ())
                             .map_err(|error| error.to_string()),
-                        false if media.is_pending() => {
+                        None if media.is_pending() => {
                             Err("the answer has no session description".to_owned())
                         }
                         // The answer came with early media already.
-                        false => Ok(()),
+                        None => Ok(()),
                     };
                     media_error = result.err();
                 }
+                session.dialog = Some(dialog);
+                if let Some(updates) = extensions::takes_update(response) {
+                    session.peer_updates = updates;
+                }
+                terms = session.timing.policy.read(response);
                 let flow = session.flow;
                 drop(guard);
                 shard.send_plain(&ack, flow);
@@ -438,53 +502,7 @@ impl Channel {
         if won {
             self.data_mut().progress.answered = Some(Instant::now());
             self.became_up();
-        }
-    }
-
-    /// Answers a challenge with the endpoint's `outbound_auth`; false if that is not possible.
-    fn authenticate(&self, response: &Message) -> bool {
-        let Some(endpoint) = self.endpoint().cloned() else {
-            return false;
-        };
-        if endpoint.outbound_auth.is_empty() || self.is_over() {
-            return false;
-        }
-        let shard = Rc::clone(self.shard());
-        let retry = {
-            let mut guard = self.session();
-            let Some(session) = guard.as_mut() else {
-                return false;
-            };
-            let flow = session.flow;
-            let Some(outgoing) = session.outgoing.as_mut() else {
-                return false;
-            };
-            if outgoing.authentications >= AUTHENTICATIONS_MAX {
-                return false;
-            }
-            let via = new_via(&shard, &flow).to_string();
-            let Some(invite) = crate::endpoint::answer_challenge(
-                &shard.shared().snapshot(),
-                &endpoint.outbound_auth,
-                &outgoing.invite,
-                response,
-                &via,
-            ) else {
-                return false;
-            };
-            outgoing.authentications += 1;
-            outgoing.forks = Forks::new(invite.clone());
-            outgoing.invite = invite.clone();
-            outgoing.client = None;
-            (invite, flow)
-        };
-        let (invite, flow) = retry;
-        match shard.request(invite, flow, ClientUser::Invite(self.id())) {
-            Some(client) => {
-                self.with_outgoing(|outgoing| outgoing.client = Some(client));
-                true
-            }
-            None => false,
+            self.keep_time(terms);
         }
     }
 }
@@ -518,7 +536,7 @@ fn key_of(dialog: &Dialog) -> DialogKey {
 impl Outgoing {
     /// Repeats this response a description that an UPDATE in its dialog has replaced?
     fn is_outdated(&self, response: &Message) -> bool {
-        self.updated.is_some() && self.updated == DialogId::of_response(response)
+        DialogId::of_response(response).is_some_and(|id| self.updated.contains(&id))
     }
 }
 
@@ -691,6 +709,11 @@ fn build_invite(
         .header(HeaderName::Contact, &session.contact)
         .header(HeaderName::Allow, ALLOW)
         .header(HeaderName::UserAgent, &config.sip.user_agent);
+    invite = renegotiate::with_supported(invite, &extensions::supported(Some(&endpoint)));
+    if endpoint.rel100 == Rel100::Required {
+        invite.push(HeaderName::Require, REL100);
+    }
+    invite = session.timing.policy.ask(invite, None);
     if !shown.number.is_empty() && !anonymous {
         let identity = Uri::sip(Some(&shown.number), Host::Name(domain), None);
         let party = named(&shown.name, identity);

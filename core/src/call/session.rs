@@ -9,10 +9,14 @@ use strowger_sip::accepted::{Accepted, AcceptedInvite};
 use strowger_sip::dialog::{Dialog, DialogId, Forks};
 use strowger_sip::headers::{Reason, Via};
 use strowger_sip::message::reason_phrase;
+use strowger_sip::reliable::ReliableResponses;
+use strowger_sip::session_timer::{Policy, Wish};
 use strowger_sip::transaction::{ClientId, ServerId};
 use strowger_sip::{Builder, Flow, HeaderName, Message, Method, Transport};
 
 use super::media::MediaSession;
+use super::renegotiate::Requests;
+use super::timing::Timing;
 use crate::cdr::PartyA;
 use crate::channel::{Cause, Channel, LegEnd, State};
 use crate::shard::{DialogKey, Shard};
@@ -33,10 +37,23 @@ pub(crate) struct Session {
     pub(crate) accepted: Option<AcceptedInvite>,
     /// We made an offer in a 2xx: its answer comes in the ACK (RFC 3264 §4, RFC 3261 §13.2.1).
     pub(crate) answer_in_ack: bool,
+    /// The 2xx that waits, or waited, for its ACK answered a re-INVITE.
+    pub(crate) reinvited: bool,
     /// Where the INVITE of an outgoing channel will go, until it is sent.
     pub(crate) prepared: Option<super::outgoing::Target>,
     /// The call ended before the ACK came: the BYE waits for it (RFC 3261 §15).
     pub(crate) bye_after_ack: bool,
+    /// Our provisional responses to the INVITE, where they are acknowledged (RFC 3262).
+    pub(crate) reliable: Option<ReliableResponses>,
+    /// We made an offer in one of them: its answer comes in the PRACK.
+    pub(crate) answer_in_prack: bool,
+    pub(crate) timing: Timing,
+    /// Requests of ours in the dialog that have no final response.
+    pub(crate) requests: Requests,
+    /// Direct media has left its first time to the other exchange, where it has to.
+    pub(crate) glare_mitigated: bool,
+    /// The far end takes UPDATE.
+    pub(crate) peer_updates: bool,
 }
 
 /// An INVITE we received and have not given a final response.
@@ -48,6 +65,10 @@ pub(crate) struct Incoming {
     pub(crate) answer: Option<String>,
     pub(crate) ringing: bool,
     pub(crate) early_media: bool,
+    /// Offer and answer were exchanged reliably before the 2xx, which then describes nothing.
+    pub(crate) settled: bool,
+    /// A 2xx that waits for the PRACK of a description (RFC 3262 §3).
+    pub(crate) accepted: Option<Message>,
 }
 
 /// An INVITE we sent.
@@ -58,8 +79,8 @@ pub(crate) struct Outgoing {
     pub(crate) authentications: u8,
     /// The final response is here, or there will be none.
     pub(crate) settled: bool,
-    /// The early dialog in which an UPDATE changed the media: what it was answered before is out of date.
-    pub(crate) updated: Option<DialogId>,
+    /// The early dialogs in which an UPDATE changed the media: what was answered before is out of date.
+    pub(crate) updated: Vec<DialogId>,
 }
 
 impl Session {
@@ -75,8 +96,15 @@ impl Session {
             outgoing: None,
             accepted: None,
             answer_in_ack: false,
+            reinvited: false,
             prepared: None,
             bye_after_ack: false,
+            reliable: None,
+            answer_in_prack: false,
+            timing: Timing::new(Policy::new(Wish::Never, 0, 0)),
+            requests: Requests::default(),
+            glare_mitigated: false,
+            peer_updates: false,
         }
     }
 }
@@ -100,33 +128,51 @@ impl Session {
         outgoing.forks.early_mut(&id)
     }
 
+    /// The dialog that a request of ours was made in.
+    pub(super) fn dialog_of_own(&mut self, request: &Message) -> Option<&mut Dialog> {
+        let id = DialogId {
+            call_id: request.call_id().ok()?.into(),
+            local_tag: request.from().ok()?.tag()?.into(),
+            remote_tag: request.to().ok()?.tag().unwrap_or_default().into(),
+        };
+        if let Some(dialog) = &mut self.dialog {
+            return Some(dialog).filter(|dialog| *dialog.id() == id);
+        }
+        self.outgoing.as_mut()?.forks.early_mut(&id)
+    }
+
     /// Sends the next requests of the dialog to its next hop: the first route, or the peer's newest Contact (RFC 3261
     /// §12.2.1.1). A connection that is open keeps being used.
     pub(crate) fn route(&mut self, shard: &Rc<Shard>) {
-        let Some(dialog) = self.dialog.as_ref() else {
-            return;
-        };
-        let hop = dialog.next_hop();
-        let transport = match hop.transport() {
-            None => Transport::Udp,
-            Some(Some(transport)) => transport,
-            Some(None) => return,
-        };
-        if self.flow.transport.is_reliable() {
-            return;
+        if let Some(dialog) = self.dialog.as_ref() {
+            self.flow = routed(shard, self.flow, dialog);
         }
-        let Some(remote) = hop.socket_addr(transport) else {
-            return;
-        };
-        if (transport, remote) == (self.flow.transport, self.flow.remote) {
-            return;
-        }
-        if transport == self.flow.transport && remote.is_ipv4() == self.flow.remote.is_ipv4() {
-            // From the address the other side knows us by.
-            self.flow.remote = remote;
-        } else if let Some(flow) = shard.flow_to(transport, remote) {
-            self.flow = flow;
-        }
+    }
+}
+
+/// The way to the next hop of a dialog, from that of the message before.
+pub(super) fn routed(shard: &Rc<Shard>, mut flow: Flow, dialog: &Dialog) -> Flow {
+    let hop = dialog.next_hop();
+    let transport = match hop.transport() {
+        None => Transport::Udp,
+        Some(Some(transport)) => transport,
+        Some(None) => return flow,
+    };
+    if flow.transport.is_reliable() {
+        return flow;
+    }
+    let Some(remote) = hop.socket_addr(transport) else {
+        return flow;
+    };
+    if (transport, remote) == (flow.transport, flow.remote) {
+        return flow;
+    }
+    if transport == flow.transport && remote.is_ipv4() == flow.remote.is_ipv4() {
+        // From the address the other side knows us by.
+        flow.remote = remote;
+        flow
+    } else {
+        shard.flow_to(transport, remote).unwrap_or(flow)
     }
 }
 
@@ -266,6 +312,10 @@ impl Channel {
         let Some(session) = guard.as_mut() else {
             return;
         };
+        session.timing.stop();
+        if let Some(reliable) = session.reliable.as_mut() {
+            reliable.finish();
+        }
         if let Some(incoming) = session.incoming.take() {
             let key = session.key.take();
             drop(guard);
@@ -279,10 +329,8 @@ impl Channel {
                 };
                 let response = Builder::response_to(&incoming.request, status, text)
                     .to_tag(&incoming.tag)
-                    .header(HeaderName::Reason, reason(end.cause))
-                    .header(HeaderName::Server, &shard.shared().config.sip.user_agent)
-                    .finish();
-                shard.respond(incoming.id, response);
+                    .header(HeaderName::Server, &shard.shared().config.sip.user_agent);
+                shard.respond(incoming.id, self.with_reason(response, end.cause).finish());
             }
             return;
         }
@@ -325,6 +373,18 @@ impl Channel {
         self.send_bye(end.cause);
     }
 
+    /// Why the call ends, unless the endpoint is to hear no Q.850 causes (`suppress_q850_reason_headers`).
+    fn with_reason(&self, message: Builder, cause: Cause) -> Builder {
+        let suppressed = self
+            .endpoint()
+            .is_some_and(|endpoint| endpoint.suppress_q850_reason_headers);
+        if suppressed {
+            message
+        } else {
+            message.header(HeaderName::Reason, reason(cause))
+        }
+    }
+
     fn send_bye(&self, cause: Cause) {
         let shard = Rc::clone(self.shard());
         let mut guard = self.session();
@@ -334,11 +394,10 @@ impl Channel {
         let flow = session.flow;
         let via = new_via(&shard, &flow);
         let bye = session.dialog.as_mut().map(|dialog| {
-            dialog
+            let bye = dialog
                 .request(Method::Bye, &via)
-                .header(HeaderName::Reason, reason(cause))
-                .header(HeaderName::UserAgent, &shard.shared().config.sip.user_agent)
-                .finish()
+                .header(HeaderName::UserAgent, &shard.shared().config.sip.user_agent);
+            self.with_reason(bye, cause).finish()
         });
         let key = session.key.take();
         drop(guard);
@@ -412,6 +471,9 @@ impl Channel {
                 .as_ref()
                 .and_then(|outgoing| outgoing.client);
             client.is_some_and(|client| self.shard().is_client_open(client))
+                || session
+                    .requests
+                    .is_open(|client| self.shard().is_client_open(client))
                 || session
                     .accepted
                     .as_ref()

@@ -70,6 +70,8 @@ impl Default for Timeouts {
 pub struct DialProgress {
     /// First 180 (or other sign of ringing).
     pub ringing: Option<Instant>,
+    /// First progress without media (183 without a description).
+    pub progress: Option<Instant>,
     /// First early media.
     pub early_media: Option<Instant>,
     pub answered: Option<Instant>,
@@ -152,6 +154,10 @@ pub struct Data {
     pub(crate) stats_told: u64,
     /// The leg of this channel and that of whom it was bridged with last.
     pub(crate) last_legs: [Option<LegId>; 2],
+    /// Somebody here needs the packets of its bridge: they do not flow directly.
+    pub(crate) media_here: bool,
+    /// How often they were sent to flow directly in its bridge.
+    pub(crate) direct_attempts: u8,
     /// The far end put us on hold.
     pub held: bool,
     /// The music this channel hears because its peer holds it.
@@ -170,6 +176,8 @@ pub struct Data {
     pub(crate) replaced: bool,
     /// Where its far end wants the call to go instead (302).
     pub(crate) forwarded_to: Option<String>,
+    /// The same, as an address that is called without the dialplan.
+    pub(crate) redirected_to: Option<String>,
     /// It is what a Dial got for an answer, and that Dial goes on.
     pub(crate) taken_by_dial: bool,
     /// Somebody takes it out of what it does.
@@ -232,6 +240,8 @@ impl Data {
             stats: None,
             stats_told: 0,
             last_legs: [None; 2],
+            media_here: false,
+            direct_attempts: 0,
             held: false,
             hold_music: None,
             redirect: None,
@@ -241,6 +251,7 @@ impl Data {
             picked_up: None,
             replaced: false,
             forwarded_to: None,
+            redirected_to: None,
             taken_by_dial: false,
             yank: None,
             after_bridge: None,

@@ -41,6 +41,15 @@ pub(crate) struct Loudness {
     mute_transmit: bool,
 }
 
+impl Loudness {
+    /// Nothing is done to the audio.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.receive == 0.0
+            && self.transmit == 0.0
+            && !(self.keys || self.mute_receive || self.mute_transmit)
+    }
+}
+
 fn gain(volume: f32) -> Gain {
     if volume == 0.0 {
         Gain::NONE

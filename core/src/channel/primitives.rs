@@ -249,7 +249,18 @@ impl Channel {
     /// Sends a media command for this channel's leg; false if there is no leg or the queue is full (counted).
     pub(crate) fn media(&self, make: impl FnOnce(strowger_media::LegId) -> Command) -> bool {
         let Some(leg) = self.leg() else { return false };
-        self.shard().media_send(make(leg))
+        let command = make(leg);
+        if matches!(
+            command,
+            Command::Play { .. }
+                | Command::SendDtmf { .. }
+                | Command::Watch { .. }
+                | Command::Mute { .. }
+                | Command::Gain { .. }
+        ) {
+            self.need_media();
+        }
+        self.shard().media_send(command)
     }
 
     /// Hz of the audio that this channel is sent; 8000 before anything is agreed.
@@ -385,6 +396,7 @@ impl Channel {
         closed: impl FnOnce(RecorderResult) + 'static,
     ) -> Result<RecorderId, RecordError> {
         let leg = self.leg().ok_or(RecordError::NoMedia)?;
+        self.need_media();
         let recorder = self.shard().next_recorder_id();
         let mut setup = RecorderSetup::new(recorder, leg, spec.path, spec.format, spec.mode);
         // What will be agreed is not known before the answer. A format of a high rate is there for wideband calls then.

@@ -104,6 +104,13 @@ pub struct Recordings {
     made: u32,
 }
 
+impl Recordings {
+    /// Something is recorded.
+    pub(crate) fn is_running(&self) -> bool {
+        !self.running.is_empty()
+    }
+}
+
 impl std::fmt::Debug for Recordings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Recordings")

@@ -129,7 +129,7 @@ impl Shard {
             Event::Cancel { invite, .. } => *self.servers.borrow().get(invite)?,
             Event::Response { id, .. } | Event::Timeout { id } | Event::TransportError { id } => {
                 match self.clients.borrow().get(id)? {
-                    ClientUser::Invite(channel) => *channel,
+                    ClientUser::Invite(channel) | ClientUser::Dialog(channel) => *channel,
                     ClientUser::InDialog | ClientUser::Qualify | ClientUser::Register => {
                         return None;
                     }
@@ -160,6 +160,9 @@ impl Shard {
                     (Some(ClientUser::Invite(_)), Some(channel)) => {
                         channel.on_invite_response(id, &message, flow)
                     }
+                    (Some(ClientUser::Dialog(_)), Some(channel)) => {
+                        channel.on_dialog_response(id, &message);
+                    }
                     (Some(ClientUser::Qualify), _) => self.qualify_response(id, &message, flow),
                     (Some(ClientUser::Register), _) => self.register_response(id, &message, flow),
                     (Some(ClientUser::InDialog), _) => {
@@ -177,12 +180,13 @@ impl Shard {
             Event::ClientTerminated { id } => {
                 let user = self.clients.borrow_mut().remove(&id);
                 self.challengeable.borrow_mut().remove(&id);
-                if let Some(ClientUser::Invite(id)) = user
-                    && self
-                        .channel(id)
-                        .is_some_and(|channel| !channel.has_open_transactions())
+                if let Some(ClientUser::Invite(of) | ClientUser::Dialog(of)) = user
+                    && let Some(channel) = self.channel(of)
                 {
-                    self.forget_lingering(id);
+                    channel.on_dialog_terminated(id);
+                    if !channel.has_open_transactions() {
+                        self.forget_lingering(of);
+                    }
                 }
             }
             Event::ServerTerminated { id } => {
@@ -207,6 +211,7 @@ impl Shard {
         let user = self.clients.borrow().get(&id).copied();
         match (user, channel) {
             (Some(ClientUser::Invite(_)), Some(channel)) => channel.on_invite_failed(id, status),
+            (Some(ClientUser::Dialog(_)), Some(channel)) => channel.on_dialog_failed(id, status),
             (Some(ClientUser::Qualify), _) => self.qualify_failed(id),
             (Some(ClientUser::Register), _) => self.register_failed(id, status),
             _ => {}
@@ -381,7 +386,8 @@ pub(super) fn owner_of(call_id: &[u8], count: usize) -> usize {
 }
 
 /// Methods we take in and outside dialogs, for Allow (RFC 3261 §20.5).
-pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE, MESSAGE";
+pub(crate) const ALLOW: &str =
+    "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE, MESSAGE, PRACK";
 
 /// True for the methods of [`ALLOW`].
 pub(super) fn is_known(method: &Method) -> bool {
@@ -396,6 +402,7 @@ pub(super) fn is_known(method: &Method) -> bool {
             | Method::Info
             | Method::Update
             | Method::Message
+            | Method::Prack
     )
 }
 

@@ -44,6 +44,8 @@ pub use run::{RunningShard, ShardSetup, start};
 pub(crate) enum ClientUser {
     /// The INVITE (or re-INVITE) of a channel.
     Invite(ChannelId),
+    /// A request in a channel's dialog whose answer matters: PRACK, UPDATE, re-INVITE.
+    Dialog(ChannelId),
     /// Another request in a channel's dialog (BYE): only a challenge matters.
     InDialog,
     /// OPTIONS to a contact.
@@ -298,7 +300,7 @@ impl Shard {
             ClientUser::InDialog => true,
             // A transaction stays for repeated 2xx long after its answer (RFC 6026): nobody waits for those here.
             ClientUser::Invite(id) => self.channel(*id).is_some_and(waits),
-            ClientUser::Qualify | ClientUser::Register => false,
+            ClientUser::Dialog(_) | ClientUser::Qualify | ClientUser::Register => false,
         }) || self.is_leaving_registrars()
     }
 

@@ -49,6 +49,12 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         "a field of a contact; rtt (microseconds) and status too",
         contact,
     ),
+    Function::write(
+        "PJSIP_SEND_SESSION_REFRESH",
+        "PJSIP_SEND_SESSION_REFRESH([invite|update])",
+        "describes the session of a call that is up anew, by re-INVITE or UPDATE",
+        refresh,
+    ),
 ];
 
 /// Headers a dialplan may add to a request.
@@ -166,6 +172,22 @@ fn header(task: &Task, args: &str) -> Result<String, String> {
         }
     };
     Ok(value.unwrap_or_default())
+}
+
+/// `Set(PJSIP_SEND_SESSION_REFRESH()=update)`; the word may stand in the brackets too.
+fn refresh(task: &Task, args: &str, value: &str) -> Result<(), String> {
+    let word = if value.trim().is_empty() { args } else { value };
+    let update = match word.trim().to_ascii_lowercase().as_str() {
+        "" | "invite" => false,
+        "update" => true,
+        other => {
+            return Err(format!(
+                "PJSIP_SEND_SESSION_REFRESH: \"{other}\" is neither invite nor update"
+            ));
+        }
+    };
+    let refreshed = task.channel.send_session_refresh(update);
+    refreshed.map_err(|error| format!("PJSIP_SEND_SESSION_REFRESH: {error}"))
 }
 
 fn is_called(name: &str, wanted: &str) -> bool {
