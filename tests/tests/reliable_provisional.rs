@@ -7,13 +7,23 @@ use strowger_tests::{Bank, Exchange, SOON, Source, wait_until};
 
 /// An exchange with an endpoint `peer` at this telephone, with more columns. `early` opens early media, waits and echoes.
 fn exchange(columns: &[(&str, &str)]) -> (Exchange, Peer) {
+    exchange_with(columns, true)
+}
+
+/// The same; `calls`: requests from this telephone's address are its own, otherwise it is only called.
+fn exchange_with(columns: &[(&str, &str)], calls: bool) -> (Exchange, Peer) {
     let mut exchange = Exchange::new();
     let mut peer = Peer::new(exchange.sip());
-    exchange.trunk("peer", peer.address(), "house");
-    for (name, value) in columns {
-        let name = format!("\"{name}\"");
+    let name = if calls { "peer" } else { "server" };
+    if calls {
+        exchange.trunk(name, peer.address(), "house");
+    } else {
+        exchange.server(&format!("sip:{}", peer.address()), "house");
+    }
+    for (column, value) in columns {
+        let column = format!("\"{column}\"");
         exchange.database.execute(&format!(
-            "UPDATE ps_endpoints SET {name} = '{value}' WHERE id = 'peer'"
+            "UPDATE ps_endpoints SET {column} = '{value}' WHERE id = '{name}'"
         ));
     }
     exchange.subscriber("alice", "secret", "house");
@@ -31,7 +41,7 @@ fn exchange(columns: &[(&str, &str)]) -> (Exchange, Peer) {
         ("Answer", ""),
     ];
     exchange.extension("house", "rings", &rings);
-    exchange.extension("house", "202", &[("Dial", "PJSIP/peer,60")]);
+    exchange.extension("house", "202", &[("Dial", &format!("PJSIP/{name},60"))]);
     // T1 of 100 ms: what is not acknowledged is given up after 6.4 s.
     let text = exchange.configuration();
     exchange.write_configuration(&text.replace("[sip]\n", "[sip]\ntimer_t1_ms = 100\n"));
@@ -167,7 +177,7 @@ fn what_an_endpoint_does_not_speak_or_has_to_is_refused_by_name() {
 
 #[test]
 fn each_reliable_response_of_each_telephone_is_acknowledged_once_and_in_order() {
-    let (exchange, peer) = exchange(&[("100rel", "required")]);
+    let (exchange, peer) = exchange_with(&[("100rel", "required")], false);
     let bank = Bank::new();
     let alice = bank.phone("alice", "secret", exchange.sip());
     alice.set_source(Source::Tone(440.0));

@@ -6,12 +6,22 @@ use strowger_tests::wire::{AudioLine, SipText};
 use strowger_tests::{Bank, Exchange, SOON};
 
 fn exchange(columns: &[(&str, &str)]) -> (Exchange, Peer) {
+    exchange_with(columns, true)
+}
+
+/// The same; `calls`: requests from this telephone's address are its own, otherwise it is only called.
+fn exchange_with(columns: &[(&str, &str)], calls: bool) -> (Exchange, Peer) {
     let mut exchange = Exchange::new();
     let mut peer = Peer::new(exchange.sip());
-    exchange.trunk("peer", peer.address(), "house");
-    for (name, value) in columns {
+    let name = if calls { "peer" } else { "server" };
+    if calls {
+        exchange.trunk(name, peer.address(), "house");
+    } else {
+        exchange.server(&format!("sip:{}", peer.address()), "house");
+    }
+    for (column, value) in columns {
         exchange.database.execute(&format!(
-            "UPDATE ps_endpoints SET {name} = '{value}' WHERE id = 'peer'"
+            "UPDATE ps_endpoints SET {column} = '{value}' WHERE id = '{name}'"
         ));
     }
     exchange.subscriber("alice", "secret", "house");
@@ -21,7 +31,7 @@ fn exchange(columns: &[(&str, &str)]) -> (Exchange, Peer) {
         let steps = [("Answer", ""), ("Set", set.as_str()), ("Echo", "")];
         exchange.extension("house", method, &steps);
     }
-    exchange.extension("house", "202", &[("Dial", "PJSIP/peer,60")]);
+    exchange.extension("house", "202", &[("Dial", &format!("PJSIP/{name},60"))]);
     exchange.start();
     peer.set_exchange(exchange.sip());
     (exchange, peer)
@@ -99,7 +109,10 @@ fn a_session_is_refreshed_at_half_time_or_ended_when_nobody_does() {
 
 #[test]
 fn a_called_peer_that_wants_longer_sessions_gets_them_and_refreshes_as_agreed() {
-    let (exchange, peer) = exchange(&[("timers_sess_expires", "200"), ("timers", "required")]);
+    let (exchange, peer) = exchange_with(
+        &[("timers_sess_expires", "200"), ("timers", "required")],
+        false,
+    );
     let bank = Bank::new();
     let alice = bank.phone("alice", "secret", exchange.sip());
     let outgoing = alice.call("202");
