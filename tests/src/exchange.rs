@@ -328,9 +328,9 @@ impl Exchange {
             ("context", context),
             ("disallow", "all"),
             ("allow", "alaw,ulaw"),
+            // What tests hear goes through the exchange, unless a test is about that.
+            ("direct_media", "no"),
         ];
-        // What tests hear goes through the exchange, unless a test is about that.
-        row.push(("direct_media", "no"));
         row.retain(|(column, _)| more.iter().all(|(other, _)| column != other));
         row.extend_from_slice(more);
         self.database.insert("ps_endpoints", &row);
