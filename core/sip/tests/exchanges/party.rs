@@ -329,13 +329,13 @@ impl World {
                 Some(Unacknowledged::Repeat(response)) => {
                     self.layers[side].respond(now, id, response);
                 }
-                Some(Unacknowledged::GiveUp) => {
-                    if self.calls[index].parties[side].server.is_some() {
-                        self.given_up += 1;
-                        self.refuse(index, 504);
-                    }
+                Some(Unacknowledged::GiveUp)
+                    if self.calls[index].parties[side].server.is_some() =>
+                {
+                    self.given_up += 1;
+                    self.refuse(index, 504);
                 }
-                None => {}
+                Some(Unacknowledged::GiveUp) | None => {}
             }
         }
         let party = &mut self.calls[index].parties[side];
