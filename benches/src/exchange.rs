@@ -79,7 +79,7 @@ impl Exchange {
             .iter()
             .map(|id| {
                 format!(
-                    "INSERT INTO ps_endpoints (id, context, disallow, allow) VALUES ('{id}', 'bench', 'all', 'ulaw')"
+                    "INSERT INTO ps_endpoints (id, context, disallow, allow, direct_media) VALUES ('{id}', 'bench', 'all', 'ulaw', 'no')"
                 )
             })
             .collect();

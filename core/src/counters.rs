@@ -98,6 +98,10 @@ counters! {
         tcp_refused_limit,
         tcp_write_full,
         rtp_timeouts,
+        /// Packets of fax (UDPTL) passed on between two telephones.
+        fax_packets_relayed,
+        /// Those that came from elsewhere or could not be sent.
+        fax_packets_dropped,
         recordings_in_trouble,
         /// Sums over legs that are closed.
         rtp_packets_received,

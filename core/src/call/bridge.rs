@@ -244,6 +244,7 @@ impl Channel {
         self.data_mut().bridged = None;
         self.stop_hold_music();
         self.bring_home();
+        self.end_fax();
         if !self.is_over() {
             self.media(|leg| Command::Route(leg, Route::Silence));
         }
@@ -251,6 +252,7 @@ impl Channel {
         peer.data_mut().bridged = None;
         peer.stop_hold_music();
         peer.bring_home();
+        peer.end_fax();
         if !peer.is_over() {
             peer.media(|leg| Command::Route(leg, Route::Silence));
         }
@@ -275,6 +277,7 @@ impl Channel {
             self.data_mut().bridged = None;
             self.stop_hold_music();
             self.bring_home();
+            self.end_fax();
             self.watched_by(None);
             self.media(|leg| Command::Route(leg, Route::Silence));
             keeper.touch();

@@ -271,40 +271,56 @@ impl Channel {
             return;
         };
         let offer = Body::of(request).description();
+        if let Some(fax) = Self::fax_in(offer) {
+            return self.on_fax_offer(id, request, fax, terms);
+        }
         match self.describe(offer) {
             Err((status, error)) => self.refuse(id, request, status, &error),
             Ok((description, on_hold)) => {
-                let contact = self
-                    .session()
-                    .as_ref()
-                    .map(|session| session.contact.clone())
-                    .unwrap_or_default();
-                let response = Builder::response_to(request, 200, "OK")
-                    .header(HeaderName::Contact, contact)
-                    .header(HeaderName::Allow, crate::shard::ALLOW)
-                    .header(
-                        HeaderName::Server,
-                        &self.shard().shared().config.sip.user_agent,
-                    );
-                let response = Policy::tell(request, response, terms)
-                    .body(SDP, description)
-                    .finish();
-                self.answer_request(id, response.clone());
-                if let Some(session) = self.session().as_mut() {
-                    session.answer_in_ack = offer.is_none();
-                    session.reinvited = true;
-                    session.accepted = Some(AcceptedInvite::new(
-                        Instant::now(),
-                        &self.shard().timers(),
-                        id,
-                        response,
-                    ));
-                }
-                self.watch_accepted();
-                self.keep_time(terms);
+                self.accept_reinvite(id, request, terms, description, offer.is_none());
+                self.end_fax_of_peer();
                 self.set_held(on_hold);
             }
         }
+    }
+
+    /// Answers a re-INVITE (200); `late`: with an offer, whose answer comes in the ACK.
+    pub(super) fn accept_reinvite(
+        &self,
+        id: ServerId,
+        request: &Message,
+        terms: Option<Terms>,
+        description: String,
+        late: bool,
+    ) {
+        let contact = self
+            .session()
+            .as_ref()
+            .map(|session| session.contact.clone())
+            .unwrap_or_default();
+        let response = Builder::response_to(request, 200, "OK")
+            .header(HeaderName::Contact, contact)
+            .header(HeaderName::Allow, crate::shard::ALLOW)
+            .header(
+                HeaderName::Server,
+                &self.shard().shared().config.sip.user_agent,
+            );
+        let response = Policy::tell(request, response, terms)
+            .body(SDP, description)
+            .finish();
+        self.answer_request(id, response.clone());
+        if let Some(session) = self.session().as_mut() {
+            session.answer_in_ack = late;
+            session.reinvited = true;
+            session.accepted = Some(AcceptedInvite::new(
+                Instant::now(),
+                &self.shard().timers(),
+                id,
+                response,
+            ));
+        }
+        self.watch_accepted();
+        self.keep_time(terms);
     }
 
     fn on_update(&self, id: ServerId, request: &Message) {
@@ -322,6 +338,10 @@ impl Channel {
         let mut response =
             Builder::response_to(request, 200, "OK").header(HeaderName::Contact, contact);
         if let Some(offer) = Body::of(request).description() {
+            if Self::fax_in(Some(offer)).is_some() {
+                // A partner has to be asked, which takes longer than an UPDATE may (RFC 3311 §5.2).
+                return self.refuse(id, request, 504, super::fax::NO_FAX);
+            }
             let must_wait = self.session().as_mut().is_some_and(|session| {
                 // Each telephone that rings has its own description.
                 if session.dialog.is_none()

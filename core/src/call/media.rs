@@ -9,7 +9,7 @@ use strowger_media::{Codec, Command, Format, LegId, LegSetup, Negotiated};
 use strowger_sip::Flow;
 use strowger_sip::dialog::DialogId;
 use strowger_sip::offer_answer::{
-    self, Agreed, AgreedCodec, Capabilities, LocalMedia, OfferAnswerError, Preference,
+    self, Agreed, AgreedCodec, Capabilities, FaxStream, LocalMedia, OfferAnswerError, Preference,
 };
 use strowger_sip::sdp::{Direction, SdpError, SessionDescription};
 use strowger_store::{DtmfMode, Endpoint};
@@ -17,6 +17,7 @@ use strowger_store::{DtmfMode, Endpoint};
 use super::codecs;
 use super::direct::Elsewhere;
 use super::encryption;
+use super::fax::Fax;
 use crate::channel::ChannelId;
 use crate::shard::Shard;
 
@@ -115,6 +116,10 @@ pub(crate) struct MediaSession {
     agreed: Option<Agreed>,
     up: bool,
     forks: Forked,
+    /// The far end's fax, which has taken the place of the audio.
+    fax: Option<FaxStream>,
+    /// Our offer that waits is one of fax.
+    fax_offered: bool,
     /// Where the far end is told that it is heard, instead of here.
     elsewhere: Option<Elsewhere>,
 }
@@ -206,6 +211,8 @@ impl MediaSession {
             agreed: None,
             up: false,
             forks: Forked::default(),
+            fax: None,
+            fax_offered: false,
             elsewhere: None,
         })
     }
@@ -224,6 +231,63 @@ impl MediaSession {
         let changed = self.elsewhere != at;
         self.elsewhere = at;
         changed
+    }
+
+    /// The far end's fax, while there is one instead of audio.
+    pub(super) fn fax(&self) -> Option<&FaxStream> {
+        self.fax.as_ref()
+    }
+
+    /// Our offer that waits is one of fax.
+    pub(super) fn offers_fax(&self) -> bool {
+        self.fax_offered
+    }
+
+    /// Offers fax in the place of the audio.
+    pub(super) fn offer_fax(&mut self, fax: &Fax) -> Result<String, MediaError> {
+        let offer = self
+            .negotiation
+            .offer_fax(&self.local, fax.at, &fax.attributes)?;
+        self.fax_offered = true;
+        Ok(offer.to_string())
+    }
+
+    /// Takes the answer to that; false where it is no fax.
+    pub(super) fn apply_fax(&mut self, shard: &Shard, answer: &[u8]) -> bool {
+        self.fax_offered = false;
+        let answer = SessionDescription::parse(answer).ok();
+        self.fax = match answer {
+            Some(answer) => self.negotiation.apply_fax_answer(&answer),
+            None => None,
+        };
+        self.withdraw();
+        self.watch_no_audio(shard);
+        self.fax.is_some()
+    }
+
+    /// Answers an offer of fax, whose stream is `fax`.
+    pub(super) fn answer_fax(
+        &mut self,
+        shard: &Shard,
+        offer: &SessionDescription,
+        own: &Fax,
+        fax: &FaxStream,
+    ) -> Result<String, MediaError> {
+        let answer = self
+            .negotiation
+            .answer_fax(offer, &self.local, own.at, &own.attributes)?;
+        self.fax = Some(fax.clone());
+        self.watch_no_audio(shard);
+        Ok(answer.to_string())
+    }
+
+    /// While there is fax, silence is no fault.
+    fn watch_no_audio(&self, shard: &Shard) {
+        if let Some(agreed) = &self.agreed
+            && let Err(error) = self.configure(shard, agreed)
+        {
+            tracing::error!(%error, "the audio of a fax call");
+        }
     }
 
     /// The far end sends something.
@@ -315,6 +379,7 @@ impl MediaSession {
 
     /// Our offer was refused: what was agreed before stays.
     pub(crate) fn withdraw(&mut self) {
+        self.fax_offered = false;
         if self.negotiation.is_pending() {
             self.negotiation.withdraw_offer();
         }
@@ -407,6 +472,7 @@ impl MediaSession {
         let (answer, mut agreed) =
             self.negotiation
                 .answer(&offer, &self.capabilities, &self.local)?;
+        self.fax = None;
         // Once the call is up, what was sent goes on being sent where it still may be: the other leg sends the same.
         let before = self.agreed.as_ref().filter(|_| self.up);
         let before = before.and_then(|agreed| agreed.codecs.iter().find_map(codec_of));
@@ -426,6 +492,7 @@ impl MediaSession {
     pub(crate) fn apply(&mut self, shard: &Shard, answer: &[u8]) -> Result<Agreed, MediaError> {
         let answer = SessionDescription::parse(answer)?;
         let agreed = self.negotiation.apply_answer(&answer)?;
+        self.fax = None;
         self.configure(shard, &agreed)?;
         self.agreed = Some(agreed.clone());
         Ok(agreed)
@@ -492,7 +559,7 @@ impl MediaSession {
             receiving: agreed.direction.receives(),
             symmetric: self.symmetric,
             srtp: agreed.crypto.as_ref().map(encryption::keys).transpose()?,
-            rtp_timeout_ms: if !self.up || self.elsewhere.is_some() {
+            rtp_timeout_ms: if !self.up || self.elsewhere.is_some() || self.fax.is_some() {
                 0
             } else if agreed.on_hold {
                 self.rtp_timeout_hold_ms

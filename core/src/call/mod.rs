@@ -9,6 +9,7 @@ pub mod dial;
 mod direct;
 mod encryption;
 mod extensions;
+pub(crate) mod fax;
 pub mod guests;
 mod in_dialog;
 pub(crate) mod incoming;

@@ -12,6 +12,7 @@ use strowger_sip::{Builder, Flow, HeaderName, Message, Method};
 use tokio::sync::oneshot;
 
 use super::extensions;
+use super::fax::Fax;
 use super::session::new_via;
 use crate::channel::{Cause, Channel};
 use crate::shard::{ALLOW, ClientUser};
@@ -27,13 +28,21 @@ const AUTHENTICATIONS_MAX: u8 = 2;
 /// The longest Retry-After that is waited for (RFC 3261 §14.2 says up to 10 s), s.
 const RETRY_AFTER_S_MAX: u32 = 10;
 
+/// What a change describes.
+#[derive(Debug)]
+enum Describes {
+    /// Nothing, by UPDATE; an INVITE describes the media as they are.
+    Nothing,
+    Media,
+    Fax(Fax),
+}
+
 /// A change of the session that is wanted.
 #[derive(Debug)]
 pub(crate) struct Wanted {
     /// With which request; `None`: UPDATE where the peer takes it, else INVITE.
     method: Option<Method>,
-    /// An UPDATE describes the media too. An INVITE always does.
-    describes: bool,
+    describes: Describes,
     headers: Vec<(HeaderName, String)>,
     tries: u8,
     /// Told how it ended: the status that refused it.
@@ -45,7 +54,7 @@ impl Wanted {
     pub(crate) fn refresh(method: Option<Method>) -> Self {
         Self {
             method,
-            describes: false,
+            describes: Describes::Nothing,
             headers: Vec::new(),
             tries: 0,
             done: None,
@@ -55,8 +64,16 @@ impl Wanted {
     /// The media as our side wants it now.
     pub(crate) fn media(method: Method) -> Self {
         Self {
-            describes: true,
+            describes: Describes::Media,
             ..Self::refresh(Some(method))
+        }
+    }
+
+    /// Fax in the place of the audio.
+    pub(super) fn fax(fax: Fax) -> Self {
+        Self {
+            describes: Describes::Fax(fax),
+            ..Self::refresh(Some(Method::Invite))
         }
     }
 
@@ -208,10 +225,11 @@ impl Channel {
             Some(Method::Update) | None if session.peer_updates => Method::Update,
             _ => Method::Invite,
         };
-        let describes = wanted.describes || method == Method::Invite;
-        let offer = match describes {
-            true => Some(session.media.as_mut()?.offer().ok()?),
-            false => None,
+        let media = session.media.as_mut()?;
+        let offer = match &wanted.describes {
+            Describes::Fax(fax) => Some(media.offer_fax(fax).ok()?),
+            Describes::Nothing if method == Method::Update => None,
+            Describes::Nothing | Describes::Media => Some(media.offer().ok()?),
         };
         let mut request = session
             .dialog
@@ -408,6 +426,7 @@ impl Channel {
     fn change_accepted(&self, request: &Message, wanted: Wanted, response: &Message) {
         let shard = Rc::clone(self.shard());
         let mut result = Ok(None);
+        let mut fax_refused = false;
         let (ack, terms) = {
             let mut guard = self.session();
             let Some(session) = guard.as_mut() else {
@@ -425,6 +444,11 @@ impl Channel {
             };
             if let Some(media) = session.media.as_mut().filter(|media| media.is_pending()) {
                 result = match Body::of(response).description() {
+                    // A fax that is not taken leaves an audio stream that neither describes: it is described anew.
+                    Some(answer) if media.offers_fax() => {
+                        fax_refused = !media.apply_fax(&shard, answer);
+                        Ok(None)
+                    }
                     Some(answer) => media
                         .apply(&shard, answer)
                         .map(Some)
@@ -446,7 +470,10 @@ impl Channel {
                 if let Some(agreed) = agreed {
                     self.set_held(agreed.on_hold);
                 }
-                wanted.end(Ok(()));
+                wanted.end(if fax_refused { Err(488) } else { Ok(()) });
+                if fax_refused {
+                    self.renegotiate(Wanted::media(Method::Invite));
+                }
             }
             Err(error) => {
                 // Both sides no longer agree on where they are heard, and nothing can be taken back.

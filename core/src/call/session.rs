@@ -52,6 +52,8 @@ pub(crate) struct Session {
     pub(crate) requests: Requests,
     /// Direct media has left its first time to the other exchange, where it has to.
     pub(crate) glare_mitigated: bool,
+    /// Passes fax on, while this call and its partner speak T.38.
+    pub(crate) fax: Option<Rc<super::fax::Relay>>,
     /// The far end takes UPDATE.
     pub(crate) peer_updates: bool,
 }
@@ -104,6 +106,7 @@ impl Session {
             timing: Timing::new(Policy::new(Wish::Never, 0, 0)),
             requests: Requests::default(),
             glare_mitigated: false,
+            fax: None,
             peer_updates: false,
         }
     }
@@ -313,6 +316,7 @@ impl Channel {
             return;
         };
         session.timing.stop();
+        session.fax = None;
         if let Some(reliable) = session.reliable.as_mut() {
             reliable.finish();
         }

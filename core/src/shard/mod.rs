@@ -140,6 +140,11 @@ impl Shard {
         &self.counters
     }
 
+    /// The same, for a task of the control runtime.
+    pub(crate) fn counters_handle(&self) -> Arc<ShardCounters> {
+        Arc::clone(&self.counters)
+    }
+
     /// The dialplan of this shard.
     ///
     /// # Panics

@@ -182,6 +182,8 @@ impl Exchange {
             allow: vec!["alaw".to_owned()],
             aors: vec![id.to_owned()],
             dtmf_mode: DtmfMode::Info,
+            // What these tests hear goes through the exchange.
+            direct_media: false,
             ..Endpoint::default()
         };
         endpoints.insert("tester".to_owned(), Arc::new(endpoint("tester")));

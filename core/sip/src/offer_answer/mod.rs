@@ -5,6 +5,7 @@
 //! sockets and ports (the caller passes them), codecs themselves, messages that carry the descriptions.
 
 mod capability;
+mod fax;
 mod security;
 mod select;
 mod session;
@@ -12,6 +13,7 @@ mod session;
 use std::net::SocketAddr;
 
 pub use capability::{Capabilities, CodecCapability, LocalMedia, Preference};
+pub use fax::FaxStream;
 pub use security::{AgreedCrypto, Sdes, Security};
 pub use session::Session;
 

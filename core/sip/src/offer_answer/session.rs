@@ -1,5 +1,6 @@
 //! The offers and answers of one dialog, one after the other.
 
+use super::fax::is_fax;
 use super::security::{AgreedCrypto, Security};
 use super::select::{
     DTMF_EVENTS, common, dtmf_clock, dtmf_map, dtmf_payload_type, is_audio, is_usable, kept,
@@ -91,10 +92,11 @@ impl Session {
         let before = self.settled.as_ref();
         let streams = before.map_or(&[][..], |settled| settled.media.as_slice());
         let place = streams.iter().position(is_usable);
-        let place = place.or_else(|| streams.iter().position(is_audio));
+        let place = place.or_else(|| streams.iter().position(|m| is_audio(m) || is_fax(m)));
         // Where nothing of ours stands yet, behind what there is.
         let place = place.unwrap_or(streams.len());
-        let previous = streams.get(place);
+        // What carried a fax carries audio again.
+        let previous = streams.get(place).filter(|media| is_audio(media));
         let mut audio = Media::new(MediaKind::Audio, local.rtp.port(), self.security.profile());
         if let Some(previous) = previous {
             audio.proto.clone_from(&previous.proto);
@@ -318,6 +320,49 @@ impl Session {
         self.agreed = Some(agreed.clone());
     }
 
+    /// The streams that both sides described last, in their places.
+    pub(super) fn settled_streams(&self) -> Vec<Media> {
+        self.settled
+            .as_ref()
+            .map(|settled| settled.media.clone())
+            .unwrap_or_default()
+    }
+
+    /// An offer of these streams, none of which is ours to negotiate.
+    pub(super) fn offered(&mut self, local: &LocalMedia, media: Vec<Media>) -> SessionDescription {
+        let description = self.describe(local, media, None);
+        self.offer = Some(Offer {
+            description: description.clone(),
+            local: *local,
+            ptime_ms: 0,
+            use_ptime: false,
+        });
+        self.pending = true;
+        description
+    }
+
+    /// That offer has its answer.
+    pub(super) fn end_offer(&mut self, accepted: bool) {
+        let offer = self.offer.take();
+        self.pending = false;
+        if accepted {
+            self.settled = offer.map(|offer| offer.description);
+        }
+    }
+
+    /// An answer of these streams.
+    pub(super) fn answered(
+        &mut self,
+        local: &LocalMedia,
+        media: Vec<Media>,
+        offer: &SessionDescription,
+    ) -> SessionDescription {
+        let answer = self.describe(local, media, Some(offer));
+        self.settled = Some(answer.clone());
+        self.offer = None;
+        answer
+    }
+
     /// The description of these streams, with the right version.
     fn describe(
         &mut self,
@@ -345,7 +390,7 @@ impl Session {
 }
 
 /// A stream in its place, refused: one format must stand there (RFC 3264 §6).
-fn refused(media: &Media) -> Media {
+pub(super) fn refused(media: &Media) -> Media {
     let mut refused = Media::new(media.kind.clone(), 0, &media.proto);
     refused.formats.extend(media.formats.first().cloned());
     refused
