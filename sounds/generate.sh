@@ -131,6 +131,14 @@ Press five to send this caller to voice mail now, and to take his calls from the
 caller away with questions. Press four to send this caller away." \
   vm-dialout "Please wait while I connect your call." vm-sorry "Sorry, I did not understand that." \
   vm-tempgreeting2 "Press one to record your temporary greeting, or two to erase it." vm-tempremoved "Your temporary greeting is erased."
+all en privacy- "" unident "The party you are trying to reach does not take calls without a number." \
+  prompt "Please enter your phone number, with its area code." incorrect "That number is not complete." thankyou "Thank you."
+all en dictate/ "" enter_filename "Please enter the number of a file, and then press the pound key." forhelp "Press zero for help." \
+  record_mode "Recording." playback_mode "Playing." record Record. playback Play. pause Pause. paused Paused. \
+  truncating_audio "What was recorded before is deleted." \
+  record_help "Press star to record or to pause, one to hear your recording, or eight to start over." \
+  play_help "Press star to play or to pause, one to record, two to play faster, seven to go back, or eight to go on." \
+  both_help "Press pound for another file."
 
 all ru digits/ "" 0 ноль 1 один 2 два 3 три 4 четыре 5 пять 6 шесть 7 семь 8 восемь 9 девять 10 десять 11 одиннадцать \
   12 двенадцать 13 тринадцать 14 четырнадцать 15 пятнадцать 16 шестнадцать 17 семнадцать 18 восемнадцать \
@@ -238,6 +246,15 @@ all ru "" "" priv-recordintro "После сигнала назовите, по�
 Чтобы отказать, четыре." \
   vm-dialout "Подождите, соединяю." vm-sorry "Извините, не поняла." \
   vm-tempgreeting2 "Чтобы записать временное приветствие, нажмите один, чтобы стереть его, два." vm-tempremoved "Временное приветствие стёрто."
+all ru privacy- "" unident "Вызываемый абонент не принимает звонки без номера." prompt "Введите свой номер телефона с кодом города." \
+  incorrect "Номер введён не полностью." thankyou "Спасибо."
+all ru dictate/ "" enter_filename "Введите номер файла и нажмите решётку." forhelp "Чтобы услышать подсказку, нажмите ноль." \
+  record_mode "Запись." playback_mode "Воспроизведение." record Запись. playback Воспроизведение. pause Пауза. paused Пауза. \
+  truncating_audio "Прежняя запись удалена." \
+  record_help "Чтобы записывать или сделать паузу, нажмите звёздочку, чтобы прослушать, один, чтобы начать заново, восемь." \
+  play_help "Чтобы слушать или сделать паузу, нажмите звёздочку, чтобы записывать, один, чтобы слушать быстрее, два, чтобы вернуться, \
+семь, чтобы перейти вперёд, восемь." \
+  both_help "Чтобы выбрать другой файл, нажмите решётку."
 
 # Music on hold: sixteen seconds of plucked broken chords (C, Am, F, G twice) over a soft bass, our own and as plain as
 # it looks. It is a whole number of bars, and its last notes have died away by the end, so the loop has no click.

@@ -55,6 +55,9 @@ pub trait Dialplan {
         location: Location,
         arguments: Vec<String>,
     ) -> LocalFuture<SubroutineEnd>;
+
+    /// Runs the hang-up handlers of a channel that is over and runs no dialplan.
+    fn hangup_handlers(&self, channel: Channel) -> LocalFuture<()>;
 }
 
 /// Makes the dialplan of one shard, on that shard's thread.

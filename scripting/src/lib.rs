@@ -105,6 +105,10 @@ impl Dialplan for Script {
             arguments,
         ))
     }
+
+    fn hangup_handlers(&self, channel: Channel) -> LocalFuture<()> {
+        Box::pin(runner::hangup_handlers(Rc::clone(&self.host), channel))
+    }
 }
 
 /// Makes the dialplan of each shard from the plans that [`PlanWatcher::start`] keeps up to date.

@@ -103,6 +103,13 @@ async fn end(task: &Rc<Task>) {
     script::forget(task);
 }
 
+/// Runs the hang-up handlers of a channel that was only dialled.
+pub(crate) async fn hangup_handlers(host: Rc<Host>, channel: Channel) {
+    let task = Task::new(&host, channel);
+    run_hangup_handlers(&task).await;
+    script::forget(&task);
+}
+
 /// Runs `Gosub(location(arguments))` on a channel of its own and comes back.
 pub(crate) async fn subroutine(
     host: Rc<Host>,
@@ -187,12 +194,12 @@ pub(crate) async fn macro_steps(task: &Rc<Task>, context: &str) -> MacroEnd {
                 return MacroEnd::Over;
             }
         }
-        let place = task.channel.location();
+        let mut place = task.channel.location();
         if place.context != context && task.frame_depth() <= depth {
             return MacroEnd::Left(place);
         }
         // Boxed: a macro may run a macro.
-        let step: LocalStep<'_> = Box::pin(step(task, &place));
+        let step: LocalStep<'_> = Box::pin(step(task, &mut place));
         match turns.run(step).await {
             None => return MacroEnd::Over,
             Some(Ok(Next::Continue)) => {
@@ -275,8 +282,8 @@ pub(crate) async fn walk(task: &Rc<Task>, turns: &mut Turns) -> Walk {
             AtOnce::TurnOver => continue,
             AtOnce::Waits => {}
         }
-        let place = task.channel.location();
-        let Some(result) = turns.run(step(task, &place)).await else {
+        let mut place = task.channel.location();
+        let Some(result) = turns.run(step(task, &mut place)).await else {
             return Walk::Missing;
         };
         if let Some(end) = after(task, result, |task| {
@@ -389,9 +396,11 @@ fn count_failure(task: &Task, result: &AppResult) {
     }
 }
 
-/// Runs the step at `place`, where the channel is; None if there is none. Failures are logged here, where the row is known.
-async fn step(task: &Rc<Task>, place: &Location) -> Option<AppResult> {
+/// Runs the step at `place`, where the channel is or where a switch takes it; None if there is none. Failures are logged
+/// here, where the row is known.
+async fn step(task: &Rc<Task>, place: &mut Location) -> Option<AppResult> {
     let Here { context, index, .. } = task.step_here()?;
+    task.channel.data().location.clone_into(place);
     if !rehearsed(task) {
         return Some(Err(Interrupt::Hangup.into()));
     }
@@ -403,7 +412,7 @@ async fn step(task: &Rc<Task>, place: &Location) -> Option<AppResult> {
     if let Err(stop) = &result {
         log_stop(
             task,
-            context.steps.get(index).map(|step| (place, step)),
+            context.steps.get(index).map(|step| (&*place, step)),
             stop,
         );
     }

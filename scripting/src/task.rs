@@ -87,8 +87,6 @@ pub(crate) struct Task {
     trail: RefCell<Trail>,
     /// Memory for the data of the next step.
     pub(crate) data: RefCell<String>,
-    /// Subroutines for the end of the call, as `CHANNEL(hangup_handler_push)` was given them.
-    pub(crate) hangup_handlers: RefCell<Vec<String>>,
     /// `CURLOPT`.
     pub(crate) curl: RefCell<func::curl::Options>,
     /// Rows that `ODBC_FETCH` reads.
@@ -132,7 +130,6 @@ impl Task {
             lines: Lines::default(),
             trail: RefCell::default(),
             data: RefCell::default(),
-            hangup_handlers: RefCell::default(),
             curl: RefCell::default(),
             results: RefCell::default(),
             rehearsal,
@@ -184,6 +181,11 @@ impl Task {
             .varies(&varies);
         let found = plan.find(&query)?;
         let step = Here::new(&found);
+        if let Some(moved) = found.moved.as_deref() {
+            let priority = found.step().priority;
+            self.channel
+                .set_location(Location::new(&moved.0, &moved.1, priority));
+        }
         if !varies.get() {
             self.trail.borrow_mut().learn(&plan, &here, &step);
         }

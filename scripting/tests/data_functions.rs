@@ -645,18 +645,27 @@ fn hints_come_by_themselves_where_a_context_wants_them() {
 }
 
 #[test]
-fn a_switch_to_another_number_keeps_the_number_that_was_dialled() {
+fn a_switch_to_another_number_takes_the_call_there() {
     let exchange = Exchange::start_with(
         &[
             ("_1XX@numbers", "Set", "GLOBAL(GOT)=${EXTEN}@${CONTEXT}"),
-            ("_1XX@numbers", "Set", "GLOBAL(DONE)=yes"),
+            ("_1XX@numbers", "Wait", "0.01"),
+            ("_1XX@numbers", "Set", "GLOBAL(DONE)=${PRIORITY}"),
+            ("5@numbers", "NoOp", ""),
+            ("5@numbers", "Wait", "0.01"),
+            ("5@numbers", "Set", "GLOBAL(LATER)=${EXTEN}:${PRIORITY}"),
         ],
         &[],
-        &[("test", "lswitch", "Loopback/1${EXTEN}@numbers")],
+        &[
+            ("test", "lswitch", "Loopback/5@numbers:2/_7"),
+            ("test", "lswitch", "Loopback/1${EXTEN}@numbers"),
+        ],
     );
     exchange.call("23", "");
-    assert_eq!(exchange.global("GOT"), "23@test");
-    assert_eq!(exchange.global("DONE"), "yes");
+    assert_eq!(exchange.global("GOT"), "123@numbers");
+    assert_eq!(exchange.global("DONE"), "3");
+    exchange.call("7", "");
+    assert_eq!(exchange.global("LATER"), "5:3");
     assert_eq!(exchange.call("99", "").status, 603);
     assert_eq!(exchange.call("9876", "").status, 404);
 }

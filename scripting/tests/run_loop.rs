@@ -287,7 +287,14 @@ fn subroutines_of_dial_run_on_the_other_channel() {
                 "Set",
                 "GLOBAL(PRE)=${ARG1}/${FAMILY}/${CUT(CHANNEL,-,1)}",
             ),
+            ("s@pre", "Set", "CHANNEL(hangup_handler_push)=pre,over,1(z)"),
             ("s@pre", "Return", ""),
+            (
+                "over@pre",
+                "Set",
+                "GLOBAL(OVER)=${ARG1}/${CUT(CHANNEL,-,1)}/${FAMILY}",
+            ),
+            ("over@pre", "Return", ""),
             (
                 "s@check",
                 "Set",
@@ -302,6 +309,8 @@ fn subroutines_of_dial_run_on_the_other_channel() {
     assert_eq!(exchange.global("PRE"), "x/inherited/PJSIP/answers");
     assert_eq!(exchange.global("CHECK"), "y/PJSIP/answers");
     assert_eq!(exchange.global("STATUS"), "NOANSWER");
+    // What was pushed there runs at the end of that channel.
+    assert_eq!(exchange.global("OVER"), "z/PJSIP/answers/inherited");
 }
 
 #[test]

@@ -80,12 +80,16 @@ fn a_caller_without_a_number_is_asked_for_one() {
         ],
         &[],
     );
-    exchange.call("100", "12#5551234#");
+    for name in ["unident", "prompt", "incorrect", "thankyou"] {
+        exchange.short_sound(&format!("privacy-{name}"));
+    }
+    // What is dialled while it speaks is lost.
+    exchange.call("100", "ww12#ww5551234#");
     assert_eq!(exchange.global("KNOWN"), "SUCCESS");
     assert_eq!(exchange.global("R"), "SUCCESS:5551234:Privacy Manager");
-    exchange.call("101", "7777#5551#");
+    exchange.call("101", "ww7777#ww5551#");
     assert_eq!(exchange.global("R"), "SUCCESS:5551:Privacy Manager");
-    exchange.call("100", "12#34#");
+    exchange.call("100", "ww12#ww34#");
     assert_eq!(exchange.global("R"), "FAILED::Tester");
 }
 
@@ -169,4 +173,52 @@ fn morse_code_is_heard_at_the_other_end() {
     });
     assert_eq!(exchange.global("HEARD"), "NOISE:SILENCE");
     assert_eq!(exchange.global("SENT"), "yes");
+}
+
+#[test]
+fn a_dictation_is_recorded_behind_what_was_there_and_played_and_replaced() {
+    let exchange = Exchange::start(
+        &[
+            ("100", "Dictate", ",memo"),
+            ("100", "Set", "GLOBAL(R)=done"),
+            ("101", "Dictate", "letters"),
+            ("101", "Set", "GLOBAL(R)=${GLOBAL(R)} asked"),
+        ],
+        &[],
+    );
+    for name in [
+        "enter_filename",
+        "forhelp",
+        "record_mode",
+        "playback_mode",
+        "record",
+        "playback",
+        "pause",
+        "paused",
+        "truncating_audio",
+    ] {
+        exchange.short_sound(&format!("dictate/{name}"));
+    }
+    let data = exchange.shared.paths().data.clone();
+    let length = |path: &str| std::fs::metadata(data.join(path)).map_or(0, |file| file.len());
+    let memo = "dictate/memo.raw";
+    // Recorded for two seconds; then there is no other file.
+    exchange.call("100", "1*wwwwww##");
+    assert_eq!(exchange.global("R"), "done");
+    let first = length(memo);
+    assert!(first > 24_000, "{first} bytes");
+    // Behind it, for another second; played, and not lengthened by that.
+    exchange.call("100", "1*www1*ww##");
+    let second = length(memo);
+    assert!(second > first + 12_000, "{second} bytes behind {first}");
+    exchange.call("100", "2*w7w8w##");
+    assert_eq!(length(memo), second);
+    // In place of it.
+    exchange.call("100", "18*w##");
+    let third = length(memo);
+    assert!((1..second).contains(&third), "{third} bytes");
+    // A name in digits.
+    exchange.call("101", "42#1*w##");
+    assert_eq!(exchange.global("R"), "done asked");
+    assert!(length("letters/42.raw") > 0);
 }

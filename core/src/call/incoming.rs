@@ -260,6 +260,24 @@ fn run_as(
     });
 }
 
+/// Forgets a channel that runs no dialplan, when what was pushed for its end has run.
+pub(super) fn finish_after_handlers(channel: Channel) {
+    if channel.data().hangup_handlers.is_empty() {
+        channel.finish();
+        return;
+    }
+    channel.data_mut().runs_dialplan = true;
+    let dialplan = channel.shard().dialplan();
+    let task = tokio::task::spawn_local(dialplan.hangup_handlers(channel.clone()));
+    Shard::spawn(async move {
+        if task.await.is_err_and(|error| error.is_panic()) {
+            channel.shard().counters().calls_failed_panic.add(1);
+            tracing::error!(channel = %channel.name(), "a hang-up handler of the call had a fault in its execution");
+        }
+        channel.finish();
+    });
+}
+
 /// One line for each call.
 fn log_end(channel: &Channel) {
     let data = channel.data();

@@ -282,7 +282,7 @@ impl Channel {
         tracing::debug!(channel = %self.name(), cause = end.cause.0, by_peer = end.by_peer, "channel ended");
         self.touch();
         if !self.data().runs_dialplan {
-            self.finish();
+            super::incoming::finish_after_handlers(self.clone());
         }
     }
 

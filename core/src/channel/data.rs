@@ -122,6 +122,8 @@ pub struct Data {
     pub music_class: String,
     pub tonezone: String,
     pub hangup_source: String,
+    /// Subroutines for the end of the channel, as `CHANNEL(hangup_handler_push)` was given them; the last runs first.
+    pub hangup_handlers: Vec<String>,
     pub timeouts: Timeouts,
     /// Cause of the last failure or hang-up (`HANGUPCAUSE`).
     pub cause: Cause,
@@ -230,6 +232,7 @@ impl Data {
             digits: VecDeque::new(),
             progress: DialProgress::default(),
             invited_at: None,
+            hangup_handlers: Vec::new(),
             runs_dialplan: false,
             bridged: None,
             conference: None,

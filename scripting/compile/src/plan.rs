@@ -467,6 +467,8 @@ pub struct Found<'p> {
     pub context: &'p Arc<Context>,
     /// Index into [`Context::steps`], from 0.
     pub index: usize,
+    /// Where a loopback switch led: the channel goes there, context and number.
+    pub moved: Option<Box<(String, String)>>,
 }
 
 impl<'p> Found<'p> {
@@ -518,12 +520,14 @@ impl Plan {
     #[must_use]
     pub fn find(&self, query: &Query<'_>) -> Option<Found<'_>> {
         let mut found = None;
-        self.search(query, &mut |query, context, table, patterns| {
+        self.search(query, &mut |looked, context, table, patterns| {
             found = table
-                .find(query, &context.steps, patterns)
+                .find(looked, &context.steps, patterns)
                 .map(|index| Found {
                     context,
                     index: index as usize,
+                    moved: (!std::ptr::eq(looked, query))
+                        .then(|| Box::new((looked.context.to_owned(), looked.exten.to_owned()))),
                 });
             found.is_some()
         });
@@ -655,6 +659,7 @@ impl Plan {
                 };
                 let wanted = priority.map_or(query.wanted, Wanted::Priority);
                 let other = Query {
+                    context: &context,
                     exten: &exten,
                     wanted,
                     ..*query

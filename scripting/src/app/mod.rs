@@ -13,6 +13,7 @@ mod conference;
 mod control;
 mod dial;
 pub(crate) mod dial_options;
+mod dictate;
 pub(crate) mod features;
 mod files;
 pub(crate) mod jump;
@@ -259,6 +260,7 @@ static LIST: &[&[App]] = &[
     listening::APPS,
     morse::APPS,
     read_exten::APPS,
+    dictate::APPS,
     record::APPS,
     recording::APPS,
     conference::APPS,

@@ -246,8 +246,8 @@ fn set_handler(task: &Task, action: &str, value: &str) -> Result<(), String> {
             );
         }
         "push" => {}
-        "pop" => drop(task.hangup_handlers.borrow_mut().pop()),
-        "wipe" => task.hangup_handlers.borrow_mut().clear(),
+        "pop" => drop(task.channel.data_mut().hangup_handlers.pop()),
+        "wipe" => task.channel.data_mut().hangup_handlers.clear(),
         other => {
             return Err(format!(
                 "CHANNEL(hangup_handler_{other}): known are push, pop and wipe"
@@ -278,7 +278,8 @@ fn complete(
 }
 
 fn push_handler(task: &Task, handler: String) -> Result<(), String> {
-    let mut handlers = task.hangup_handlers.borrow_mut();
+    let mut data = task.channel.data_mut();
+    let handlers = &mut data.hangup_handlers;
     if handlers.len() >= HANDLERS_MAX {
         return Err(format!("{HANDLERS_MAX} hang-up handlers wait already"));
     }

@@ -102,6 +102,7 @@ const ANSWERING: &[&str] = &[
     "VoiceMailMain",
     "ConfBridge",
     "Authenticate",
+    "Dictate",
     "Directory",
     "DISA",
     "AMD",

@@ -81,6 +81,10 @@ impl Dialplan for Rehearsed {
     ) -> LocalFuture<SubroutineEnd> {
         self.script.subroutine(channel, location, arguments)
     }
+
+    fn hangup_handlers(&self, channel: Channel) -> LocalFuture<()> {
+        self.script.hangup_handlers(channel)
+    }
 }
 
 /// A stage. It holds one call at a time.

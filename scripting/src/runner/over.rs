@@ -34,12 +34,12 @@ pub(super) async fn run_hangup_handlers(task: &Rc<Task>) {
     let mut run = 0;
     loop {
         // One may push others.
-        let Some(handler) = task.hangup_handlers.borrow_mut().pop() else {
+        let Some(handler) = task.channel.data_mut().hangup_handlers.pop() else {
             return;
         };
         if run >= HANDLERS_MAX {
             tracing::error!(channel = %task.channel.name(), handler, "{HANDLERS_MAX} hang-up handlers were run and the others are left out (does one push itself?)");
-            task.hangup_handlers.borrow_mut().clear();
+            task.channel.data_mut().hangup_handlers.clear();
             return;
         }
         run += 1;
@@ -70,7 +70,7 @@ pub(super) async fn run_hangup_handlers(task: &Rc<Task>) {
         task.channel.set_location(back);
         if !ended {
             tracing::error!(channel = %task.channel.name(), handler, "the hang-up handlers took {H_STEPS_MAX} steps and were ended (is there an endless loop?)");
-            task.hangup_handlers.borrow_mut().clear();
+            task.channel.data_mut().hangup_handlers.clear();
             return;
         }
     }
@@ -89,8 +89,8 @@ async fn run_over(task: &Rc<Task>, budget: &mut Budget) -> bool {
     while budget.steps < H_STEPS_MAX {
         budget.steps += 1;
         turns.take(task).await;
-        let place = task.channel.location();
-        match turns.run(step(task, &place)).await {
+        let mut place = task.channel.location();
+        match turns.run(step(task, &mut place)).await {
             Some(Ok(Next::Continue)) => {
                 let priority = place.priority.saturating_add(1);
                 task.channel.set_location(Location { priority, ..place });
