@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(read("Content-Type: multipart/mixed\r\n", "--\r\n"), Err(()));
         assert_eq!(read(MIXED, "--b 1\r\nno head"), Ok(None));
         assert_eq!(read(MIXED, "--b 1--\r\n"), Err(()));
-        let many = "--b 1\r\n".repeat(100_000);
+        let many = "--b 1\r\n".repeat(9000);
         assert_eq!(read(MIXED, &many), Ok(None));
     }
 }
