@@ -40,6 +40,12 @@ pub(crate) fn page(sources: &Sources) -> String {
         "1 while no new calls are taken",
         u64::from(shared.draining()),
     );
+    gauge(
+        &mut page,
+        "strowger_subscriptions",
+        "Subscriptions of telephones to lamps, presence and message waiting",
+        shared.subscriptions.count() as u64,
+    );
     let shards: Vec<_> = sources
         .shards
         .iter()

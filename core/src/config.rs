@@ -442,6 +442,8 @@ pub struct Limits {
     pub calls_per_endpoint: u32,
     /// Incoming calls of one endpoint begun in a second; 0: no limit.
     pub calls_per_endpoint_second: u32,
+    /// Subscriptions at once.
+    pub subscriptions: usize,
     /// How long a drain waits for the last call, in seconds.
     pub drain_s: u64,
 }
@@ -455,6 +457,7 @@ impl Default for Limits {
             calls_per_source_second: 0,
             calls_per_endpoint: 0,
             calls_per_endpoint_second: 0,
+            subscriptions: 50_000,
             drain_s: 600,
         }
     }

@@ -63,6 +63,15 @@ counters! {
         messages_refused,
         messages_sent,
         requests_options,
+        requests_subscribe,
+        requests_notify,
+        /// Subscriptions that began and ended, and those refused because there are too many.
+        subscriptions_created,
+        subscriptions_ended,
+        subscriptions_refused,
+        /// NOTIFYs sent, within subscriptions and without, and those that were not taken.
+        notifies_sent,
+        notifies_failed,
         requests_other,
         challenges_sent,
         authentication_failures,

@@ -38,6 +38,9 @@ pub trait Dialplan {
     /// Whether `exten` can be reached in `context` by a caller with this number.
     fn exists(&self, context: &str, exten: &str, caller: &str) -> Exists;
 
+    /// The hint of an extension, its variables put in; patterns and included contexts count.
+    fn hint(&self, context: &str, exten: &str) -> Option<String>;
+
     /// Runs the channel from its location until its dialplan ends, extension `h` included. The implementation calls
     /// [`Channel::hangup`] before `h`; the shard destroys the channel when the future is done.
     fn run(&self, channel: Channel) -> LocalFuture<()>;

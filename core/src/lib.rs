@@ -23,6 +23,7 @@ pub mod record;
 pub mod shard;
 pub mod shared;
 pub mod sounds;
+pub mod subscription;
 pub mod transport;
 pub mod voicemail;
 

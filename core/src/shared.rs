@@ -32,6 +32,7 @@ use crate::record::jobs::Mp3Jobs;
 use crate::shard::Shard;
 use crate::shard::inbox::{Inbox, ShardMessage};
 use crate::sounds::SoundStore;
+use crate::subscription::Registry;
 use crate::voicemail::Voicemail;
 
 /// Where the exchange keeps its files.
@@ -106,6 +107,8 @@ pub struct Shared {
     pub devices: Devices,
     pub queues: Queues,
     pub voicemail: Voicemail,
+    /// Subscriptions of phones.
+    pub subscriptions: Registry,
     /// Writes rows of queues and mailboxes.
     writer: OnceLock<TableWriter>,
     /// What happens, for programs that watch.
@@ -186,6 +189,7 @@ impl Shared {
             devices: Devices::default(),
             queues: Queues::default(),
             voicemail: Voicemail::default(),
+            subscriptions: Registry::default(),
             writer: OnceLock::new(),
             parked: ParkedCalls::default(),
             quality: QualityCounters::default(),

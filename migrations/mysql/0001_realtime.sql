@@ -253,6 +253,24 @@ CREATE TABLE IF NOT EXISTS ps_domain_aliases (
     UNIQUE (`id`)
 ) DEFAULT CHARSET = utf8mb4;
 
+CREATE TABLE IF NOT EXISTS ps_resource_list (
+    `id` VARCHAR(40) NOT NULL,
+    `list_item` VARCHAR(2048),
+    `event` VARCHAR(40),
+    `full_state` ENUM('0','1','off','on','false','true','no','yes'),
+    `notification_batch_interval` INTEGER,
+    `resource_display_name` ENUM('0','1','off','on','false','true','no','yes'),
+    UNIQUE (`id`)
+) DEFAULT CHARSET = utf8mb4;
+
+CREATE TABLE IF NOT EXISTS ps_inbound_publications (
+    `id` VARCHAR(40) NOT NULL,
+    `endpoint` VARCHAR(40),
+    `event_asterisk-devicestate` VARCHAR(40),
+    `event_asterisk-mwi` VARCHAR(40),
+    UNIQUE (`id`)
+) DEFAULT CHARSET = utf8mb4;
+
 CREATE TABLE IF NOT EXISTS ps_globals (
     `id` VARCHAR(40) NOT NULL,
     `max_forwards` INTEGER,

@@ -370,6 +370,24 @@ CREATE TABLE IF NOT EXISTS ps_domain_aliases (
     UNIQUE ("id")
 );
 
+CREATE TABLE IF NOT EXISTS ps_resource_list (
+    "id" VARCHAR(40) NOT NULL,
+    "list_item" VARCHAR(2048),
+    "event" VARCHAR(40),
+    "full_state" ast_bool_values,
+    "notification_batch_interval" INTEGER,
+    "resource_display_name" ast_bool_values,
+    UNIQUE ("id")
+);
+
+CREATE TABLE IF NOT EXISTS ps_inbound_publications (
+    "id" VARCHAR(40) NOT NULL,
+    "endpoint" VARCHAR(40),
+    "event_asterisk-devicestate" VARCHAR(40),
+    "event_asterisk-mwi" VARCHAR(40),
+    UNIQUE ("id")
+);
+
 CREATE TABLE IF NOT EXISTS ps_globals (
     "id" VARCHAR(40) NOT NULL,
     "max_forwards" INTEGER,

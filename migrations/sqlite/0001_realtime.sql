@@ -255,6 +255,24 @@ CREATE TABLE IF NOT EXISTS ps_domain_aliases (
     UNIQUE ("id")
 );
 
+CREATE TABLE IF NOT EXISTS ps_resource_list (
+    "id" TEXT NOT NULL,
+    "list_item" TEXT,
+    "event" TEXT,
+    "full_state" TEXT,
+    "notification_batch_interval" INTEGER,
+    "resource_display_name" TEXT,
+    UNIQUE ("id")
+);
+
+CREATE TABLE IF NOT EXISTS ps_inbound_publications (
+    "id" TEXT NOT NULL,
+    "endpoint" TEXT,
+    "event_asterisk-devicestate" TEXT,
+    "event_asterisk-mwi" TEXT,
+    UNIQUE ("id")
+);
+
 CREATE TABLE IF NOT EXISTS ps_globals (
     "id" TEXT NOT NULL,
     "max_forwards" INTEGER,

@@ -44,6 +44,7 @@ use strowger_core::channel::{Channel, Location};
 use strowger_core::dialplan::{Dialplan, DialplanFactory, Exists, LocalFuture, SubroutineEnd};
 use strowger_core::shard::Shard;
 use strowger_dialplan::Query;
+use strowger_dialplan::plan::HINT;
 
 pub use agi::Agi;
 pub use check::{check, check_databases};
@@ -72,6 +73,17 @@ impl Dialplan for Script {
         } else {
             Exists::No
         }
+    }
+
+    fn hint(&self, context: &str, exten: &str) -> Option<String> {
+        let plan = self.host.current();
+        let found = plan.find(&Query::new(context, exten, HINT))?;
+        let own = [("EXTEN", exten), ("CONTEXT", context)]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let vars: std::collections::HashMap<String, String> =
+            plan.globals.iter().cloned().chain(own).collect();
+        let hint = strowger_dialplan::subst::substitute(&found.step().app, &vars);
+        (!hint.is_empty()).then_some(hint)
     }
 
     fn run(&self, channel: Channel) -> LocalFuture<()> {

@@ -691,9 +691,10 @@ async fn interrupted(task: &Rc<Task>, mut interrupt: Interrupt, mut in_step: boo
         if channel.is_yanked() {
             channel.stay_yanked().await;
         }
-        let (target, errand) = {
+        let (target, errand, last) = {
             let mut data = channel.data_mut();
-            (data.redirect.take(), data.errand.take())
+            let last = std::mem::take(&mut data.last_errand);
+            (data.redirect.take(), data.errand.take(), last)
         };
         if channel.is_over() {
             return After::Nothing;
@@ -713,7 +714,7 @@ async fn interrupted(task: &Rc<Task>, mut interrupt: Interrupt, mut in_step: boo
                 channel.set_location(target);
                 return After::Elsewhere;
             }
-            Ok(Next::Continue) => return After::Here,
+            Ok(Next::Continue) if !last => return After::Here,
             Ok(_) => return After::Nothing,
             Err(Stop::Interrupted(next)) => interrupt = next,
             Err(stop) => {

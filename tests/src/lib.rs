@@ -13,6 +13,7 @@ pub mod peer;
 pub mod phone;
 mod sipp;
 mod tap;
+mod watcher;
 pub mod wire;
 
 pub use baresip::Baresip;
@@ -21,6 +22,7 @@ pub use exchange::{Exchange, Settings, binary, text_of};
 pub use phone::{Bank, Call, Challenge, Ending, Heard, Manner, Phone, Source, Stage};
 pub use sipp::{Sipp, SippResult};
 pub use tap::{Tap, Tapped};
+pub use watcher::{Watched, Watcher};
 
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicU32, Ordering};

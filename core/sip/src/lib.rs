@@ -12,6 +12,7 @@ pub mod dialog;
 pub mod flow;
 pub mod headers;
 pub mod message;
+pub mod notifier;
 pub mod offer_answer;
 pub mod reliable;
 pub mod sdp;

@@ -229,6 +229,8 @@ impl Channel {
         peer.clear_digits();
         self.forget_direct_attempts();
         peer.forget_direct_attempts();
+        self.tell_transfer(200);
+        peer.tell_transfer(200);
         self.hold_music(peer);
         peer.hold_music(self);
         // Who watches the other half of a Local channel may want to join its ends.
@@ -346,8 +348,10 @@ impl Channel {
             return self.hangup(Cause::NORMAL_CLEARING);
         }
         for (one, other) in [(self, &bridged.peer), (&bridged.peer, self)] {
-            let cause = other.data().ended.map(|end| end.cause);
-            one.hangup(cause.unwrap_or(Cause::NORMAL_CLEARING));
+            if !one.go_after_bridge() {
+                let cause = other.data().ended.map(|end| end.cause);
+                one.hangup(cause.unwrap_or(Cause::NORMAL_CLEARING));
+            }
         }
     }
 

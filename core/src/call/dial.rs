@@ -487,7 +487,9 @@ impl Channel {
                 self.stop_play(play);
             }
             self.share_codec(leg);
-            if !self.is_up() {
+            if self.is_up() {
+                self.tell_transfer(183);
+            } else {
                 self.indicate_progress();
             }
             if let (Some(caller), Some(callee)) = (self.leg(), leg.leg()) {
@@ -505,6 +507,7 @@ impl Channel {
     fn ring_caller(&self, signalled: &mut Signalled) {
         // Behind a 183 that opened early media a 180 would not be heard of.
         if self.is_up() || signalled.progress {
+            self.tell_transfer(180);
             signalled.music = self.start_tone("ring");
         } else {
             self.indicate_ringing();

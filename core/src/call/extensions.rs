@@ -3,6 +3,9 @@
 use strowger_sip::{HeaderName, Message, reliable, session_timer};
 use strowger_store::{Endpoint, Rel100, SessionTimers};
 
+/// Taking the place of another dialog (RFC 3891).
+const REPLACES: &str = "replaces";
+
 /// Can we do this with that endpoint?
 fn is_spoken(tag: &str, endpoint: Option<&Endpoint>) -> bool {
     if tag.eq_ignore_ascii_case(reliable::OPTION) {
@@ -10,13 +13,13 @@ fn is_spoken(tag: &str, endpoint: Option<&Endpoint>) -> bool {
     } else if tag.eq_ignore_ascii_case(session_timer::OPTION) {
         endpoint.is_none_or(|endpoint| endpoint.timers != SessionTimers::No)
     } else {
-        false
+        tag.eq_ignore_ascii_case(REPLACES)
     }
 }
 
 /// The value of Supported; empty where there is nothing.
 pub(crate) fn supported(endpoint: Option<&Endpoint>) -> String {
-    let tags = [reliable::OPTION, session_timer::OPTION];
+    let tags = [reliable::OPTION, session_timer::OPTION, REPLACES];
     let spoken: Vec<&str> = tags
         .into_iter()
         .filter(|tag| is_spoken(tag, endpoint))

@@ -172,6 +172,7 @@ impl Channel {
                 self.answer_request(id, response);
             }
             Some(Method::Message) => self.on_text(id, request),
+            Some(Method::Refer) => self.on_refer(id, request),
             _ => {
                 let response = Builder::response_to(request, 405, "Method Not Allowed")
                     .header(HeaderName::Allow, crate::shard::ALLOW)
@@ -212,6 +213,7 @@ impl Channel {
             session.and_then(|session| {
                 session.accepted = None;
                 session.bye_after_ack = false;
+                session.referral = None;
                 session.key.clone()
             })
         };

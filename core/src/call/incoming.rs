@@ -94,6 +94,8 @@ fn take(
     if body == Body::Unsupported {
         return Err(Refusal::new(415, "Unsupported Media Type").with(HeaderName::Accept, SDP));
     }
+    let replaces = super::replaced::of(request)
+        .map_err(|()| bad("Replaces cannot be read, or there are several"))?;
     let uri = request
         .uri()
         .and_then(Result::ok)
@@ -111,6 +113,7 @@ fn take(
     let caller = caller_of(endpoint, request, &from);
     let context = endpoint.context.as_str();
     match shard.dialplan().exists(context, &exten, &caller.number) {
+        _ if replaces.is_some() => {}
         Exists::Yes => {}
         Exists::Incomplete if endpoint.allow_overlap => {
             return Err(Refusal::new(484, "Address Incomplete"));
@@ -217,7 +220,12 @@ fn take(
     shard.map_server(id, channel.id());
     shard.add_channel(&channel, true);
     shard.counters().calls_incoming.add(1);
-    run(channel.clone());
+    match replaces {
+        None => run(channel.clone()),
+        Some(replaces) => run_as(channel.clone(), (), |channel| {
+            Box::pin(super::replaced::take_over(channel.clone(), replaces))
+        }),
+    }
     // Behind the first steps of the dialplan, in the order of tasks.
     Shard::spawn(async move { channel.tell_use() });
     Ok(())
@@ -473,6 +481,7 @@ impl Channel {
     }
 
     pub(crate) fn send_ringing(&self) {
+        self.tell_transfer(180);
         if self.ring_local() {
             return;
         }
@@ -490,6 +499,7 @@ impl Channel {
     }
 
     pub(crate) fn send_progress(&self) {
+        self.tell_transfer(183);
         if self.progress_local() {
             return;
         }

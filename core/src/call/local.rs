@@ -613,7 +613,9 @@ impl Channel {
                     // Nobody was connected with it.
                     seized.set_afterwards(Afterwards::Continue);
                 }
-                half.hangup(Cause::NORMAL_CLEARING);
+                if !half.go_after_bridge() {
+                    half.hangup(Cause::NORMAL_CLEARING);
+                }
             });
         })?;
         let near = Reached {

@@ -56,6 +56,10 @@ pub(crate) struct Session {
     pub(crate) fax: Option<Rc<super::fax::Relay>>,
     /// The far end takes UPDATE.
     pub(crate) peer_updates: bool,
+    /// A transfer that the far end asked for and is told of.
+    pub(crate) referral: Option<super::refer::Referral>,
+    /// It has asked for one before.
+    pub(crate) referred: bool,
 }
 
 /// An INVITE we received and have not given a final response.
@@ -108,6 +112,8 @@ impl Session {
             glare_mitigated: false,
             fax: None,
             peer_updates: false,
+            referral: None,
+            referred: false,
         }
     }
 }
@@ -274,6 +280,7 @@ impl Channel {
         self.end_signalling(&end);
         self.end_other_half(end.cause);
         self.close_media();
+        self.tell_transfer_ended(end.cause);
         let party = self.party_a();
         let records = self.data_mut().cdr.close(SystemTime::now(), &party);
         for record in records {
@@ -358,6 +365,7 @@ impl Channel {
             if let Some(accepted) = session.accepted.as_mut() {
                 accepted.stop();
             }
+            session.referral = None;
             let key = session.key.take();
             drop(guard);
             if let Some(key) = key {
@@ -371,6 +379,10 @@ impl Channel {
             .is_some_and(|accepted| !accepted.is_over())
         {
             session.bye_after_ack = true;
+            return;
+        }
+        if let Some(referral) = session.referral.as_mut() {
+            referral.bye = Some(end.cause);
             return;
         }
         drop(guard);
@@ -389,7 +401,7 @@ impl Channel {
         }
     }
 
-    fn send_bye(&self, cause: Cause) {
+    pub(super) fn send_bye(&self, cause: Cause) {
         let shard = Rc::clone(self.shard());
         let mut guard = self.session();
         let Some(session) = guard.as_mut() else {
@@ -474,7 +486,8 @@ impl Channel {
                 .outgoing
                 .as_ref()
                 .and_then(|outgoing| outgoing.client);
-            client.is_some_and(|client| self.shard().is_client_open(client))
+            session.referral.is_some()
+                || client.is_some_and(|client| self.shard().is_client_open(client))
                 || session
                     .requests
                     .is_open(|client| self.shard().is_client_open(client))

@@ -168,6 +168,10 @@ pub struct Data {
     pub redirect: Option<Location>,
     /// An application it is to run instead of what it does, and its data.
     pub errand: Option<(String, String)>,
+    /// Behind it the dialplan ends.
+    pub last_errand: bool,
+    /// Who is told how far the call is that it was transferred to.
+    pub(crate) transferred: Option<tokio::sync::mpsc::Sender<u16>>,
     /// The space of a parking lot that is kept for it until it parks.
     pub parking: Option<crate::parking::Place>,
     /// The channel whose Dial called it, as long as that waits for an answer.
@@ -249,6 +253,8 @@ impl Data {
             hold_music: None,
             redirect: None,
             errand: None,
+            last_errand: false,
+            transferred: None,
             parking: None,
             dialled_by: None,
             picked_up: None,

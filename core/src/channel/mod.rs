@@ -224,7 +224,13 @@ impl Channel {
 
     /// Counts the channel in the state of its device.
     pub(crate) fn note_use(&self) {
-        self.0.device.set(self.use_now());
+        let now = self.use_now();
+        if now == Use::Ringing {
+            self.0
+                .device
+                .called_by(|| self.data().connected.as_caller());
+        }
+        self.0.device.set(now);
     }
 
     /// The same for a caller whose dialplan is about to begin: subscribers are told by [`Self::tell_use`] afterwards. To

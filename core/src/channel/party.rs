@@ -45,6 +45,18 @@ impl Party {
         }
     }
 
+    /// What others may see of a caller.
+    pub(crate) fn as_caller(&self) -> crate::device::RingingCall {
+        if self.presentation == Presentation::Allowed {
+            crate::device::RingingCall {
+                number: self.number.clone(),
+                name: self.name.clone(),
+            }
+        } else {
+            crate::device::RingingCall::default()
+        }
+    }
+
     /// `"Name" <number>`, the form of `CALLERID(all)` and of the CDR's `clid`.
     pub fn all(&self) -> String {
         format!("\"{}\" <{}>", self.name, self.number)

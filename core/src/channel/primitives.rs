@@ -459,6 +459,8 @@ impl Channel {
             while !self.shard().has_media(self) && Instant::now() < until {
                 self.wait_change(Some(until)).await?;
             }
+        } else {
+            self.tell_transfer(200);
         }
         self.check()
     }

@@ -7,6 +7,7 @@
 //! how much he missed, and asks anew.
 
 mod hints;
+mod ringing;
 mod state;
 mod usage;
 mod watch;
@@ -17,9 +18,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use strowger_store::{Snapshot, StoreError};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch as versions};
 
 pub use hints::{Hints, Place, devices_of};
+pub use ringing::RingingCall;
 pub use state::{DeviceState, ExtensionState};
 pub(crate) use usage::{DeviceUse, Use, device_of};
 pub(crate) use watch::start;
@@ -88,6 +90,7 @@ pub struct Devices {
     changes: broadcast::Sender<DeviceChange>,
     extensions: broadcast::Sender<ExtensionChange>,
     hints: ArcSwap<Hints>,
+    hints_version: versions::Sender<u64>,
 }
 
 impl Default for Devices {
@@ -101,6 +104,7 @@ impl Default for Devices {
             changes: broadcast::channel(BEHIND_MAX).0,
             extensions: broadcast::channel(BEHIND_MAX).0,
             hints: ArcSwap::default(),
+            hints_version: versions::channel(0).0,
         }
     }
 }
@@ -121,10 +125,16 @@ impl Devices {
         self.hints.load_full()
     }
 
+    /// Counts how often there were other hints, those of patterns included.
+    pub fn subscribe_hints(&self) -> versions::Receiver<u64> {
+        self.hints_version.subscribe()
+    }
+
     /// Puts other hints in place.
     pub fn set_hints(&self, hints: Hints) {
         self.hints.store(Arc::new(hints));
         self.tell(Notice::Hints);
+        self.hints_version.send_modify(|version| *version += 1);
     }
 
     pub(crate) fn tell(&self, notice: Notice) {
@@ -247,6 +257,12 @@ impl Shared {
     /// The state that the devices of a hint make together.
     pub fn hint_state(&self, hint: &str) -> ExtensionState {
         DeviceState::together(devices_of(hint).map(|device| self.device_state(device))).into()
+    }
+
+    /// Who calls one of the hint's devices that rings.
+    pub fn ringing_call(&self, hint: &str) -> Option<RingingCall> {
+        devices_of(hint)
+            .find_map(|device| self.devices.usages.of(&device_key(device))?.callers.first())
     }
 
     /// The state of an extension by its hint.

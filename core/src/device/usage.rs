@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use tokio::sync::mpsc;
 
+use super::ringing::{Callers, RingingCall};
 use super::{DeviceState, Lost, Notice};
 
 /// Parts of the table, so that a device that is new copies little of it.
@@ -36,6 +37,8 @@ pub(crate) struct Usage {
     ringing: AtomicU32,
     holding: AtomicU32,
     busy: AtomicU32,
+    /// Who calls where it rings.
+    pub(super) callers: Callers,
 }
 
 impl Usage {
@@ -134,6 +137,8 @@ pub(crate) struct DeviceUse {
     device: Arc<str>,
     usage: Arc<Usage>,
     now: std::cell::Cell<Use>,
+    /// Its call among the callers; 0: it is not there.
+    call: std::cell::Cell<u64>,
     tell: mpsc::Sender<Notice>,
     lost: Arc<Lost>,
 }
@@ -150,6 +155,7 @@ impl DeviceUse {
             device,
             usage,
             now: std::cell::Cell::default(),
+            call: std::cell::Cell::default(),
             tell,
             lost,
         }
@@ -168,6 +174,9 @@ impl DeviceUse {
         if before == kind {
             return false;
         }
+        if before == Use::Ringing {
+            self.usage.callers.leave(self.call.take());
+        }
         // First in, then out, so that nobody sees a device free between ringing and talking.
         if let Some(place) = self.usage.place(kind) {
             place.fetch_add(1, Ordering::AcqRel);
@@ -176,6 +185,13 @@ impl DeviceUse {
             place.fetch_sub(1, Ordering::AcqRel);
         }
         true
+    }
+
+    /// Says who calls, before the channel rings.
+    pub(crate) fn called_by(&self, call: impl FnOnce() -> RingingCall) {
+        if self.call.get() == 0 {
+            self.call.set(self.usage.callers.enter(call()));
+        }
     }
 
     /// Has the subscribers told.

@@ -130,7 +130,10 @@ impl Shard {
             Event::Response { id, .. } | Event::Timeout { id } | Event::TransportError { id } => {
                 match self.clients.borrow().get(id)? {
                     ClientUser::Invite(channel) | ClientUser::Dialog(channel) => *channel,
-                    ClientUser::InDialog | ClientUser::Qualify | ClientUser::Register => {
+                    ClientUser::InDialog
+                    | ClientUser::Qualify
+                    | ClientUser::Register
+                    | ClientUser::Notify(_) => {
                         return None;
                     }
                 }
@@ -165,6 +168,12 @@ impl Shard {
                     }
                     (Some(ClientUser::Qualify), _) => self.qualify_response(id, &message, flow),
                     (Some(ClientUser::Register), _) => self.register_response(id, &message, flow),
+                    (Some(ClientUser::Notify(number)), _)
+                        if message.status().is_some_and(|status| status >= 200) =>
+                    {
+                        self.clients.borrow_mut().remove(&id);
+                        crate::subscription::answered(self, number, &message, flow);
+                    }
                     (Some(ClientUser::InDialog), _) => {
                         if message.status().is_some_and(|status| status >= 200) {
                             // Nothing more is waited for, though the transaction stays for repetitions.
@@ -214,12 +223,16 @@ impl Shard {
             (Some(ClientUser::Dialog(_)), Some(channel)) => channel.on_dialog_failed(id, status),
             (Some(ClientUser::Qualify), _) => self.qualify_failed(id),
             (Some(ClientUser::Register), _) => self.register_failed(id, status),
+            (Some(ClientUser::Notify(number)), _) => {
+                self.clients.borrow_mut().remove(&id);
+                crate::subscription::failed(self, number);
+            }
             _ => {}
         }
     }
 
     /// Does something for which no single call answers; a panic is counted and ends nothing else.
-    pub(super) fn guarded(self: &Rc<Self>, what: &str, work: impl FnOnce(&Rc<Self>)) {
+    pub(crate) fn guarded(self: &Rc<Self>, what: &str, work: impl FnOnce(&Rc<Self>)) {
         if catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
             self.counters.calls_failed_panic.add(1);
             tracing::error!(what, "fault in the exchange; the shard goes on");
@@ -386,8 +399,8 @@ pub(super) fn owner_of(call_id: &[u8], count: usize) -> usize {
 }
 
 /// Methods we take in and outside dialogs, for Allow (RFC 3261 §20.5).
-pub(crate) const ALLOW: &str =
-    "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE, MESSAGE, PRACK";
+pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE, MESSAGE, PRACK, \
+     SUBSCRIBE, NOTIFY, REFER";
 
 /// True for the methods of [`ALLOW`].
 pub(super) fn is_known(method: &Method) -> bool {
@@ -403,6 +416,7 @@ pub(super) fn is_known(method: &Method) -> bool {
             | Method::Update
             | Method::Message
             | Method::Prack
+            | Method::Refer
     )
 }
 

@@ -32,6 +32,7 @@ use crate::counters::ShardCounters;
 use crate::dialplan::Dialplan;
 use crate::protect::CallPermit;
 use crate::shared::Shared;
+use crate::subscription::Subscriptions;
 use crate::transport::tcp::{self, Queued};
 use crate::transport::udp::Udp;
 use inbox::{Inbox, ShardMessage};
@@ -52,6 +53,8 @@ pub(crate) enum ClientUser {
     Qualify,
     /// A registration of ours with another server.
     Register,
+    /// NOTIFY of a subscription.
+    Notify(u64),
 }
 
 type RecorderClosed = Box<dyn FnOnce(RecorderResult)>;
@@ -107,6 +110,7 @@ pub struct Shard {
     room_recorders: RefCell<FxHashMap<RoomId, RecorderId>>,
     qualification: RefCell<qualify::Qualification>,
     registering: RefCell<register::Registering>,
+    subscriptions: RefCell<Subscriptions>,
     next_id: Cell<u64>,
     originating: Cell<usize>,
     messages_running: Cell<usize>,
@@ -249,6 +253,16 @@ impl Shard {
         self.shared.channel_created(incoming);
     }
 
+    /// The subscriptions of this shard.
+    pub(crate) fn subscriptions(&self) -> &RefCell<Subscriptions> {
+        &self.subscriptions
+    }
+
+    /// What the tables of subscriptions hold: subscriptions, dialogs, devices, mailboxes and timers.
+    pub fn subscription_tables(&self) -> [usize; 5] {
+        self.subscriptions.borrow().sizes()
+    }
+
     /// Halves of Local channels that somebody still holds.
     pub fn halves_of_local_channels(&self) -> usize {
         self.local_halves.get()
@@ -305,7 +319,10 @@ impl Shard {
             ClientUser::InDialog => true,
             // A transaction stays for repeated 2xx long after its answer (RFC 6026): nobody waits for those here.
             ClientUser::Invite(id) => self.channel(*id).is_some_and(waits),
-            ClientUser::Dialog(_) | ClientUser::Qualify | ClientUser::Register => false,
+            ClientUser::Dialog(_)
+            | ClientUser::Qualify
+            | ClientUser::Register
+            | ClientUser::Notify(_) => false,
         }) || self.is_leaving_registrars()
     }
 
@@ -475,6 +492,17 @@ impl Shard {
 
     pub(crate) fn unmap_dialog(&self, key: &DialogKey) {
         self.dialogs.borrow_mut().remove(key);
+    }
+
+    /// The channel whose dialog this is.
+    pub(crate) fn channel_of_dialog(&self, key: &DialogKey) -> Option<Channel> {
+        let id = *self.dialogs.borrow().get(key)?;
+        self.channel(id)
+    }
+
+    /// The shard that calls of this Call-ID belong to.
+    pub(crate) fn owner_of(&self, call_id: &[u8]) -> usize {
+        dispatch::owner_of(call_id, self.count)
     }
 
     pub(crate) fn map_server(&self, id: ServerId, channel: ChannelId) {

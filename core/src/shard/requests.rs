@@ -32,6 +32,11 @@ impl Shard {
         if self.is_scanner(id, &message, flow) {
             return;
         }
+        if message.is_method(&Method::Subscribe) && message.to().is_ok_and(|to| to.tag().is_some())
+        {
+            self.counters.requests_subscribe.add(1);
+            return crate::subscription::again(self, id, &message, flow);
+        }
         if message.to().is_ok_and(|to| to.tag().is_some()) {
             self.counters.requests_other.add(1);
             self.offended(flow, Offence::Junk);
@@ -79,6 +84,21 @@ impl Shard {
             Some(Method::Message) => {
                 self.counters.requests_message.add(1);
                 self.new_message(id, &message, flow);
+            }
+            Some(Method::Subscribe) => {
+                self.counters.requests_subscribe.add(1);
+                if let Some(endpoint) = self.admit(id, &message, flow) {
+                    crate::subscription::begin(self, id, &message, flow, &endpoint);
+                }
+            }
+            Some(Method::Notify) => {
+                self.counters.requests_notify.add(1);
+                if let Some(endpoint) = self.admit(id, &message, flow) {
+                    let (status, reason) = crate::subscription::told(self, &message, &endpoint);
+                    let events = [(HeaderName::AllowEvents, crate::subscription::ALLOW_EVENTS)];
+                    let headers = if status == 489 { &events[..] } else { &[] };
+                    self.reply(id, &message, status, reason, headers);
+                }
             }
             Some(method) if is_known(&method) => {
                 // BYE, INFO and UPDATE live in dialogs only (RFC 3261 §15.1.2).
@@ -157,6 +177,7 @@ impl Shard {
             return;
         };
         let snapshot = self.shared.snapshot();
+        let before = crate::subscription::bindings(&self.shared.contacts, &endpoint);
         let outcome = endpoint::registrar::register(
             &snapshot,
             &self.shared.contacts,
@@ -169,7 +190,11 @@ impl Shard {
         if outcome.refused {
             self.counters.registrations_refused.add(1);
         }
+        let registered = outcome.registered > 0;
         self.respond(id, outcome.response);
+        if registered {
+            crate::subscription::registered(self, &endpoint, &before);
+        }
     }
 
     /// A text outside of calls. It costs a run of the dialplan, and so counts as calls do.

@@ -167,6 +167,7 @@ async fn run(setup: ShardSetup, ready: std::sync::mpsc::Sender<Result<(), String
         room_recorders: RefCell::default(),
         qualification: RefCell::new(Qualification::new(setup.index, setup.count)),
         registering: RefCell::new(registering),
+        subscriptions: RefCell::default(),
         next_id: Cell::new(0),
         originating: Cell::new(0),
         messages_running: Cell::new(0),
@@ -195,6 +196,7 @@ async fn run(setup: ShardSetup, ready: std::sync::mpsc::Sender<Result<(), String
     tokio::task::spawn_local(Rc::clone(&shard).run_timers());
     tokio::task::spawn_local(Rc::clone(&shard).run_qualify());
     tokio::task::spawn_local(Rc::clone(&shard).run_registrations());
+    tokio::task::spawn_local(crate::subscription::run(Rc::clone(&shard)));
     read_inbox(&shard).await;
     shard.flush();
 }

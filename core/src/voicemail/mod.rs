@@ -39,6 +39,8 @@ const LOCKS: usize = 64;
 /// Wrong passwords after which a mailbox stays closed, and for how long.
 const FAILURES_MAX: u32 = 10;
 const REFUSED_FOR: Duration = Duration::from_secs(300);
+/// Mailboxes of other systems.
+const EXTERNAL_MAX: usize = 100_000;
 /// Mailboxes whose wrong passwords are counted.
 const FAILING_MAX: usize = 10_000;
 
@@ -62,6 +64,8 @@ pub struct MailboxChange {
 /// What mailboxes of all shards share.
 pub struct Voicemail {
     changes: broadcast::Sender<MailboxChange>,
+    /// Messages in mailboxes of other systems, as they told us.
+    external: Mutex<FxHashMap<String, Counts>>,
     /// Held while messages of a mailbox are numbered, by work that may wait for the disk.
     locks: [Arc<tokio::sync::Mutex<()>>; LOCKS],
     /// Wrong passwords of mailboxes, and when the last of them came.
@@ -78,6 +82,7 @@ impl Default for Voicemail {
     fn default() -> Self {
         Self {
             changes: broadcast::channel(BEHIND_MAX).0,
+            external: Mutex::default(),
             locks: std::array::from_fn(|_| Arc::default()),
             failures: Mutex::default(),
             jobs: Arc::new(Semaphore::new(JOBS_MAX)),
@@ -92,6 +97,33 @@ impl Voicemail {
     /// Changes of mailboxes from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<MailboxChange> {
         self.changes.subscribe()
+    }
+
+    /// Another system tells how many messages are in a mailbox of its own. False: too many such mailboxes are known.
+    pub fn set_external(&self, name: &str, counts: Counts) -> bool {
+        let (number, context) = split(name);
+        let name = format!("{number}@{context}");
+        {
+            let mut external = self.external.lock();
+            if external.len() >= EXTERNAL_MAX && !external.contains_key(&name) {
+                return false;
+            }
+            if external.insert(name.clone(), counts) == Some(counts) {
+                return true;
+            }
+        }
+        let mailbox = name.into();
+        // An error only means that nobody listens.
+        let _ = self.changes.send(MailboxChange { mailbox, counts });
+        true
+    }
+
+    /// What another system told of a mailbox.
+    fn external(&self, name: &str) -> Counts {
+        let (number, context) = split(name);
+        let external = self.external.lock();
+        let known = external.get(&format!("{number}@{context}"));
+        known.copied().unwrap_or_default()
     }
 
     /// Messages that were not sent by e-mail because too many waited.
@@ -200,10 +232,10 @@ impl Shared {
         }
     }
 
-    /// New and old messages of a mailbox; none where there is no such mailbox.
+    /// New and old messages of a mailbox; where it is none of ours, what another system told of it.
     pub async fn mailbox_counts(self: &Arc<Self>, name: &str) -> Counts {
         let Some(mailbox) = self.mailbox(name) else {
-            return Counts::default();
+            return self.voicemail.external(name);
         };
         self.with_mailbox(&mailbox, Spool::counts)
             .await

@@ -223,7 +223,7 @@ mod tests {
         };
         let sqlite = tables(Kind::Sqlite);
         assert!(
-            sqlite.iter().any(|table| table == "cdr") && sqlite.len() == 25,
+            sqlite.iter().any(|table| table == "cdr") && sqlite.len() == 27,
             "{sqlite:?}"
         );
         assert_eq!(sqlite, tables(Kind::MySql));

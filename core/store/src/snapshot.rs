@@ -50,11 +50,15 @@ pub enum Table {
     QueueRules,
     /// `voicemail`
     Voicemail,
+    /// `ps_resource_list`
+    ResourceLists,
+    /// `ps_inbound_publications`
+    InboundPublications,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::Endpoints,
         Self::Aors,
         Self::Auths,
@@ -74,6 +78,8 @@ impl Table {
         Self::QueueMembers,
         Self::QueueRules,
         Self::Voicemail,
+        Self::ResourceLists,
+        Self::InboundPublications,
     ];
 
     /// Name in the database.
@@ -98,6 +104,8 @@ impl Table {
             Self::QueueMembers => "queue_members",
             Self::QueueRules => "queue_rules",
             Self::Voicemail => "voicemail",
+            Self::ResourceLists => "ps_resource_list",
+            Self::InboundPublications => "ps_inbound_publications",
         }
     }
 
@@ -147,6 +155,10 @@ pub struct Snapshot {
     pub queue_rules: Arc<Vec<OptionsRow>>,
     /// `voicemail`, in the order of entry.
     pub voicemail: Arc<Vec<OptionsRow>>,
+    /// `ps_resource_list`, in the order of their ids.
+    pub resource_lists: Arc<Vec<OptionsRow>>,
+    /// `ps_inbound_publications`, in the order of their ids.
+    pub inbound_publications: Arc<Vec<OptionsRow>>,
     /// Contacts of this moment: filled by the first load only, without those that have expired or are to be pruned.
     pub contacts: Arc<Vec<Contact>>,
     /// How often each table changed since the start, in the order of [`Table::ALL`].

@@ -49,6 +49,10 @@ impl Dialplan for Rehearsed {
         self.script.exists(context, exten, caller)
     }
 
+    fn hint(&self, context: &str, exten: &str) -> Option<String> {
+        self.script.hint(context, exten)
+    }
+
     fn run(&self, channel: Channel) -> LocalFuture<()> {
         let next = self
             .next

@@ -434,6 +434,31 @@ impl Call {
         });
     }
 
+    /// Sends a request of that method in the call; its answer is among the [responses](Self::responses).
+    pub fn request(&self, method: &str, headers: &[(&str, &str)]) {
+        self.act(|inner, call, now| {
+            let mut request = inner.in_dialog(call, method);
+            for (name, value) in headers {
+                request.push(name, value);
+            }
+            let account = inner.calls[call].account;
+            inner.send(account, Some(call), state::Purpose::Other, request, now);
+        });
+    }
+
+    /// The call as a Replaces names it: for whoever is to take the place of this telephone.
+    pub fn replaces(&self) -> String {
+        let inner = self.shared.lock();
+        let call = &inner.calls[self.index];
+        let tag = |value: &str| crate::wire::tag_of(value).unwrap_or_default().to_owned();
+        format!(
+            "{};to-tag={};from-tag={}",
+            call.call_id,
+            tag(&call.remote),
+            tag(&call.local)
+        )
+    }
+
     /// Changes what is sent from now on.
     pub fn set_source(&self, source: Source) {
         self.act(|inner, call, _| {

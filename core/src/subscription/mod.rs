@@ -1,0 +1,295 @@
+//! Subscriptions of phones (RFC 6665): lamps (`dialog`), presence, message waiting, and lists of them.
+//!
+//! A subscription lives on the shard that its Call-ID leads to, as a call does. When it may be told and what its
+//! Subscription-State says is decided by [`strowger_sip::notifier`]; here lives what it is about, the table of those that
+//! there are, and the way of its messages. Never here: device states, mailboxes and hints themselves.
+
+mod body;
+mod feed;
+mod incoming;
+mod lists;
+mod mwi;
+mod notify;
+mod package;
+mod resource;
+mod subscribe;
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use rustc_hash::{FxHashMap, FxHashSet};
+use strowger_sip::dialog::Dialog;
+use strowger_sip::headers::Event;
+use strowger_sip::notifier::Notifier;
+use strowger_sip::{Flow, Message};
+use strowger_store::Endpoint;
+use tokio::sync::Notify;
+
+use crate::shard::DialogKey;
+use crate::voicemail::Counts;
+use package::Format;
+use resource::{Resource, View};
+
+pub(crate) use feed::run;
+pub(crate) use incoming::told;
+pub(crate) use mwi::{bindings, registered};
+pub(crate) use notify::{answered, failed};
+pub(crate) use package::ALLOW_EVENTS;
+pub(crate) use subscribe::{again, begin};
+
+/// What the shards know together of their subscriptions.
+#[derive(Debug, Default)]
+pub struct Registry {
+    count: Arc<AtomicUsize>,
+    /// Endpoints that are told of their mailboxes because they asked, and how often they did.
+    watching_mail: Arc<Mutex<FxHashMap<String, usize>>>,
+}
+
+impl Registry {
+    /// Subscriptions of all shards.
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// A place for one more; `None`: there are `max`.
+    fn enter(&self, max: usize) -> Option<Held> {
+        let entered = self
+            .count
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| {
+                (count < max).then_some(count + 1)
+            });
+        entered.is_ok().then(|| Held(Arc::clone(&self.count)))
+    }
+
+    fn watch_mail(&self, endpoint: &str) -> WatchesMail {
+        let mut watching = self.watching_mail.lock();
+        *watching.entry(endpoint.to_owned()).or_default() += 1;
+        WatchesMail {
+            all: Arc::clone(&self.watching_mail),
+            endpoint: endpoint.to_owned(),
+        }
+    }
+
+    fn watches_mail(&self, endpoint: &str) -> bool {
+        self.watching_mail.lock().contains_key(endpoint)
+    }
+}
+
+/// A place among the subscriptions.
+struct Held(Arc<AtomicUsize>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// One subscription of an endpoint to mailboxes.
+struct WatchesMail {
+    all: Arc<Mutex<FxHashMap<String, usize>>>,
+    endpoint: String,
+}
+
+impl Drop for WatchesMail {
+    fn drop(&mut self) {
+        let mut all = self.all.lock();
+        if let Some(count) = all.get_mut(&self.endpoint) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(&self.endpoint);
+            }
+        }
+    }
+}
+
+/// A NOTIFY that waits for its answer.
+struct Sent {
+    request: Message,
+    /// A challenge has been answered already.
+    authenticated: bool,
+}
+
+/// One subscription.
+struct Subscription {
+    notifier: Notifier,
+    dialog: Dialog,
+    key: DialogKey,
+    flow: Flow,
+    event: Event,
+    format: Format,
+    endpoint: Arc<Endpoint>,
+    resource: Resource,
+    /// Host in URIs of what it is about.
+    host: String,
+    /// The subscriber's URI.
+    watcher: String,
+    /// The mailboxes are counted: it can be told of them.
+    ready: bool,
+    sent: Option<Sent>,
+    /// When the table looks at it again.
+    wake: Option<Instant>,
+    _held: Held,
+    _watches_mail: Option<WatchesMail>,
+}
+
+impl Subscription {
+    fn view<'a>(
+        &'a self,
+        shared: &'a crate::Shared,
+        counts: &'a FxHashMap<String, Counts>,
+    ) -> View<'a> {
+        View {
+            shared,
+            counts,
+            format: self.format,
+            host: &self.host,
+            watcher: &self.watcher,
+            early_in_use: self.endpoint.notify_early_inuse_ringing,
+        }
+    }
+}
+
+/// The subscriptions of a shard.
+#[derive(Default)]
+pub(crate) struct Subscriptions {
+    by_id: FxHashMap<u64, Subscription>,
+    by_dialog: FxHashMap<DialogKey, u64>,
+    by_device: FxHashMap<String, FxHashSet<u64>>,
+    by_mailbox: FxHashMap<String, FxHashSet<u64>>,
+    timers: BTreeSet<(Instant, u64)>,
+    /// Messages in the mailboxes that somebody here is told of.
+    counts: FxHashMap<String, Counts>,
+    /// Grows whenever `counts` is forgotten: what is on its way from the disk then is out of date.
+    counts_age: u64,
+    unsolicited: mwi::Unsolicited,
+    last: u64,
+    /// Rung when a timer is earlier than it was.
+    bell: Rc<Notify>,
+}
+
+impl Subscriptions {
+    fn add(&mut self, subscription: Subscription) -> u64 {
+        self.last += 1;
+        let id = self.last;
+        self.by_dialog.insert(subscription.key.clone(), id);
+        self.index(id, &subscription.resource);
+        self.by_id.insert(id, subscription);
+        id
+    }
+
+    fn index(&mut self, id: u64, resource: &Resource) {
+        let (mut devices, mut boxes) = (FxHashSet::default(), FxHashSet::default());
+        resource.devices(&mut devices);
+        resource.boxes(&mut boxes);
+        for device in devices {
+            self.by_device.entry(device).or_default().insert(id);
+        }
+        for mailbox in boxes {
+            self.by_mailbox.entry(mailbox).or_default().insert(id);
+        }
+    }
+
+    /// Takes a subscription out of the indexes that its resource put it in.
+    fn unindex(&mut self, id: u64, resource: &Resource) {
+        let (mut devices, mut boxes) = (FxHashSet::default(), FxHashSet::default());
+        resource.devices(&mut devices);
+        resource.boxes(&mut boxes);
+        for (table, names) in [
+            (&mut self.by_device, devices),
+            (&mut self.by_mailbox, boxes),
+        ] {
+            for name in names {
+                if let Some(ids) = table.get_mut(&name) {
+                    ids.remove(&id);
+                    if ids.is_empty() {
+                        table.remove(&name);
+                    }
+                }
+            }
+        }
+    }
+
+    fn remove(&mut self, id: u64) -> Option<Subscription> {
+        let gone = self.by_id.remove(&id)?;
+        self.by_dialog.remove(&gone.key);
+        self.unindex(id, &gone.resource);
+        if let Some(wake) = gone.wake {
+            self.timers.remove(&(wake, id));
+        }
+        Some(gone)
+    }
+
+    /// Has the table look at a subscription when its time comes.
+    fn arm(&mut self, id: u64) {
+        let first = self.timers.first().map(|(at, _)| *at);
+        let Some(subscription) = self.by_id.get_mut(&id) else {
+            return;
+        };
+        let next = subscription.notifier.next_timeout();
+        let before = std::mem::replace(&mut subscription.wake, next);
+        if before == next {
+            return;
+        }
+        if let Some(before) = before {
+            self.timers.remove(&(before, id));
+        }
+        if let Some(next) = next {
+            self.timers.insert((next, id));
+            if first.is_none_or(|first| next < first) {
+                self.bell.notify_one();
+            }
+        }
+    }
+
+    fn of_request(&self, request: &Message) -> Option<u64> {
+        let key = DialogKey {
+            call_id: request.call_id().ok()?.to_owned(),
+            local_tag: request.to().ok()?.tag()?.to_owned(),
+        };
+        self.by_dialog.get(&key).copied()
+    }
+
+    /// What the tables hold: subscriptions, dialogs, devices, mailboxes and timers.
+    pub(crate) fn sizes(&self) -> [usize; 5] {
+        [
+            self.by_id.len(),
+            self.by_dialog.len(),
+            self.by_device.len(),
+            self.by_mailbox.len(),
+            self.timers.len(),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_limited_and_given_back() {
+        let registry = Registry::default();
+        let (first, second) = (registry.enter(2), registry.enter(2));
+        assert!(first.is_some() && second.is_some());
+        assert!(registry.enter(2).is_none());
+        drop(first);
+        assert_eq!(registry.count(), 1);
+        assert!(registry.enter(2).is_some());
+        drop(second);
+        assert_eq!(registry.count(), 0);
+    }
+
+    #[test]
+    fn an_endpoint_watches_its_mail_until_its_last_subscription_ends() {
+        let registry = Registry::default();
+        let (first, second) = (registry.watch_mail("100"), registry.watch_mail("100"));
+        assert!(registry.watches_mail("100") && !registry.watches_mail("101"));
+        drop(first);
+        assert!(registry.watches_mail("100"));
+        drop(second);
+        assert!(!registry.watches_mail("100"));
+    }
+}

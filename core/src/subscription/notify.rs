@@ -1,0 +1,221 @@
+//! NOTIFY within subscriptions: sends what is due, and learns from the answers.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use strowger_sip::notifier::EndReason;
+use strowger_sip::{Flow, HeaderName, Message, Method};
+
+use super::subscribe::{EVENTLIST, uncounted};
+use super::{ALLOW_EVENTS, Sent, Subscriptions};
+use crate::call::session::new_via;
+use crate::shard::{ClientUser, Shard};
+
+/// Tells a new subscription its state, as soon as the messages in its mailboxes are counted.
+pub(super) fn count_then_pump(shard: &Rc<Shard>, number: u64) {
+    let boxes = uncounted(shard, number);
+    if boxes.is_empty() {
+        return ready(shard, number);
+    }
+    let shard = Rc::clone(shard);
+    Shard::spawn(async move {
+        count(&shard, boxes).await;
+        shard.guarded("NOTIFY", |shard| ready(shard, number));
+        shard.flush();
+    });
+}
+
+/// Counts the messages of these mailboxes.
+pub(super) async fn count(shard: &Rc<Shard>, boxes: Vec<String>) {
+    for name in boxes {
+        let age = shard.subscriptions().borrow().counts_age;
+        let counts = shard.shared().mailbox_counts(&name).await;
+        let mut table = shard.subscriptions().borrow_mut();
+        // What was told of meanwhile is newer than what the disk said.
+        if table.counts_age == age {
+            table.counts.entry(name).or_insert(counts);
+        }
+    }
+}
+
+fn ready(shard: &Rc<Shard>, number: u64) {
+    if let Some(subscription) = shard.subscriptions().borrow_mut().by_id.get_mut(&number) {
+        subscription.ready = true;
+    }
+    pump(shard, number);
+}
+
+/// Something may be different: who is told of it is, if it is.
+pub(super) fn look(shard: &Rc<Shard>, number: u64) {
+    {
+        let mut table = shard.subscriptions().borrow_mut();
+        let Subscriptions { by_id, counts, .. } = &mut *table;
+        let Some(subscription) = by_id.get_mut(&number).filter(|known| known.ready) else {
+            return;
+        };
+        let view = subscription.view(shard.shared(), counts);
+        if !subscription.resource.is_changed(&view) {
+            return;
+        }
+        subscription.notifier.changed(Instant::now());
+    }
+    pump(shard, number);
+}
+
+/// What the subscription shows is there no more.
+pub(super) fn gone(shard: &Rc<Shard>, number: u64) {
+    if let Some(subscription) = shard.subscriptions().borrow_mut().by_id.get_mut(&number) {
+        let now = Instant::now();
+        subscription.notifier.end(now, EndReason::NoResource, None);
+    }
+    pump(shard, number);
+}
+
+/// Sends the NOTIFY that is due, if one is, and forgets a subscription that is over.
+pub(super) fn pump(shard: &Rc<Shard>, number: u64) {
+    let due = {
+        let mut table = shard.subscriptions().borrow_mut();
+        next(shard, &mut table, number)
+    };
+    if let Some((request, flow)) = due {
+        shard.counters().notifies_sent.add(1);
+        if shard
+            .request(request, flow, ClientUser::Notify(number))
+            .is_none()
+        {
+            return failed(shard, number);
+        }
+    }
+    settle(shard, number);
+}
+
+fn settle(shard: &Rc<Shard>, number: u64) {
+    let mut table = shard.subscriptions().borrow_mut();
+    let over = table
+        .by_id
+        .get(&number)
+        .is_some_and(|subscription| subscription.notifier.is_over());
+    if over {
+        table.remove(number);
+        shard.counters().subscriptions_ended.add(1);
+    } else {
+        table.arm(number);
+    }
+}
+
+/// The NOTIFY to send now.
+fn next(shard: &Rc<Shard>, table: &mut Subscriptions, number: u64) -> Option<(Message, Flow)> {
+    let Subscriptions { by_id, counts, .. } = table;
+    let subscription = by_id.get_mut(&number).filter(|known| known.ready)?;
+    let now = Instant::now();
+    let due = subscription.notifier.poll(now)?;
+    let shared = shard.shared();
+    let view = super::View {
+        shared,
+        counts,
+        format: subscription.format,
+        host: &subscription.host,
+        watcher: &subscription.watcher,
+        early_in_use: subscription.endpoint.notify_early_inuse_ringing,
+    };
+    if !due.full && !subscription.resource.is_changed(&view) {
+        // It is as it was told again.
+        subscription.notifier.answered(now, 200, None);
+        return None;
+    }
+    let body = subscription.resource.tell(&view, due.full);
+    let flow = subscription.flow;
+    let via = new_via(shard, &flow);
+    let mut request = subscription
+        .dialog
+        .request(Method::Notify, &via)
+        .header(HeaderName::Event, subscription.event.to_string())
+        .header(HeaderName::SubscriptionState, due.state.to_string())
+        .header(HeaderName::AllowEvents, ALLOW_EVENTS)
+        .header(HeaderName::UserAgent, &shared.config.sip.user_agent);
+    if let Some(body) = body {
+        if body.is_list {
+            request.push(HeaderName::Require, EVENTLIST);
+        }
+        request = request.body(&body.kind, body.text);
+    }
+    let request = request.finish();
+    subscription.sent = Some(Sent {
+        request: request.clone(),
+        authenticated: false,
+    });
+    Some((request, flow))
+}
+
+/// A final response to a NOTIFY.
+pub(crate) fn answered(shard: &Rc<Shard>, number: u64, response: &Message, flow: Flow) {
+    let status = response.status().unwrap_or(500);
+    if matches!(status, 401 | 407) && authenticate(shard, number, response, flow) {
+        return;
+    }
+    let retry_after_s = response
+        .header(&HeaderName::RetryAfter)
+        .and_then(|text| text.split([';', '(', ' ']).next()?.trim().parse().ok());
+    {
+        let mut table = shard.subscriptions().borrow_mut();
+        let Some(subscription) = table.by_id.get_mut(&number) else {
+            return;
+        };
+        subscription.sent = None;
+        if status < 300 {
+            subscription.dialog.receive_response(response);
+        } else {
+            shard.counters().notifies_failed.add(1);
+            tracing::debug!(
+                endpoint = subscription.endpoint.id,
+                status,
+                "NOTIFY refused"
+            );
+        }
+        subscription
+            .notifier
+            .answered(Instant::now(), status, retry_after_s);
+    }
+    pump(shard, number);
+}
+
+/// Answers a challenge once. True if the NOTIFY is on its way again.
+fn authenticate(shard: &Rc<Shard>, number: u64, response: &Message, flow: Flow) -> bool {
+    let again = {
+        let mut table = shard.subscriptions().borrow_mut();
+        let Some(subscription) = table.by_id.get_mut(&number) else {
+            return false;
+        };
+        let sent = subscription.sent.as_mut();
+        let Some(sent) = sent.filter(|sent| !sent.authenticated) else {
+            return false;
+        };
+        sent.authenticated = true;
+        let via = new_via(shard, &flow);
+        let again = crate::endpoint::answer_challenge(
+            &shard.shared().snapshot(),
+            &subscription.endpoint.outbound_auth,
+            &sent.request,
+            response,
+            &via.to_string(),
+        );
+        // It took the next CSeq number.
+        let _ = subscription.dialog.request(Method::Notify, &via);
+        again
+    };
+    again.is_some_and(|request| {
+        shard
+            .request(request, flow, ClientUser::Notify(number))
+            .is_some()
+    })
+}
+
+/// A NOTIFY was not answered, or could not be sent.
+pub(crate) fn failed(shard: &Rc<Shard>, number: u64) {
+    shard.counters().notifies_failed.add(1);
+    if let Some(subscription) = shard.subscriptions().borrow_mut().by_id.get_mut(&number) {
+        tracing::debug!(endpoint = subscription.endpoint.id, "NOTIFY not answered");
+        subscription.notifier.failed();
+    }
+    settle(shard, number);
+}
