@@ -2,6 +2,7 @@
 //! core need: SIP transactions, channels, the media thread's queues, port allocation. All state here is touched by this
 //! thread only; other threads come in through the [`inbox`].
 
+mod challenged;
 mod dispatch;
 mod guard;
 pub mod inbox;
@@ -97,7 +98,7 @@ pub struct Shard {
     dialogs: RefCell<FxHashMap<DialogKey, ChannelId>>,
     clients: RefCell<FxHashMap<ClientId, ClientUser>>,
     /// Requests in dialogs that may be challenged, with the auths that answer.
-    challengeable: RefCell<FxHashMap<ClientId, (Message, Vec<String>)>>,
+    challengeable: RefCell<FxHashMap<ClientId, challenged::Challengeable>>,
     /// Streams that refused bytes: their transactions fail when the current messages are done.
     broken_streams: RefCell<Vec<Flow>>,
     servers: RefCell<FxHashMap<ServerId, ChannelId>>,
@@ -533,40 +534,6 @@ impl Shard {
         }
     }
 
-    /// Sends a request in a dialog; a challenge is answered once with `auths`.
-    pub(crate) fn request_in_dialog(
-        self: &Rc<Self>,
-        message: Message,
-        flow: Flow,
-        auths: Vec<String>,
-    ) {
-        let copy = (!auths.is_empty()).then(|| message.clone());
-        if let Some(id) = self.request(message, flow, ClientUser::InDialog)
-            && let Some(copy) = copy
-        {
-            // Sending may have failed already, with its end told before we knew its id.
-            if self.is_client_open(id) {
-                self.challengeable.borrow_mut().insert(id, (copy, auths));
-            }
-        }
-    }
-
-    fn answer_in_dialog(self: &Rc<Self>, id: ClientId, response: &Message, flow: Flow) {
-        if !matches!(response.status(), Some(401 | 407)) {
-            return;
-        }
-        let waiting = self.challengeable.borrow_mut().remove(&id);
-        if let Some((request, auths)) = waiting {
-            let via = crate::call::session::new_via(self, &flow).to_string();
-            let snapshot = self.shared.snapshot();
-            if let Some(again) =
-                crate::endpoint::answer_challenge(&snapshot, &auths, &request, response, &via)
-            {
-                self.request(again, flow, ClientUser::InDialog);
-            }
-        }
-    }
-
     /// True when no further media leg can be opened.
     pub(crate) fn legs_exhausted(&self) -> bool {
         // Halves of Local channels have legs, but no ports.
@@ -739,7 +706,7 @@ impl Shard {
 
     /// T1-based settings of the transactions.
     pub(crate) fn timers(&self) -> strowger_sip::transaction::Timers {
-        run::timers(&self.shared.config)
+        self.layer.borrow().timers().clone()
     }
 
     /// Runs `future` on this shard's thread.

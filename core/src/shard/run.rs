@@ -13,6 +13,7 @@ use strowger_media::ports::{PortPool, PortRange};
 use strowger_media::uring::readiness::Readiness;
 use strowger_media::worker::MediaHandle;
 use strowger_sip::transaction::{Branches, Layer, Limits, Timers};
+use strowger_store::System;
 use tokio::sync::Notify;
 
 use super::inbox::{Inbox, ShardMessage};
@@ -20,7 +21,7 @@ use super::qualify::Qualification;
 use super::register::Registering;
 use super::{Shard, tcp};
 use crate::channel::Cause;
-use crate::config::Config;
+use crate::config::Sip;
 use crate::counters::ShardCounters;
 use crate::dialplan::DialplanFactory;
 use crate::shared::Shared;
@@ -76,9 +77,37 @@ impl RunningShard {
     }
 }
 
-pub(super) fn timers(config: &Config) -> Timers {
-    let t1 = Duration::from_millis(config.sip.timer_t1_ms);
-    Timers::from_t1(t1, Duration::from_millis(config.sip.timer_b_ms))
+/// T1 and timer B in ms: of `strowger.toml` where it names them, else of the row of `ps_systems` where there is one.
+fn timer_values(config: &Sip, system: &System) -> (u64, u64) {
+    let usual = Sip::default();
+    let choose = |own: u64, usual: u64, row: u32, least: u64, most: u64| {
+        if own != usual || system.id.is_empty() {
+            own
+        } else {
+            u64::from(row).clamp(least, most)
+        }
+    };
+    (
+        choose(
+            config.timer_t1_ms,
+            usual.timer_t1_ms,
+            system.timer_t1,
+            50,
+            5000,
+        ),
+        choose(
+            config.timer_b_ms,
+            usual.timer_b_ms,
+            system.timer_b,
+            1000,
+            300_000,
+        ),
+    )
+}
+
+fn timers(shared: &Shared) -> Timers {
+    let (t1, b) = timer_values(&shared.config.sip, &shared.snapshot().system);
+    Timers::from_t1(Duration::from_millis(t1), Duration::from_millis(b))
 }
 
 /// Starts a shard's signalling thread and waits until its dialplan is loaded.
@@ -133,7 +162,7 @@ async fn run(setup: ShardSetup, ready: std::sync::mpsc::Sender<Result<(), String
     let shard = Rc::new(Shard {
         index: setup.index,
         count: setup.count,
-        layer: RefCell::new(Layer::new(timers(&setup.shared.config), Limits::default())),
+        layer: RefCell::new(Layer::new(timers(&setup.shared), Limits::default())),
         shared: setup.shared,
         counters: setup.counters,
         inbox: setup.inbox,
@@ -362,4 +391,28 @@ async fn drain_inbox(shard: &Rc<Shard>, until: Option<Instant>) -> bool {
     shard.batching.set(false);
     shard.flush();
     stop
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_timers_of_the_table_count_where_the_file_says_nothing_else() {
+        let row = |id: &str, t1, b| System {
+            id: id.to_owned(),
+            timer_t1: t1,
+            timer_b: b,
+            ..System::default()
+        };
+        let usual = Sip::default();
+        assert_eq!(timer_values(&usual, &row("", 100, 6400)), (500, 32_000));
+        assert_eq!(timer_values(&usual, &row("system", 100, 6400)), (100, 6400));
+        assert_eq!(timer_values(&usual, &row("system", 0, 0)), (50, 1000));
+        let file = Sip {
+            timer_t1_ms: 200,
+            ..usual
+        };
+        assert_eq!(timer_values(&file, &row("system", 100, 6400)), (200, 6400));
+    }
 }

@@ -362,6 +362,12 @@ impl Dialog {
         builder
     }
 
+    /// A number for a request of this dialog that is sent again, with credentials (§22.2): higher than all before it.
+    pub fn next_cseq(&mut self) -> u32 {
+        self.local_cseq = (self.local_cseq + 1) & 0x7fff_ffff;
+        self.local_cseq
+    }
+
     /// The ACK for a 2xx to `invite`, our INVITE that created or refreshed this dialog (§13.2.2.4): its CSeq number and
     /// credentials, the route of the dialog, a branch of its own in `via`. Add the answer if the 2xx had the offer, then
     /// keep it with [`Dialog::keep_ack`].

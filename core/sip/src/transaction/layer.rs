@@ -258,6 +258,12 @@ impl Layer {
         self.schedule(Owner::Client(id));
     }
 
+    /// The timer settings.
+    #[must_use]
+    pub fn timers(&self) -> &Timers {
+        &self.timers
+    }
+
     /// Forgets a client transaction at once and without an event, for requests whose user waits for less than timer F.
     /// A response that comes later matches nothing. Not for INVITEs: cancel those.
     pub fn forget(&mut self, id: ClientId) {
