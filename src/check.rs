@@ -74,6 +74,12 @@ pub(crate) async fn check(config: &Config) -> anyhow::Result<ExitCode> {
                     warnings += 1;
                     println!("warning: database: {problem}");
                 }
+                let registrations =
+                    strowger_core::endpoint::registration::problems(&snapshot).into_iter();
+                for problem in registrations {
+                    warnings += 1;
+                    println!("warning: {problem}");
+                }
                 let sounds = SoundStore::new(
                     config.data.0.join("sounds"),
                     tokio::runtime::Handle::current(),

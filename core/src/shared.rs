@@ -160,6 +160,7 @@ impl Shared {
         mp3: Mp3Jobs,
         control: Handle,
     ) -> Arc<Self> {
+        let gatekeeper = Gatekeeper::new(secret(), Instant::now());
         let limits = &config.limits;
         let protection = Protection::new(
             &config.protection,
@@ -170,6 +171,7 @@ impl Shared {
                 per_endpoint_second: limits.calls_per_endpoint_second,
             },
             SecurityLog::new(config.log.security_everything),
+            Arc::clone(gatekeeper.names()),
         );
         let shared = Arc::new(Self {
             protection,
@@ -182,7 +184,7 @@ impl Shared {
             directory: Directory::default(),
             sounds,
             contacts,
-            gatekeeper: Gatekeeper::new(secret(), Instant::now()),
+            gatekeeper,
             registrations: Arc::default(),
             cdr,
             conferences: Conferences::default(),
@@ -214,6 +216,7 @@ impl Shared {
             }
         }));
         crate::device::start(&shared);
+        crate::endpoint::names::start(&shared);
         crate::queue::start(&shared);
         crate::voicemail::start(&shared);
         shared

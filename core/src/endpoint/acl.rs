@@ -80,6 +80,16 @@ impl Network {
         })
     }
 
+    /// One address.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        Self {
+            address: plain(address),
+            mask: u128::MAX,
+            outside: false,
+        }
+    }
+
     /// Whether the address belongs to it.
     #[must_use]
     pub fn contains(&self, ip: IpAddr) -> bool {

@@ -11,6 +11,7 @@ use strowger_store::{Endpoint, Snapshot};
 use super::acl::source_allowed;
 use super::authenticate::{Authenticator, Outcome, unauthorized};
 use super::identify::{Identified, Identifier, Method, by_line};
+use super::names::Names;
 use super::registration::Lines;
 
 /// Whether a request may come in.
@@ -40,6 +41,7 @@ pub enum Refused {
 #[derive(Debug)]
 pub struct Gatekeeper {
     lines: Arc<Lines>,
+    names: Arc<Names>,
     identifier: Mutex<Identifier>,
     authenticator: Mutex<Authenticator>,
 }
@@ -48,9 +50,11 @@ impl Gatekeeper {
     /// `secret` is random.
     #[must_use]
     pub fn new(secret: [u8; 32], now: Instant) -> Self {
+        let names = Arc::<Names>::default();
         Self {
             lines: Arc::default(),
-            identifier: Mutex::default(),
+            identifier: Mutex::new(Identifier::new(Arc::clone(&names))),
+            names,
             authenticator: Mutex::new(Authenticator::new(secret, now)),
         }
     }
@@ -59,6 +63,12 @@ impl Gatekeeper {
     #[must_use]
     pub fn lines(&self) -> &Arc<Lines> {
         &self.lines
+    }
+
+    /// Host names of `ps_endpoint_id_ips`, and their addresses.
+    #[must_use]
+    pub fn names(&self) -> &Arc<Names> {
+        &self.names
     }
 
     /// Nonces in use, and refused because too many were.

@@ -11,6 +11,7 @@ use strowger_sip::{HeaderName, Message};
 use strowger_store::{Endpoint, Identify, Snapshot, Table};
 
 use super::acl::Network;
+use super::names::{Names, name_in};
 use super::registration::Lines;
 
 /// The endpoint that stands for callers nobody knows.
@@ -102,12 +103,23 @@ struct Rule {
 /// Finds endpoints. Keeps the rows of `ps_endpoint_id_ips` in a form made for searching, renewed when they change.
 #[derive(Debug, Default)]
 pub struct Identifier {
-    version: Option<u64>,
+    names: Arc<Names>,
+    /// Of the rows, and of the addresses of names.
+    version: Option<(u64, u64)>,
     rules: Vec<Rule>,
     problems: Vec<String>,
 }
 
 impl Identifier {
+    /// One that knows host names by these addresses.
+    #[must_use]
+    pub fn new(names: Arc<Names>) -> Self {
+        Self {
+            names,
+            ..Self::default()
+        }
+    }
+
     /// What cannot be used in the rows last read: which row, what.
     #[must_use]
     pub fn problems(&self) -> &[String] {
@@ -115,17 +127,17 @@ impl Identifier {
     }
 
     fn renew(&mut self, snapshot: &Snapshot) {
-        let version = snapshot.version_of(Table::Identifies);
+        let version = (snapshot.version_of(Table::Identifies), self.names.version());
         if self.version == Some(version) {
             return;
         }
         self.version = Some(version);
         self.problems.clear();
-        let problems = &mut self.problems;
+        let (problems, names) = (&mut self.problems, &self.names);
         self.rules = snapshot
             .identifies
             .iter()
-            .map(|row| rule(row, problems))
+            .map(|row| rule(row, names, problems))
             .collect();
     }
 
@@ -288,7 +300,7 @@ fn find_by_name(
         })
 }
 
-fn rule(row: &Identify, problems: &mut Vec<String>) -> Rule {
+fn rule(row: &Identify, names: &Names, problems: &mut Vec<String>) -> Rule {
     let mut problem =
         |what: String| problems.push(format!("ps_endpoint_id_ips {}: {what}", row.id));
     let mut networks = Vec::new();
@@ -297,7 +309,13 @@ fn rule(row: &Identify, problems: &mut Vec<String>) -> Rule {
         let without_port = text.parse::<SocketAddr>().map(|a| a.ip().to_string());
         match Network::parse(without_port.as_deref().unwrap_or(text)) {
             Ok(network) => networks.push(network),
-            Err(error) => problem(format!("{error}; names are not looked up")),
+            Err(error) => match name_in(text) {
+                Some(name) => {
+                    let addresses = names.addresses(&name);
+                    networks.extend(addresses.into_iter().map(Network::of));
+                }
+                None => problem(format!("{error}, and no host name")),
+            },
         }
     }
     let mut pattern = |what: &str, text: &str| match Pattern::new(text) {
@@ -399,10 +417,18 @@ mod tests {
         });
         assert_eq!(found(&s, &r), some("100", Method::Username));
         s.identifies = Arc::new(vec![row("198.51.100.1,sip.example.com")]);
-        let mut identifier = Identifier::default();
+        let names = Arc::<Names>::default();
+        let mut identifier = Identifier::new(Arc::clone(&names));
         let nobody = request("INVITE", "x", "c", 1, "");
         assert!(identifier.identify(&s, &nobody, flow().remote).is_none());
-        assert!(identifier.problems()[0].contains("sip.example.com"));
+        assert!(identifier.problems().is_empty());
+        names.found(vec![("sip.example.com".into(), vec![flow().remote.ip()])]);
+        let found = identifier.identify(&s, &nobody, flow().remote);
+        assert_eq!(found.map(|f| f.by), Some(Method::Ip));
+        s.identifies = Arc::new(vec![row("198.51.100.1,sip example com")]);
+        s.versions[Table::Identifies as usize] += 1;
+        assert!(identifier.identify(&s, &nobody, flow().remote).is_none());
+        assert!(identifier.problems()[0].contains("sip example com"));
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod authenticate;
 mod client_auth;
 pub mod contacts;
 pub mod identify;
+pub mod names;
 pub mod qualify;
 pub mod registrar;
 pub mod registration;

@@ -57,8 +57,11 @@ fn find_aor<'a>(snapshot: &'a Snapshot, endpoint: &Endpoint, to: &Uri) -> Result
         .domain_aliases
         .get(&host)
         .map(|alias| alias.domain.as_str());
-    let mut names = vec![format!("{user}@{host}")];
-    names.extend(real.map(|real| format!("{user}@{real}")));
+    let mut names = Vec::new();
+    if !snapshot.globals.disable_multi_domain {
+        names.push(format!("{user}@{host}"));
+        names.extend(real.map(|real| format!("{user}@{real}")));
+    }
     names.push(user.into_owned());
     names
         .iter()

@@ -24,6 +24,7 @@ pub use settings::Settings;
 
 use crate::counters::Counter;
 use crate::endpoint::acl::Network;
+use crate::endpoint::names::{Names, name_in};
 use sources::Sources;
 
 /// Blocked addresses at most, those included whose block is over and remembered.
@@ -102,7 +103,9 @@ pub struct Protection {
     /// Records in `blocks`: while there are none, nobody is looked up.
     records: AtomicUsize,
     /// Networks of `ps_endpoint_id_ips`, and the version they were read from.
-    identified: Mutex<(Option<u64>, Arc<[Network]>)>,
+    identified: Mutex<(Option<(u64, u64)>, Arc<[Network]>)>,
+    /// Host names there.
+    names: Arc<Names>,
     /// How many calls each may make.
     pub calls: Arc<Calls>,
     /// Where security events are written.
@@ -125,7 +128,12 @@ fn source(ip: IpAddr) -> IpAddr {
 impl Protection {
     /// `settings` are valid; see [`Settings`].
     #[must_use]
-    pub fn new(settings: &Settings, limits: CallLimits, log: SecurityLog) -> Self {
+    pub fn new(
+        settings: &Settings,
+        limits: CallLimits,
+        log: SecurityLog,
+        names: Arc<Names>,
+    ) -> Self {
         Self {
             allowed: settings.networks().unwrap_or_default(),
             scanners: settings
@@ -137,6 +145,7 @@ impl Protection {
             blocks: RwLock::default(),
             records: AtomicUsize::new(0),
             identified: Mutex::new((None, Arc::from([]))),
+            names,
             calls: Arc::new(Calls::new(limits)),
             log,
             settings: settings.clone(),
@@ -233,7 +242,7 @@ impl Protection {
     }
 
     fn identified(&self, snapshot: &Snapshot) -> Arc<[Network]> {
-        let version = snapshot.version_of(Table::Identifies);
+        let version = (snapshot.version_of(Table::Identifies), self.names.version());
         let mut known = self.identified.lock();
         if known.0 != Some(version) {
             let networks = snapshot.identifies.iter().flat_map(|row| &row.matches);
@@ -242,7 +251,14 @@ impl Protection {
             *known = (
                 Some(version),
                 networks
-                    .filter_map(|text| Network::parse(text).ok())
+                    .flat_map(|text| match Network::parse(text) {
+                        Ok(network) => vec![network],
+                        Err(_) => {
+                            let name = name_in(text).unwrap_or_default();
+                            let addresses = self.names.addresses(&name);
+                            addresses.into_iter().map(Network::of).collect()
+                        }
+                    })
                     .collect(),
             );
         }

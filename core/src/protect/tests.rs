@@ -20,7 +20,12 @@ impl Bench {
         change(&mut settings);
         settings.validate().unwrap();
         Self {
-            protection: Protection::new(&settings, CallLimits::default(), SecurityLog::default()),
+            protection: Protection::new(
+                &settings,
+                CallLimits::default(),
+                SecurityLog::default(),
+                Arc::default(),
+            ),
             snapshot: Snapshot::default(),
             start: Instant::now(),
         }

@@ -306,6 +306,42 @@ pub fn owner(id: &str, count: usize) -> usize {
     usize::try_from(hash).unwrap_or(0) % count.max(1)
 }
 
+/// What keeps rows from registering, or from doing what they say: which row, which field, what would be right.
+#[must_use]
+pub fn problems(snapshot: &Snapshot) -> Vec<String> {
+    let mut problems = Vec::new();
+    for row in snapshot.registrations.iter() {
+        let mut problem = |what: String| {
+            problems.push(format!("ps_registrations {}: {what}", row.id));
+        };
+        let proxy = row.outbound_proxy.as_deref();
+        for (field, value) in [
+            ("server_uri", Some(row.server_uri.as_str())),
+            ("client_uri", Some(row.client_uri.as_str())),
+            ("outbound_proxy", proxy),
+        ] {
+            if value.is_some_and(|value| keeper::read(value).is_none()) {
+                problem(format!(
+                    "{field}: \"{}\" is no SIP URI, for example sip:user@provider.example",
+                    value.unwrap_or_default()
+                ));
+            }
+        }
+        for auth in &row.outbound_auth {
+            if !snapshot.auths.contains_key(auth.trim()) {
+                problem(format!("outbound_auth: \"{auth}\" is not in ps_auths"));
+            }
+        }
+        let endpoint = row.endpoint.as_deref().unwrap_or_default();
+        if row.line && !snapshot.endpoints.contains_key(endpoint) {
+            problem(format!(
+                "line: the endpoint \"{endpoint}\" is not in ps_endpoints, so that no call comes in by it"
+            ));
+        }
+    }
+    problems
+}
+
 /// The transport that the row of `ps_transports` of this name speaks.
 #[must_use]
 pub fn transport_named(snapshot: &Snapshot, name: &str) -> Option<Transport> {

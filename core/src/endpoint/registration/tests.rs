@@ -587,3 +587,25 @@ fn first_registrations_are_spread_and_each_belongs_to_one_shard() {
         [("registered", 0), ("rejected", 0), ("unregistered", 200)]
     );
 }
+
+#[test]
+fn rows_that_cannot_work_are_told_with_field_and_reason() {
+    let good = Bench::new(|_| {});
+    assert!(problems(&good.snapshot).is_empty());
+    let bad = Bench::new(|row| {
+        row.server_uri = "provider".into();
+        row.outbound_proxy = Some("tel:1".into());
+        row.outbound_auth = vec!["missing".into()];
+        row.line = true;
+        row.endpoint = Some("nobody".into());
+    });
+    let found = problems(&bad.snapshot);
+    let fields = ["server_uri", "outbound_proxy", "outbound_auth", "line"];
+    assert_eq!(found.len(), fields.len(), "{found:?}");
+    for (problem, field) in found.iter().zip(fields) {
+        assert!(
+            problem.starts_with(&format!("ps_registrations trunk: {field}: ")),
+            "{problem}"
+        );
+    }
+}
