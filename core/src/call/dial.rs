@@ -360,6 +360,10 @@ impl Channel {
         counts: &mut Counts,
     ) -> Option<usize> {
         let mut winner: Option<(usize, Instant)> = None;
+        let told_at_once = legs.len() == 1
+            && self
+                .endpoint()
+                .is_some_and(|endpoint| endpoint.rpid_immediate);
         for (index, leg) in legs.iter_mut().enumerate() {
             self.replace_picked_up(leg, signalled);
             signalled.forwarded |= self.follow_forwarding(leg, request);
@@ -397,6 +401,9 @@ impl Channel {
             {
                 winner = Some((index, at));
             }
+            if told_at_once && (progress.ringing.is_some() || progress.early_media.is_some()) {
+                self.data_mut().connected = leg.channel.data().caller.clone();
+            }
             self.pass_on(&leg.channel, progress, request, signalled);
         }
         winner.map(|(index, at)| {
@@ -425,6 +432,16 @@ impl Channel {
                     let mut data = channel.data_mut();
                     data.dialled_by = Some(self.id());
                     data.rdnis = leg.destination.resource.clone();
+                    data.redirecting.from = Party {
+                        number: data.rdnis.clone(),
+                        ..Party::default()
+                    };
+                    if data.redirecting.orig.number.is_empty() {
+                        data.redirecting.orig = data.redirecting.from.clone();
+                        data.redirecting.orig_reason = "cfu".to_owned();
+                    }
+                    "cfu".clone_into(&mut data.redirecting.reason);
+                    data.redirecting.count += 1;
                 }
                 self.set_variable("FORWARDERNAME", &forwarder);
                 channel.watched_by(Some(self));
@@ -557,6 +574,9 @@ impl Channel {
             outcome.cause = Cause(0);
             leg.channel
                 .set_variable("DIALEDPEERNUMBER", &leg.destination.resource);
+            // Before the answer goes out: it tells the caller who answered.
+            let answered = leg.channel.data().caller.clone();
+            self.connect_with(answered);
             if !request.unrecorded {
                 self.data_mut().cdr.dial_answered(&leg.channel.name(), now);
             }

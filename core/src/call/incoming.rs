@@ -10,15 +10,15 @@ use strowger_sip::body::{Body, SDP};
 use strowger_sip::dialog::Dialog;
 use strowger_sip::session_timer::{Policy, Refusal as TimerRefusal};
 use strowger_sip::transaction::ServerId;
-use strowger_sip::{Builder, Flow, HeaderName, Message, NameAddr};
+use strowger_sip::{Builder, Flow, HeaderName, Message};
 use strowger_store::Endpoint;
 
 use super::media::MediaSession;
 use super::outgoing::{apply_set_var, contact};
 use super::session::{Incoming, Session};
 use super::timing::{self, Timing};
-use super::{extensions, provisional};
-use crate::channel::{Cause, Channel, Data, LegEnd, Location, Party, Presentation, State, Yank};
+use super::{diversion, extensions, identity, provisional};
+use crate::channel::{Cause, Channel, Data, LegEnd, Location, State, Yank};
 use crate::dialplan::{Exists, LocalFuture};
 use crate::shard::{ALLOW, DialogKey, Shard};
 
@@ -110,7 +110,9 @@ fn take(
     } else {
         dialled.clone()
     };
-    let caller = caller_of(endpoint, request, &from);
+    let snapshot = shard.shared().snapshot();
+    let exten = identity::number_of(&exten, &snapshot.globals).to_owned();
+    let caller = identity::caller_of(endpoint, &snapshot.globals, request, &from);
     let context = endpoint.context.as_str();
     match shard.dialplan().exists(context, &exten, &caller.number) {
         _ if replaces.is_some() => {}
@@ -132,7 +134,7 @@ fn take(
         }
     }
     let tag = shard.tag();
-    let our_contact = contact(shard, &flow, None);
+    let our_contact = contact(shard, &flow, endpoint.contact_user.as_deref());
     let mut dialog =
         Dialog::uas(request, &tag, &our_contact).map_err(|error| bad(&error.to_string()))?;
     if endpoint.rewrite_contact {
@@ -155,6 +157,10 @@ fn take(
     data.max_forwards = forwards - 1;
     data.invited_at = Some(shard.parsed_at.get());
     data.dnid = dialled;
+    if let Some(redirecting) = diversion::read(request, &snapshot.globals) {
+        data.rdnis.clone_from(&redirecting.from.number);
+        data.redirecting = redirecting;
+    }
     data.accountcode = endpoint.accountcode.clone().unwrap_or_default();
     data.language = endpoint.language.clone().unwrap_or_else(|| "en".to_owned());
     data.tonezone = endpoint.tone_zone.clone().unwrap_or_default();
@@ -302,52 +308,6 @@ fn log_end(channel: &Channel) {
     );
 }
 
-/// The caller's identity: the endpoint's `callerid`, else P-Asserted-Identity or Remote-Party-ID where it is trusted,
-/// else From.
-pub(super) fn caller_of(endpoint: &Endpoint, request: &Message, from: &NameAddr) -> Party {
-    let mut party = match endpoint.callerid.as_deref() {
-        Some(text) => Party::parse(text),
-        None => {
-            let asserted = endpoint
-                .trust_id_inbound
-                .then(|| {
-                    ["P-Asserted-Identity", "Remote-Party-ID"]
-                        .into_iter()
-                        .find_map(|name| {
-                            let value = request.header(&HeaderName::from(name))?;
-                            NameAddr::parse_list(value).ok()?.into_iter().next()
-                        })
-                })
-                .flatten();
-            let identity = asserted.as_ref().unwrap_or(from);
-            let number = identity
-                .uri
-                .user_decoded()
-                .map(|user| user.into_owned())
-                .unwrap_or_default();
-            Party {
-                number,
-                name: identity.display.clone().unwrap_or_default(),
-                ..Party::default()
-            }
-        }
-    };
-    party.tag = endpoint.callerid_tag.clone().unwrap_or_default();
-    let hidden = request
-        .header(&HeaderName::from("Privacy"))
-        .is_some_and(|value| {
-            value
-                .split([';', ','])
-                .any(|word| matches!(word.trim(), "id" | "user" | "header"))
-        });
-    if hidden || endpoint.callerid_privacy.starts_with("prohib") {
-        party.presentation = Presentation::Prohibited;
-    } else if endpoint.callerid_privacy == "unavailable" {
-        party.presentation = Presentation::Unavailable;
-    }
-    party
-}
-
 /// `rewrite_contact`: requests in the dialog go to where the INVITE came from.
 pub(crate) fn rewrite_target(dialog: &mut Dialog, flow: &Flow) {
     // Behind proxies that stay in the path the source is the proxy, and the contact is reached through it.
@@ -418,7 +378,7 @@ impl Channel {
         let guard = self.session();
         let session = guard.as_ref()?;
         let incoming = session.incoming.as_ref()?;
-        let builder = Builder::response_to(&incoming.request, status, reason)
+        let mut builder = Builder::response_to(&incoming.request, status, reason)
             .to_tag(&incoming.tag)
             .header(HeaderName::Contact, &session.contact)
             .header(HeaderName::Allow, ALLOW)
@@ -426,6 +386,12 @@ impl Channel {
                 HeaderName::Server,
                 &self.shard().shared().config.sip.user_agent,
             );
+        if let Some(endpoint) = self.endpoint().filter(|_| status < 300) {
+            let at = self.shard().advertised(&session.flow);
+            for (name, value) in identity::connected_headers(endpoint, &self.data().connected, at) {
+                builder.push(name, value);
+            }
+        }
         Some((incoming.id, builder))
     }
 

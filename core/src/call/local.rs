@@ -263,6 +263,8 @@ pub(super) fn create(
         near.caller = own.clone();
     }
     near.connected = origin.shown.clone();
+    near.rdnis.clone_from(&origin.redirecting.from.number);
+    near.redirecting = origin.redirecting.clone();
     near.max_forwards = hops - 1;
     near.dial_depth = origin.dial_depth;
     near.language.clone_from(&origin.language);
@@ -440,6 +442,7 @@ impl Channel {
             data.ani = own.connected.number.clone();
             data.connected = own.caller.clone();
             data.rdnis.clone_from(&own.rdnis);
+            data.redirecting = own.redirecting.clone();
             data.language.clone_from(&own.language);
             data.accountcode.clone_from(&own.accountcode);
             data.music_class.clone_from(&own.music_class);

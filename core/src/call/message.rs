@@ -9,7 +9,7 @@ use strowger_sip::{Builder, Flow, HeaderName, Message, Method, NameAddr, Uri};
 use strowger_store::Endpoint;
 
 use super::destination::{Destination, To};
-use super::incoming::caller_of;
+use super::identity::caller_of;
 use super::outgoing::find_target;
 use super::session::new_via;
 use crate::channel::{Cause, Channel, Data, Location, State};
@@ -201,7 +201,8 @@ pub(crate) fn receive(
         .as_deref()
         .filter(|context| !context.is_empty())
         .unwrap_or(&endpoint.context);
-    let caller = caller_of(endpoint, request, &from);
+    let snapshot = shard.shared().snapshot();
+    let caller = caller_of(endpoint, &snapshot.globals, request, &from);
     if shard.dialplan().exists(context, &exten, &caller.number) != Exists::Yes {
         tracing::info!(
             endpoint = endpoint.id,

@@ -312,6 +312,7 @@ pub async fn call_out(
     };
     let shown = request.caller.clone().unwrap_or_default();
     let origin = Origin {
+        redirecting: crate::channel::Redirecting::default(),
         linkedid: request.linkedid.clone(),
         variables: Variables::default(),
         shown: shown.clone(),

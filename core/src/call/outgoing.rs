@@ -19,9 +19,9 @@ use super::local;
 use super::media::MediaSession;
 use super::session::{Outgoing, Session, new_via, routed};
 use super::timing::{self, Timing};
-use super::{extensions, redirect, renegotiate};
+use super::{diversion, extensions, identity, redirect, renegotiate};
 use crate::channel::{
-    Cause, Channel, Data, LegEnd, Location, Party, Presentation, State, Variables,
+    Cause, Channel, Data, LegEnd, Location, Party, Redirecting, State, Variables,
 };
 use crate::shard::{ALLOW, ClientUser, DialogKey, Shard};
 
@@ -47,6 +47,8 @@ pub(crate) struct Origin {
     pub(crate) shown: Party,
     /// Who the device is; None is what was dialled.
     pub(crate) own: Option<Party>,
+    /// Who sent the call on before.
+    pub(crate) redirecting: Redirecting,
     /// Where in the dialplan who dials is.
     pub(crate) place: Option<Location>,
     pub(crate) max_forwards: u8,
@@ -62,7 +64,10 @@ impl Origin {
     pub(super) fn of(caller: &Channel, request: &DialRequest) -> Self {
         let codecs = caller.codecs();
         let data = caller.data();
+        let mut redirecting = data.redirecting.clone();
+        redirecting.from.number.clone_from(&data.rdnis);
         Self {
+            redirecting,
             linkedid: Some(data.linkedid.clone()),
             variables: data.variables.inherited(),
             shown: request
@@ -138,10 +143,14 @@ impl Channel {
         data.variables = origin.variables.clone();
         // On the callee's channel its own number is the caller id, and the caller is the connected line.
         let dialled = data.location.exten.clone();
-        data.caller = origin.own.clone().unwrap_or_else(|| Party {
+        let own = identity::configured(endpoint).filter(|party| !party.number.is_empty());
+        let own = origin.own.clone().or(own);
+        data.caller = own.unwrap_or_else(|| Party {
             number: user.map_or(dialled, str::to_owned),
             ..Party::default()
         });
+        data.rdnis.clone_from(&origin.redirecting.from.number);
+        data.redirecting = origin.redirecting.clone();
         data.connected = origin.shown.clone();
         data.max_forwards = origin.max_forwards;
         data.dial_depth = origin.dial_depth;
@@ -262,6 +271,9 @@ impl Channel {
             return;
         }
         let status = response.status().unwrap_or(0);
+        if (101..300).contains(&status) {
+            self.learn_identity(response);
+        }
         match status {
             100 => {}
             101..=199 => self.on_provisional(status, response),
@@ -649,13 +661,6 @@ pub(crate) async fn resolve(shard: &Shard, hop: &Uri, transport: Transport) -> O
     answer
 }
 
-/// An address with a display name, unless that is empty.
-fn named(name: &str, uri: Uri) -> NameAddr {
-    let mut address = NameAddr::new(uri);
-    address.display = (!name.is_empty()).then(|| name.to_owned());
-    address
-}
-
 fn build_invite(
     shard: &Rc<Shard>,
     channel: &Channel,
@@ -668,31 +673,17 @@ fn build_invite(
     let endpoint = channel.endpoint().cloned().ok_or("no endpoint")?;
     let config = &shard.shared().config;
     let at = shard.advertised(flow);
+    let snapshot = shard.shared().snapshot();
     let shown = channel.data().connected.clone();
-    let private = shown.presentation != Presentation::Allowed;
-    let anonymous = private && !endpoint.trust_id_outbound;
-    let domain = endpoint
-        .from_domain
-        .clone()
-        .unwrap_or_else(|| Host::from(at.ip()).to_string());
-    let user = endpoint
-        .from_user
-        .clone()
-        .or_else(|| (!shown.number.is_empty() && !anonymous).then(|| shown.number.clone()))
-        .unwrap_or_else(|| if anonymous { "anonymous" } else { "asterisk" }.to_owned());
-    let mut from_uri = Uri::sip(Some(&user), Host::Name(domain.clone()), None);
-    if endpoint.from_domain.is_none() && at.port() != flow.transport.default_port() {
-        from_uri.port = Some(at.port());
-    }
-    let name = if anonymous {
-        "Anonymous".to_owned()
-    } else {
-        shown.name.clone()
-    };
-    let from = named(&name, from_uri).with_tag(&shard.tag());
-    let mut to_uri = target.uri.clone();
+    let port = flow.transport.default_port();
+    let shown = identity::shown_to(&endpoint, &snapshot.globals, &shown, at, port);
+    let from = shown.from.with_tag(&shard.tag());
+    let mut target_uri = target.uri.clone();
+    identity::phone(&endpoint, &mut target_uri);
+    let mut to_uri = target_uri.clone();
     to_uri.params = strowger_sip::uri::Params::default();
-    let mut invite = Builder::request(Method::Invite, &target.uri)
+    identity::phone(&endpoint, &mut to_uri);
+    let mut invite = Builder::request(Method::Invite, &target_uri)
         .header(HeaderName::Via, new_via(shard, flow).to_string());
     for route in &target.routes {
         invite.push(HeaderName::Route, route.to_string());
@@ -714,22 +705,15 @@ fn build_invite(
         invite.push(HeaderName::Require, REL100);
     }
     invite = session.timing.policy.ask(invite, None);
-    if !shown.number.is_empty() && !anonymous {
-        let identity = Uri::sip(Some(&shown.number), Host::Name(domain), None);
-        let party = named(&shown.name, identity);
-        if endpoint.send_pai {
-            invite.push(HeaderName::from("P-Asserted-Identity"), party.to_string());
-        }
-        if endpoint.send_rpid {
-            let privacy = if private { "full" } else { "off" };
-            invite.push(
-                HeaderName::from("Remote-Party-ID"),
-                format!("{party};party=calling;privacy={privacy};screen=no"),
-            );
-        }
-        if private {
-            invite.push(HeaderName::from("Privacy"), "id");
-        }
+    let redirecting = {
+        let data = channel.data();
+        let mut redirecting = data.redirecting.clone();
+        redirecting.from.number.clone_from(&data.rdnis);
+        redirecting
+    };
+    let told = diversion::headers(&endpoint, &redirecting, &target_uri, at);
+    for (name, value) in shown.headers.into_iter().chain(told) {
+        invite.push(name, value);
     }
     for (name, value) in channel.data().request_headers.iter() {
         invite.push(HeaderName::from(name.as_str()), value);

@@ -77,6 +77,12 @@ impl Wanted {
         }
     }
 
+    /// The same, with more headers.
+    pub(crate) fn with(mut self, headers: Vec<(HeaderName, String)>) -> Self {
+        self.headers.extend(headers);
+        self
+    }
+
     /// The same, and the receiver hears how it ended.
     pub(crate) fn told(mut self) -> (Self, oneshot::Receiver<Result<(), u16>>) {
         let (done, heard) = oneshot::channel();

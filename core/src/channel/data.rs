@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use strowger_media::{LegId, LegStats};
 
-use super::{Cause, ChannelId, Party, Variables};
+use super::{Cause, ChannelId, Party, Redirecting, Variables};
 use crate::cdr::CallRecords;
 use crate::conference::MemberId;
 
@@ -116,6 +116,8 @@ pub struct Data {
     pub dnid: String,
     /// Redirecting number.
     pub rdnis: String,
+    /// The rest of who sent the call on (`REDIRECTING(...)`).
+    pub redirecting: Redirecting,
     pub language: String,
     pub accountcode: String,
     pub amaflags: String,
@@ -223,6 +225,7 @@ impl Data {
             connected: Party::default(),
             dnid: String::new(),
             rdnis: String::new(),
+            redirecting: Redirecting::default(),
             language: "en".to_owned(),
             accountcode: String::new(),
             amaflags: "DOCUMENTATION".to_owned(),

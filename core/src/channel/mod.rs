@@ -30,7 +30,7 @@ pub use listening::Listening;
 pub(crate) use listening::{TalkDetection, Watches};
 pub(crate) use loudness::Loudness;
 pub use loudness::{Direction, VOLUME_MAX};
-pub use party::{Party, Presentation};
+pub use party::{Party, Presentation, Redirecting};
 pub use playing::{Controlled, PlayKeys};
 pub(crate) use playing::{PlayEnd, PlayState};
 pub use primitives::{Interrupt, Played, RecordError, RecorderResult, RecorderSpec};

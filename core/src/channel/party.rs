@@ -19,6 +19,24 @@ pub struct Party {
     pub presentation: Presentation,
     /// Free internal tag.
     pub tag: String,
+    /// Somebody has checked that it is theirs.
+    pub screened: bool,
+}
+
+/// Who sent a call on, and why; the number of `from` is `CALLERID(rdnis)`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Redirecting {
+    /// Who sent it on last.
+    pub from: Party,
+    /// Who sent it on first.
+    pub orig: Party,
+    /// Whom it was sent to.
+    pub to: Party,
+    /// In the words of the dialplan; empty when unknown.
+    pub reason: String,
+    pub orig_reason: String,
+    /// How often it was sent on.
+    pub count: u32,
 }
 
 impl Party {

@@ -92,6 +92,9 @@ struct Block {
     dropped: AtomicU64,
 }
 
+/// Networks, and the versions of rows and names that they were made of.
+type Identified = (Option<(u64, u64)>, Arc<[Network]>);
+
 /// Counts and blocks; shared by all shards.
 #[derive(Debug)]
 pub struct Protection {
@@ -103,7 +106,7 @@ pub struct Protection {
     /// Records in `blocks`: while there are none, nobody is looked up.
     records: AtomicUsize,
     /// Networks of `ps_endpoint_id_ips`, and the version they were read from.
-    identified: Mutex<(Option<(u64, u64)>, Arc<[Network]>)>,
+    identified: Mutex<Identified>,
     /// Host names there.
     names: Arc<Names>,
     /// How many calls each may make.

@@ -126,6 +126,7 @@ fn request(call: &Call) -> Result<OriginateRequest, String> {
         name: text('n').map_or(own.name, str::to_owned),
         presentation: own.presentation,
         tag: own.tag,
+        screened: own.screened,
     });
     if let Some(codecs) = text('C') {
         let words = codecs.split([',', '&', ':']).map(str::trim);

@@ -72,6 +72,10 @@ fn connected(task: &Task, args: &str) -> Result<String, String> {
 fn set_connected(task: &Task, args: &str, value: &str) -> Result<(), String> {
     let item = argument(args, 0).to_ascii_lowercase();
     if write(&mut task.channel.data_mut().connected, &item, value)? {
+        // `i`: more of it is to come.
+        if argument(args, 1) != "i" {
+            task.channel.tell_connected();
+        }
         Ok(())
     } else {
         Err(unknown("CONNECTEDLINE", &item))
@@ -112,7 +116,10 @@ pub(crate) fn write(party: &mut Party, item: &str, value: &str) -> Result<bool, 
         }
         "name" => value.trim().clone_into(&mut party.name),
         "num" | "number" => value.trim().clone_into(&mut party.number),
-        "pres" | "name-pres" | "num-pres" => party.presentation = parse_presentation(value)?,
+        "pres" | "name-pres" | "num-pres" => {
+            party.presentation = parse_presentation(value)?;
+            party.screened = value.trim().ends_with("passed_screen");
+        }
         "tag" => value.clone_into(&mut party.tag),
         "name-valid" => {
             if !super::text::is_yes(value) {

@@ -1,5 +1,4 @@
-//! `REDIRECTING`: who sent the call on, and why. The number it was sent on from is the one of `CALLERID(rdnis)`; the rest is
-//! kept with the channel for the dialplan.
+//! `REDIRECTING`: who sent the call on, and why. The number it was sent on from is the one of `CALLERID(rdnis)`.
 
 use strowger_core::channel::Party;
 
@@ -40,11 +39,6 @@ const COUNT_MAX: u32 = 999;
 const KNOWN: &str =
     "known are orig-, from- and to- with an item of CALLERID, reason, orig-reason and count";
 
-/// The variable in which an item is kept.
-fn hidden(item: &str) -> String {
-    format!("~REDIRECTING~{item}")
-}
-
 /// Which party is meant, and which of its items.
 fn split(item: &str) -> Option<(&'static str, &str)> {
     // Items of the private network (priv-...) are not kept.
@@ -55,42 +49,38 @@ fn split(item: &str) -> Option<(&'static str, &str)> {
 }
 
 fn party(task: &Task, which: &str) -> Party {
-    let kept = |item: &str| {
-        let name = hidden(&format!("{which}-{item}"));
-        task.channel.variable(&name).unwrap_or_default()
-    };
-    let number = match which {
-        "from" => task.channel.data().rdnis.clone(),
-        _ => kept("num"),
-    };
-    let mut party = Party {
-        number,
-        name: kept("name"),
-        tag: kept("tag"),
-        ..Party::default()
-    };
-    let shown = kept("pres");
-    if !shown.is_empty() {
-        // What is kept was written by this function.
-        let _ = write(&mut party, "pres", &shown);
+    let data = task.channel.data();
+    match which {
+        "orig" => data.redirecting.orig.clone(),
+        "to" => data.redirecting.to.clone(),
+        _ => Party {
+            number: data.rdnis.clone(),
+            ..data.redirecting.from.clone()
+        },
     }
-    party
 }
 
 fn redirecting(task: &Task, args: &str) -> Result<String, String> {
     let item = argument(args, 0).to_ascii_lowercase();
+    let known = |reason: &str| {
+        let reason = if reason.is_empty() {
+            REASONS[0]
+        } else {
+            reason
+        };
+        reason.to_owned()
+    };
+    let data = task.channel.data();
     match item.as_str() {
-        "reason" | "orig-reason" => Ok(task
-            .channel
-            .variable(&hidden(&item))
-            .unwrap_or_else(|| REASONS[0].to_owned())),
-        "count" => Ok(task
-            .channel
-            .variable(&hidden("count"))
-            .unwrap_or_else(|| "0".to_owned())),
-        _ => split(&item)
-            .and_then(|(which, rest)| read(&party(task, which), rest))
-            .ok_or_else(|| format!("REDIRECTING({item}): there is no such item; {KNOWN}")),
+        "reason" => Ok(known(&data.redirecting.reason)),
+        "orig-reason" => Ok(known(&data.redirecting.orig_reason)),
+        "count" => Ok(data.redirecting.count.to_string()),
+        _ => {
+            drop(data);
+            split(&item)
+                .and_then(|(which, rest)| read(&party(task, which), rest))
+                .ok_or_else(|| format!("REDIRECTING({item}): there is no such item; {KNOWN}"))
+        }
     }
 }
 
@@ -105,12 +95,17 @@ fn set_redirecting(task: &Task, args: &str, value: &str) -> Result<(), String> {
                 // Another word is a reason of the network's own (RFC 5806).
                 Err(_) => lower,
             };
-            task.channel.set_variable(&hidden(&item), &named);
+            let redirecting = &mut task.channel.data_mut().redirecting;
+            if item == "reason" {
+                redirecting.reason = named;
+            } else {
+                redirecting.orig_reason = named;
+            }
             Ok(())
         }
         "count" => match value.parse::<u32>() {
             Ok(count) if count <= COUNT_MAX => {
-                task.channel.set_variable(&hidden("count"), value);
+                task.channel.data_mut().redirecting.count = count;
                 Ok(())
             }
             _ => Err(format!(
@@ -124,18 +119,14 @@ fn set_redirecting(task: &Task, args: &str, value: &str) -> Result<(), String> {
             if !write(&mut changed, rest, value)? {
                 return Err(unknown());
             }
-            if which == "from" {
-                task.channel.data_mut().rdnis.clone_from(&changed.number);
-            }
-            let shown = read(&changed, "pres").unwrap_or_default();
-            for (item, text) in [
-                ("num", &changed.number),
-                ("name", &changed.name),
-                ("tag", &changed.tag),
-                ("pres", &shown),
-            ] {
-                task.channel
-                    .set_variable(&hidden(&format!("{which}-{item}")), text);
+            let mut data = task.channel.data_mut();
+            match which {
+                "orig" => data.redirecting.orig = changed,
+                "to" => data.redirecting.to = changed,
+                _ => {
+                    data.rdnis.clone_from(&changed.number);
+                    data.redirecting.from = changed;
+                }
             }
             Ok(())
         }
