@@ -103,7 +103,7 @@ impl Content<'_> {
 /// `None` where the body has no parts at all.
 fn of_parts<'a>(body: &'a [u8], boundary: &str) -> Option<Body<'a>> {
     let mut found = None;
-    let mut any = false;
+    let (mut any, mut deeper) = (false, false);
     for part in parts(body, boundary).take(PARTS_MAX) {
         any = true;
         let (head, body) = split_head(part);
@@ -125,6 +125,7 @@ fn of_parts<'a>(body: &'a [u8], boundary: &str) -> Option<Body<'a>> {
         };
         // Parts within parts are not looked into.
         let nested = content.kind.to_ascii_lowercase().starts_with("multipart/");
+        deeper |= nested;
         let read = if nested {
             Body::None
         } else {
@@ -136,7 +137,13 @@ fn of_parts<'a>(body: &'a [u8], boundary: &str) -> Option<Body<'a>> {
             Body::None => {}
         }
     }
-    any.then(|| found.unwrap_or(Body::None))
+    // A description may be in there: it would be wrong to say that there is none.
+    let nothing = if deeper {
+        Body::Unsupported
+    } else {
+        Body::None
+    };
+    any.then(|| found.unwrap_or(nothing))
 }
 
 /// What stands between the delimiters, without the line ends that belong to them.

@@ -175,6 +175,9 @@ impl Policy {
     /// A 422 came: the next request asks for what it wants (§7.3). False where it says nothing that helps.
     #[must_use]
     pub fn raise(&mut self, response: &Message) -> bool {
+        if !self.is_spoken() {
+            return false;
+        }
         let Some(least) =
             min_se_of(response).filter(|least| *least > self.interval_s.min(self.min_se_s))
         else {
@@ -288,6 +291,9 @@ pub enum Due {
     Expired,
 }
 
+/// So long after a refresh that was refused the next is sent.
+const RETRY: Duration = Duration::from_secs(10);
+
 /// The clock of one session.
 #[derive(Copy, Clone, Debug)]
 pub struct SessionTimer {
@@ -295,6 +301,8 @@ pub struct SessionTimer {
     refreshed_at: Instant,
     /// A refresh of ours was asked for and has not come back.
     asked: bool,
+    /// When a refresh that was refused is tried again.
+    retry_at: Option<Instant>,
 }
 
 impl SessionTimer {
@@ -305,6 +313,7 @@ impl SessionTimer {
             terms,
             refreshed_at: now,
             asked: false,
+            retry_at: None,
         }
     }
 
@@ -319,7 +328,8 @@ impl SessionTimer {
     }
 
     /// §10: a BYE slightly before the end, so that both sides end it alike.
-    fn ends_at(&self) -> Instant {
+    #[must_use]
+    pub fn ends_at(&self) -> Instant {
         let early = (self.terms.interval_s / 3).min(32);
         self.refreshed_at + self.interval() - Duration::from_secs(early.into())
     }
@@ -328,10 +338,18 @@ impl SessionTimer {
     #[must_use]
     pub fn next_timeout(&self) -> Instant {
         if self.terms.we_refresh && !self.asked {
-            self.refreshed_at + self.interval() / 2
+            let next = self.retry_at;
+            next.unwrap_or(self.refreshed_at + self.interval() / 2)
+                .min(self.ends_at())
         } else {
             self.ends_at()
         }
+    }
+
+    /// Our refresh was refused: the session lives on until its end, and it is tried again (§7.4, §10).
+    pub fn refused(&mut self, now: Instant) {
+        self.asked = false;
+        self.retry_at = Some(now + RETRY);
     }
 
     /// What is due at `now`, if anything; a refresh once.
@@ -527,6 +545,9 @@ mod tests {
         assert_eq!(timer.handle_timeout(after(899)), None);
         assert_eq!(timer.handle_timeout(after(900)), Some(Due::Refresh));
         assert_eq!(timer.handle_timeout(after(901)), None);
+        timer.refused(after(901));
+        assert_eq!(timer.handle_timeout(after(910)), None);
+        assert_eq!(timer.handle_timeout(after(911)), Some(Due::Refresh));
         assert_eq!(timer.next_timeout(), after(1768));
         assert_eq!(timer.handle_timeout(after(1768)), Some(Due::Expired));
         let theirs = Terms {

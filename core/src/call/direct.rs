@@ -218,8 +218,11 @@ impl Channel {
         let (id, peer) = (self.id(), peer.id());
         Shard::spawn(async move {
             let Ok(Err(status)) = told.await else { return };
-            for id in [id, peer] {
-                if let Some(channel) = shard.channel(id).filter(|channel| !channel.is_over()) {
+            for (id, other) in [(id, peer), (peer, id)] {
+                // In another bridge by now it says nothing.
+                let still =
+                    |channel: &Self| !channel.is_over() && channel.data().bridged == Some(other);
+                if let Some(channel) = shard.channel(id).filter(still) {
                     tracing::debug!(channel = %channel.name(), status, "no direct media: refused");
                     channel.data_mut().direct_attempts = ATTEMPTS_MAX;
                     channel.touch();

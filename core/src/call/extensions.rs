@@ -27,6 +27,15 @@ pub(crate) fn supported(endpoint: Option<&Endpoint>) -> String {
     spoken.join(", ")
 }
 
+/// The same for a re-INVITE or UPDATE, whose provisional responses are not acknowledged (RFC 3262 §4 leaves that to us).
+pub(crate) fn supported_in_dialog(endpoint: Option<&Endpoint>) -> &'static str {
+    if is_spoken(session_timer::OPTION, endpoint) {
+        session_timer::OPTION
+    } else {
+        ""
+    }
+}
+
 /// What a request requires and we cannot: the value of Unsupported, with a 420. `None` where we can all of it.
 pub(crate) fn unsupported(request: &Message, endpoint: Option<&Endpoint>) -> Option<String> {
     let unknown: Vec<&str> = request

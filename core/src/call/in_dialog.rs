@@ -227,7 +227,6 @@ impl Channel {
     /// Our side of a new description: the answer to `offer`, or an offer of ours. On failure the status and Warning.
     pub(super) fn describe(&self, offer: Option<&[u8]>) -> Result<(String, bool), (u16, String)> {
         let shard = Rc::clone(self.shard());
-        self.come_home_for_offer();
         let mut guard = self.session();
         let media = guard
             .as_mut()
@@ -237,9 +236,22 @@ impl Channel {
         match offer {
             Some(offer) => {
                 let (answer, agreed) = media.answer(&shard, offer).map_err(refused)?;
+                drop(guard);
+                // Only now: who is refused goes on as before.
+                self.come_home_for_offer();
                 Ok((answer, agreed.on_hold))
             }
-            None => Ok((media.offer().map_err(refused)?, self.data().held)),
+            None if media.is_pending() => {
+                Err((491, "399 strowger \"an offer is open\"".to_owned()))
+            }
+            None => {
+                drop(guard);
+                self.come_home_for_offer();
+                let mut guard = self.session();
+                let media = guard.as_mut().and_then(|session| session.media.as_mut());
+                let media = media.ok_or_else(|| (500, "399 strowger \"no media\"".to_owned()))?;
+                Ok((media.offer().map_err(refused)?, self.data().held))
+            }
         }
     }
 
@@ -269,6 +281,16 @@ impl Channel {
     }
 
     fn on_reinvite(&self, id: ServerId, request: &Message) {
+        // The ACK of the last one is still to come: the next has to wait, as behind an INVITE (RFC 3261 §14.2).
+        let open = self.session().as_ref().is_some_and(|session| {
+            let accepted = session.accepted.as_ref();
+            accepted.is_some_and(|accepted| !accepted.is_over())
+        });
+        if open {
+            let response = Builder::response_to(request, 500, "Server Internal Error")
+                .header(HeaderName::RetryAfter, "1");
+            return self.answer_request(id, response.finish());
+        }
         let Ok(terms) = self.judge_timer(id, request) else {
             return;
         };
@@ -344,12 +366,14 @@ impl Channel {
                 // A partner has to be asked, which takes longer than an UPDATE may (RFC 3311 §5.2).
                 return self.refuse(id, request, 504, super::fax::NO_FAX);
             }
+            let mut before = None;
             let must_wait = self.session().as_mut().is_some_and(|session| {
                 // Each telephone that rings has its own description.
                 if session.dialog.is_none()
                     && let Some(media) = session.media.as_mut()
                     && let Some(fork) = DialogId::of_request(request)
                 {
+                    before = media.followed().cloned();
                     media.follow(&fork);
                 }
                 // RFC 3311 §5.2: the offer of the INVITE has no answer yet that counts.
@@ -363,14 +387,23 @@ impl Channel {
                 return self.answer_request(id, response);
             }
             match self.describe(Some(offer)) {
-                Err((status, error)) => return self.refuse(id, request, status, &error),
+                Err((status, error)) => {
+                    if let Some(session) = self.session().as_mut()
+                        && let (Some(media), Some(before)) = (session.media.as_mut(), before)
+                    {
+                        media.follow(&before);
+                    }
+                    return self.refuse(id, request, status, &error);
+                }
                 Ok((answer, on_hold)) => {
                     response = response.body(SDP, answer);
                     if let Some(session) = self.session().as_mut()
                         && session.dialog.is_none()
                         && let Some(outgoing) = session.outgoing.as_mut()
                     {
-                        outgoing.updated.extend(DialogId::of_request(request));
+                        let fork = DialogId::of_request(request);
+                        let new = fork.filter(|fork| !outgoing.updated.contains(fork));
+                        outgoing.updated.extend(new);
                     }
                     self.set_held(on_hold);
                 }
@@ -383,6 +416,7 @@ impl Channel {
         self.answer_request(id, Policy::tell(request, response, terms).finish());
         self.keep_time(terms);
         self.go_on_renegotiating();
+        self.touch();
     }
 
     pub(super) fn refuse(&self, id: ServerId, request: &Message, status: u16, warning: &str) {

@@ -14,6 +14,9 @@ use crate::shard::ClientUser;
 /// Challenges answered for one call: one by the endpoint, one by a proxy before it.
 const AUTHENTICATIONS_MAX: u8 = 2;
 
+/// 422 answered for one call: one by the endpoint, one by a proxy before it.
+const LENGTHENED_MAX: u8 = 2;
+
 impl Channel {
     /// Who is called takes no session as short as ours: asks again for what it takes (RFC 4028 §7.3).
     pub(super) fn ask_longer(&self, response: &Message) -> bool {
@@ -30,9 +33,10 @@ impl Channel {
             let Some(outgoing) = session.outgoing.as_mut() else {
                 return false;
             };
-            if !session.timing.policy.raise(response) {
+            if outgoing.lengthened >= LENGTHENED_MAX || !session.timing.policy.raise(response) {
                 return false;
             }
+            outgoing.lengthened += 1;
             let number = outgoing.invite.cseq().map_or(1, |cseq| cseq.number);
             let invite = Builder::from_message(&outgoing.invite)
                 .set(HeaderName::Via, new_via(&shard, &flow).to_string())

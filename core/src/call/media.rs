@@ -356,14 +356,12 @@ impl MediaSession {
 
     /// This early dialog is the call's: the leg does what it agreed.
     pub(crate) fn settle(&mut self, shard: &Shard, fork: &DialogId) {
-        let other = self.forks.current.as_ref().is_some_and(|id| id != fork);
         self.follow(fork);
         self.forks = Forked {
             current: Some(fork.clone()),
             ..Forked::default()
         };
-        if other
-            && let Some(agreed) = &self.agreed
+        if let Some(agreed) = &self.agreed
             && let Err(error) = self.configure(shard, agreed)
         {
             tracing::error!(%error, "a leg cannot be set to the telephone that answered");

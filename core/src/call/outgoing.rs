@@ -206,6 +206,7 @@ impl Channel {
                     forks: Forks::new(invite.clone()),
                     invite: invite.clone(),
                     authentications: 0,
+                    lengthened: 0,
                     settled: false,
                     updated: Vec::new(),
                 });
@@ -306,6 +307,7 @@ impl Channel {
         let mut early = false;
         let mut failed = None;
         let mut prack = None;
+        let mut early_dialog = false;
         let over = self.is_over();
         let (rewrite, follows) = self.endpoint().map_or((false, true), |endpoint| {
             (endpoint.rewrite_contact, endpoint.follow_early_media_fork)
@@ -323,6 +325,7 @@ impl Channel {
             };
             match outgoing.forks.receive(response) {
                 Ok(Fork::Early(dialog)) if !over => {
+                    early_dialog = true;
                     if session.key.is_none() {
                         // Requests may come in the early dialog.
                         let key = key_of(dialog);
@@ -355,6 +358,8 @@ impl Channel {
             }
             let fork = DialogId::of_response(response);
             if let Some(answer) = Body::of(response).description()
+                // One of more telephones than are followed describes nothing here.
+                && early_dialog
                 && !outgoing.is_outdated(response)
                 && let Some(media) = session.media.as_mut()
             {

@@ -243,7 +243,7 @@ impl Channel {
             .request(method, &via)
             .header(HeaderName::Allow, ALLOW)
             .header(HeaderName::UserAgent, &shard.shared().config.sip.user_agent);
-        let supported = extensions::supported(endpoint.as_deref());
+        let supported = extensions::supported_in_dialog(endpoint.as_deref());
         if !supported.is_empty() {
             request.push(HeaderName::Supported, supported);
         }
@@ -335,13 +335,14 @@ impl Channel {
         let Purpose::Change(Some(wanted)) = purpose else {
             return;
         };
+        let offered = !message.body().is_empty();
         if let Some(session) = self.session().as_mut() {
             if let Some(dialog) = session.dialog.as_mut()
                 && message.is_method(&Method::Invite)
             {
                 dialog.invite_failed();
             }
-            if let Some(media) = session.media.as_mut() {
+            if let Some(media) = session.media.as_mut().filter(|_| offered) {
                 media.withdraw();
             }
         }
@@ -378,7 +379,9 @@ impl Channel {
                 .dialog
                 .as_mut()
                 .map(|dialog| dialog.receive_response(response));
+            // What is open may be another offer, where this request had none.
             if status >= 300
+                && !request.body().is_empty()
                 && let Some(media) = session.media.as_mut()
             {
                 // RFC 3261 §14.1: as if nothing had been offered.
@@ -433,6 +436,7 @@ impl Channel {
         let shard = Rc::clone(self.shard());
         let mut result = Ok(None);
         let mut fax_refused = false;
+        let offered = !request.body().is_empty();
         let (ack, terms) = {
             let mut guard = self.session();
             let Some(session) = guard.as_mut() else {
@@ -448,7 +452,11 @@ impl Channel {
                 }
                 _ => None,
             };
-            if let Some(media) = session.media.as_mut().filter(|media| media.is_pending()) {
+            if let Some(media) = session
+                .media
+                .as_mut()
+                .filter(|media| offered && media.is_pending())
+            {
                 result = match Body::of(response).description() {
                     // A fax that is not taken leaves an audio stream that neither describes: it is described anew.
                     Some(answer) if media.offers_fax() => {

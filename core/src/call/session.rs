@@ -83,6 +83,8 @@ pub(crate) struct Outgoing {
     pub(crate) forks: Forks,
     pub(crate) invite: Message,
     pub(crate) authentications: u8,
+    /// How often it was sent again for a longer session (422).
+    pub(crate) lengthened: u8,
     /// The final response is here, or there will be none.
     pub(crate) settled: bool,
     /// The early dialogs in which an UPDATE changed the media: what was answered before is out of date.

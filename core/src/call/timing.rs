@@ -93,7 +93,26 @@ impl Channel {
                     timer.handle_timeout(Instant::now())
                 });
                 match due {
-                    Some(Due::Refresh) => channel.renegotiate(Wanted::refresh(None)),
+                    Some(Due::Refresh) => {
+                        let (wanted, told) = Wanted::refresh(None).told();
+                        channel.renegotiate(wanted);
+                        let end = channel
+                            .session()
+                            .as_ref()
+                            .and_then(|session| Some(session.timing.timer?.ends_at()));
+                        drop(channel);
+                        let Some(end) = end else { break };
+                        // One that is accepted begins another clock, and ends this one.
+                        if matches!(
+                            tokio::time::timeout_at(end.into(), told).await,
+                            Ok(Ok(Err(_)))
+                        ) && let Some(channel) = shard.channel(id)
+                            && let Some(session) = channel.session().as_mut()
+                            && let Some(timer) = session.timing.timer.as_mut()
+                        {
+                            timer.refused(Instant::now());
+                        }
+                    }
                     Some(Due::Expired) => {
                         tracing::info!(channel = %channel.name(), "the session was not refreshed: the call is ended");
                         channel.hangup(Cause::RECOVERY_ON_TIMER_EXPIRE);
