@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use strowger_core::Config;
 use strowger_core::sounds::SoundStore;
-use strowger_core::transport::bind;
+use strowger_core::transport::table::{self, FirstError};
 
 pub(crate) async fn check(config: &Config) -> anyhow::Result<ExitCode> {
     let mut faults = 0usize;
@@ -19,19 +19,11 @@ pub(crate) async fn check(config: &Config) -> anyhow::Result<ExitCode> {
         println!("error: {text}");
     };
     let mut busy = Vec::new();
-    for address in &config.sip.udp {
-        busy.extend(
-            bind::udp_for_shards(*address, 1)
-                .err()
-                .map(|error| error.to_string()),
-        );
-    }
-    for address in &config.sip.tcp {
-        busy.extend(
-            bind::tcp_for_shards(*address, 1)
-                .err()
-                .map(|error| error.to_string()),
-        );
+    for error in table::check_file(config) {
+        match error {
+            FirstError::Bind(error) => busy.push(error.to_string()),
+            error => fault(error.to_string()),
+        }
     }
     busy.extend(
         strowger_api::bind(config.http.bind)
@@ -79,6 +71,9 @@ pub(crate) async fn check(config: &Config) -> anyhow::Result<ExitCode> {
                 for problem in registrations {
                     warnings += 1;
                     println!("warning: {problem}");
+                }
+                for problem in table::check_rows(config, &snapshot) {
+                    fault(problem);
                 }
                 let sounds = SoundStore::new(
                     config.data.0.join("sounds"),

@@ -16,7 +16,7 @@ use strowger_core::record::jobs::Mp3Jobs;
 use strowger_core::shard::inbox::Inbox;
 use strowger_core::shard::{self, RunningShard, ShardSetup};
 use strowger_core::sounds::SoundStore;
-use strowger_core::transport::bind;
+use strowger_core::transport::table::{self, First};
 use strowger_core::{Config, Paths, Shared};
 use strowger_media::ports::PortRange;
 use strowger_media::worker::{self, WorkerConfig, WorkerControl};
@@ -62,13 +62,8 @@ pub(crate) fn serve(config: Config, runtime: &Runtime) -> anyhow::Result<ExitCod
     let mut shards: Vec<RunningShard> = Vec::new();
     let mut media: Vec<WorkerControl> = Vec::new();
     let mut sources = Vec::new();
-    let parts = cores
-        .iter()
-        .zip(port_ranges)
-        .zip(listeners.shards)
-        .zip(inboxes)
-        .enumerate();
-    for (index, (((core, ports), sockets), inbox)) in parts {
+    let parts = cores.iter().zip(port_ranges).zip(inboxes).enumerate();
+    for (index, ((core, ports), inbox)) in parts {
         let worker = worker::spawn(
             WorkerConfig {
                 name: format!("media-{index}"),
@@ -89,8 +84,6 @@ pub(crate) fn serve(config: Config, runtime: &Runtime) -> anyhow::Result<ExitCod
             index,
             count: cores.len(),
             core: Some(*core),
-            udp: sockets.0,
-            tcp: sockets.1,
             media: handle,
             ports,
             legs_max: WorkerConfig::default().max_legs,
@@ -108,6 +101,7 @@ pub(crate) fn serve(config: Config, runtime: &Runtime) -> anyhow::Result<ExitCod
             media_runs: Box::new(move || liveness.is_running()),
         });
     }
+    runtime.block_on(table::start(&shared, listeners.transports));
     let sources = Arc::new(Sources {
         shared: Arc::clone(&shared),
         shards: sources,
@@ -160,34 +154,15 @@ fn cores(config: &Config) -> anyhow::Result<Vec<usize>> {
     }
 }
 
-type ShardSockets = (Vec<std::net::UdpSocket>, Vec<std::net::TcpListener>);
-
 struct Listeners {
-    shards: Vec<ShardSockets>,
+    transports: First,
     http: std::net::TcpListener,
 }
 
 impl Listeners {
-    fn bind(config: &Config, count: usize) -> anyhow::Result<Self> {
-        let mut shards: Vec<ShardSockets> = (0..count).map(|_| (Vec::new(), Vec::new())).collect();
-        for address in &config.sip.udp {
-            for (shard, socket) in shards
-                .iter_mut()
-                .zip(bind::udp_for_shards(*address, count)?)
-            {
-                shard.0.push(socket);
-            }
-        }
-        for address in &config.sip.tcp {
-            for (shard, listener) in shards
-                .iter_mut()
-                .zip(bind::tcp_for_shards(*address, count)?)
-            {
-                shard.1.push(listener);
-            }
-        }
+    fn bind(config: &Config, shards: usize) -> anyhow::Result<Self> {
         Ok(Self {
-            shards,
+            transports: First::bind(config, shards)?,
             http: strowger_api::bind(config.http.bind)?,
         })
     }
@@ -286,6 +261,7 @@ fn process_numbers(
     let (rows, devices) = (keeping.rows.clone(), Arc::clone(shared));
     let registrations = Arc::clone(&shared.registrations);
     let protection = Arc::clone(shared);
+    let (connected, names) = (Arc::clone(shared), Arc::clone(shared));
     let (plans, agi) = (Arc::clone(plans), Arc::clone(plans.agi()));
     vec![
         ("agi_", Box::new(move || agi.counters())),
@@ -307,6 +283,11 @@ fn process_numbers(
         ),
         ("recordings_", Box::new(move || mp3.counters())),
         ("", Box::new(move || writer.counters().snapshot())),
+        (
+            "connections_",
+            Box::new(move || vec![("open", connected.open_connections() as u64)]),
+        ),
+        ("dns_", Box::new(move || names.dns.counters())),
         (
             "log_",
             Box::new(|| vec![("lines_lost", crate::logging::lost_lines())]),
@@ -352,6 +333,7 @@ async fn wait_for_end(
             _ = interrupt.recv() => {}
             _ = hup.recv() => {
                 plans.look_at_files();
+                table::renew(shared, true).await;
                 match shared.realtime.refresh_now().await {
                     Ok(changed) => tracing::info!(changed, "reloaded"),
                     Err(error) => tracing::error!(%error, "reload"),

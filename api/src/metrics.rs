@@ -133,6 +133,7 @@ fn is_gauge(name: &str) -> bool {
                 | "recorders"
                 | "rooms"
                 | "room_members"
+                | "strowger_connections_open"
                 | "strowger_database_up"
                 | "strowger_dialplan_memory_bytes"
                 | "strowger_outbound_registrations_registered"

@@ -12,6 +12,7 @@ const SECTIONS: &[&str] = &[
     "database",
     "shards",
     "sip",
+    "tls",
     "rtp",
     "http",
     "manager",
@@ -47,6 +48,7 @@ pub struct Config {
     pub database: Database,
     pub shards: Shards,
     pub sip: Sip,
+    pub tls: Tls,
     pub rtp: Rtp,
     pub http: Http,
     pub manager: Manager,
@@ -160,6 +162,13 @@ pub struct Sip {
     /// Addresses to listen on.
     pub udp: Vec<SocketAddr>,
     pub tcp: Vec<SocketAddr>,
+    /// With certificate and key of section `tls`.
+    pub tls: Vec<SocketAddr>,
+    /// WebSocket (RFC 7118), path `/ws`; `wss` with certificate and key of section `tls`.
+    pub ws: Vec<SocketAddr>,
+    pub wss: Vec<SocketAddr>,
+    /// Servers that host names are asked of, `address` or `address:port`; none: those of `/etc/resolv.conf`.
+    pub dns: Vec<String>,
     /// The User-Agent and Server headers.
     pub user_agent: String,
     /// RFC 3261 timer T1 in ms (50 to 5000).
@@ -174,11 +183,49 @@ impl Default for Sip {
         Self {
             udp: vec![loopback],
             tcp: vec![loopback],
+            tls: Vec::new(),
+            ws: Vec::new(),
+            wss: Vec::new(),
+            dns: Vec::new(),
             user_agent: "Strowger".to_owned(),
             timer_t1_ms: 500,
             timer_b_ms: 32_000,
         }
     }
+}
+
+impl Sip {
+    /// The configured DNS servers.
+    pub fn dns_servers(&self) -> Result<Vec<SocketAddr>, ConfigError> {
+        let read = |text: &String| {
+            let plain = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
+            let read = plain.or_else(|_| text.parse());
+            read.map_err(|_| ConfigError::Value {
+                key: "sip.dns",
+                message: format!("\"{text}\" is neither an address nor address:port"),
+            })
+        };
+        self.dns.iter().map(read).collect()
+    }
+}
+
+/// Certificates of the transports that this file names; rows of `ps_transports` have their own. Paths are relative to the
+/// data directory.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// Certificate with those between it and its authority, PEM.
+    pub certificate: String,
+    /// Its private key, PEM; empty: in the same file.
+    pub key: String,
+    /// Authorities that are trusted, PEM; empty: those of the system.
+    pub ca: String,
+    /// A certificate that a client shows has to be good.
+    pub verify_client: bool,
+    /// A client has to show one.
+    pub require_client_cert: bool,
+    /// The certificate of a server that we connect to has to be good and its own.
+    pub verify_server: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -446,6 +493,16 @@ pub struct Limits {
     pub subscriptions: usize,
     /// How long a drain waits for the last call, in seconds.
     pub drain_s: u64,
+    /// SIP connections (TCP, TLS, WebSocket) at once (1 to 1000000).
+    pub connections: usize,
+    /// Of these, from one IPv4 address or IPv6 network of 64 bits.
+    pub connections_per_address: usize,
+    /// A connection on which nothing comes for so long is closed, in seconds (10 to 86400).
+    pub connection_idle_s: u64,
+    /// An accepted connection has so long for its first message, in seconds (1 to 3600).
+    pub first_message_s: u64,
+    /// The handshakes of TLS and WebSocket have so long together, in seconds (1 to 3600).
+    pub handshake_s: u64,
 }
 
 impl Default for Limits {
@@ -459,6 +516,11 @@ impl Default for Limits {
             calls_per_endpoint_second: 0,
             subscriptions: 50_000,
             drain_s: 600,
+            connections: 16_384,
+            connections_per_address: 2048,
+            connection_idle_s: 900,
+            first_message_s: 15,
+            handshake_s: 10,
         }
     }
 }
@@ -493,6 +555,9 @@ impl Default for Log {
         }
     }
 }
+
+const MANY: u64 = 1_000_000;
+const DAY: u64 = 86_400;
 
 impl Config {
     /// Reads `path` (None: defaults only) and the environment, and checks every value.
@@ -576,10 +641,24 @@ impl Config {
         within("agi.system_s", agi.system_s, 1, 604_800)?;
         self.mail.validate()?;
         self.protection.validate()?;
-        if self.sip.udp.is_empty() && self.sip.tcp.is_empty() {
+        let limits = &self.limits;
+        let most = limits.connections_per_address as u64;
+        within("limits.connections", limits.connections as u64, 1, MANY)?;
+        within("limits.connections_per_address", most, 1, MANY)?;
+        within(
+            "limits.connection_idle_s",
+            limits.connection_idle_s,
+            10,
+            DAY,
+        )?;
+        within("limits.first_message_s", limits.first_message_s, 1, 3600)?;
+        within("limits.handshake_s", limits.handshake_s, 1, 3600)?;
+        self.sip.dns_servers()?;
+        let sip = &self.sip;
+        if !(sip.tls.is_empty() && sip.wss.is_empty()) && self.tls.certificate.is_empty() {
             return Err(ConfigError::Value {
-                key: "sip.udp",
-                message: "neither sip.udp nor sip.tcp names an address to listen on".to_owned(),
+                key: "tls.certificate",
+                message: "sip.tls and sip.wss need the file of a certificate".to_owned(),
             });
         }
         Ok(())
@@ -623,7 +702,10 @@ fn apply_variable(table: &mut toml::Table, name: &str, value: &str) {
     }
     // Lists may be written as words with commas.
     let value = match (section, key) {
-        ("sip", "udp" | "tcp") | ("protection", "allow" | "scanners") if parsed.is_none() => {
+        ("sip", "udp" | "tcp" | "tls" | "ws" | "wss" | "dns")
+        | ("protection", "allow" | "scanners")
+            if parsed.is_none() =>
+        {
             toml::Value::Array(
                 value
                     .split(',')
@@ -690,6 +772,9 @@ mod tests {
     fn wrong_settings_are_named() {
         for (text, expected) in [
             ("[sip]\nupd = []", "upd"),
+            ("[sip]\ntls = [\"127.0.0.1:5061\"]", "tls.certificate"),
+            ("[sip]\ndns = [\"here\"]", "sip.dns"),
+            ("[limits]\nhandshake_s = 0", "limits.handshake_s"),
             ("[rtp]\nports = \"20000\"", "rtp.ports"),
             ("[rtp]\nports = \"20000-20001\"", "rtp.ports"),
             ("[rtp]\naddress = \"here\"", "rtp.address"),

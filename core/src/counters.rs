@@ -105,7 +105,30 @@ counters! {
         variables_refused,
         tcp_accepted,
         tcp_refused_limit,
+        /// Of one source address already as many as are allowed.
+        tcp_refused_address,
         tcp_write_full,
+        /// Connections of ours to others, and those that could not be made.
+        connections_opened,
+        connections_failed,
+        /// Connections that we ended: nothing came any more, no first message, no SIP, what we sent was not read.
+        connections_idle,
+        connections_silent,
+        connections_unreadable,
+        connections_slow,
+        tls_accepted,
+        tls_handshakes_failed,
+        ws_accepted,
+        ws_handshakes_failed,
+        /// Handshakes not done in time, and those too many at once.
+        handshakes_late,
+        handshakes_refused,
+        pings_answered,
+        pings_sent,
+        /// Requests sent to another target after one failed (RFC 3263 §4.3).
+        targets_failed_over,
+        /// Requests too large for UDP that went by TCP.
+        requests_switched_to_tcp,
         rtp_timeouts,
         /// Packets of fax (UDPTL) passed on between two telephones.
         fax_packets_relayed,

@@ -13,6 +13,7 @@ pub mod config;
 pub mod counters;
 pub mod device;
 pub mod dialplan;
+pub mod dns;
 pub mod endpoint;
 pub mod events;
 pub mod mail;

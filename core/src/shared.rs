@@ -1,7 +1,6 @@
 //! What all shards share: configuration, snapshots of the database, contacts, sounds, and the process-wide counters that
 //! number channels and records. Everything here is read without waiting or written by one owner.
 
-use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -10,9 +9,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use parking_lot::RwLock;
-use rustc_hash::FxHashMap;
-use strowger_sip::Flow;
 use strowger_store::{AstDb, CdrSpool, Realtime, Snapshot, TableWriter};
 use tokio::runtime::Handle;
 
@@ -21,6 +17,7 @@ use crate::conference::Conferences;
 use crate::config::Config;
 use crate::counters::QualityCounters;
 use crate::device::{Devices, Notice};
+use crate::dns::Dns;
 use crate::endpoint::Gatekeeper;
 use crate::endpoint::contacts::Contacts;
 use crate::endpoint::registration::{self, RegistrationTable};
@@ -33,6 +30,8 @@ use crate::shard::Shard;
 use crate::shard::inbox::{Inbox, ShardMessage};
 use crate::sounds::SoundStore;
 use crate::subscription::Registry;
+use crate::transport::connections::ConnectionTable;
+use crate::transport::table::Transports;
 use crate::voicemail::Voicemail;
 
 /// Where the exchange keeps its files.
@@ -117,6 +116,12 @@ pub struct Shared {
     pub parked: ParkedCalls,
     /// How legs sounded that have ended.
     pub quality: QualityCounters,
+    /// The transports that are open.
+    pub transports: Transports,
+    /// The connections of all shards.
+    pub(crate) connections: Arc<ConnectionTable>,
+    /// Looks host names up.
+    pub dns: Dns,
     /// MP3 files of recordings.
     pub mp3: Mp3Jobs,
     /// The control runtime: SQL, files, child processes.
@@ -124,7 +129,6 @@ pub struct Shared {
     pub started: SystemTime,
     pub started_at: Instant,
     inboxes: OnceLock<Vec<Arc<Inbox>>>,
-    connections: RwLock<FxHashMap<SocketAddr, Flow>>,
     uniqueid: AtomicU64,
     channel_sequence: AtomicU64,
     local_sequence: AtomicU64,
@@ -173,9 +177,17 @@ impl Shared {
             SecurityLog::new(config.log.security_everything),
             Arc::clone(gatekeeper.names()),
         );
+        let dns = {
+            // The resolver's own tasks belong to the control runtime.
+            let _control = control.enter();
+            Dns::new(&config.sip.dns_servers().unwrap_or_default())
+        };
         let shared = Arc::new(Self {
             protection,
             config,
+            transports: Transports::default(),
+            connections: Arc::default(),
+            dns,
             paths,
             realtime,
             astdb,
@@ -200,7 +212,6 @@ impl Shared {
             started: SystemTime::now(),
             started_at: Instant::now(),
             inboxes: OnceLock::new(),
-            connections: RwLock::default(),
             uniqueid: AtomicU64::new(0),
             channel_sequence: AtomicU64::new(0),
             local_sequence: AtomicU64::new(0),
@@ -305,23 +316,9 @@ impl Shared {
         self.inboxes.get().map_or(&[], Vec::as_slice)
     }
 
-    /// The TCP connection that leads to `remote`, if one is open.
-    pub(crate) fn connection_to(&self, remote: SocketAddr) -> Option<Flow> {
-        self.connections.read().get(&remote).copied()
-    }
-
-    pub(crate) fn connection_opened(&self, flow: Flow) {
-        self.connections.write().insert(flow.remote, flow);
-    }
-
-    pub(crate) fn connection_closed(&self, flow: &Flow) {
-        let mut table = self.connections.write();
-        if table
-            .get(&flow.remote)
-            .is_some_and(|known| known.connection == flow.connection)
-        {
-            table.remove(&flow.remote);
-        }
+    /// Connections open at present, those still shaking hands included.
+    pub fn open_connections(&self) -> usize {
+        self.connections.open()
     }
 
     /// Runs `/bin/sh -c command` on the control runtime and waits for its end.

@@ -7,8 +7,11 @@
 
 pub mod audio;
 mod baresip;
+mod certificates;
 mod database;
 mod exchange;
+mod line;
+mod names;
 pub mod peer;
 pub mod phone;
 mod sipp;
@@ -17,8 +20,11 @@ mod watcher;
 pub mod wire;
 
 pub use baresip::Baresip;
+pub use certificates::Authority;
 pub use database::{Database, Engine};
 pub use exchange::{Exchange, Settings, binary, text_of};
+pub use line::{Frame, Line, description};
+pub use names::Names;
 pub use phone::{Bank, Call, Challenge, Ending, Heard, Manner, Phone, Source, Stage};
 pub use sipp::{Sipp, SippResult};
 pub use tap::{Tap, Tapped};

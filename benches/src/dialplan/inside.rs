@@ -1,7 +1,7 @@
 //! The exchange in this process: what `strowger serve` makes of its parts, with one shard and tables of the bench.
 
 use anyhow::{Context as _, Result};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use strowger_core::record::jobs::Mp3Jobs;
 use strowger_core::shard::inbox::Inbox;
 use strowger_core::shard::{self, RunningShard, ShardSetup};
 use strowger_core::sounds::SoundStore;
-use strowger_core::transport::bind;
+use strowger_core::transport::table::{self, First};
 use strowger_core::{Config, Paths, Shared};
 use strowger_media::ports::PortRange;
 use strowger_media::worker::{self, WorkerConfig, WorkerControl};
@@ -122,8 +122,10 @@ impl Inside {
             handle,
         )?;
         let (media, _, control) = worker.split();
-        let udp: Vec<UdpSocket> = bind::udp_for_shards(SocketAddr::from(([127, 0, 0, 1], 0)), 1)?;
-        let address = udp.first().context("a socket")?.local_addr()?;
+        let first = First::datagrams(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        let address = *first.addresses().first().context("a socket")?;
+        let inbox = Arc::new(Inbox::default());
+        shared.set_inboxes(vec![Arc::clone(&inbox)]);
         let counters = Arc::new(ShardCounters::default());
         let heart = Arc::new(Heart::default());
         let factory = strowger_scripting::factory(Arc::clone(&plans), limits);
@@ -132,19 +134,18 @@ impl Inside {
             index: 0,
             count: 1,
             core: None,
-            udp,
-            tcp: Vec::new(),
             media,
             ports: PortRange::new(20_000, 60_000),
             legs_max: super::works::CALLS_MAX + 100,
             shared: Arc::clone(&shared),
-            inbox: Arc::new(Inbox::default()),
+            inbox,
             counters: Arc::clone(&counters),
             dialplan: Arc::new(move |shard| {
                 tokio::task::spawn_local(Arc::clone(&beating).beat());
                 factory(shard)
             }),
         })?;
+        runtime.block_on(table::start(&shared, first));
         Ok(Self {
             shared,
             plans,

@@ -12,6 +12,10 @@ pub enum Transport {
     Tcp,
     /// TCP below TLS.
     Tls,
+    /// WebSocket (RFC 7118): one message a frame.
+    Ws,
+    /// WebSocket over TLS.
+    Wss,
 }
 
 impl Transport {
@@ -21,39 +25,56 @@ impl Transport {
         !matches!(self, Self::Udp)
     }
 
-    /// The word used in a Via header: `UDP`, `TCP` or `TLS`.
+    /// True where nobody on the way can read along.
+    #[must_use]
+    pub const fn is_secure(self) -> bool {
+        matches!(self, Self::Tls | Self::Wss)
+    }
+
+    /// True where only the peer can open the connection, so that it is reached by that one or not at all.
+    #[must_use]
+    pub const fn is_websocket(self) -> bool {
+        matches!(self, Self::Ws | Self::Wss)
+    }
+
+    /// The word used in a Via header: `UDP`, `TCP`, `TLS`, `WS` or `WSS`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",
             Self::Tls => "TLS",
+            Self::Ws => "WS",
+            Self::Wss => "WSS",
         }
     }
 
-    /// The word used in a `transport` URI parameter: `udp`, `tcp` or `tls`.
+    /// The word used in a `transport` URI parameter: `udp`, `tcp`, `tls`, or `ws` for both kinds of WebSocket (RFC 7118 §5.2.3).
     #[must_use]
     pub const fn uri_param(self) -> &'static str {
         match self {
             Self::Udp => "udp",
             Self::Tcp => "tcp",
             Self::Tls => "tls",
+            Self::Ws | Self::Wss => "ws",
         }
     }
 
-    /// The port used where none is written: 5060, or 5061 for TLS (RFC 3261 §19.1.2).
+    /// The port used where none is written: 5060, 5061 for TLS (RFC 3261 §19.1.2), 80 and 443 for WebSocket (RFC 7118 §5).
     #[must_use]
     pub const fn default_port(self) -> u16 {
         match self {
             Self::Udp | Self::Tcp => 5060,
             Self::Tls => 5061,
+            Self::Ws => 80,
+            Self::Wss => 443,
         }
     }
 
     /// Reads the word of a Via header or a `transport` parameter, in any case. `None` for a transport not spoken here.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Udp, Self::Tcp, Self::Tls]
+        [Self::Udp, Self::Tcp, Self::Tls, Self::Ws, Self::Wss]
             .into_iter()
             .find(|t| t.as_str().eq_ignore_ascii_case(word))
     }
@@ -92,6 +113,7 @@ mod tests {
     fn transports_are_read_in_any_case_and_unknown_ones_refused() {
         assert_eq!(Transport::parse("udp"), Some(Transport::Udp));
         assert_eq!(Transport::parse("TLS"), Some(Transport::Tls));
+        assert_eq!(Transport::parse("wss"), Some(Transport::Wss));
         assert_eq!(Transport::parse("SCTP"), None);
         assert!(!Transport::Udp.is_reliable() && Transport::Tcp.is_reliable());
     }

@@ -339,6 +339,21 @@ impl Uri {
         self.param("transport").map(Transport::parse)
     }
 
+    /// The transport that leads to it, as far as it says: that of the parameter, made secure by `sips:` (RFC 3261
+    /// §26.2.2, RFC 7118 §5.2); `Some(None)` where not spoken here, or where what is asked for cannot be secure.
+    #[must_use]
+    pub fn wanted_transport(&self) -> Option<Option<Transport>> {
+        if self.scheme != Scheme::Sips {
+            return self.transport();
+        }
+        Some(match self.transport() {
+            None => Some(Transport::Tls),
+            Some(Some(Transport::Tcp | Transport::Tls)) => Some(Transport::Tls),
+            Some(Some(Transport::Ws | Transport::Wss)) => Some(Transport::Wss),
+            Some(_) => None,
+        })
+    }
+
     /// Whether the `lr` parameter marks a loose router (RFC 3261 §16.12.1).
     #[must_use]
     pub fn is_loose_route(&self) -> bool {
@@ -348,10 +363,9 @@ impl Uri {
     /// The address to send to when the host is one: the written port, or the default one of the transport.
     #[must_use]
     pub fn socket_addr(&self, transport: Transport) -> Option<SocketAddr> {
-        let port = self.port.unwrap_or(if self.scheme == Scheme::Sips {
-            5061
-        } else {
-            transport.default_port()
+        let port = self.port.unwrap_or(match transport {
+            Transport::Udp | Transport::Tcp if self.scheme == Scheme::Sips => 5061,
+            transport => transport.default_port(),
         });
         Some(SocketAddr::new(self.host.ip()?, port))
     }

@@ -411,8 +411,9 @@ impl Channel {
             } else if destination.contains('@') {
                 format!("sip:{destination}")
             } else {
-                let at = self.shard().advertised(&session.flow);
-                format!("sip:{}@{at}", strowger_sip::uri::escape_user(destination))
+                let (host, port) = self.shard().told(&session.flow);
+                let user = strowger_sip::uri::escape_user(destination);
+                format!("sip:{user}@{host}:{port}")
             }
         };
         if strowger_sip::Uri::parse(&uri).is_err() {

@@ -146,12 +146,15 @@ impl MediaSession {
             .ok_or_else(|| MediaError::NoCodecs(endpoint.id.clone()))?;
         let security =
             encryption::security(endpoint).ok_or_else(|| MediaError::Dtls(endpoint.id.clone()))?;
-        let reached = shard.advertised(flow).ip();
+        let reached = family(shard, endpoint, shard.advertised(flow).ip());
         let fixed = endpoint
             .media_address
             .as_deref()
             .and_then(|text| text.parse::<IpAddr>().ok())
+            .or_else(|| shard.external_media(flow))
             .or_else(|| shard.shared().config.rtp.fixed_address().ok().flatten());
+        // An address of the other family cannot stand for these sockets.
+        let fixed = fixed.filter(|ip| ip.is_ipv4() == reached.is_ipv4());
         let offered = fixed.unwrap_or(reached);
         if !shard.media_runs() {
             shard.counters().calls_refused_no_media.add(1);
@@ -577,6 +580,30 @@ impl MediaSession {
         shard.media_send(Command::Configure(self.leg, Box::new(negotiated)));
         Ok(())
     }
+}
+
+/// The address to receive media at: that of signalling; with `rtp_ipv6` one of IPv6, if this machine has one that leads
+/// anywhere; with `bind_rtp_to_media_address` that one.
+fn family(shard: &Shard, endpoint: &Endpoint, reached: IpAddr) -> IpAddr {
+    if endpoint.bind_rtp_to_media_address
+        && let Some(ip) = endpoint
+            .media_address
+            .as_deref()
+            .and_then(|text| text.parse::<IpAddr>().ok())
+    {
+        return ip;
+    }
+    if !endpoint.rtp_ipv6 || reached.is_ipv6() {
+        return reached;
+    }
+    let all = shard.shared().transports.all();
+    let mut binds = all.iter().map(|active| active.settings.bind.ip());
+    let bound = binds.find(|ip| ip.is_ipv6() && !ip.is_unspecified());
+    // An address of the documentation: the kernel only says by which of ours it would be reached.
+    let anywhere = SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 9));
+    bound
+        .or_else(|| crate::transport::source_address(anywhere))
+        .unwrap_or(reached)
 }
 
 fn codec_of(agreed: &AgreedCodec) -> Option<Codec> {

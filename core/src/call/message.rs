@@ -10,8 +10,8 @@ use strowger_store::Endpoint;
 
 use super::destination::{Destination, To};
 use super::identity::caller_of;
-use super::outgoing::find_target;
 use super::session::new_via;
+use super::target::find_target;
 use crate::channel::{Cause, Channel, Data, Location, State};
 use crate::dialplan::Exists;
 use crate::shard::Shard;
@@ -336,18 +336,16 @@ impl Channel {
         else {
             return Err(MessageError::Protocol(to.to_owned()));
         };
-        let target = find_target(&shard, &endpoint, user.as_deref(), uri.as_deref())
+        let mut target = find_target(&shard, &endpoint, user.as_deref(), uri.as_deref())
             .await
             .ok_or_else(|| MessageError::Uri(to.to_owned()))?;
-        let flow = shard
-            .flow_to(target.transport, target.remote)
-            .ok_or(MessageError::Overloaded)?;
-        let at = shard.advertised(&flow);
+        let flow = target.next_flow(&shard).ok_or(MessageError::Overloaded)?;
+        let (own, port) = shard.told(&flow);
         let writer = writer(from, &text.from);
         let domain = endpoint.from_domain.clone();
         let own = match &domain {
             Some(domain) => strowger_sip::Host::Name(domain.clone()),
-            None => strowger_sip::Host::from(at.ip()),
+            None => own,
         };
         let number = endpoint.from_user.clone().unwrap_or(writer.0);
         let number = if number.is_empty() {
@@ -356,8 +354,8 @@ impl Channel {
             &number
         };
         let mut address = Uri::sip(Some(number), own, None);
-        if domain.is_none() && at.port() != flow.transport.default_port() {
-            address.port = Some(at.port());
+        if domain.is_none() && port != flow.transport.default_port() {
+            address.port = Some(port);
         }
         let mut sender = NameAddr::new(address);
         sender.display = (!writer.1.is_empty()).then(|| one_line(&writer.1));

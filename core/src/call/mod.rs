@@ -29,6 +29,7 @@ pub(crate) mod refer;
 pub(crate) mod renegotiate;
 mod replaced;
 pub(crate) mod session;
+pub(crate) mod target;
 pub(crate) mod timing;
 pub(crate) mod told;
 

@@ -1,9 +1,8 @@
 //! The calling side: making a leg towards an endpoint, its INVITE, and what comes back.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use strowger_media::codec::Codec;
 use strowger_sip::body::{Body, SDP};
@@ -18,24 +17,13 @@ use super::dial::DialRequest;
 use super::local;
 use super::media::MediaSession;
 use super::session::{Outgoing, Session, new_via, routed};
+use super::target::{Target, find_target};
 use super::timing::{self, Timing};
 use super::{diversion, extensions, identity, redirect, renegotiate};
 use crate::channel::{
     Cause, Channel, Data, LegEnd, Location, Party, Redirecting, State, Variables,
 };
 use crate::shard::{ALLOW, ClientUser, DialogKey, Shard};
-
-/// How long a host name may take to resolve.
-const RESOLVE: Duration = Duration::from_secs(3);
-
-/// Where an INVITE goes.
-pub(crate) struct Target {
-    pub(super) uri: Uri,
-    /// Routes to visit, nearest first.
-    pub(super) routes: Vec<NameAddr>,
-    pub(super) transport: Transport,
-    pub(super) remote: SocketAddr,
-}
 
 /// What an outgoing channel gets from whoever makes it.
 #[derive(Clone, Debug)]
@@ -119,11 +107,11 @@ impl Channel {
         shard: &Rc<Shard>,
         endpoint: &Arc<Endpoint>,
         user: Option<&str>,
-        target: Target,
+        mut target: Target,
         origin: &Origin,
     ) -> Result<Self, Cause> {
-        let flow = shard
-            .flow_to(target.transport, target.remote)
+        let flow = target
+            .next_flow(shard)
             .ok_or(Cause::NORMAL_CIRCUIT_CONGESTION)?;
         let shared = shard.shared();
         let name = format!(
@@ -173,9 +161,14 @@ impl Channel {
         channel.set_leg(Some(media.leg()));
         media.prefer(&endpoint.outgoing_call_offer_pref, &origin.codecs);
         let contact_user = endpoint.contact_user.clone();
-        let mut session = Session::new(flow, contact(shard, &flow, contact_user.as_deref()));
+        let mut own = contact(shard, &flow, contact_user.as_deref());
+        if target.is_sips() {
+            own = super::target::as_sips(&own);
+        }
+        let mut session = Session::new(flow, own);
         session.media = Some(media);
         session.timing = Timing::new(timing::policy(endpoint));
+        session.alternatives = target.rest();
         session.prepared = Some(target);
         *channel.session() = Some(session);
         shard.add_channel(&channel, false);
@@ -219,18 +212,28 @@ impl Channel {
                 self.hangup(Cause::BEARERCAPABILITY_NOTAVAIL);
             }
             Ok((invite, flow)) => {
-                match shard.request(invite, flow, ClientUser::Invite(self.id())) {
-                    Some(client) => {
-                        self.with_outgoing(|outgoing| outgoing.client = Some(client));
-                        // Sending may have failed already, with its end told before we knew its id.
-                        if !shard.is_client_open(client) {
-                            self.fail(Cause::NORMAL_CIRCUIT_CONGESTION, Some(503));
-                        }
-                    }
-                    None => self.fail(Cause::NORMAL_CIRCUIT_CONGESTION, Some(503)),
+                let (invite, flow) = self.fitted(invite, flow);
+                if !self.send_invite_again(invite, flow) && !self.try_next_target() {
+                    self.fail(Cause::NORMAL_CIRCUIT_CONGESTION, Some(503));
                 }
             }
         }
+    }
+
+    /// Sends this INVITE in place of the one before; false if it could not even leave.
+    pub(super) fn send_invite_again(&self, invite: Message, flow: Flow) -> bool {
+        let shard = Rc::clone(self.shard());
+        self.with_outgoing(|outgoing| {
+            outgoing.forks = Forks::new(invite.clone());
+            outgoing.invite = invite.clone();
+            outgoing.client = None;
+        });
+        let Some(client) = shard.request(invite, flow, ClientUser::Invite(self.id())) else {
+            return false;
+        };
+        self.with_outgoing(|outgoing| outgoing.client = Some(client));
+        // Sending may have failed already, with its end told before we knew its id.
+        shard.is_client_open(client)
     }
 
     pub(super) fn with_outgoing(&self, change: impl FnOnce(&mut Outgoing)) {
@@ -254,7 +257,7 @@ impl Channel {
 
     /// No answer in time (408), or the transport failed (503): RFC 3261 §8.1.3.1.
     pub(crate) fn on_invite_failed(&self, id: ClientId, status: u16) {
-        if self.is_current(id) {
+        if self.is_current(id) && !self.try_next_target() {
             self.fail(Cause::from_status(status), Some(status));
         }
     }
@@ -281,6 +284,8 @@ impl Channel {
             200..=299 => self.on_accepted(response, flow),
             401 | 407 if self.authenticate(response) => {}
             422 if self.ask_longer(response) => {}
+            // RFC 3263 §4.3: this one cannot, the next may.
+            503 if self.try_next_target() => {}
             300.. => {
                 self.with_outgoing(|outgoing| {
                     let _ = outgoing.forks.receive(response);
@@ -567,12 +572,8 @@ fn end_dialog(shard: &Rc<Shard>, mut dialog: Dialog, ack: &Message, flow: Flow) 
 
 /// Our Contact on this flow, `<sip:user@address>`.
 pub(crate) fn contact(shard: &Shard, flow: &Flow, user: Option<&str>) -> String {
-    let at = shard.advertised(flow);
-    let mut uri = Uri::sip(
-        user.filter(|user| !user.is_empty()),
-        Host::from(at.ip()),
-        Some(at.port()),
-    );
+    let (host, port) = shard.told(flow);
+    let mut uri = Uri::sip(user.filter(|user| !user.is_empty()), host, Some(port));
     if flow.transport != Transport::Udp {
         uri.params
             .set("transport", Some(flow.transport.uri_param()));
@@ -587,83 +588,6 @@ pub(crate) fn apply_set_var(channel: &Channel, text: Option<&str>) {
             channel.set_variable(name.trim(), value.trim());
         }
     }
-}
-
-pub(super) async fn find_target(
-    shard: &Rc<Shard>,
-    endpoint: &Endpoint,
-    user: Option<&str>,
-    uri: Option<&str>,
-) -> Option<Target> {
-    let shared = shard.shared();
-    let mut path = Vec::new();
-    let mut uri = match uri {
-        Some(text) => Uri::parse(text).ok()?,
-        None => {
-            let (uri, stored) = endpoint
-                .aors
-                .iter()
-                .find_map(|aor| shared.contacts.first(&shared.snapshot(), aor))?;
-            path = stored;
-            Uri::parse(&uri).ok()?
-        }
-    };
-    if let Some(user) = user {
-        uri.user = Some(strowger_sip::uri::escape_user(user).into_owned());
-    }
-    uri.headers.clear();
-    let mut routes: Vec<NameAddr> = Vec::new();
-    if let Some(proxy) = &endpoint.outbound_proxy {
-        routes.extend(NameAddr::parse_list(&loose(proxy)).ok()?);
-    }
-    for value in path {
-        routes.extend(NameAddr::parse_list(&value).ok()?);
-    }
-    let hop = routes.first().map_or(&uri, |route| &route.uri);
-    let transport = match hop.transport() {
-        None => Transport::Udp,
-        Some(Some(transport)) => transport,
-        Some(None) => {
-            tracing::warn!(%hop, "transport not spoken here");
-            return None;
-        }
-    };
-    let remote = match hop.socket_addr(transport) {
-        Some(remote) => remote,
-        None => resolve(shard, hop, transport).await?,
-    };
-    Some(Target {
-        routes,
-        transport,
-        remote,
-        uri,
-    })
-}
-
-/// An `outbound_proxy` is a URI, with or without angle brackets.
-fn loose(proxy: &str) -> String {
-    if proxy.contains('<') {
-        proxy.to_owned()
-    } else {
-        format!("<{proxy}>")
-    }
-}
-
-/// Looks a host name up on the control runtime.
-pub(crate) async fn resolve(shard: &Shard, hop: &Uri, transport: Transport) -> Option<SocketAddr> {
-    let Host::Name(name) = &hop.host else {
-        return None;
-    };
-    let question = (name.clone(), hop.port.unwrap_or(transport.default_port()));
-    let lookup = shard.shared().control.spawn(async move {
-        let mut found = tokio::net::lookup_host(question).await.ok()?;
-        found.next()
-    });
-    let answer = tokio::time::timeout(RESOLVE, lookup).await.ok()?.ok()?;
-    if answer.is_none() {
-        tracing::warn!(host = %hop.host, "host name not found");
-    }
-    answer
 }
 
 fn build_invite(

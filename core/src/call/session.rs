@@ -40,7 +40,9 @@ pub(crate) struct Session {
     /// The 2xx that waits, or waited, for its ACK answered a re-INVITE.
     pub(crate) reinvited: bool,
     /// Where the INVITE of an outgoing channel will go, until it is sent.
-    pub(crate) prepared: Option<super::outgoing::Target>,
+    pub(crate) prepared: Option<super::target::Target>,
+    /// Other ways for the INVITE of an outgoing channel.
+    pub(crate) alternatives: super::target::Alternatives,
     /// The call ended before the ACK came: the BYE waits for it (RFC 3261 §15).
     pub(crate) bye_after_ack: bool,
     /// Our provisional responses to the INVITE, where they are acknowledged (RFC 3262).
@@ -106,6 +108,7 @@ impl Session {
             answer_in_ack: false,
             reinvited: false,
             prepared: None,
+            alternatives: super::target::Alternatives::default(),
             bye_after_ack: false,
             reliable: None,
             answer_in_prack: false,
@@ -164,7 +167,7 @@ impl Session {
 /// The way to the next hop of a dialog, from that of the message before.
 pub(super) fn routed(shard: &Rc<Shard>, mut flow: Flow, dialog: &Dialog) -> Flow {
     let hop = dialog.next_hop();
-    let transport = match hop.transport() {
+    let transport = match hop.wanted_transport() {
         None => Transport::Udp,
         Some(Some(transport)) => transport,
         Some(None) => return flow,
@@ -189,7 +192,8 @@ pub(super) fn routed(shard: &Rc<Shard>, mut flow: Flow, dialog: &Dialog) -> Flow
 
 /// The Via of a new request on `flow`.
 pub(crate) fn new_via(shard: &Shard, flow: &Flow) -> Via {
-    let mut via = Via::new(flow.transport, shard.advertised(flow), &shard.branch());
+    let (host, port) = shard.told(flow);
+    let mut via = Via::at(flow.transport, host, port, &shard.branch());
     // RFC 3581 §3: the response comes back the way the request went.
     via.params.set("rport", None);
     via

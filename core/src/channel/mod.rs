@@ -19,7 +19,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use strowger_media::LegId;
-use strowger_sip::Transport;
 use strowger_store::Endpoint;
 use tokio::sync::Notify;
 
@@ -155,7 +154,7 @@ impl Channel {
         let session = self.session();
         session
             .as_ref()
-            .is_some_and(|session| session.flow.transport == Transport::Tls)
+            .is_some_and(|session| session.flow.transport.is_secure())
     }
 
     /// The channel's state.

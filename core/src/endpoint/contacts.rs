@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
-use rustc_hash::{FxBuildHasher, FxHashMap};
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 use strowger_sip::Uri;
 use strowger_sip::auth::Algorithm;
 use strowger_sip::headers::NameAddr;
@@ -297,14 +297,10 @@ impl Contacts {
         list
     }
 
-    /// The best contact to dial now: its URI and stored Path, nearest proxy first.
+    /// The best contact to dial now.
     #[must_use]
-    pub fn first(&self, snapshot: &Snapshot, aor: &str) -> Option<(String, Vec<String>)> {
-        let best = self
-            .dialable(snapshot, aor, epoch_now())
-            .into_iter()
-            .next()?;
-        Some((best.row.uri.clone(), best.path.clone()))
+    pub fn first(&self, snapshot: &Snapshot, aor: &str) -> Option<Arc<Contact>> {
+        self.dialable(snapshot, aor, epoch_now()).into_iter().next()
     }
 
     /// Every contact to dial now, best first.
@@ -363,12 +359,11 @@ impl Contacts {
         self.remove_where(|contact| !contact.is_alive(now_epoch_s))
     }
 
-    /// Removes the contacts that could only be reached over a connection that is gone.
-    pub fn connection_closed(&self, connection: u64) -> Vec<Arc<Contact>> {
-        if connection == 0 {
-            return Vec::new();
-        }
-        self.remove_where(|contact| contact.connection == connection)
+    /// Removes the contacts that could only be reached over connections that are gone.
+    pub fn connections_closed(&self, ended: &FxHashSet<u64>) -> Vec<Arc<Contact>> {
+        self.remove_where(|contact| {
+            contact.row.prune_on_boot && ended.contains(&contact.connection)
+        })
     }
 
     fn remove_where(&self, gone: impl Fn(&Contact) -> bool) -> Vec<Arc<Contact>> {

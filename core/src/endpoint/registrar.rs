@@ -350,7 +350,9 @@ fn binding(
         via_port: remote.port(),
         call_id: Some(request.call_id.chars().take(255).collect()),
         endpoint: Some(request.endpoint.id.clone()),
-        prune_on_boot: request.flow.transport.is_reliable(),
+        // Reached by the connection it came on, and by nothing else.
+        prune_on_boot: request.flow.transport.is_websocket()
+            || (request.flow.transport.is_reliable() && request.endpoint.rewrite_contact),
         qualify_2xx_only: aor.qualify_2xx_only,
     };
     let mut made = Contact::new(&aor.id, uri, row);

@@ -10,6 +10,7 @@ mod qualify;
 mod register;
 mod requests;
 mod run;
+mod send;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
@@ -17,7 +18,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use rustc_hash::{FxHashMap, FxHashSet};
 use strowger_media::attention::WatchId;
 use strowger_media::ports::PortPool;
@@ -34,7 +34,7 @@ use crate::dialplan::Dialplan;
 use crate::protect::CallPermit;
 use crate::shared::Shared;
 use crate::subscription::Subscriptions;
-use crate::transport::tcp::{self, Queued};
+use crate::transport::stream;
 use crate::transport::udp::Udp;
 use inbox::{Inbox, ShardMessage};
 
@@ -79,9 +79,10 @@ pub struct Shard {
     batching: Cell<bool>,
     timer: Notify,
     timer_at: Cell<Option<Instant>>,
-    udp: RefCell<Option<Udp>>,
-    connections: tcp::Connections,
-    tcp_locals: Vec<SocketAddr>,
+    udp: RefCell<Vec<Udp>>,
+    connections: stream::Connections,
+    /// Who accepts connections, by protocol and address.
+    listeners: RefCell<FxHashMap<(Transport, SocketAddr), tokio::task::AbortHandle>>,
     media: RefCell<MediaHandle>,
     ports: RefCell<PortPool>,
     legs_max: usize,
@@ -231,7 +232,7 @@ impl Shard {
         format!("s{}.{}", self.index, self.branches.borrow_mut().call_id())
     }
 
-    pub(crate) fn connections(&self) -> &tcp::Connections {
+    pub(crate) fn connections(&self) -> &stream::Connections {
         &self.connections
     }
 
@@ -604,90 +605,6 @@ impl Shard {
         });
     }
 
-    fn transmit(&self, flow: Flow, bytes: &Bytes) {
-        self.counters.sip_sent.add(1);
-        let queued = match flow.transport {
-            Transport::Udp => {
-                let mut udp = self.udp.borrow_mut();
-                match udp
-                    .as_mut()
-                    .map(|udp| udp.send(flow.local, flow.remote, bytes))
-                {
-                    Some(Ok(_)) => Queued::Sent,
-                    _ => Queued::Full,
-                }
-            }
-            Transport::Tcp | Transport::Tls => {
-                let owner = tcp::owner(flow.connection);
-                if owner == self.index {
-                    self.connections.send(flow.connection, bytes.clone())
-                } else {
-                    let message = ShardMessage::Stream {
-                        flow,
-                        bytes: bytes.clone(),
-                    };
-                    match self
-                        .shared
-                        .inboxes()
-                        .get(owner)
-                        .map(|inbox| inbox.send(message))
-                    {
-                        Some(Ok(())) => Queued::Sent,
-                        Some(Err(_)) => Queued::Full,
-                        None => Queued::Gone,
-                    }
-                }
-            }
-        };
-        if queued != Queued::Sent {
-            self.counters.sip_send_failed.add(1);
-        }
-        // A full queue loses this message alone; what else waits on the connection is not to fail with it.
-        if queued == Queued::Gone && flow.transport.is_reliable() {
-            self.broken_streams.borrow_mut().push(flow);
-        }
-    }
-
-    /// The flow that leads to `remote`.
-    pub(crate) fn flow_to(
-        self: &Rc<Self>,
-        transport: Transport,
-        remote: SocketAddr,
-    ) -> Option<Flow> {
-        match transport {
-            Transport::Udp => {
-                let local = self.udp.borrow().as_ref()?.default_local(remote)?;
-                Some(Flow {
-                    transport,
-                    local,
-                    remote,
-                    connection: 0,
-                })
-            }
-            Transport::Tcp => {
-                let local =
-                    crate::transport::local_for(&self.tcp_locals, remote).or_else(|| {
-                        Some(SocketAddr::new(
-                            crate::transport::source_address(remote)?,
-                            5060,
-                        ))
-                    })?;
-                tcp::open(self, local, remote)
-            }
-            Transport::Tls => None,
-        }
-    }
-
-    /// The address of ours that a peer on this flow can reach: for Via, Contact and SDP.
-    pub(crate) fn advertised(&self, flow: &Flow) -> SocketAddr {
-        if flow.local.ip().is_unspecified() {
-            let ip = crate::transport::source_address(flow.remote).unwrap_or(flow.local.ip());
-            SocketAddr::new(ip, flow.local.port())
-        } else {
-            flow.local
-        }
-    }
-
     /// One incoming call more: false if the configured rate is used up.
     fn take_call_token(&self) -> bool {
         let rate = f64::from(self.shared.config.limits.calls_per_second);
@@ -748,14 +665,6 @@ impl Shard {
         if earlier {
             self.timer_at.set(next);
             self.timer.notify_one();
-        }
-    }
-
-    pub(crate) fn flush(&self) {
-        if let Some(udp) = self.udp.borrow_mut().as_mut()
-            && udp.flush().is_err()
-        {
-            self.counters.sip_send_failed.add(1);
         }
     }
 }

@@ -1,14 +1,13 @@
 //! Probing contacts: sends the OPTIONS that `endpoint::qualify` says are due, and tells it what came back. The sweep of
 //! expired contacts is done here too, by the first shard.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 use strowger_sip::transaction::ClientId;
-use strowger_sip::{Builder, HeaderName, Host, Message, Method, NameAddr, Transport, Uri};
+use strowger_sip::{Builder, Flow, HeaderName, Message, Method, NameAddr, Transport, Uri};
 
 use super::{ClientUser, Shard};
 use crate::call::session::new_via;
@@ -40,8 +39,8 @@ impl Qualification {
     }
 }
 
-/// The routes of a probe, its first hop, and the transport there.
-fn way(probe: &Probe) -> Option<(Vec<NameAddr>, Uri, Transport)> {
+/// The routes of a probe, and its first hop.
+fn way(probe: &Probe) -> Option<(Vec<NameAddr>, Uri)> {
     let mut routes: Vec<NameAddr> = Vec::new();
     if let Some(proxy) = &probe.outbound_proxy {
         let value = if proxy.contains('<') {
@@ -58,8 +57,7 @@ fn way(probe: &Probe) -> Option<(Vec<NameAddr>, Uri, Transport)> {
         .first()
         .map_or(&probe.contact.uri, |route| &route.uri)
         .clone();
-    let transport = hop.transport().unwrap_or(Some(Transport::Udp))?;
-    Some((routes, hop, transport))
+    Some((routes, hop))
 }
 
 impl Shard {
@@ -93,11 +91,24 @@ impl Shard {
     }
 
     fn probe(self: &Rc<Self>, probe: &Probe) {
-        let Some((routes, hop, transport)) = way(probe) else {
+        let Some((routes, hop)) = way(probe) else {
             return self.probe_failed(&probe.key);
         };
-        if let Some(remote) = hop.socket_addr(transport) {
-            if self.send_probe(probe, &routes, transport, remote).is_none() {
+        // A contact that came by a connection is asked over it.
+        let connection = (probe.outbound_proxy.is_none())
+            .then(|| self.shared.connections.by_number(probe.contact.connection))
+            .flatten();
+        let named = probe.endpoint.as_ref().and_then(|name| {
+            let endpoint = self.shared.snapshot().endpoints.get(name).cloned()?;
+            endpoint.transport.clone()
+        });
+        let by_udp = hop.wanted_transport().is_none() && named.is_none();
+        let plain = connection.or_else(|| {
+            let remote = hop.socket_addr(Transport::Udp).filter(|_| by_udp)?;
+            self.flow_to(Transport::Udp, remote)
+        });
+        if let Some(flow) = plain {
+            if self.send_probe(probe, &routes, flow).is_none() {
                 self.probe_failed(&probe.key);
             }
             return;
@@ -105,9 +116,13 @@ impl Shard {
         // A name has to be looked up first; the schedule's own timeout covers that too.
         let (shard, probe) = (Rc::clone(self), probe.clone());
         Self::spawn(async move {
-            let found = crate::call::outgoing::resolve(&shard, &hop, transport).await;
-            let sent =
-                found.and_then(|remote| shard.send_probe(&probe, &routes, transport, remote));
+            let hops = crate::dns::locate(&shard.shared, &hop, named.as_deref()).await;
+            let mut flows = hops
+                .iter()
+                .filter_map(|hop| shard.flow_by(hop, named.as_deref()));
+            let sent = flows
+                .next()
+                .and_then(|flow| shard.send_probe(&probe, &routes, flow));
             if sent.is_none() {
                 shard.probe_failed(&probe.key);
             }
@@ -121,17 +136,14 @@ impl Shard {
             .failed(key, Instant::now());
     }
 
-    fn send_probe(
-        self: &Rc<Self>,
-        probe: &Probe,
-        routes: &[NameAddr],
-        transport: Transport,
-        remote: SocketAddr,
-    ) -> Option<()> {
+    fn send_probe(self: &Rc<Self>, probe: &Probe, routes: &[NameAddr], flow: Flow) -> Option<()> {
         let contact = &probe.contact;
-        let flow = self.flow_to(transport, remote)?;
-        let at = self.advertised(&flow);
-        let ours = Uri::sip(Some("asterisk"), Host::from(at.ip()), Some(at.port()));
+        let (host, port) = self.told(&flow);
+        let mut ours = Uri::sip(Some("asterisk"), host, Some(port));
+        if flow.transport != Transport::Udp {
+            ours.params
+                .set("transport", Some(flow.transport.uri_param()));
+        }
         let mut options = Builder::request(Method::Options, &contact.uri)
             .header(HeaderName::Via, new_via(self, &flow).to_string());
         for route in routes {
@@ -176,12 +188,7 @@ impl Shard {
         Some(())
     }
 
-    pub(super) fn qualify_response(
-        self: &Rc<Self>,
-        id: ClientId,
-        response: &Message,
-        flow: strowger_sip::Flow,
-    ) {
+    pub(super) fn qualify_response(self: &Rc<Self>, id: ClientId, response: &Message, flow: Flow) {
         let status = response.status().unwrap_or(0);
         if status < 200 {
             return;

@@ -1,22 +1,18 @@
 //! Registrations with other servers: sends the REGISTER that `endpoint::registration` says are due, tells it what came
 //! back, and tells the world when one changed.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 use strowger_sip::transaction::ClientId;
-use strowger_sip::{Flow, Host, Message, Transport, Uri};
+use strowger_sip::{Flow, Message, Transport, Uri};
 use tokio::sync::Notify;
 
 use super::{ClientUser, Shard};
-use crate::call::outgoing::resolve;
 use crate::call::session::new_via;
-use crate::endpoint::registration::{
-    Attempt, Place, Registrations, StateChange, Ticket, transport_named,
-};
+use crate::endpoint::registration::{Attempt, Place, Registrations, StateChange, Ticket};
 use crate::events::Event;
 use crate::shared::Shared;
 
@@ -71,29 +67,16 @@ impl Shard {
     }
 
     fn attempt(self: &Rc<Self>, attempt: Attempt) {
-        let snapshot = self.shared.snapshot();
-        let named = attempt
-            .transport
-            .as_deref()
-            .and_then(|name| transport_named(&snapshot, name));
-        let transport = match attempt.hop.transport() {
-            Some(Some(transport)) => transport,
-            Some(None) => {
-                return self.not_sent(
-                    &attempt.ticket,
-                    "the transport of the URI is not spoken here",
-                );
-            }
-            None => named.unwrap_or(Transport::Udp),
-        };
-        if let Some(remote) = attempt.hop.socket_addr(transport) {
-            return self.send_register(&attempt.ticket, transport, remote);
-        }
         let shard = Rc::clone(self);
         Self::spawn(async move {
-            match resolve(&shard, &attempt.hop, transport).await {
-                Some(remote) => shard.send_register(&attempt.ticket, transport, remote),
-                None => shard.not_sent(&attempt.ticket, "host name not found"),
+            let named = attempt.transport.as_deref();
+            let hops = crate::dns::locate(&shard.shared, &attempt.hop, named).await;
+            match hops.iter().find_map(|hop| shard.flow_by(hop, named)) {
+                Some(flow) => shard.send_register(&attempt.ticket, flow),
+                None if hops.is_empty() => {
+                    shard.not_sent(&attempt.ticket, "no address is found for its server");
+                }
+                None => shard.not_sent(&attempt.ticket, "no way there from here"),
             }
             shard.tell_registrations();
             shard.flush();
@@ -108,12 +91,9 @@ impl Shard {
         registering.hurry.notify_one();
     }
 
-    fn send_register(self: &Rc<Self>, ticket: &Ticket, transport: Transport, remote: SocketAddr) {
-        let Some(flow) = self.flow_to(transport, remote) else {
-            return self.not_sent(ticket, "no way there from here");
-        };
-        let at = self.advertised(&flow);
-        let mut contact = Uri::sip(None, Host::from(at.ip()), Some(at.port()));
+    fn send_register(self: &Rc<Self>, ticket: &Ticket, flow: Flow) {
+        let (host, port) = self.told(&flow);
+        let mut contact = Uri::sip(None, host, Some(port));
         if flow.transport != Transport::Udp {
             contact
                 .params

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -16,15 +16,16 @@ use strowger_sip::transaction::{Branches, Layer, Limits, Timers};
 use strowger_store::System;
 use tokio::sync::Notify;
 
+use super::Shard;
 use super::inbox::{Inbox, ShardMessage};
 use super::qualify::Qualification;
 use super::register::Registering;
-use super::{Shard, tcp};
 use crate::channel::Cause;
 use crate::config::Sip;
 use crate::counters::ShardCounters;
 use crate::dialplan::DialplanFactory;
 use crate::shared::Shared;
+use crate::transport::stream::{self, Queued};
 use crate::transport::udp::Udp;
 
 /// Everything a shard is made of; see [`start`].
@@ -33,8 +34,6 @@ pub struct ShardSetup {
     pub count: usize,
     /// The core its thread is pinned to; None leaves it to the kernel.
     pub core: Option<usize>,
-    pub udp: Vec<UdpSocket>,
-    pub tcp: Vec<TcpListener>,
     pub media: MediaHandle,
     pub ports: PortRange,
     /// Legs its media thread can hold.
@@ -140,24 +139,6 @@ pub fn start(setup: ShardSetup) -> io::Result<RunningShard> {
 }
 
 async fn run(setup: ShardSetup, ready: std::sync::mpsc::Sender<Result<(), String>>) {
-    let tcp_locals: Vec<SocketAddr> = setup
-        .tcp
-        .iter()
-        .filter_map(|listener| listener.local_addr().ok())
-        .collect();
-    // The ring must be made on this thread.
-    let udp = match (!setup.udp.is_empty())
-        .then(|| Udp::new(setup.udp))
-        .transpose()
-    {
-        Ok(udp) => udp,
-        Err(error) => {
-            let _ = ready.send(Err(format!(
-                "cannot set up the ring for SIP over UDP: {error}"
-            )));
-            return;
-        }
-    };
     let registering = Registering::new(setup.index, setup.count, &setup.shared);
     let shard = Rc::new(Shard {
         index: setup.index,
@@ -171,9 +152,9 @@ async fn run(setup: ShardSetup, ready: std::sync::mpsc::Sender<Result<(), String
         batching: Cell::new(false),
         timer: Notify::new(),
         timer_at: Cell::new(None),
-        udp: RefCell::new(udp),
-        connections: tcp::Connections::default(),
-        tcp_locals,
+        udp: RefCell::default(),
+        connections: stream::Connections::default(),
+        listeners: RefCell::default(),
         media: RefCell::new(setup.media),
         ports: RefCell::new(PortPool::new(setup.ports)),
         channels: RefCell::default(),
@@ -215,12 +196,6 @@ async fn run(setup: ShardSetup, ready: std::sync::mpsc::Sender<Result<(), String
         }
     }
     let _ = ready.send(Ok(()));
-    for listener in setup.tcp {
-        tokio::task::spawn_local(tcp::accept(Rc::clone(&shard), listener));
-    }
-    if shard.udp.borrow().is_some() {
-        tokio::task::spawn_local(read_udp(Rc::clone(&shard)));
-    }
     tokio::task::spawn_local(read_media(Rc::clone(&shard)));
     tokio::task::spawn_local(Rc::clone(&shard).run_timers());
     tokio::task::spawn_local(Rc::clone(&shard).run_qualify());
@@ -233,8 +208,15 @@ async fn run(setup: ShardSetup, ready: std::sync::mpsc::Sender<Result<(), String
 /// Messages worked on before other tasks get their turn.
 const BATCH: usize = 256;
 
-async fn read_udp(shard: Rc<Shard>) {
-    let source = shard.udp.borrow().as_ref().map(Udp::event_source);
+fn with_udp<R>(shard: &Shard, local: SocketAddr, work: impl FnOnce(&mut Udp) -> R) -> Option<R> {
+    let mut all = shard.udp.borrow_mut();
+    let udp = all.iter_mut().find(|udp| udp.local() == local)?;
+    Some(work(udp))
+}
+
+/// Reads what arrives at `local`, until that transport is closed.
+pub(super) async fn read_udp(shard: Rc<Shard>, local: SocketAddr) {
+    let source = with_udp(&shard, local, |udp| udp.event_source());
     let Some(source) = source else { return };
     let readiness = match source.and_then(Readiness::new) {
         Ok(readiness) => readiness,
@@ -251,12 +233,10 @@ async fn read_udp(shard: Rc<Shard>) {
         // Cleared first: what arrives while we work makes the descriptor ready again.
         guard.clear_ready();
         loop {
-            let more = match shard.udp.borrow_mut().as_mut() {
-                None => return,
-                Some(udp) => {
-                    udp.harvest(|flow, bytes| received.push((flow, Bytes::copy_from_slice(bytes))))
-                }
-            };
+            let harvest = with_udp(&shard, local, |udp| {
+                udp.harvest(|flow, bytes| received.push((flow, Bytes::copy_from_slice(bytes))))
+            });
+            let Some(more) = harvest else { return };
             shard.batching.set(true);
             for (count, (flow, bytes)) in received.drain(..).enumerate() {
                 shard.receive(flow, bytes);
@@ -265,7 +245,7 @@ async fn read_udp(shard: Rc<Shard>) {
                 }
             }
             shard.batching.set(false);
-            let failures = shard.udp.borrow_mut().as_mut().map(Udp::failures);
+            let failures = with_udp(&shard, local, Udp::failures);
             if let Some((flows, count)) = failures {
                 shard.counters.sip_send_failed.add(count);
                 for flow in flows {
@@ -367,10 +347,10 @@ async fn drain_inbox(shard: &Rc<Shard>, until: Option<Instant>) -> bool {
             }
             ShardMessage::Stream { flow, bytes } => {
                 match shard.connections.send(flow.connection, bytes) {
-                    tcp::Queued::Sent => {}
-                    tcp::Queued::Full => shard.counters.tcp_write_full.add(1),
+                    Queued::Sent => {}
+                    Queued::Full => shard.counters.tcp_write_full.add(1),
                     // The sender learns it with everybody else.
-                    tcp::Queued::Gone => shard.stream_closed(flow, true),
+                    Queued::Gone => shard.stream_closed(flow, true),
                 }
             }
             ShardMessage::StreamClosed { flow } => shard.transport_failed(flow),

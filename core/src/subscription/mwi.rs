@@ -236,9 +236,11 @@ fn send(
     let (shard, snapshot) = (Rc::clone(shard), Arc::clone(snapshot));
     let (endpoint, contact, boxes) = (Arc::clone(endpoint), Arc::clone(contact), boxes.to_vec());
     Shard::spawn(async move {
-        match crate::call::outgoing::resolve(&shard, &hop, transport).await {
-            Some(remote) => {
-                let way = (&routes[..], transport, remote);
+        let named = endpoint.transport.as_deref();
+        let hops = crate::dns::locate(shard.shared(), &hop, named).await;
+        match hops.first() {
+            Some(hop) => {
+                let way = (&routes[..], hop.transport, hop.remote);
                 send_to(&shard, &snapshot, &endpoint, &contact, &boxes, way);
                 shard.flush();
             }

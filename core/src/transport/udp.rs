@@ -1,4 +1,4 @@
-//! The SIP datagrams of one shard.
+//! The SIP datagrams of one shard: a ring for each address, so that one can come and go without the others noticing.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -7,23 +7,37 @@ use std::os::fd::OwnedFd;
 use rustc_hash::FxHashSet;
 use strowger_media::uring::udp::UdpSocketRing;
 use strowger_sip::{Flow, Transport};
+use tokio::task::AbortHandle;
 
-/// One ring over the shard's SIP sockets.
+/// One ring over one of the shard's SIP sockets.
 pub(crate) struct Udp {
     ring: UdpSocketRing,
-    locals: Vec<SocketAddr>,
+    local: SocketAddr,
+    /// Who reads from it.
+    pub(crate) reader: Option<AbortHandle>,
+}
+
+impl Drop for Udp {
+    fn drop(&mut self) {
+        if let Some(reader) = &self.reader {
+            reader.abort();
+        }
+    }
 }
 
 impl Udp {
-    pub(crate) fn new(sockets: Vec<UdpSocket>) -> io::Result<Self> {
-        let locals = sockets
-            .iter()
-            .map(UdpSocket::local_addr)
-            .collect::<io::Result<_>>()?;
+    pub(crate) fn new(socket: UdpSocket) -> io::Result<Self> {
+        let local = socket.local_addr()?;
         Ok(Self {
-            ring: UdpSocketRing::new(sockets)?,
-            locals,
+            ring: UdpSocketRing::new(vec![socket])?,
+            local,
+            reader: None,
         })
+    }
+
+    /// The address it is bound to.
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.local
     }
 
     /// A descriptor that is readable when [`Self::harvest`] has something to do.
@@ -31,42 +45,32 @@ impl Udp {
         self.ring.event_source()
     }
 
+    fn flow(&self, remote: SocketAddr) -> Flow {
+        Flow {
+            transport: Transport::Udp,
+            local: self.local,
+            remote,
+            connection: 0,
+        }
+    }
+
     /// Hands each received datagram with its flow to `f`; true if more may wait.
     pub(crate) fn harvest(&mut self, mut f: impl FnMut(Flow, &[u8])) -> io::Result<bool> {
-        let locals = &self.locals;
-        self.ring.harvest(|socket, remote, bytes| {
-            if let Some(local) = locals.get(socket) {
-                f(
-                    Flow {
-                        transport: Transport::Udp,
-                        local: *local,
-                        remote,
-                        connection: 0,
-                    },
-                    bytes,
-                );
-            }
+        let local = self.local;
+        self.ring.harvest(|_, remote, bytes| {
+            let flow = Flow {
+                transport: Transport::Udp,
+                local,
+                remote,
+                connection: 0,
+            };
+            f(flow, bytes);
         })
     }
 
-    /// Queues a datagram from the socket bound to `local` (or the first of the right family).
-    pub(crate) fn send(
-        &mut self,
-        local: SocketAddr,
-        remote: SocketAddr,
-        bytes: &[u8],
-    ) -> io::Result<()> {
-        let socket = self
-            .locals
-            .iter()
-            .position(|known| *known == local)
-            .or_else(|| {
-                self.locals
-                    .iter()
-                    .position(|known| known.is_ipv4() == remote.is_ipv4())
-            })
-            .ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?;
-        self.ring.send(socket, remote, bytes)
+    /// Queues a datagram.
+    pub(crate) fn send(&mut self, remote: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+        self.ring.send(0, remote, bytes)
     }
 
     pub(crate) fn flush(&mut self) -> io::Result<()> {
@@ -82,22 +86,18 @@ impl Udp {
             count += 1;
             let final_error = matches!(
                 failure.error.raw_os_error(),
-                Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EINVAL | libc::EACCES)
+                Some(
+                    libc::ENETUNREACH
+                        | libc::EHOSTUNREACH
+                        | libc::EINVAL
+                        | libc::EACCES
+                        | libc::EMSGSIZE
+                )
             );
-            if final_error && let Some(local) = self.locals.get(failure.socket) {
-                list.insert(Flow {
-                    transport: Transport::Udp,
-                    local: *local,
-                    remote: failure.destination,
-                    connection: 0,
-                });
+            if final_error {
+                list.insert(self.flow(failure.destination));
             }
         }
         (list, count)
-    }
-
-    /// The address to send from when no flow says it: the one the kernel would route from, else the first of the family.
-    pub(crate) fn default_local(&self, remote: SocketAddr) -> Option<SocketAddr> {
-        super::local_for(&self.locals, remote)
     }
 }

@@ -16,6 +16,7 @@ mod rows;
 mod schema;
 mod seed;
 mod snapshot;
+mod sorcery;
 mod statement;
 mod store;
 mod url;
@@ -35,6 +36,7 @@ pub use rows::{
 };
 pub use seed::{add_subscriber, seed_demo};
 pub use snapshot::{Snapshot, Table};
+pub use sorcery::Loaded;
 pub use store::Store;
 pub use writer::{Key, QUEUE_LOG_DATA, QueueLogRow, TableWriter, Write};
 

@@ -46,27 +46,30 @@ pub(crate) async fn table(
         Table::Endpoints => {
             let endpoints = load.by_id(table).await?;
             load.unsupported(&endpoints);
-            replace(&mut snapshot.endpoints, endpoints)
+            replace(&mut snapshot.loaded.endpoints, endpoints)
         }
-        Table::Aors => replace(&mut snapshot.aors, load.by_id(table).await?),
-        Table::Auths => replace(&mut snapshot.auths, load.by_id(table).await?),
-        Table::Identifies => replace(&mut snapshot.identifies, load.sorted(table).await?),
-        Table::Transports => replace(&mut snapshot.transports, load.sorted(table).await?),
-        Table::Registrations => replace(&mut snapshot.registrations, load.sorted(table).await?),
+        Table::Aors => replace(&mut snapshot.loaded.aors, load.by_id(table).await?),
+        Table::Auths => replace(&mut snapshot.loaded.auths, load.by_id(table).await?),
+        Table::Identifies => replace(&mut snapshot.loaded.identifies, load.sorted(table).await?),
+        Table::Transports => replace(&mut snapshot.loaded.transports, load.sorted(table).await?),
+        Table::Registrations => replace(
+            &mut snapshot.loaded.registrations,
+            load.sorted(table).await?,
+        ),
         Table::DomainAliases => {
             let rows: Vec<DomainAlias> = load.sorted(table).await?;
             replace(
-                &mut snapshot.domain_aliases,
+                &mut snapshot.loaded.domain_aliases,
                 rows.into_iter().map(|row| (row.id.clone(), row)).collect(),
             )
         }
         Table::Globals => {
             let row = load.sorted(table).await?.into_iter().next();
-            replace(&mut snapshot.globals, row.unwrap_or_default())
+            replace(&mut snapshot.loaded.globals, row)
         }
         Table::Systems => {
             let row = load.sorted(table).await?.into_iter().next();
-            replace(&mut snapshot.system, row.unwrap_or_default())
+            replace(&mut snapshot.loaded.system, row)
         }
         Table::Extensions => replace(&mut snapshot.extensions, load.extensions().await?),
         Table::Music => replace(&mut snapshot.music, load.music().await?),
@@ -108,15 +111,17 @@ pub(crate) async fn table(
         }
         Table::StaticExtensions | Table::StaticPjsip | Table::StaticSorcery => {
             let mut rows = Vec::new();
+            let mut sorcery_speaks = false;
             for table in [
                 Table::StaticExtensions,
                 Table::StaticPjsip,
                 Table::StaticSorcery,
             ] {
-                load.statics(table, &mut rows).await?;
+                sorcery_speaks |= load.statics(table, &mut rows).await?;
             }
             StaticRow::sort(&mut rows);
-            replace(&mut snapshot.statics, rows)
+            let spoke = std::mem::replace(&mut snapshot.loaded.sorcery_speaks, sorcery_speaks);
+            replace(&mut snapshot.statics, rows) || spoke != sorcery_speaks
         }
     };
     if load.more > 0 {
@@ -509,7 +514,12 @@ impl Load<'_> {
             .map_err(StoreError::sql(format!("reading table {table}")))
     }
 
-    async fn statics(&mut self, table: Table, rows: &mut Vec<StaticRow>) -> Result<(), StoreError> {
+    /// The lines of one static table that are not commented out. True if any, commented out or not, is of sorcery.conf.
+    async fn statics(
+        &mut self,
+        table: Table,
+        rows: &mut Vec<StaticRow>,
+    ) -> Result<bool, StoreError> {
         const WANTED: [&str; 8] = [
             "id",
             "cat_metric",
@@ -522,7 +532,7 @@ impl Load<'_> {
         ];
         let table = table.name();
         let Some(columns) = self.columns(table, false).await? else {
-            return Ok(());
+            return Ok(false);
         };
         self.check(
             table,
@@ -531,9 +541,11 @@ impl Load<'_> {
             &["filename", "category", "var_name", "var_val"],
         )?;
         let (sql, places) = columns.select(self.pool.kind(), table, &WANTED);
+        let mut sorcery = false;
         self.pool
             .each_row(Statement::new(sql), |get| {
                 let cell = |at: usize| places[at].and_then(get).unwrap_or_default();
+                sorcery |= cell(4) == "sorcery.conf";
                 if !matches!(cell(3).trim(), "" | "0" | "false") {
                     return;
                 }
@@ -549,6 +561,6 @@ impl Load<'_> {
             })
             .await
             .map_err(StoreError::sql(format!("reading table {table}")))?;
-        Ok(())
+        Ok(sorcery)
     }
 }

@@ -12,6 +12,7 @@ use crate::changes::{Looker, Signatures};
 use crate::error::{Problem, StoreError};
 use crate::load;
 use crate::snapshot::{Snapshot, Table};
+use crate::sorcery::{self, is_object};
 use crate::store::Store;
 
 /// How often tables and triggers themselves are looked for again.
@@ -48,7 +49,8 @@ struct State {
     store: Store,
     looker: Looker,
     seen: Signatures,
-    /// Problems by table, in the order of [`Table::ALL`]; the last place holds those of the first load.
+    /// Problems by table, in the order of [`Table::ALL`]; then those of no table, and those of what the static tables say
+    /// of objects.
     problems: Vec<Vec<Problem>>,
     relook: Instant,
     /// The last complaint, so that it is logged once.
@@ -70,10 +72,14 @@ impl Realtime {
         let (mut snapshot, problems) = store.load().await?;
         snapshot.version = 1;
         snapshot.versions = [1; Table::ALL.len()];
+        let (_, of_statics) = sorcery::obey(&mut snapshot);
         let shared = Arc::new(Shared::new(snapshot));
         shared.problems.store(Arc::new(problems.clone()));
-        let mut by_table = vec![Vec::new(); Table::ALL.len() + 1];
-        for problem in &problems {
+        let mut by_table = vec![Vec::new(); Table::ALL.len() + 2];
+        for problem in problems
+            .iter()
+            .filter(|problem| !of_statics.contains(problem))
+        {
             let at = Table::ALL
                 .iter()
                 .position(|table| table.name() == problem.table);
@@ -82,6 +88,7 @@ impl Realtime {
             });
             by_table[at].push(problem.clone());
         }
+        by_table[Table::ALL.len() + 1] = of_statics;
         let state = State {
             store,
             looker,
@@ -189,7 +196,8 @@ impl State {
             self.relook = Instant::now() + RELOOK;
         }
         let found = self.looker.look().await?;
-        let mut snapshot = Snapshot::clone(&shared.current.load());
+        let before = shared.current.load_full();
+        let mut snapshot = Snapshot::clone(&before);
         let (mut changed, mut loaded) = (false, Vec::new());
         let mut failure = None;
         for (at, table) in Table::ALL.into_iter().enumerate() {
@@ -216,6 +224,24 @@ impl State {
                 }
             }
             self.seen[at] = found[at];
+        }
+        if changed {
+            // A table that changed may not count, and static lines may count in its place.
+            for table in Table::ALL.into_iter().filter(|table| is_object(*table)) {
+                snapshot.versions[table as usize] = before.versions[table as usize];
+            }
+            let (different, problems) = sorcery::obey(&mut snapshot);
+            self.problems[Table::ALL.len() + 1] = problems;
+            for table in &different {
+                snapshot.versions[*table as usize] += 1;
+            }
+            let statics = Table::StaticExtensions as usize;
+            let others = snapshot.versions != before.versions;
+            changed = others || snapshot.versions[statics] != before.versions[statics];
+            if !changed {
+                // What was read is kept, for the day when it counts.
+                shared.current.store(Arc::new(snapshot.clone()));
+            }
         }
         if !loaded.is_empty() {
             shared.problems.store(Arc::new(self.problems.concat()));

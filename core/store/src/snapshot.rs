@@ -8,6 +8,7 @@ use crate::rows::{
     Aor, Auth, Contact, DomainAlias, Endpoint, ExtensionRow, Globals, Identify, MusicEntry,
     MusicRow, OptionsRow, Registration, StaticRow, System, Transport,
 };
+use crate::sorcery::Loaded;
 
 /// A table that is loaded and watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -161,6 +162,8 @@ pub struct Snapshot {
     pub inbound_publications: Arc<Vec<OptionsRow>>,
     /// Contacts of this moment: filled by the first load only, without those that have expired or are to be pruned.
     pub contacts: Arc<Vec<Contact>>,
+    /// The tables of objects as they are, before `static_sorcery` says what counts.
+    pub loaded: Loaded,
     /// How often each table changed since the start, in the order of [`Table::ALL`].
     pub versions: [u64; Table::ALL.len()],
     /// Grows with every change.

@@ -108,6 +108,8 @@ impl Store {
             let (_, found) = load::table(self.pool(), table, &mut snapshot).await?;
             problems.extend(found);
         }
+        let (_, found) = crate::sorcery::obey(&mut snapshot);
+        problems.extend(found);
         let (contacts, found) = load::contacts(self.pool(), now_s()).await?;
         snapshot.contacts = Arc::new(contacts);
         problems.extend(found);

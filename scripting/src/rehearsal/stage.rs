@@ -166,8 +166,6 @@ impl Stage {
             index: 0,
             count: 1,
             core: None,
-            udp: Vec::new(),
-            tcp: Vec::new(),
             media,
             ports: PortRange::new(20_000, 29_999),
             legs_max: 1,

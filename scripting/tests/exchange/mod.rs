@@ -15,7 +15,7 @@ use strowger_core::record::jobs::Mp3Jobs;
 use strowger_core::shard::inbox::Inbox;
 use strowger_core::shard::{self, RunningShard, ShardSetup};
 use strowger_core::sounds::SoundStore;
-use strowger_core::transport::bind;
+use strowger_core::transport::table::{self, First};
 use strowger_core::{Config, Paths, Shared};
 use strowger_media::ports::PortRange;
 use strowger_media::worker::{self, WorkerConfig, WorkerControl};
@@ -242,16 +242,14 @@ impl Exchange {
         )
         .expect("the media thread");
         let (media, _, control) = worker.split();
-        let udp = bind::udp_for_shards(SocketAddr::from(([127, 0, 0, 1], 0)), 1).expect("a socket");
-        let address = udp[0].local_addr().expect("an address");
+        let first = First::datagrams(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a socket");
+        let address = first.addresses()[0];
         let inbox = Arc::new(Inbox::default());
         shared.set_inboxes(vec![Arc::clone(&inbox)]);
         let shard = shard::start(ShardSetup {
             index: 0,
             count: 1,
             core: None,
-            udp,
-            tcp: Vec::new(),
             media,
             ports: PortRange::new(20_000, 29_999),
             legs_max: 1000,
@@ -261,6 +259,7 @@ impl Exchange {
             dialplan: strowger_scripting::factory(Arc::clone(&plans), limits),
         })
         .expect("the shard starts");
+        runtime.block_on(table::start(&shared, first));
         Self {
             shared,
             plans,

@@ -27,13 +27,19 @@ impl Via {
     /// A Via for a request of ours; asks for `rport` (RFC 3581 §3).
     #[must_use]
     pub fn new(transport: Transport, sent_by: SocketAddr, branch: &str) -> Self {
+        Self::at(transport, sent_by.ip().into(), sent_by.port(), branch)
+    }
+
+    /// As [`Via::new`], where we are known by a name or another address than our own.
+    #[must_use]
+    pub fn at(transport: Transport, host: Host, port: u16, branch: &str) -> Self {
         let mut params = Params::new();
         params.set("rport", None);
         params.set("branch", Some(branch));
         Self {
             transport: transport.as_str().to_owned(),
-            host: sent_by.ip().into(),
-            port: Some(sent_by.port()),
+            host,
+            port: Some(port),
             params,
         }
     }

@@ -150,3 +150,14 @@ fn a_made_uri_escapes_its_user() {
     );
     assert_eq!(unescape("%zz%ff%41"), "%zz%ff%41");
 }
+
+#[test]
+fn sips_makes_the_transport_secure_and_udp_cannot_be() {
+    let wanted = |text: &str| Uri::parse(text).unwrap().wanted_transport();
+    assert_eq!(wanted("sips:a@b"), Some(Some(Transport::Tls)));
+    assert_eq!(wanted("sips:a@b;transport=tcp"), Some(Some(Transport::Tls)));
+    assert_eq!(wanted("sips:a@b;transport=ws"), Some(Some(Transport::Wss)));
+    assert_eq!(wanted("sips:a@b;transport=udp"), Some(None));
+    assert_eq!(wanted("sip:a@b;transport=tls"), Some(Some(Transport::Tls)));
+    assert_eq!(wanted("sip:a@b"), None);
+}

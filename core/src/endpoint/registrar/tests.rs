@@ -284,7 +284,8 @@ fn behind_a_nat_the_contact_is_where_the_request_came_from() {
         bound(&[("sip:100@203.0.113.7:40001;transport=tcp;ob", 3600)])
     );
     assert!(b.contacts.of("100")[0].row.prune_on_boot);
-    assert_eq!(b.contacts.connection_closed(9).len(), 1);
+    let closed = [9].into_iter().collect();
+    assert_eq!(b.contacts.connections_closed(&closed).len(), 1);
     b.endpoint(|e| e.contact_deny = vec!["203.0.113.0/24".into()]);
     assert_eq!(status(&b.send_as("100", "same", 4, contact, &flow())), 403);
 }

@@ -1,0 +1,329 @@
+//! Names to addresses for outgoing requests (RFC 3263): NAPTR, SRV with priorities and weights, A and AAAA, kept as long
+//! as their times allow, failures too. It runs on the control runtime; a signalling thread waits for nothing.
+
+mod order;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{
+    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig, ResolverOpts,
+};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::{RData, RecordType};
+use order::{Pointer, Service};
+use strowger_sip::{Host, Transport, Uri};
+
+use crate::endpoint::registration::transport_named;
+use crate::shared::Shared;
+
+/// Answers kept, of all kinds together.
+const CACHE: u64 = 8192;
+/// Targets of one question.
+const TARGETS_MAX: usize = 16;
+/// SRV records of one answer that are looked at.
+const SERVICES_MAX: usize = 32;
+/// An answer that there is nothing is believed for so long at most.
+const NEGATIVE_MAX: Duration = Duration::from_secs(60);
+const POSITIVE_MAX: Duration = Duration::from_secs(24 * 3600);
+/// One question to one server.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// All questions for one request.
+const LIMIT: Duration = Duration::from_secs(6);
+
+/// Where a request may be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hop {
+    pub transport: Transport,
+    pub remote: SocketAddr,
+    /// The name that led there, whose certificate TLS wants to see; none where the URI has an address.
+    pub name: Option<Arc<str>>,
+}
+
+/// What is asked.
+#[derive(Clone, Debug)]
+struct Question {
+    host: String,
+    port: Option<u16>,
+    transport: Option<Transport>,
+    secure: bool,
+    spoken: Vec<Transport>,
+}
+
+/// The resolver of the process.
+#[derive(Default)]
+pub struct Dns {
+    resolver: Option<TokioResolver>,
+    questions: AtomicU64,
+    failures: AtomicU64,
+}
+
+impl Dns {
+    /// Uses these servers, or those of the system where none are named. To be called within the control runtime.
+    #[must_use]
+    pub fn new(servers: &[SocketAddr]) -> Self {
+        let mut options = ResolverOpts::default();
+        options.cache_size = CACHE;
+        options.timeout = TIMEOUT;
+        options.attempts = 2;
+        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+        options.negative_max_ttl = Some(NEGATIVE_MAX);
+        options.positive_max_ttl = Some(POSITIVE_MAX);
+        let builder = if servers.is_empty() {
+            TokioResolver::builder_tokio().map(|mut builder| {
+                let ndots = builder.options_mut().ndots;
+                options.ndots = ndots;
+                builder
+            })
+        } else {
+            let mut config = ResolverConfig::default();
+            config.name_servers = servers
+                .iter()
+                .map(|server| {
+                    let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
+                    for connection in &mut connections {
+                        connection.port = server.port();
+                    }
+                    NameServerConfig::new(server.ip(), true, connections)
+                })
+                .collect();
+            Ok(TokioResolver::builder_with_config(
+                config,
+                TokioRuntimeProvider::default(),
+            ))
+        };
+        let built = builder.and_then(|builder| builder.with_options(options).build());
+        let resolver = match built {
+            Ok(resolver) => Some(resolver),
+            Err(error) => {
+                tracing::error!(%error, "DNS: host names cannot be looked up");
+                None
+            }
+        };
+        Self {
+            resolver,
+            ..Self::default()
+        }
+    }
+
+    /// What it has counted.
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        vec![
+            ("questions", self.questions.load(Ordering::Relaxed)),
+            ("failures", self.failures.load(Ordering::Relaxed)),
+        ]
+    }
+
+    async fn lookup(&self, name: &str, kind: RecordType) -> Vec<RData> {
+        let Some(resolver) = &self.resolver else {
+            return Vec::new();
+        };
+        self.questions.fetch_add(1, Ordering::Relaxed);
+        match resolver.lookup(absolute(name), kind).await {
+            Ok(found) => found
+                .answers()
+                .iter()
+                .map(|record| record.data.clone())
+                .collect(),
+            Err(error) => {
+                if !error.is_no_records_found() && !error.is_nx_domain() {
+                    self.failures.fetch_add(1, Ordering::Relaxed);
+                    tracing::warn!(name, %kind, %error, "DNS");
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    /// The addresses of a host, those of the hosts file too.
+    pub async fn addresses(&self, host: &str) -> Vec<IpAddr> {
+        let Some(resolver) = &self.resolver else {
+            return Vec::new();
+        };
+        self.questions.fetch_add(1, Ordering::Relaxed);
+        // A name without a dot may be completed by the system's search list.
+        let name = if host.contains('.') {
+            absolute(host)
+        } else {
+            host.to_owned()
+        };
+        match resolver.lookup_ip(name).await {
+            Ok(found) => found.iter().take(TARGETS_MAX).collect(),
+            Err(error) => {
+                if !error.is_no_records_found() && !error.is_nx_domain() {
+                    self.failures.fetch_add(1, Ordering::Relaxed);
+                    tracing::warn!(host, %error, "DNS");
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    async fn services(&self, name: &str) -> Vec<Service> {
+        let found = self.lookup(name, RecordType::SRV).await;
+        let services = found.into_iter().filter_map(|data| match data {
+            RData::SRV(srv) => Some(Service {
+                priority: srv.priority,
+                weight: srv.weight,
+                port: srv.port,
+                target: srv.target.to_string(),
+            }),
+            _ => None,
+        });
+        let services = services.take(SERVICES_MAX).collect();
+        order::drawn(services, |below| crate::random_u64() % below)
+    }
+
+    async fn pointers(&self, name: &str) -> Vec<Pointer> {
+        let found = self.lookup(name, RecordType::NAPTR).await;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let pointers = found.into_iter().filter_map(|data| match data {
+            RData::NAPTR(naptr) => Some(Pointer {
+                order: naptr.order,
+                preference: naptr.preference,
+                flags: text(&naptr.flags),
+                service: text(&naptr.services),
+                replacement: naptr.replacement.to_string(),
+            }),
+            _ => None,
+        });
+        pointers.take(SERVICES_MAX).collect()
+    }
+
+    async fn by_services(&self, transport: Transport, name: &str, hops: &mut Vec<Hop>, of: &str) {
+        for service in self.services(name).await {
+            if hops.len() >= TARGETS_MAX {
+                return;
+            }
+            let found = self.addresses(service.target.trim_end_matches('.')).await;
+            add(hops, transport, of, service.port, found);
+        }
+    }
+
+    async fn locate(&self, question: &Question) -> Vec<Hop> {
+        let mut hops = Vec::new();
+        let host = question.host.as_str();
+        let plain = if question.secure {
+            Transport::Tls
+        } else {
+            Transport::Udp
+        };
+        match (question.transport, question.port) {
+            (transport, Some(port)) => {
+                let found = self.addresses(host).await;
+                add(&mut hops, transport.unwrap_or(plain), host, port, found);
+            }
+            (Some(transport), None) => {
+                let name = order::service_name(transport, host);
+                self.by_services(transport, &name, &mut hops, host).await;
+                if hops.is_empty() {
+                    let found = self.addresses(host).await;
+                    add(&mut hops, transport, host, transport.default_port(), found);
+                }
+            }
+            (None, None) => {
+                let pointers = self.pointers(host).await;
+                let pointed = order::pointed(pointers, &question.spoken, question.secure);
+                for (transport, name) in pointed {
+                    self.by_services(transport, &name, &mut hops, host).await;
+                }
+                if hops.is_empty() {
+                    let tried: &[Transport] = if question.secure {
+                        &[Transport::Tls]
+                    } else {
+                        &[Transport::Udp, Transport::Tcp]
+                    };
+                    for transport in tried.iter().filter(|t| question.spoken.contains(t)) {
+                        let name = order::service_name(*transport, host);
+                        self.by_services(*transport, &name, &mut hops, host).await;
+                    }
+                }
+                if hops.is_empty() {
+                    let found = self.addresses(host).await;
+                    add(&mut hops, plain, host, plain.default_port(), found);
+                }
+            }
+        }
+        hops
+    }
+
+    /// The addresses that a peer known by this name may call from: of its SRV targets where that is wanted, and its own.
+    pub async fn sources(&self, host: &str, by_services: bool) -> Vec<IpAddr> {
+        let mut hops = Vec::new();
+        if by_services {
+            for transport in [Transport::Udp, Transport::Tcp, Transport::Tls] {
+                let name = order::service_name(transport, host);
+                self.by_services(transport, &name, &mut hops, host).await;
+            }
+        }
+        let mut found: Vec<IpAddr> = hops.into_iter().map(|hop| hop.remote.ip()).collect();
+        found.extend(self.addresses(host).await);
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+}
+
+fn absolute(name: &str) -> String {
+    format!("{}.", name.trim_end_matches('.'))
+}
+
+fn add(hops: &mut Vec<Hop>, transport: Transport, of: &str, port: u16, found: Vec<IpAddr>) {
+    for ip in found {
+        let remote = SocketAddr::new(ip, port);
+        let known = |hop: &Hop| hop.transport == transport && hop.remote == remote;
+        if hops.len() < TARGETS_MAX && !hops.iter().any(known) {
+            hops.push(Hop {
+                transport,
+                remote,
+                name: Some(of.into()),
+            });
+        }
+    }
+}
+
+/// Where a request for this URI goes, best first; empty when nothing is found, or it asks for what is not spoken here.
+/// `named` is the transport that the endpoint or registration names: its protocol counts where the URI says none.
+pub(crate) async fn locate(shared: &Arc<Shared>, uri: &Uri, named: Option<&str>) -> Vec<Hop> {
+    let secure = uri.scheme == strowger_sip::uri::Scheme::Sips;
+    let transport = match uri.wanted_transport() {
+        Some(None) => {
+            tracing::warn!(%uri, "transport not spoken here");
+            return Vec::new();
+        }
+        Some(Some(transport)) => Some(transport),
+        None => named.and_then(|name| {
+            let open = shared.transports.protocol_of(name);
+            open.or_else(|| transport_named(&shared.snapshot(), name))
+        }),
+    };
+    let Host::Name(host) = &uri.host else {
+        let transport = transport.unwrap_or(Transport::Udp);
+        let hop = uri.socket_addr(transport).map(|remote| Hop {
+            transport,
+            remote,
+            name: None,
+        });
+        return hop.into_iter().collect();
+    };
+    let all = shared.transports.all();
+    let question = Question {
+        host: host.clone(),
+        port: uri.port,
+        transport,
+        secure,
+        spoken: all.iter().map(|active| active.settings.protocol).collect(),
+    };
+    let asking = Arc::clone(shared);
+    let lookup = shared
+        .control
+        .spawn(async move { tokio::time::timeout(LIMIT, asking.dns.locate(&question)).await });
+    let hops = lookup.await.ok().and_then(Result::ok).unwrap_or_default();
+    if hops.is_empty() {
+        tracing::warn!(%host, "host name not found");
+    }
+    hops
+}

@@ -1,0 +1,542 @@
+//! SIP over connections: TCP, TLS and WebSocket, accepted and opened by one shard. A connection belongs to the shard that
+//! has it; other shards send through that shard's inbox.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustc_hash::FxHashMap;
+use rustls::pki_types::ServerName;
+use strowger_sip::message::{Frame, Framer};
+use strowger_sip::{Flow, Transport};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+use super::connections::{Place, Refusal};
+use super::settings::Settings;
+use super::table::Active;
+use super::websocket;
+use crate::shard::Shard;
+
+/// Messages waiting to be written on one connection.
+const WRITE_QUEUE: usize = 256;
+/// Handshakes (TLS, WebSocket) under way on one shard: each costs what a hundred messages do.
+const HANDSHAKES_MAX: usize = 256;
+/// How long opening a connection may take.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long a write may stand still.
+pub(super) const WRITE: Duration = Duration::from_secs(20);
+/// RFC 5626 §4.4.1: asks for a single line end back.
+const PING: &[u8] = b"\r\n\r\n";
+
+struct Connection {
+    flow: Flow,
+    queue: mpsc::Sender<Bytes>,
+}
+
+/// What became of bytes for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Queued {
+    Sent,
+    /// Its queue is full: the peer reads too slowly. These bytes are lost, the connection is not.
+    Full,
+    /// There is no such connection any more.
+    Gone,
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// By the peer, or with the shard.
+    Closed,
+    Reset,
+    /// Nothing came for `limits.connection_idle_s`.
+    Idle,
+    /// No first message within `limits.first_message_s`.
+    Silent,
+    /// What came is no SIP.
+    Unreadable,
+    /// What we sent was not read.
+    Slow,
+}
+
+/// The connections of one shard.
+#[derive(Default)]
+pub(crate) struct Connections {
+    table: RefCell<FxHashMap<u64, Connection>>,
+    next: Cell<u64>,
+    handshakes: Cell<usize>,
+}
+
+/// The shard that has a connection.
+pub(crate) fn owner(connection: u64) -> usize {
+    (connection >> 40) as usize
+}
+
+impl Connections {
+    fn next_id(&self, shard: usize) -> u64 {
+        let number = self.next.get() + 1;
+        self.next.set(number);
+        ((shard as u64) << 40) | number
+    }
+
+    /// Queues bytes for a connection.
+    pub(crate) fn send(&self, connection: u64, bytes: Bytes) -> Queued {
+        let table = self.table.borrow();
+        let Some(connection) = table.get(&connection) else {
+            return Queued::Gone;
+        };
+        match connection.queue.try_send(bytes) {
+            Ok(()) => Queued::Sent,
+            Err(mpsc::error::TrySendError::Full(_)) => Queued::Full,
+            Err(mpsc::error::TrySendError::Closed(_)) => Queued::Gone,
+        }
+    }
+}
+
+/// A handshake under way.
+struct Handshake(Rc<Shard>);
+
+impl Handshake {
+    fn begin(shard: &Rc<Shard>) -> Option<Self> {
+        let count = &shard.connections().handshakes;
+        if count.get() >= HANDSHAKES_MAX {
+            shard.counters().handshakes_refused.add(1);
+            return None;
+        }
+        count.set(count.get() + 1);
+        Some(Self(Rc::clone(shard)))
+    }
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        let count = &self.0.connections().handshakes;
+        count.set(count.get().saturating_sub(1));
+    }
+}
+
+fn admit(shard: &Shard, remote: SocketAddr) -> Option<Place> {
+    let limits = &shard.shared().config.limits;
+    let place = shard.shared().connections.admit(
+        remote.ip(),
+        limits.connections,
+        limits.connections_per_address,
+    );
+    match place {
+        Ok(place) => Some(place),
+        Err(Refusal::All) => {
+            shard.counters().tcp_refused_limit.add(1);
+            None
+        }
+        Err(Refusal::Address) => {
+            shard.counters().tcp_refused_address.add(1);
+            None
+        }
+    }
+}
+
+/// Accepts connections until the shard or the transport ends.
+pub(crate) async fn accept(
+    shard: Rc<Shard>,
+    listener: std::net::TcpListener,
+    transport: Arc<Active>,
+) {
+    let bind = transport.settings.bind;
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%bind, %error, "cannot accept connections");
+            return;
+        }
+    };
+    loop {
+        match listener.accept().await {
+            Ok((stream, remote)) => {
+                if shard.shared().protection.is_blocked(remote.ip()) {
+                    continue;
+                }
+                let Some(place) = admit(&shard, remote) else {
+                    continue;
+                };
+                shard.counters().tcp_accepted.add(1);
+                // As its row says now, which may be otherwise than when it was opened.
+                let shared = shard.shared();
+                let now = shared.transports.at(transport.settings.protocol, bind);
+                let transport = now.unwrap_or_else(|| Arc::clone(&transport));
+                let shard = Rc::clone(&shard);
+                tokio::task::spawn_local(async move {
+                    incoming(&shard, stream, remote, &transport).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                // Out of descriptors, usually: the pause lets some be returned.
+                tracing::warn!(%bind, %error, "accept failed");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+fn prepare(stream: &TcpStream, settings: &Settings) {
+    let _ = stream.set_nodelay(true);
+    super::mark(&socket2::SockRef::from(stream), settings);
+    if let Some(probes) = settings.probes {
+        let probes = socket2::TcpKeepalive::new()
+            .with_time(probes.idle)
+            .with_interval(probes.interval)
+            .with_retries(probes.count);
+        let _ = socket2::SockRef::from(stream).set_tcp_keepalive(&probes);
+    }
+}
+
+async fn incoming(
+    shard: &Rc<Shard>,
+    stream: TcpStream,
+    remote: SocketAddr,
+    transport: &Arc<Active>,
+) {
+    let settings = &transport.settings;
+    prepare(&stream, settings);
+    // Bound to a wildcard, only the connection knows which address of ours it reached.
+    let local = stream.local_addr().unwrap_or(settings.bind);
+    let protocol = settings.protocol;
+    if protocol == Transport::Tcp {
+        let (flow, queue) = register(shard, protocol, local, remote, None);
+        return serve(shard, stream, flow, queue, false).await;
+    }
+    let Some(handshake) = Handshake::begin(shard) else {
+        return;
+    };
+    let limit = Duration::from_secs(shard.shared().config.limits.handshake_s);
+    let counters = shard.counters();
+    let open = |flow| register(shard, protocol, local, remote, flow);
+    let deadline = tokio::time::Instant::now() + limit;
+    match &transport.tls {
+        Some(tls) => {
+            let accepted = tls.acceptor().accept(stream);
+            let stream = match tokio::time::timeout_at(deadline, accepted).await {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(error)) => {
+                    counters.tls_handshakes_failed.add(1);
+                    tracing::debug!(%remote, %error, "TLS handshake");
+                    return;
+                }
+                Err(_) => return counters.handshakes_late.add(1),
+            };
+            counters.tls_accepted.add(1);
+            if protocol == Transport::Tls {
+                drop(handshake);
+                let (flow, queue) = open(None);
+                return serve(shard, stream, flow, queue, false).await;
+            }
+            if let Some(socket) = websocket::upgrade(shard, stream, remote, deadline).await {
+                drop(handshake);
+                let (flow, queue) = open(None);
+                let end = websocket::serve(shard, socket, flow, queue).await;
+                closed(shard, flow, end);
+            }
+        }
+        None => {
+            if let Some(socket) = websocket::upgrade(shard, stream, remote, deadline).await {
+                drop(handshake);
+                let (flow, queue) = open(None);
+                let end = websocket::serve(shard, socket, flow, queue).await;
+                closed(shard, flow, end);
+            }
+        }
+    }
+}
+
+fn register(
+    shard: &Rc<Shard>,
+    transport: Transport,
+    local: SocketAddr,
+    remote: SocketAddr,
+    name: Option<Arc<str>>,
+) -> (Flow, mpsc::Receiver<Bytes>) {
+    let (queue, receiver) = mpsc::channel(WRITE_QUEUE);
+    let connections = shard.connections();
+    let flow = Flow {
+        transport,
+        local,
+        remote,
+        connection: connections.next_id(shard.index()),
+    };
+    connections
+        .table
+        .borrow_mut()
+        .insert(flow.connection, Connection { flow, queue });
+    shard.shared().connections.opened(flow, name);
+    (flow, receiver)
+}
+
+/// A flow to `remote`: the open connection if there is one, else a new one that connects in the background. `local` is
+/// the address that requests on it are to name.
+pub(crate) fn open(
+    shard: &Rc<Shard>,
+    transport: &Arc<Active>,
+    local: SocketAddr,
+    remote: SocketAddr,
+    name: Option<&Arc<str>>,
+) -> Option<Flow> {
+    let protocol = transport.settings.protocol;
+    let verified = transport
+        .tls
+        .as_ref()
+        .is_some_and(|tls| tls.files().verify_server);
+    let wanted: Option<Arc<str>> = verified.then(|| match name {
+        Some(name) => Arc::clone(name),
+        None => remote.ip().to_string().into(),
+    });
+    let known = shard
+        .shared()
+        .connections
+        .to(protocol, remote, wanted.as_deref());
+    if known.is_some() || protocol.is_websocket() {
+        return known;
+    }
+    let place = admit(shard, remote)?;
+    let (flow, receiver) = register(shard, protocol, local, remote, wanted);
+    let (shard, transport) = (Rc::clone(shard), Arc::clone(transport));
+    let name = name.cloned();
+    shard.counters().connections_opened.add(1);
+    tokio::task::spawn_local(async move {
+        let connected = tokio::time::timeout(CONNECT, connect(&transport, remote, name)).await;
+        let failed = match connected {
+            Ok(Ok(Wire::Plain(stream))) => {
+                serve(&shard, stream, flow, receiver, true).await;
+                None
+            }
+            Ok(Ok(Wire::Secure(stream))) => {
+                serve(&shard, *stream, flow, receiver, true).await;
+                None
+            }
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("not within 5 s".to_owned()),
+        };
+        if let Some(error) = failed {
+            shard.counters().connections_failed.add(1);
+            tracing::info!(transport = %flow.transport, %remote, error, "no connection");
+            forget(&shard, flow, true);
+        }
+        drop(place);
+    });
+    Some(flow)
+}
+
+enum Wire {
+    Plain(TcpStream),
+    Secure(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+}
+
+async fn connect(
+    transport: &Active,
+    remote: SocketAddr,
+    name: Option<Arc<str>>,
+) -> std::io::Result<Wire> {
+    let bind = transport.settings.bind;
+    let socket = if remote.is_ipv4() {
+        tokio::net::TcpSocket::new_v4()?
+    } else {
+        tokio::net::TcpSocket::new_v6()?
+    };
+    // From the transport's own address, so that a peer that knows us by it does so here too.
+    if !bind.ip().is_unspecified() && bind.is_ipv4() == remote.is_ipv4() {
+        socket.bind(SocketAddr::new(bind.ip(), 0))?;
+    }
+    let stream = socket.connect(remote).await?;
+    prepare(&stream, &transport.settings);
+    let Some(tls) = &transport.tls else {
+        return Ok(Wire::Plain(stream));
+    };
+    let name = match name.as_deref().map(|name| name.trim_end_matches('.')) {
+        Some(name) => ServerName::try_from(name.to_owned()).map_err(std::io::Error::other)?,
+        None => ServerName::from(remote.ip()),
+    };
+    let stream = tls.connector().connect(name, stream).await?;
+    Ok(Wire::Secure(Box::new(stream)))
+}
+
+/// The connection is no more; `used` if a message ever came or went over it.
+fn forget(shard: &Rc<Shard>, flow: Flow, used: bool) {
+    let known = shard
+        .connections()
+        .table
+        .borrow_mut()
+        .remove(&flow.connection);
+    if let Some(connection) = known {
+        if shard.shared().connections.closed(&connection.flow) {
+            shard
+                .shared()
+                .connections
+                .forget_contacts_of(flow.connection);
+        }
+        shard.stream_closed(flow, used);
+    }
+}
+
+pub(super) fn closed(shard: &Rc<Shard>, flow: Flow, (end, used): (End, bool)) {
+    let counters = shard.counters();
+    match end {
+        End::Closed | End::Reset => {}
+        End::Idle => counters.connections_idle.add(1),
+        End::Silent => counters.connections_silent.add(1),
+        End::Slow => counters.connections_slow.add(1),
+        End::Unreadable => counters.connections_unreadable.add(1),
+    }
+    tracing::debug!(transport = %flow.transport, remote = %flow.remote, reason = ?end, "connection ended");
+    forget(shard, flow, used);
+}
+
+/// When a connection is given up, and when it is asked for a sign of life.
+pub(super) struct Patience {
+    idle: Duration,
+    accepted_until: tokio::time::Instant,
+    heard: tokio::time::Instant,
+    said: tokio::time::Instant,
+    pub(super) used: bool,
+}
+
+impl Patience {
+    pub(super) fn new(shard: &Shard, used: bool) -> Self {
+        let limits = &shard.shared().config.limits;
+        let now = tokio::time::Instant::now();
+        Self {
+            idle: Duration::from_secs(limits.connection_idle_s),
+            accepted_until: now + Duration::from_secs(limits.first_message_s),
+            heard: now,
+            said: now,
+            used,
+        }
+    }
+
+    pub(super) fn heard(&mut self) {
+        self.heard = tokio::time::Instant::now();
+    }
+
+    pub(super) fn said(&mut self) {
+        self.said = tokio::time::Instant::now();
+    }
+
+    /// The next moment at which something is to be done.
+    pub(super) fn next(&self, shard: &Shard) -> tokio::time::Instant {
+        if !self.used {
+            return self.accepted_until;
+        }
+        let idle = self.heard + self.idle;
+        match shard.shared().snapshot().globals.keep_alive_interval {
+            0 => idle,
+            seconds => idle.min(self.said + Duration::from_secs(seconds.into())),
+        }
+    }
+
+    /// At that moment: why the connection ends, if it does; else a keep-alive is due.
+    pub(super) fn end(&self) -> Option<End> {
+        let now = tokio::time::Instant::now();
+        if !self.used {
+            return Some(End::Silent);
+        }
+        (now >= self.heard + self.idle).then_some(End::Idle)
+    }
+}
+
+async fn write(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> Result<(), End> {
+    let written = async {
+        stream.write_all(bytes).await?;
+        stream.flush().await
+    };
+    match tokio::time::timeout(WRITE, written).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(End::Reset),
+        Err(_) => Err(End::Slow),
+    }
+}
+
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    shard: &Rc<Shard>,
+    mut stream: S,
+    flow: Flow,
+    mut queue: mpsc::Receiver<Bytes>,
+    opened: bool,
+) {
+    // One we opened is there for a request of ours; a stranger's has to say something soon.
+    let mut patience = Patience::new(shard, opened);
+    let end = follow(shard, &mut stream, flow, &mut queue, &mut patience).await;
+    let used = patience.used || !queue.is_empty();
+    // TLS says goodbye, so that the peer knows that nothing was cut off.
+    let _ = tokio::time::timeout(Duration::from_secs(1), stream.shutdown()).await;
+    closed(shard, flow, (end, used));
+}
+
+async fn follow<S: AsyncRead + AsyncWrite + Unpin>(
+    shard: &Rc<Shard>,
+    stream: &mut S,
+    flow: Flow,
+    queue: &mut mpsc::Receiver<Bytes>,
+    patience: &mut Patience,
+) -> End {
+    let mut framer = Framer::new();
+    let mut buffer = vec![0u8; 16 * 1024];
+    loop {
+        let next = patience.next(shard);
+        tokio::select! {
+            read = stream.read(&mut buffer) => {
+                let length = match read {
+                    Err(_) => return End::Reset,
+                    Ok(0) => return End::Closed,
+                    Ok(length) => length,
+                };
+                framer.push(buffer.get(..length).unwrap_or_default());
+                let mut pongs = 0;
+                loop {
+                    match framer.next_frame() {
+                        Ok(None) => break,
+                        Ok(Some(Frame::Message(bytes))) => {
+                            patience.used = true;
+                            shard.receive(flow, bytes);
+                        }
+                        Ok(Some(Frame::Ping)) => pongs += 1,
+                        Ok(Some(Frame::Pong)) => {}
+                        Err(_) => {
+                            shard.counters().sip_malformed.add(1);
+                            return End::Unreadable;
+                        }
+                    }
+                }
+                patience.heard();
+                if pongs > 0 {
+                    // RFC 5626 §4.4.1: a double line end is answered by a single one.
+                    if let Err(end) = write(stream, &b"\r\n".repeat(pongs)).await {
+                        return end;
+                    }
+                    shard.counters().pings_answered.add(pongs as u64);
+                    patience.said();
+                }
+            }
+            bytes = queue.recv() => {
+                let Some(bytes) = bytes else { return End::Closed };
+                patience.used = true;
+                if let Err(end) = write(stream, &bytes).await {
+                    return end;
+                }
+                patience.said();
+            }
+            () = tokio::time::sleep_until(next) => {
+                if let Some(end) = patience.end() {
+                    return end;
+                }
+                if let Err(end) = write(stream, PING).await {
+                    return end;
+                }
+                shard.counters().pings_sent.add(1);
+                patience.said();
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Host names in destinations and in `match` of peers: NAPTR, SRV, addresses, and the next target when one fails (RFC 3263).
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::time::{Duration, Instant};
+
+use strowger_tests::{Bank, Exchange, Line, Names, SOON, Settings};
+
+const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+fn exchange(dns: SocketAddr, contact: &str, sip: &str) -> Exchange {
+    let exchange = Exchange::prepare(Settings {
+        refresh_ms: 200,
+        ..Settings::default()
+    });
+    let settings = format!("[sip]\ndns = [\"{dns}\"]\n{sip}");
+    let configuration = exchange.configuration().replace("[sip]\n", &settings);
+    exchange.write_configuration(&configuration);
+    exchange.subscriber("alice", "secret", "in");
+    exchange.server(contact, "in");
+    exchange.extension("in", "server", &[("Dial", "PJSIP/server,20")]);
+    exchange
+}
+
+fn socket() -> UdpSocket {
+    UdpSocket::bind((HERE, 0)).expect("a socket")
+}
+
+fn port(socket: &UdpSocket) -> u16 {
+    socket.local_addr().expect("an address").port()
+}
+
+#[test]
+fn pointers_services_and_addresses_lead_to_a_target_and_503_to_the_next() {
+    let (first, second) = (socket(), socket());
+    let names = Names::start();
+    names.naptr("sip.test", 10, 10, "SIP+D2U", "_sip._udp.sip.test");
+    names.naptr("sip.test", 20, 10, "SIP+D2T", "_sip._tcp.sip.test");
+    names.srv("_sip._udp.sip.test", 20, 1, port(&second), "b.sip.test");
+    names.srv("_sip._udp.sip.test", 10, 1, port(&first), "a.sip.test");
+    names.a("a.sip.test", HERE);
+    names.a("b.sip.test", HERE);
+    let mut exchange = exchange(names.address(), "sip:100@sip.test", "");
+    exchange.start();
+    let bank = Bank::new();
+    let mut first = Line::datagrams(first, exchange.sip());
+    let mut second = Line::datagrams(second, exchange.sip());
+    for _ in 0..2 {
+        let call = bank.phone("alice", "secret", exchange.sip()).call("server");
+        let at_first = first.expect_request("INVITE");
+        assert_eq!(at_first.uri(), Some("sip:100@sip.test"));
+        first.respond(&at_first, 503, None);
+        let at_second = second.expect_request("INVITE");
+        assert_eq!(at_first.header("Call-ID"), at_second.header("Call-ID"));
+        assert_ne!(at_first.branch(), at_second.branch());
+        second.respond(&at_second, 486, None);
+        call.expect_status(486, SOON);
+    }
+    assert_eq!(exchange.metric("strowger_targets_failed_over_total"), 2);
+    // The second call asked nobody: what was answered is kept for its time.
+    assert_eq!(names.questions("sip.test"), 1);
+    assert_eq!(names.questions("_sip._udp.sip.test"), 1);
+}
+
+#[test]
+fn a_connection_that_is_refused_leads_to_the_next_target() {
+    let closed = TcpListener::bind((HERE, 0)).expect("a listener");
+    let open = TcpListener::bind((HERE, 0)).expect("a listener");
+    let port = |listener: &TcpListener| listener.local_addr().expect("an address").port();
+    let names = Names::start();
+    names.srv("_sip._tcp.tcp.test", 10, 1, port(&closed), "a.tcp.test");
+    names.srv("_sip._tcp.tcp.test", 20, 1, port(&open), "a.tcp.test");
+    names.a("a.tcp.test", HERE);
+    drop(closed);
+    let mut exchange = exchange(names.address(), "sip:100@tcp.test;transport=tcp", "");
+    exchange.start();
+    let bank = Bank::new();
+    let call = bank.phone("alice", "secret", exchange.sip()).call("server");
+    let mut peer = Line::accepted(open.accept().expect("a connection").0);
+    let called = peer.expect_request("INVITE");
+    peer.respond(&called, 486, None);
+    call.expect_status(486, SOON);
+}
+
+#[test]
+fn a_target_that_says_nothing_leads_to_the_next() {
+    let (silent, second) = (socket(), socket());
+    let names = Names::start();
+    names.srv("_sip._udp.quiet.test", 10, 1, port(&silent), "a.quiet.test");
+    names.srv("_sip._udp.quiet.test", 20, 1, port(&second), "a.quiet.test");
+    names.a("a.quiet.test", HERE);
+    let mut exchange = exchange(names.address(), "sip:100@quiet.test", "timer_b_ms = 1000\n");
+    exchange.start();
+    let bank = Bank::new();
+    let call = bank.phone("alice", "secret", exchange.sip()).call("server");
+    let mut second = Line::datagrams(second, exchange.sip());
+    let called = second.expect_request("INVITE");
+    second.respond(&called, 486, None);
+    call.expect_status(486, SOON);
+}
+
+#[test]
+fn a_name_server_that_is_dead_delays_nobody_else() {
+    let dead = socket();
+    let at = dead.local_addr().expect("an address");
+    let mut exchange = exchange(at, "sip:100@lost.test", "");
+    exchange.start();
+    let bank = Bank::new();
+    let began = Instant::now();
+    let call = bank.phone("alice", "secret", exchange.sip()).call("server");
+    let mut question = [0_u8; 512];
+    dead.recv_from(&mut question).expect("a question");
+    // While nobody answers it, the exchange answers everybody else.
+    for _ in 0..20 {
+        let mut line = Line::datagrams(socket(), exchange.sip());
+        let options = line.request("OPTIONS", &format!("sip:{}", exchange.sip()), "probe");
+        line.send(&options);
+        assert_eq!(line.expect_final("OPTIONS").status(), Some(401));
+    }
+    assert!(call.statuses().iter().all(|(_, status)| *status < 200));
+    let failed = strowger_tests::wait_until(SOON, || {
+        call.statuses()
+            .iter()
+            .any(|(_, status)| *status >= 400)
+            .then_some(())
+    });
+    assert!(failed.is_some(), "the call ends");
+    assert!(
+        began.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[test]
+fn a_peer_is_known_by_its_name_and_its_services() {
+    let names = Names::start();
+    names.srv("_sip._udp.carrier.test", 10, 1, 5060, "gate.carrier.test");
+    names.a("gate.carrier.test", HERE);
+    let mut exchange = exchange(names.address(), "sip:127.0.0.1:9", "");
+    exchange.extension("in", "echo", &[("Answer", ""), ("Echo", "")]);
+    exchange.database.insert(
+        "ps_endpoint_id_ips",
+        &[
+            ("id", "carrier"),
+            ("endpoint", "server"),
+            ("match", "carrier.test"),
+        ],
+    );
+    exchange.start();
+    let answer = strowger_tests::wait_until(SOON, || {
+        let mut line = Line::datagrams(socket(), exchange.sip());
+        let media = line.local();
+        let invite = line.invite(&format!("sip:echo@{}", exchange.sip()), "anybody", media);
+        line.send(&invite);
+        let answer = line.expect_final("INVITE");
+        (answer.status() == Some(200)).then_some(answer)
+    });
+    assert!(
+        answer.is_some(),
+        "{}",
+        names.questions("_sip._udp.carrier.test")
+    );
+}
