@@ -120,7 +120,14 @@ pub(crate) fn start(shared: &Arc<Shared>) {
                     }
                     let lookups: Vec<_> = names
                         .into_iter()
-                        .map(|name| tokio::spawn(look_up(name)))
+                        .map(|name| {
+                            let rows = snapshot.identifies.iter();
+                            let services = rows.filter(|row| row.srv_lookups).any(|row| {
+                                let is = |text: &String| name_in(text).as_ref() == Some(&name);
+                                row.matches.iter().any(is)
+                            });
+                            tokio::spawn(look_up(Arc::clone(&shared), name, services))
+                        })
                         .collect();
                     let mut found = Vec::with_capacity(lookups.len());
                     for lookup in lookups {
@@ -134,13 +141,11 @@ pub(crate) fn start(shared: &Arc<Shared>) {
     });
 }
 
-async fn look_up(name: String) -> (String, Vec<IpAddr>) {
-    let question = (name.clone(), 0u16);
-    let answer = tokio::time::timeout(WAIT, tokio::net::lookup_host(question)).await;
-    let addresses: Vec<IpAddr> = match answer {
-        Ok(Ok(found)) => found.map(|address| address.ip().to_canonical()).collect(),
-        _ => Vec::new(),
-    };
+/// With `services` the targets of the name's SRV records too.
+async fn look_up(shared: Arc<Shared>, name: String, services: bool) -> (String, Vec<IpAddr>) {
+    let found = tokio::time::timeout(WAIT, shared.dns.sources(&name, services)).await;
+    let addresses = found.unwrap_or_default().into_iter();
+    let addresses: Vec<IpAddr> = addresses.map(|ip| ip.to_canonical()).collect();
     if addresses.is_empty() {
         tracing::warn!(host = name, "ps_endpoint_id_ips: host name not found");
     }
