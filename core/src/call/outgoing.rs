@@ -9,7 +9,7 @@ use strowger_sip::body::{Body, SDP};
 use strowger_sip::dialog::{Dialog, DialogId, Fork, Forks};
 use strowger_sip::reliable::{OPTION as REL100, Receipt};
 use strowger_sip::transaction::ClientId;
-use strowger_sip::{Builder, Flow, HeaderName, Host, Message, Method, NameAddr, Transport, Uri};
+use strowger_sip::{Builder, Flow, HeaderName, Message, Method, NameAddr, Transport, Uri};
 use strowger_store::{Endpoint, Rel100};
 
 use super::destination::{Destination, To};
