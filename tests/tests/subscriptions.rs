@@ -107,6 +107,8 @@ fn a_lamp_follows_a_call_and_says_who_calls() {
 
     bob.register();
     let call = alice.call("201");
+    let bobs = bob.expect_call(SOON);
+    bobs.ring();
     let ringing = watcher.notify_where("it rings", |n| dialog(n) == "early");
     assert!(
         ringing.body.contains("direction=\"recipient\"")
@@ -115,7 +117,6 @@ fn a_lamp_follows_a_call_and_says_who_calls() {
         "{}",
         ringing.body
     );
-    let bobs = bob.expect_call(SOON);
     bobs.answer();
     call.expect_answered(SOON);
     let talking = watcher.notify_where("it talks", |n| dialog(n) == "confirmed");
