@@ -491,6 +491,8 @@ pub struct Limits {
     pub calls_per_endpoint_second: u32,
     /// Subscriptions at once.
     pub subscriptions: usize,
+    /// Of these, of one endpoint; 0: no limit.
+    pub subscriptions_per_endpoint: usize,
     /// How long a drain waits for the last call, in seconds.
     pub drain_s: u64,
     /// SIP connections (TCP, TLS, WebSocket) at once (1 to 1000000).
@@ -515,6 +517,7 @@ impl Default for Limits {
             calls_per_endpoint: 0,
             calls_per_endpoint_second: 0,
             subscriptions: 50_000,
+            subscriptions_per_endpoint: 5000,
             drain_s: 600,
             connections: 16_384,
             connections_per_address: 2048,

@@ -52,6 +52,7 @@ fn counts(exchange: &Exchange, mailbox: &str) -> Counts {
     exchange
         .runtime()
         .block_on(exchange.shared.mailbox_counts(mailbox))
+        .expect("counted")
 }
 
 #[test]

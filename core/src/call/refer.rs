@@ -276,12 +276,15 @@ impl Channel {
     /// How far the call of who was transferred is.
     pub(crate) fn tell_transfer(&self, status: u16) {
         let mut data = self.data_mut();
-        // Who asked has a queue of signs; where it is full, an older one says enough.
+        // Who asked has a queue of signs; its last place is for the outcome, and where only that is left, an older sign says
+        // enough.
         if status >= 200 {
             if let Some(tell) = data.transferred.take() {
                 let _ = tell.try_send(status);
             }
-        } else if let Some(tell) = &data.transferred {
+        } else if let Some(tell) = &data.transferred
+            && tell.capacity() > 1
+        {
             let _ = tell.try_send(status);
         }
     }
@@ -378,7 +381,8 @@ impl Channel {
         self.hangup(Cause::NORMAL_CLEARING);
         let until = Instant::now() + JOIN_MAX;
         let joined = !bridges || replaced::joined(&peer, before, until).await;
-        if bridges {
+        // The other call is left alone where nobody came into it.
+        if bridges && joined {
             found.end(shard.shared());
         }
         self.end_referral(if joined { 200 } else { 503 });

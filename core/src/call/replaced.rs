@@ -160,8 +160,10 @@ pub(super) async fn take_over(channel: Channel, replaces: Replaces) {
     };
     let (watched, shared) = (channel.clone(), Arc::clone(shard.shared()));
     Shard::spawn(async move {
-        joined(&watched, None, Instant::now() + JOIN_MAX).await;
-        found.end(&shared);
+        // A call that could not be replaced stays as it is.
+        if joined(&watched, None, Instant::now() + JOIN_MAX).await {
+            found.end(&shared);
+        }
     });
     dialplan
         .application(channel, "Bridge".to_owned(), format!("{partner},x"))

@@ -475,12 +475,19 @@ impl Channel {
     }
 
     pub(super) fn after_ack(&self) {
-        let bye = self
-            .session()
-            .as_mut()
-            .is_some_and(|session| std::mem::take(&mut session.bye_after_ack));
+        let cause = self.data().cause;
+        let bye = self.session().as_mut().is_some_and(|session| {
+            let bye = std::mem::take(&mut session.bye_after_ack);
+            match session.referral.as_mut() {
+                // Its dialog stays until who transferred has been told the outcome.
+                Some(referral) if bye => {
+                    referral.bye = Some(cause);
+                    false
+                }
+                _ => bye,
+            }
+        });
         if bye {
-            let cause = self.data().cause;
             self.send_bye(cause);
         }
     }

@@ -77,6 +77,55 @@ impl Gatekeeper {
         self.authenticator.lock().counters()
     }
 
+    /// Judges a request within something that this endpoint has begun: the same endpoint has to prove itself again.
+    /// `from_before` says that it comes from where the first request came from; where no proof is asked for, others have
+    /// to be found to be the endpoint.
+    #[expect(clippy::too_many_arguments, reason = "what a request is judged by")]
+    pub fn admit_again(
+        &self,
+        snapshot: &Snapshot,
+        endpoint: &Endpoint,
+        from_before: bool,
+        request: &Message,
+        flow: &Flow,
+        now: Instant,
+        to_tag: &str,
+    ) -> Admission {
+        let refused = |why| {
+            let response = Builder::response_to(request, 403, "").to_tag(to_tag);
+            Admission::Refused(response.finish(), why)
+        };
+        let Some(endpoint) = snapshot.endpoints.get(&endpoint.id) else {
+            log(request, flow, "No matching endpoint found");
+            return refused(Refused::Unknown);
+        };
+        if !source_allowed(endpoint, flow.remote.ip()).unwrap_or(false) {
+            log(request, flow, "Not match Endpoint ACL");
+            return refused(Refused::Acl);
+        }
+        if endpoint.auth.is_empty() && !from_before {
+            let mut identifier = self.identifier.lock();
+            let found = identifier.identify(snapshot, request, flow.remote);
+            if found.is_none_or(|found| found.endpoint.id != endpoint.id) {
+                log(request, flow, "No matching endpoint found");
+                return refused(Refused::Unknown);
+            }
+        }
+        let mut authenticator = self.authenticator.lock();
+        match authenticator.authenticate(snapshot, Some(endpoint), request, now) {
+            Outcome::Accepted { .. } => Admission::Admitted(Arc::clone(endpoint)),
+            Outcome::Challenged { challenges, failed } => {
+                let response = unauthorized(request, &challenges, to_tag).finish();
+                if failed {
+                    log(request, flow, "Failed to authenticate");
+                    Admission::Refused(response, Refused::Credentials)
+                } else {
+                    Admission::Challenge(response)
+                }
+            }
+        }
+    }
+
     /// Judges a new request outside of any dialog, other than ACK and CANCEL.
     pub fn admit(
         &self,

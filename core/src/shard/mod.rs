@@ -318,13 +318,10 @@ impl Shard {
             outgoing.is_some_and(|outgoing| !outgoing.settled)
         };
         self.clients.borrow().values().any(|user| match user {
-            ClientUser::InDialog => true,
+            ClientUser::InDialog | ClientUser::Notify(_) => true,
             // A transaction stays for repeated 2xx long after its answer (RFC 6026): nobody waits for those here.
             ClientUser::Invite(id) => self.channel(*id).is_some_and(waits),
-            ClientUser::Dialog(_)
-            | ClientUser::Qualify
-            | ClientUser::Register
-            | ClientUser::Notify(_) => false,
+            ClientUser::Dialog(_) | ClientUser::Qualify | ClientUser::Register => false,
         }) || self.is_leaving_registrars()
     }
 

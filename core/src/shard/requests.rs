@@ -1,6 +1,7 @@
 //! New requests outside dialogs: who is asking, and which part of the exchange answers.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use strowger_sip::transaction::ServerId;
 use strowger_sip::{Builder, Flow, HeaderName, Message, Method};
@@ -32,12 +33,19 @@ impl Shard {
         if self.is_scanner(id, &message, flow) {
             return;
         }
-        if message.is_method(&Method::Subscribe) && message.to().is_ok_and(|to| to.tag().is_some())
-        {
+        let in_dialog = message.to().is_ok_and(|to| to.tag().is_some());
+        let watched = (in_dialog && message.is_method(&Method::Subscribe))
+            .then(|| crate::subscription::watched(self, &message));
+        if let Some(None) = watched {
             self.counters.requests_subscribe.add(1);
-            return crate::subscription::again(self, id, &message, flow);
+            self.offended(flow, Offence::Junk);
+            let response = Builder::response_to(&message, 481, "Subscription Does Not Exist")
+                .header(HeaderName::Server, &self.shared.config.sip.user_agent)
+                .finish();
+            return self.respond_stateless(id, &response);
         }
-        if message.to().is_ok_and(|to| to.tag().is_some()) {
+        let watched = watched.flatten();
+        if in_dialog && watched.is_none() {
             self.counters.requests_other.add(1);
             self.offended(flow, Offence::Junk);
             self.reply(id, &message, 481, "Call/Transaction Does Not Exist", &[]);
@@ -87,7 +95,13 @@ impl Shard {
             }
             Some(Method::Subscribe) => {
                 self.counters.requests_subscribe.add(1);
-                if let Some(endpoint) = self.admit(id, &message, flow) {
+                if let Some((endpoint, source)) = watched {
+                    let from_before = source == flow.remote.ip();
+                    let admitted = self.admit_again(id, &message, flow, &endpoint, from_before);
+                    if let Some(endpoint) = admitted {
+                        crate::subscription::again(self, id, &message, flow, &endpoint);
+                    }
+                } else if let Some(endpoint) = self.admit(id, &message, flow) {
                     crate::subscription::begin(self, id, &message, flow, &endpoint);
                 }
             }
@@ -157,6 +171,39 @@ impl Shard {
         let snapshot = self.shared.snapshot();
         let tag = self.layer.borrow().stateless_tag(id);
         let admission = endpoint::admit(&self.shared.gatekeeper, &snapshot, message, &flow, &tag);
+        self.enforce(id, message, flow, admission)
+    }
+
+    /// The same for a request within what this endpoint has begun.
+    fn admit_again(
+        self: &Rc<Self>,
+        id: ServerId,
+        message: &Message,
+        flow: Flow,
+        endpoint: &strowger_store::Endpoint,
+        from_before: bool,
+    ) -> Option<std::sync::Arc<strowger_store::Endpoint>> {
+        let snapshot = self.shared.snapshot();
+        let tag = self.layer.borrow().stateless_tag(id);
+        let admission = self.shared.gatekeeper.admit_again(
+            &snapshot,
+            endpoint,
+            from_before,
+            message,
+            &flow,
+            Instant::now(),
+            &tag,
+        );
+        self.enforce(id, message, flow, admission)
+    }
+
+    fn enforce(
+        self: &Rc<Self>,
+        id: ServerId,
+        message: &Message,
+        flow: Flow,
+        admission: Admission,
+    ) -> Option<std::sync::Arc<strowger_store::Endpoint>> {
         self.judge(message, flow, &admission);
         match admission {
             Admission::Admitted(endpoint) => {

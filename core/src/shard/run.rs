@@ -322,6 +322,7 @@ async fn read_inbox(shard: &Rc<Shard>) {
             tokio::task::yield_now().await;
         }
     }
+    crate::subscription::end_all(shard).await;
     shard.flush();
     let now = Instant::now();
     let (least, until) = (now + FAREWELL, now + LAST_WORDS);

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use strowger_sip::notifier::EndReason;
 use strowger_store::Table;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -126,12 +127,32 @@ async fn recount(shard: &Rc<Shard>) {
     let boxes: Vec<String> = {
         let mut table = shard.subscriptions().borrow_mut();
         table.counts_age += 1;
-        table.counts.drain().map(|(name, _)| name).collect()
+        table.counts.keys().cloned().collect()
     };
-    notify::count(shard, boxes.clone()).await;
+    for name in &boxes {
+        // Where the disk does not say, what was known stays.
+        if let Ok(counts) = shard.shared().mailbox_counts(name).await {
+            let mut table = shard.subscriptions().borrow_mut();
+            table.counts.insert(name.clone(), counts);
+        }
+    }
     look_at(shard, all(shard)).await;
     for name in boxes {
         mwi::mailbox_changed(shard, &name);
+    }
+}
+
+/// The exchange stops: subscribers are told to subscribe anew (RFC 6665 §4.1.3), and nobody else is taken.
+pub(crate) async fn end_all(shard: &Rc<Shard>) {
+    shard.subscriptions().borrow_mut().closed = true;
+    for (count, id) in all(shard).into_iter().enumerate() {
+        shard.guarded("NOTIFY", |shard| {
+            notify::end(shard, id, EndReason::Deactivated)
+        });
+        if count % BATCH == BATCH - 1 {
+            shard.flush();
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -152,7 +173,9 @@ async fn rehint(shard: &Rc<Shard>) {
             (changed, gone)
         };
         if gone {
-            shard.guarded("NOTIFY", |shard| notify::gone(shard, id));
+            shard.guarded("NOTIFY", |shard| {
+                notify::end(shard, id, EndReason::NoResource)
+            });
         } else if changed {
             shard.guarded("NOTIFY", |shard| notify::look(shard, id));
         }

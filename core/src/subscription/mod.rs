@@ -15,6 +15,7 @@ mod resource;
 mod subscribe;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,20 +35,24 @@ use crate::voicemail::Counts;
 use package::Format;
 use resource::{Resource, View};
 
-pub(crate) use feed::run;
+pub(crate) use feed::{end_all, run};
 pub(crate) use incoming::told;
 pub(crate) use mwi::{bindings, registered};
 pub(crate) use notify::{answered, failed};
 pub(crate) use package::ALLOW_EVENTS;
-pub(crate) use subscribe::{again, begin};
+pub(crate) use subscribe::{again, begin, watched};
 
 /// What the shards know together of their subscriptions.
 #[derive(Debug, Default)]
 pub struct Registry {
     count: Arc<AtomicUsize>,
+    /// How many each endpoint has.
+    by_endpoint: PerEndpoint,
     /// Endpoints that are told of their mailboxes because they asked, and how often they did.
-    watching_mail: Arc<Mutex<FxHashMap<String, usize>>>,
+    watching_mail: PerEndpoint,
 }
+
+type PerEndpoint = Arc<Mutex<FxHashMap<String, usize>>>;
 
 impl Registry {
     /// Subscriptions of all shards.
@@ -55,23 +60,22 @@ impl Registry {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// A place for one more; `None`: there are `max`.
-    fn enter(&self, max: usize) -> Option<Held> {
+    /// A place for one more of this endpoint; `None`: there are `max`, or the endpoint has `max_each` (0: no limit).
+    fn enter(&self, endpoint: &str, max: usize, max_each: usize) -> Option<Held> {
+        let own = Counted::one(&self.by_endpoint, endpoint, max_each)?;
         let entered = self
             .count
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| {
                 (count < max).then_some(count + 1)
             });
-        entered.is_ok().then(|| Held(Arc::clone(&self.count)))
+        entered.is_ok().then(|| Held {
+            count: Arc::clone(&self.count),
+            _own: own,
+        })
     }
 
-    fn watch_mail(&self, endpoint: &str) -> WatchesMail {
-        let mut watching = self.watching_mail.lock();
-        *watching.entry(endpoint.to_owned()).or_default() += 1;
-        WatchesMail {
-            all: Arc::clone(&self.watching_mail),
-            endpoint: endpoint.to_owned(),
-        }
+    fn watch_mail(&self, endpoint: &str) -> Option<Counted> {
+        Counted::one(&self.watching_mail, endpoint, 0)
     }
 
     fn watches_mail(&self, endpoint: &str) -> bool {
@@ -80,21 +84,39 @@ impl Registry {
 }
 
 /// A place among the subscriptions.
-struct Held(Arc<AtomicUsize>);
+struct Held {
+    count: Arc<AtomicUsize>,
+    _own: Counted,
+}
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.count.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-/// One subscription of an endpoint to mailboxes.
-struct WatchesMail {
-    all: Arc<Mutex<FxHashMap<String, usize>>>,
+/// One of what an endpoint has.
+struct Counted {
+    all: PerEndpoint,
     endpoint: String,
 }
 
-impl Drop for WatchesMail {
+impl Counted {
+    /// One more; `None`: there are `max` (0: no limit).
+    fn one(all: &PerEndpoint, endpoint: &str, max: usize) -> Option<Self> {
+        let mut counts = all.lock();
+        if max > 0 && counts.get(endpoint).is_some_and(|count| *count >= max) {
+            return None;
+        }
+        *counts.entry(endpoint.to_owned()).or_default() += 1;
+        Some(Self {
+            all: Arc::clone(all),
+            endpoint: endpoint.to_owned(),
+        })
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
         let mut all = self.all.lock();
         if let Some(count) = all.get_mut(&self.endpoint) {
@@ -119,6 +141,8 @@ struct Subscription {
     dialog: Dialog,
     key: DialogKey,
     flow: Flow,
+    /// Where the first SUBSCRIBE came from.
+    source: IpAddr,
     event: Event,
     format: Format,
     endpoint: Arc<Endpoint>,
@@ -133,7 +157,7 @@ struct Subscription {
     /// When the table looks at it again.
     wake: Option<Instant>,
     _held: Held,
-    _watches_mail: Option<WatchesMail>,
+    _watches_mail: Option<Counted>,
 }
 
 impl Subscription {
@@ -167,6 +191,8 @@ pub(crate) struct Subscriptions {
     counts_age: u64,
     unsolicited: mwi::Unsolicited,
     last: u64,
+    /// The exchange stops.
+    closed: bool,
     /// Rung when a timer is earlier than it was.
     bell: Rc<Notify>,
 }
@@ -229,7 +255,11 @@ impl Subscriptions {
         let Some(subscription) = self.by_id.get_mut(&id) else {
             return;
         };
-        let next = subscription.notifier.next_timeout();
+        // Until its mailboxes are counted nothing can be told: a time that has come would come again and again.
+        let next = subscription
+            .ready
+            .then(|| subscription.notifier.next_timeout())
+            .flatten();
         let before = std::mem::replace(&mut subscription.wake, next);
         if before == next {
             return;
@@ -272,14 +302,19 @@ mod tests {
     #[test]
     fn places_are_limited_and_given_back() {
         let registry = Registry::default();
-        let (first, second) = (registry.enter(2), registry.enter(2));
+        let enter = |endpoint| registry.enter(endpoint, 3, 2);
+        let (first, second) = (enter("100"), enter("100"));
         assert!(first.is_some() && second.is_some());
-        assert!(registry.enter(2).is_none());
+        assert!(enter("100").is_none(), "two for each endpoint");
+        let third = enter("101");
+        assert!(third.is_some());
+        assert!(enter("102").is_none(), "three for all");
         drop(first);
-        assert_eq!(registry.count(), 1);
-        assert!(registry.enter(2).is_some());
-        drop(second);
+        assert_eq!(registry.count(), 2);
+        assert!(enter("100").is_some());
+        drop((second, third));
         assert_eq!(registry.count(), 0);
+        assert!(registry.by_endpoint.lock().is_empty());
     }
 
     #[test]

@@ -161,10 +161,13 @@ fn tell(shard: &Rc<Shard>, endpoint: &Arc<Endpoint>, contacts: Option<Vec<Arc<Co
                 .filter(|name| !table.counts.contains_key(*name));
             unknown.cloned().collect()
         };
-        notify::count(&shard, missing).await;
+        let counted = notify::count(&shard, missing).await;
         if to_all {
             let mut table = shard.subscriptions().borrow_mut();
             table.unsolicited.pending.remove(&endpoint.id);
+        }
+        if !counted {
+            return shard.counters().notifies_failed.add(1);
         }
         shard.guarded("message waiting", |shard| {
             let snapshot = shard.shared().snapshot();

@@ -1,7 +1,7 @@
 //! NOTIFY within subscriptions: sends what is due, and learns from the answers.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use strowger_sip::notifier::EndReason;
 use strowger_sip::{Flow, HeaderName, Message, Method};
@@ -11,6 +11,15 @@ use super::{ALLOW_EVENTS, Sent, Subscriptions};
 use crate::call::session::new_via;
 use crate::shard::{ClientUser, Shard};
 
+/// Pauses before mailboxes that could not be counted are tried again.
+const RECOUNT_PAUSES: [Duration; 5] = [
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+    Duration::from_secs(60),
+    Duration::from_secs(120),
+];
+
 /// Tells a new subscription its state, as soon as the messages in its mailboxes are counted.
 pub(super) fn count_then_pump(shard: &Rc<Shard>, number: u64) {
     let boxes = uncounted(shard, number);
@@ -19,23 +28,51 @@ pub(super) fn count_then_pump(shard: &Rc<Shard>, number: u64) {
     }
     let shard = Rc::clone(shard);
     Shard::spawn(async move {
-        count(&shard, boxes).await;
-        shard.guarded("NOTIFY", |shard| ready(shard, number));
+        let counted = count(&shard, boxes).await;
+        shard.guarded("NOTIFY", |shard| {
+            if counted {
+                ready(shard, number);
+            } else {
+                give_up(shard, number);
+            }
+        });
         shard.flush();
     });
 }
 
-/// Counts the messages of these mailboxes.
-pub(super) async fn count(shard: &Rc<Shard>, boxes: Vec<String>) {
-    for name in boxes {
-        let age = shard.subscriptions().borrow().counts_age;
-        let counts = shard.shared().mailbox_counts(&name).await;
-        let mut table = shard.subscriptions().borrow_mut();
-        // What was told of meanwhile is newer than what the disk said.
-        if table.counts_age == age {
-            table.counts.entry(name).or_insert(counts);
+/// Counts the messages of these mailboxes. False: the disk does not say, again and again.
+pub(super) async fn count(shard: &Rc<Shard>, mut boxes: Vec<String>) -> bool {
+    for pause in RECOUNT_PAUSES {
+        for name in &boxes {
+            let age = shard.subscriptions().borrow().counts_age;
+            let counts = shard.shared().mailbox_counts(name).await;
+            let mut table = shard.subscriptions().borrow_mut();
+            match counts {
+                // What was told of meanwhile is newer than what the disk said.
+                Ok(counts) if table.counts_age == age => {
+                    table.counts.entry(name.clone()).or_insert(counts);
+                }
+                Ok(_) => {}
+                // A guess would stay: nobody counts a mailbox that is known.
+                Err(error) => tracing::warn!(mailbox = name, %error, "messages not counted"),
+            }
         }
+        let known = |name: &String| shard.subscriptions().borrow().counts.contains_key(name);
+        boxes.retain(|name| !known(name));
+        if boxes.is_empty() {
+            return true;
+        }
+        tokio::time::sleep(pause).await;
     }
+    false
+}
+
+/// What a subscription is about cannot be found out: its subscriber hears nothing rather than something wrong.
+fn give_up(shard: &Rc<Shard>, number: u64) {
+    if let Some(subscription) = shard.subscriptions().borrow_mut().by_id.get_mut(&number) {
+        subscription.notifier.abandon();
+    }
+    settle(shard, number);
 }
 
 fn ready(shard: &Rc<Shard>, number: u64) {
@@ -62,11 +99,10 @@ pub(super) fn look(shard: &Rc<Shard>, number: u64) {
     pump(shard, number);
 }
 
-/// What the subscription shows is there no more.
-pub(super) fn gone(shard: &Rc<Shard>, number: u64) {
+/// Ends a subscription from here.
+pub(super) fn end(shard: &Rc<Shard>, number: u64, reason: EndReason) {
     if let Some(subscription) = shard.subscriptions().borrow_mut().by_id.get_mut(&number) {
-        let now = Instant::now();
-        subscription.notifier.end(now, EndReason::NoResource, None);
+        subscription.notifier.end(Instant::now(), reason, None);
     }
     pump(shard, number);
 }

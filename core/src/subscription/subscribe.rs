@@ -1,5 +1,6 @@
 //! SUBSCRIBE: what it may have, and the subscription that it begins, prolongs or ends.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -103,7 +104,13 @@ pub(crate) fn begin(
     endpoint: &Arc<Endpoint>,
 ) {
     let tag = shard.tag();
-    match create(shard, request, flow, endpoint, &tag) {
+    let created = if shard.shared().draining() || shard.subscriptions().borrow().closed {
+        let later = vec![(HeaderName::RetryAfter, "30".to_owned())];
+        Err(Refusal(503, "Service Unavailable", later))
+    } else {
+        create(shard, request, flow, endpoint, &tag)
+    };
+    match created {
         Ok((subscription, expires_s)) => {
             let contact = contact(shard, &subscription.flow, None);
             let is_list = subscription.resource.is_list();
@@ -197,17 +204,20 @@ fn create(
             "Bad Request (a SUBSCRIBE needs a Contact that can be read)",
         )
     })?;
+    let source = flow.remote.ip();
     let flow = settle(shard, &mut dialog, flow, endpoint);
     dialog.set_local_contact(&contact(shard, &flow, None));
     let call_id = request.call_id().map_err(bad)?.to_owned();
     // Last, so that nothing refused takes a place.
-    let limit = shared.config.limits.subscriptions;
-    let Some(held) = shared.subscriptions.enter(limit) else {
+    let limits = &shared.config.limits;
+    let (all, each) = (limits.subscriptions, limits.subscriptions_per_endpoint);
+    let Some(held) = shared.subscriptions.enter(&endpoint.id, all, each) else {
         let later = vec![(HeaderName::RetryAfter, "30".to_owned())];
         return Err(Refusal(503, "Service Unavailable", later));
     };
     let watches_mail = (package == Package::MessageSummary && expires_s > 0)
-        .then(|| shared.subscriptions.watch_mail(&endpoint.id));
+        .then(|| shared.subscriptions.watch_mail(&endpoint.id))
+        .flatten();
     let subscription = Subscription {
         notifier: Notifier::new(Instant::now(), expires_s, batch),
         dialog,
@@ -216,6 +226,7 @@ fn create(
             local_tag: tag.to_owned(),
         },
         flow,
+        source,
         event,
         format,
         endpoint: Arc::clone(endpoint),
@@ -255,8 +266,21 @@ fn settle(shard: &Rc<Shard>, dialog: &mut Dialog, flow: Flow, endpoint: &Endpoin
     shard.flow_to(transport, remote).unwrap_or(flow)
 }
 
-/// A SUBSCRIBE within a dialog: it prolongs or ends the subscription.
-pub(crate) fn again(shard: &Rc<Shard>, id: ServerId, request: &Message, flow: Flow) {
+/// Whose subscription a SUBSCRIBE within a dialog belongs to, and where its first SUBSCRIBE came from.
+pub(crate) fn watched(shard: &Shard, request: &Message) -> Option<(Arc<Endpoint>, IpAddr)> {
+    let table = shard.subscriptions().borrow();
+    let subscription = table.by_id.get(&table.of_request(request)?)?;
+    Some((Arc::clone(&subscription.endpoint), subscription.source))
+}
+
+/// A SUBSCRIBE within a dialog, of the endpoint that subscribed, as it is now: it prolongs or ends the subscription.
+pub(crate) fn again(
+    shard: &Rc<Shard>,
+    id: ServerId,
+    request: &Message,
+    flow: Flow,
+    endpoint: &Arc<Endpoint>,
+) {
     let table = shard.subscriptions();
     let number = table.borrow().of_request(request);
     let result = number
@@ -266,7 +290,7 @@ pub(crate) fn again(shard: &Rc<Shard>, id: ServerId, request: &Message, flow: Fl
             let found = table.by_id.get_mut(&number);
             let subscription =
                 found.ok_or_else(|| Refusal::plain(481, "Subscription Does Not Exist"))?;
-            prolong(shard, subscription, request, flow).map(|expires_s| {
+            prolong(shard, subscription, request, flow, endpoint).map(|expires_s| {
                 let contact = contact(shard, &subscription.flow, None);
                 (number, expires_s, contact, subscription.resource.is_list())
             })
@@ -285,6 +309,7 @@ fn prolong(
     subscription: &mut Subscription,
     request: &Message,
     flow: Flow,
+    endpoint: &Arc<Endpoint>,
 ) -> Result<u32, Refusal> {
     let missing = || Refusal::plain(481, "Subscription Does Not Exist");
     if DialogId::of_request(request).is_none_or(|id| id != *subscription.dialog.id()) {
@@ -297,13 +322,17 @@ fn prolong(
         return Err(Refusal::bad_event());
     }
     no_extensions_but_lists(request)?;
-    let least = subscription.endpoint.sub_min_expiry;
-    let expires_s = grant(request.expires(), least, EXPIRES_S).map_err(Refusal::too_brief)?;
+    let expires_s =
+        grant(request.expires(), endpoint.sub_min_expiry, EXPIRES_S).map_err(Refusal::too_brief)?;
+    // Who may not subscribe any more may still end it.
+    if !endpoint.allow_subscribe && expires_s > 0 {
+        return Err(Refusal::plain(603, "Decline"));
+    }
     if !subscription.notifier.refresh(Instant::now(), expires_s) {
         return Err(missing());
     }
-    let endpoint = Arc::clone(&subscription.endpoint);
-    subscription.flow = settle(shard, &mut subscription.dialog, flow, &endpoint);
+    subscription.endpoint = Arc::clone(endpoint);
+    subscription.flow = settle(shard, &mut subscription.dialog, flow, endpoint);
     let contact = contact(shard, &subscription.flow, None);
     subscription.dialog.set_local_contact(&contact);
     Ok(expires_s)

@@ -233,13 +233,14 @@ impl Shared {
     }
 
     /// New and old messages of a mailbox; where it is none of ours, what another system told of it.
-    pub async fn mailbox_counts(self: &Arc<Self>, name: &str) -> Counts {
+    ///
+    /// # Errors
+    /// The disk refuses, or does not answer in time.
+    pub async fn mailbox_counts(self: &Arc<Self>, name: &str) -> io::Result<Counts> {
         let Some(mailbox) = self.mailbox(name) else {
-            return self.voicemail.external(name);
+            return Ok(self.voicemail.external(name));
         };
-        self.with_mailbox(&mailbox, Spool::counts)
-            .await
-            .unwrap_or_default()
+        self.with_mailbox(&mailbox, Spool::counts).await
     }
 
     /// Sends word of a message by e-mail, if the mailbox wants it. True if nothing stands in the way of deleting it here.

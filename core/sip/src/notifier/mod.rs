@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 pub use crate::headers::{EndReason, SubscriptionState};
 pub use negotiate::{TooBrief, accepted, grant};
 
+/// Least wait before what was refused is told again, whatever Retry-After says; it doubles with each refusal in a row.
+const RETRY_MIN: Duration = Duration::from_secs(1);
 /// Longest wait that a subscriber may ask for with Retry-After.
 const RETRY_MAX: Duration = Duration::from_secs(300);
 
@@ -35,6 +37,8 @@ pub struct Notifier {
     full: bool,
     /// A NOTIFY waits for its answer; true: it is the last one.
     sent: Option<bool>,
+    /// NOTIFYs refused in a row.
+    refused: u32,
     /// How long changes are gathered before they are told.
     gather: Duration,
     over: bool,
@@ -50,6 +54,7 @@ impl Notifier {
             due: Some(now),
             full: true,
             sent: None,
+            refused: 0,
             gather,
             over: false,
         }
@@ -132,10 +137,13 @@ impl Notifier {
         };
         match (status, retry_after_s) {
             _ if last => self.over = true,
-            (200..=299, _) => {}
+            (200..=299, _) => self.refused = 0,
             (481, _) | (_, None) => self.over = true,
             (_, Some(seconds)) => {
-                let wait = Duration::from_secs(seconds.into()).min(RETRY_MAX);
+                let least = RETRY_MIN.saturating_mul(1 << self.refused.min(16));
+                let wait = Duration::from_secs(seconds.into()).max(least);
+                let wait = wait.min(RETRY_MAX);
+                self.refused = self.refused.saturating_add(1);
                 // What it did not take is told again, whole.
                 self.tell(now + wait, true);
             }

@@ -133,6 +133,28 @@ fn a_refused_notify_ends_it_unless_it_asks_to_wait() {
     }
 }
 
+#[test]
+fn a_subscriber_who_refuses_without_a_pause_is_told_more_and_more_rarely() {
+    let mut now = Instant::now();
+    let mut notifier = Notifier::new(now, 600, Duration::ZERO);
+    active(&mut notifier, now);
+    for wait in [1, 2, 4, 8] {
+        notifier.answered(now, 500, Some(0));
+        assert!(!notifier.is_over());
+        assert_eq!(notifier.poll(now + (wait * SECOND) - SECOND / 2), None);
+        now += wait * SECOND;
+        assert!(notifier.poll(now).unwrap().full, "after {wait} s");
+    }
+    notifier.answered(now, 200, None);
+    notifier.changed(now);
+    active(&mut notifier, now);
+    notifier.answered(now, 500, Some(0));
+    assert!(
+        notifier.poll(now + SECOND).is_some(),
+        "from the start again"
+    );
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Wait(u64),
