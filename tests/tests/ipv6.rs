@@ -1,11 +1,22 @@
 //! Signalling and media over IPv6: addresses in brackets, descriptions with IP6, and a call between the two families.
 
-use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 
 use strowger_tests::{Bank, Exchange, Line, SOON, Settings};
 
 fn socket() -> UdpSocket {
     UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).expect("IPv6 on this machine")
+}
+
+/// An address whose port is free for datagrams and for connections.
+fn free_for_both() -> SocketAddr {
+    for _ in 0..100 {
+        let at = socket().local_addr().expect("an address");
+        if TcpListener::bind(at).is_ok() {
+            return at;
+        }
+    }
+    panic!("a port that is free for both");
 }
 
 /// An exchange that listens on `::1` too, and there with datagrams and connections.
@@ -14,7 +25,7 @@ fn exchange() -> (Exchange, SocketAddr) {
         refresh_ms: 200,
         ..Settings::default()
     });
-    let at = socket().local_addr().expect("an address");
+    let at = free_for_both();
     exchange.subscriber("alice", "secret", "in");
     exchange.subscriber_with("six", "secret", "in", &[("rtp_symmetric", "yes")]);
     exchange.extension("in", "echo", &[("Answer", ""), ("Echo", "")]);

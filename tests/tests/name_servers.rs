@@ -63,11 +63,20 @@ fn pointers_services_and_addresses_lead_to_a_target_and_503_to_the_next() {
 
 #[test]
 fn a_connection_that_is_refused_leads_to_the_next_target() {
-    let closed = TcpListener::bind((HERE, 0)).expect("a listener");
+    // Nobody but us listens there, so that no other test gets the port that is closed.
+    let elsewhere = Ipv4Addr::new(127, 0, 0, 77);
+    let closed = TcpListener::bind((elsewhere, 0)).expect("a listener");
     let open = TcpListener::bind((HERE, 0)).expect("a listener");
     let port = |listener: &TcpListener| listener.local_addr().expect("an address").port();
     let names = Names::start();
-    names.srv("_sip._tcp.tcp.test", 10, 1, port(&closed), "a.tcp.test");
+    names.srv(
+        "_sip._tcp.tcp.test",
+        10,
+        1,
+        port(&closed),
+        "closed.tcp.test",
+    );
+    names.a("closed.tcp.test", elsewhere);
     names.srv("_sip._tcp.tcp.test", 20, 1, port(&open), "a.tcp.test");
     names.a("a.tcp.test", HERE);
     drop(closed);

@@ -13,6 +13,8 @@ fn exchange(more: &[(&str, &str)]) -> Exchange {
     exchange.subscriber("bob", "secret", "in");
     exchange.extension("in", "echo", &[("Answer", ""), ("Echo", "")]);
     exchange.extension("in", "alice", &[("Dial", "PJSIP/alice,20")]);
+    let contacts = "${PJSIP_DIAL_CONTACTS(alice)},20";
+    exchange.extension("in", "contacts", &[("Dial", contacts)]);
     let bind = at(&exchange).to_string();
     let mut row = vec![("id", "ws"), ("bind", bind.as_str())];
     row.extend_from_slice(more);
@@ -38,9 +40,9 @@ fn calls_and_is_called(exchange: &Exchange, line: &mut Line, via: &str) {
     let contact = answer.header("Contact").expect("a Contact header");
     assert!(contact.contains("transport=ws"), "{contact}");
     line.acknowledge(&invite, &answer);
-    for _ in 0..4 {
+    for exten in ["alice", "contacts", "alice", "contacts"] {
         let bank = Bank::new();
-        let call = bank.phone("bob", "secret", exchange.sip()).call("alice");
+        let call = bank.phone("bob", "secret", exchange.sip()).call(exten);
         let called = line.expect_request("INVITE");
         let top = called.header("Via").expect("a Via header");
         assert!(top.starts_with(&format!("SIP/2.0/{via} ")), "{top}");

@@ -1,7 +1,7 @@
 //! Transports from tables: static rows after the product's own statements, addresses for peers outside, rows that come and
 //! go while the exchange runs, faults in one row, and the limits of connections.
 
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 use strowger_tests::{Bank, Exchange, Line, SOON, Settings, wait_until};
 
@@ -271,7 +271,7 @@ fn static_rows_can_hold_every_kind_of_object() {
 fn connections_are_limited_and_those_that_say_nothing_are_closed() {
     let mut exchange = exchange(
         None,
-        "[limits]\nconnections_per_address = 2\nfirst_message_s = 1\nconnection_idle_s = 10\n",
+        "[limits]\nconnections_per_address = 2\nfirst_message_s = 5\nconnection_idle_s = 10\n",
     );
     exchange.start();
     let mut first = Line::tcp(exchange.sip());
@@ -301,6 +301,42 @@ fn connections_are_limited_and_those_that_say_nothing_are_closed() {
         (exchange.metric("strowger_connections_open") == 0).then_some(())
     })
     .expect("every place is given back");
+}
+
+#[test]
+fn a_call_whose_connection_is_gone_ends_over_another() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let at = listener.local_addr().expect("an address");
+    let mut exchange = exchange(None, "");
+    exchange.server(&format!("sip:{at};transport=tcp"), "in");
+    exchange.extension("in", "server", &[("Dial", "PJSIP/server,20")]);
+    exchange.start();
+    let bank = Bank::new();
+    let call = bank.phone("alice", "secret", exchange.sip()).call("server");
+    let mut peer = Line::accepted(listener.accept().expect("a connection").0);
+    let invite = peer.expect_request("INVITE");
+    let media = socket();
+    peer.respond(&invite, 200, media.local_addr().ok());
+    peer.expect_request("ACK");
+    call.expect_answered(SOON);
+    drop(peer);
+    wait_until(SOON, || {
+        (exchange.metric("strowger_connections_open") == 0).then_some(())
+    })
+    .expect("the connection is gone");
+    call.hang_up();
+    listener
+        .set_nonblocking(true)
+        .expect("a listener that can be asked");
+    let stream = wait_until(SOON, || listener.accept().ok()).expect("another connection");
+    stream
+        .0
+        .set_nonblocking(false)
+        .expect("a stream to wait on");
+    let mut peer = Line::accepted(stream.0);
+    let bye = peer.expect_request("BYE");
+    assert_eq!(bye.header("Call-ID"), invite.header("Call-ID"));
+    peer.respond(&bye, 200, None);
 }
 
 #[test]
@@ -351,7 +387,7 @@ fn with_large_invites(contact: &str) -> Exchange {
 
 #[test]
 fn a_large_invite_goes_by_tcp_where_that_is_wanted() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
     let at = listener.local_addr().expect("an address");
     let exchange = with_large_invites(&format!("sip:{at}"));
     let bank = Bank::new();

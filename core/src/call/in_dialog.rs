@@ -482,7 +482,7 @@ impl Channel {
     fn send_in_dialog(&self, method: Method, content: &str, body: String) -> bool {
         let shard = Rc::clone(self.shard());
         let sent = self.session().as_mut().and_then(|session| {
-            let flow = session.flow;
+            let flow = session.live_flow(&shard);
             let via = super::session::new_via(&shard, &flow);
             let request = session
                 .dialog
@@ -508,7 +508,7 @@ impl Channel {
     pub(crate) fn send_refer(&self, uri: &str) -> bool {
         let shard = Rc::clone(self.shard());
         let sent = self.session().as_mut().and_then(|session| {
-            let flow = session.flow;
+            let flow = session.live_flow(&shard);
             let via = super::session::new_via(&shard, &flow);
             let contact = session.contact.clone();
             let request = session

@@ -180,7 +180,7 @@ impl Channel {
             } else {
                 format!("active;expires={}", left.max(1))
             };
-            let flow = session.flow;
+            let flow = session.live_flow(&shard);
             let via = super::session::new_via(&shard, &flow);
             let body = format!("SIP/2.0 {status} {}\r\n", reason_phrase(status));
             session.dialog.as_mut().map(|dialog| {

@@ -225,7 +225,7 @@ impl Channel {
         let endpoint = self.endpoint().cloned();
         let mut guard = self.session();
         let session = guard.as_mut()?;
-        let flow = session.flow;
+        let flow = session.live_flow(&shard);
         let via = new_via(&shard, &flow);
         let method = match &wanted.method {
             Some(Method::Update) | None if session.peer_updates => Method::Update,

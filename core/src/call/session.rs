@@ -12,13 +12,14 @@ use strowger_sip::message::reason_phrase;
 use strowger_sip::reliable::ReliableResponses;
 use strowger_sip::session_timer::{Policy, Wish};
 use strowger_sip::transaction::{ClientId, ServerId};
-use strowger_sip::{Builder, Flow, HeaderName, Message, Method, Transport};
+use strowger_sip::{Builder, Flow, HeaderName, Host, Message, Method, Transport};
 
 use super::media::MediaSession;
 use super::renegotiate::Requests;
 use super::timing::Timing;
 use crate::cdr::PartyA;
 use crate::channel::{Cause, Channel, LegEnd, State};
+use crate::dns::Hop;
 use crate::shard::{DialogKey, Shard};
 
 /// What SIP keeps of a channel.
@@ -162,6 +163,16 @@ impl Session {
             self.flow = routed(shard, self.flow, dialog);
         }
     }
+
+    /// The flow for a request within the dialog. Where its connection is gone, another takes its place (RFC 3261 §18.1.1).
+    pub(crate) fn live_flow(&mut self, shard: &Rc<Shard>) -> Flow {
+        if let Some(dialog) = self.dialog.as_ref()
+            && self.flow.transport.is_reliable()
+        {
+            self.flow = live(shard, self.flow, dialog);
+        }
+        self.flow
+    }
 }
 
 /// The way to the next hop of a dialog, from that of the message before.
@@ -173,7 +184,7 @@ pub(super) fn routed(shard: &Rc<Shard>, mut flow: Flow, dialog: &Dialog) -> Flow
         Some(None) => return flow,
     };
     if flow.transport.is_reliable() {
-        return flow;
+        return live(shard, flow, dialog);
     }
     let Some(remote) = hop.socket_addr(transport) else {
         return flow;
@@ -188,6 +199,31 @@ pub(super) fn routed(shard: &Rc<Shard>, mut flow: Flow, dialog: &Dialog) -> Flow
     } else {
         shard.flow_to(transport, remote).unwrap_or(flow)
     }
+}
+
+/// A connection to the next hop in place of one that is gone. Who came by WebSocket cannot be connected to.
+fn live(shard: &Rc<Shard>, flow: Flow, dialog: &Dialog) -> Flow {
+    let open = |number| shard.shared().connections.by_number(number).is_some();
+    if flow.transport.is_websocket() || open(flow.connection) {
+        return flow;
+    }
+    let hop = dialog.next_hop();
+    let transport = match hop.wanted_transport() {
+        Some(Some(wanted)) if wanted.is_websocket() => return flow,
+        // What was secret stays so.
+        Some(Some(wanted)) if wanted.is_secure() || !flow.transport.is_secure() => wanted,
+        _ => flow.transport,
+    };
+    let name = match &hop.host {
+        Host::Name(name) => Some(name.as_str().into()),
+        _ => None,
+    };
+    let next = Hop {
+        transport,
+        remote: hop.socket_addr(transport).unwrap_or(flow.remote),
+        name,
+    };
+    shard.flow_by(&next, None).unwrap_or(flow)
 }
 
 /// The Via of a new request on `flow`.
@@ -413,7 +449,7 @@ impl Channel {
         let Some(session) = guard.as_mut() else {
             return;
         };
-        let flow = session.flow;
+        let flow = session.live_flow(&shard);
         let via = new_via(&shard, &flow);
         let bye = session.dialog.as_mut().map(|dialog| {
             let bye = dialog

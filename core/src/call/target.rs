@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use strowger_sip::uri::Scheme;
 use strowger_sip::{Builder, Flow, HeaderName, Message, NameAddr, Transport, Uri};
@@ -11,7 +12,9 @@ use strowger_store::Endpoint;
 use super::session::new_via;
 use crate::channel::Channel;
 use crate::dns::{self, Hop};
+use crate::endpoint::contacts::Contact;
 use crate::shard::Shard;
+use crate::shared::Shared;
 
 /// A request of this size may not fit into a datagram on its way (RFC 3261 §18.1.1).
 const DATAGRAM_MAX: usize = 1300;
@@ -88,7 +91,14 @@ pub(crate) async fn find_target(
     let mut path = Vec::new();
     let mut connection = None;
     let mut uri = match uri {
-        Some(text) => Uri::parse(text).ok()?,
+        Some(text) => {
+            let uri = Uri::parse(text).ok()?;
+            if let Some(contact) = registered(shared, endpoint, &uri) {
+                path.clone_from(&contact.path);
+                connection = shared.connections.by_number(contact.connection);
+            }
+            uri
+        }
         None => {
             let snapshot = shared.snapshot();
             let contact = endpoint
@@ -135,6 +145,30 @@ pub(crate) async fn find_target(
         named: named.map(str::to_owned),
         uri,
     })
+}
+
+/// The contact of the endpoint that this URI is, but for the user: `PJSIP_DIAL_CONTACTS` names it so, and it may be reached
+/// by its connection or Path only.
+fn registered(shared: &Shared, endpoint: &Endpoint, uri: &Uri) -> Option<Arc<Contact>> {
+    let snapshot = shared.snapshot();
+    let contacts: Vec<_> = endpoint
+        .aors
+        .iter()
+        .flat_map(|aor| shared.contacts.all(&snapshot, aor))
+        .collect();
+    let bare = |uri: &Uri| {
+        let mut bare = uri.clone();
+        bare.user = None;
+        bare.headers.clear();
+        bare
+    };
+    let wanted = bare(uri);
+    let of_user = |contact: &&Arc<Contact>| contact.uri.user == uri.user;
+    let mut same = contacts
+        .iter()
+        .filter(|contact| bare(&contact.uri) == wanted);
+    let found = same.clone().find(of_user).or_else(|| same.next());
+    found.cloned()
 }
 
 /// An `outbound_proxy` is a URI, with or without angle brackets.

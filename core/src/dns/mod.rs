@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
+use futures_util::future::join_all;
 use hickory_resolver::config::{
     ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig, ResolverOpts,
 };
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::rr::{RData, RecordType};
+use hickory_resolver::proto::op::Query;
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::{Hosts, TokioResolver};
 use order::{Pointer, Service};
 use strowger_sip::{Host, Transport, Uri};
 
@@ -29,10 +31,12 @@ const SERVICES_MAX: usize = 32;
 /// An answer that there is nothing is believed for so long at most.
 const NEGATIVE_MAX: Duration = Duration::from_secs(60);
 const POSITIVE_MAX: Duration = Duration::from_secs(24 * 3600);
-/// One question to one server.
-const TIMEOUT: Duration = Duration::from_secs(2);
+/// One question to one server, which is asked three times.
+const TIMEOUT: Duration = Duration::from_secs(1);
+/// A question for NAPTR or SRV: who drops these on the way is not to hold up what has an address.
+const STEP: Duration = Duration::from_secs(2);
 /// All questions for one request.
-const LIMIT: Duration = Duration::from_secs(6);
+const LIMIT: Duration = Duration::from_secs(8);
 
 /// Where a request may be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +61,7 @@ struct Question {
 #[derive(Default)]
 pub struct Dns {
     resolver: Option<TokioResolver>,
+    hosts: Hosts,
     questions: AtomicU64,
     failures: AtomicU64,
 }
@@ -103,8 +108,13 @@ impl Dns {
                 None
             }
         };
+        let hosts = Hosts::from_system().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the hosts file cannot be read");
+            Hosts::default()
+        });
         Self {
             resolver,
+            hosts,
             ..Self::default()
         }
     }
@@ -122,7 +132,13 @@ impl Dns {
             return Vec::new();
         };
         self.questions.fetch_add(1, Ordering::Relaxed);
-        match resolver.lookup(absolute(name), kind).await {
+        let asked = tokio::time::timeout(STEP, resolver.lookup(absolute(name), kind)).await;
+        let Ok(answer) = asked else {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(name, %kind, "DNS: no answer, taken for none");
+            return Vec::new();
+        };
+        match answer {
             Ok(found) => found
                 .answers()
                 .iter()
@@ -138,8 +154,30 @@ impl Dns {
         }
     }
 
-    /// The addresses of a host, those of the hosts file too.
+    /// What the hosts file says of a host.
+    fn in_hosts(&self, host: &str) -> Vec<IpAddr> {
+        let Ok(name) = Name::from_utf8(host.to_lowercase()) else {
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        for kind in [RecordType::A, RecordType::AAAA] {
+            let query = Query::query(name.clone(), kind);
+            let Some(lookup) = self.hosts.lookup_static_host(&query) else {
+                continue;
+            };
+            let answers = lookup.answers().iter();
+            found.extend(answers.filter_map(|record| record.data.ip_addr()));
+        }
+        found.truncate(TARGETS_MAX);
+        found
+    }
+
+    /// The addresses of a host: those of the hosts file, where it has any, without a question to anybody.
     pub async fn addresses(&self, host: &str) -> Vec<IpAddr> {
+        let found = self.in_hosts(host);
+        if !found.is_empty() {
+            return found;
+        }
         let Some(resolver) = &self.resolver else {
             return Vec::new();
         };
@@ -194,41 +232,50 @@ impl Dns {
     }
 
     async fn by_services(&self, transport: Transport, name: &str, hops: &mut Vec<Hop>, of: &str) {
-        for service in self.services(name).await {
-            if hops.len() >= TARGETS_MAX {
-                return;
-            }
-            let found = self.addresses(service.target.trim_end_matches('.')).await;
+        let services = self.services(name).await;
+        let mut lookups = Vec::new();
+        for service in services.iter().take(TARGETS_MAX) {
+            lookups.push(self.addresses(service.target.trim_end_matches('.')));
+        }
+        // All at once: one that nobody answers for does not hold up those after it.
+        for (service, found) in services.iter().zip(join_all(lookups).await) {
             add(hops, transport, of, service.port, found);
         }
     }
 
-    async fn locate(&self, question: &Question) -> Vec<Hop> {
-        let mut hops = Vec::new();
+    /// Fills `hops` as answers come, so that what was found counts even if the rest takes too long.
+    async fn locate(&self, question: &Question, hops: &mut Vec<Hop>) {
         let host = question.host.as_str();
         let plain = if question.secure {
             Transport::Tls
         } else {
             Transport::Udp
         };
+        // Who stands in the hosts file is meant to be found there.
+        let known = self.in_hosts(host);
+        if !known.is_empty() {
+            let transport = question.transport.unwrap_or(plain);
+            let port = question.port.unwrap_or(transport.default_port());
+            return add(hops, transport, host, port, known);
+        }
         match (question.transport, question.port) {
             (transport, Some(port)) => {
                 let found = self.addresses(host).await;
-                add(&mut hops, transport.unwrap_or(plain), host, port, found);
+                add(hops, transport.unwrap_or(plain), host, port, found);
             }
             (Some(transport), None) => {
                 let name = order::service_name(transport, host);
-                self.by_services(transport, &name, &mut hops, host).await;
+                self.by_services(transport, &name, hops, host).await;
                 if hops.is_empty() {
                     let found = self.addresses(host).await;
-                    add(&mut hops, transport, host, transport.default_port(), found);
+                    add(hops, transport, host, transport.default_port(), found);
                 }
             }
             (None, None) => {
                 let pointers = self.pointers(host).await;
                 let pointed = order::pointed(pointers, &question.spoken, question.secure);
                 for (transport, name) in pointed {
-                    self.by_services(transport, &name, &mut hops, host).await;
+                    self.by_services(transport, &name, hops, host).await;
                 }
                 if hops.is_empty() {
                     let tried: &[Transport] = if question.secure {
@@ -236,28 +283,46 @@ impl Dns {
                     } else {
                         &[Transport::Udp, Transport::Tcp]
                     };
-                    for transport in tried.iter().filter(|t| question.spoken.contains(t)) {
-                        let name = order::service_name(*transport, host);
-                        self.by_services(*transport, &name, &mut hops, host).await;
-                    }
+                    let tried = tried.iter().filter(|t| question.spoken.contains(t));
+                    self.by_all_services(tried.copied(), hops, host).await;
                 }
                 if hops.is_empty() {
                     let found = self.addresses(host).await;
-                    add(&mut hops, plain, host, plain.default_port(), found);
+                    add(hops, plain, host, plain.default_port(), found);
                 }
             }
         }
-        hops
+    }
+
+    /// The SRV records of a host for each of these transports, asked at once, in this order.
+    async fn by_all_services(
+        &self,
+        transports: impl Iterator<Item = Transport>,
+        hops: &mut Vec<Hop>,
+        host: &str,
+    ) {
+        let mut lookups = Vec::new();
+        for transport in transports {
+            lookups.push(async move {
+                let mut hops = Vec::new();
+                let name = order::service_name(transport, host);
+                self.by_services(transport, &name, &mut hops, host).await;
+                hops
+            });
+        }
+        for found in join_all(lookups).await {
+            let room = TARGETS_MAX.saturating_sub(hops.len());
+            hops.extend(found.into_iter().take(room));
+        }
     }
 
     /// The addresses that a peer known by this name may call from: of its SRV targets where that is wanted, and its own.
     pub async fn sources(&self, host: &str, by_services: bool) -> Vec<IpAddr> {
         let mut hops = Vec::new();
         if by_services {
-            for transport in [Transport::Udp, Transport::Tcp, Transport::Tls] {
-                let name = order::service_name(transport, host);
-                self.by_services(transport, &name, &mut hops, host).await;
-            }
+            let tried = [Transport::Udp, Transport::Tcp, Transport::Tls];
+            self.by_all_services(tried.into_iter(), &mut hops, host)
+                .await;
         }
         let mut found: Vec<IpAddr> = hops.into_iter().map(|hop| hop.remote.ip()).collect();
         found.extend(self.addresses(host).await);
@@ -318,10 +383,12 @@ pub(crate) async fn locate(shared: &Arc<Shared>, uri: &Uri, named: Option<&str>)
         spoken: all.iter().map(|active| active.settings.protocol).collect(),
     };
     let asking = Arc::clone(shared);
-    let lookup = shared
-        .control
-        .spawn(async move { tokio::time::timeout(LIMIT, asking.dns.locate(&question)).await });
-    let hops = lookup.await.ok().and_then(Result::ok).unwrap_or_default();
+    let lookup = shared.control.spawn(async move {
+        let mut hops = Vec::new();
+        let _ = tokio::time::timeout(LIMIT, asking.dns.locate(&question, &mut hops)).await;
+        hops
+    });
+    let hops = lookup.await.unwrap_or_default();
     if hops.is_empty() {
         tracing::warn!(%host, "host name not found");
     }

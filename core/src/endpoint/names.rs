@@ -20,7 +20,7 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// How often rows are looked at for new names.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long one name may take.
-const WAIT: Duration = Duration::from_secs(5);
+const WAIT: Duration = Duration::from_secs(8);
 /// Names that are looked up; more are left out, and said so.
 const NAMES_MAX: usize = 1000;
 /// Addresses of one name.

@@ -31,6 +31,8 @@ struct Inner {
     by_number: FxHashMap<u64, Flow>,
     sources: FxHashMap<IpAddr, usize>,
     open: usize,
+    /// Those that we opened, which no stranger is to take places from.
+    own: usize,
 }
 
 /// See the [module](self).
@@ -46,17 +48,22 @@ pub(crate) struct ConnectionTable {
 #[derive(Debug)]
 pub(crate) struct Place {
     table: Arc<ConnectionTable>,
-    source: IpAddr,
+    /// Who connected; none where we did.
+    source: Option<IpAddr>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut inner = self.table.inner.write();
+        let Some(source) = self.source else {
+            inner.own = inner.own.saturating_sub(1);
+            return;
+        };
         inner.open = inner.open.saturating_sub(1);
-        if let Some(count) = inner.sources.get_mut(&self.source) {
+        if let Some(count) = inner.sources.get_mut(&source) {
             *count -= 1;
             if *count == 0 {
-                inner.sources.remove(&self.source);
+                inner.sources.remove(&source);
             }
         }
     }
@@ -91,13 +98,27 @@ impl ConnectionTable {
         inner.open += 1;
         Ok(Place {
             table: Arc::clone(self),
-            source,
+            source: Some(source),
+        })
+    }
+
+    /// Takes a place for a connection that we open, of which there may be as many again.
+    pub(crate) fn open_own(self: &Arc<Self>, most: usize) -> Option<Place> {
+        let mut inner = self.inner.write();
+        if inner.own >= most {
+            return None;
+        }
+        inner.own += 1;
+        Some(Place {
+            table: Arc::clone(self),
+            source: None,
         })
     }
 
     /// Connections that have a place.
     pub(crate) fn open(&self) -> usize {
-        self.inner.read().open
+        let inner = self.inner.read();
+        inner.open + inner.own
     }
 
     pub(crate) fn opened(&self, flow: Flow, name: Option<Arc<str>>) {
@@ -194,6 +215,19 @@ mod tests {
         drop(first);
         assert!(table.admit(ip("192.0.2.1"), 3, 1).is_ok());
         assert_eq!(table.open(), 2, "the last one came back at once");
+    }
+
+    #[test]
+    fn connections_of_ours_need_no_place_that_strangers_can_take() {
+        let table = Arc::new(ConnectionTable::default());
+        let peer = "192.0.2.1".parse().unwrap();
+        let _stranger = table.admit(peer, 1, 1).unwrap();
+        let own = table.open_own(1).unwrap();
+        assert!(table.open_own(1).is_none());
+        assert_eq!(table.open(), 2);
+        drop(own);
+        assert!(table.open_own(1).is_some());
+        assert_eq!(table.admit(peer, 1, 1).unwrap_err(), Refusal::All);
     }
 
     #[test]

@@ -196,6 +196,21 @@ fn tls_of_file(config: &Config) -> TlsFiles {
     }
 }
 
+/// A row without a certificate has that of the file. What either demands of peers is demanded.
+fn complete(row: &mut TlsFiles, file: &TlsFiles) {
+    row.certificate.clone_from(&file.certificate);
+    row.key.clone_from(&file.key);
+    if row.authorities.is_none() {
+        row.authorities.clone_from(&file.authorities);
+    }
+    row.verify_client |= file.verify_client;
+    row.require_client_cert |= file.require_client_cert;
+    row.verify_server |= file.verify_server;
+    if file.minimum == Minimum::Tls13 {
+        row.minimum = Minimum::Tls13;
+    }
+}
+
 /// All transports: those of the file, with what a row of the same address says of them, then those of rows; and what is
 /// wrong in rows.
 #[must_use]
@@ -213,12 +228,10 @@ pub fn settle(config: &Config, rows: &[Row]) -> (Vec<Settings>, Vec<String>) {
                 match all.iter_mut().find(same) {
                     Some(known) if known.id.is_empty() => {
                         settings.of_file = known.of_file;
-                        if settings
-                            .tls
-                            .as_ref()
-                            .is_some_and(|tls| tls.certificate.is_none())
+                        if let (Some(own), Some(file)) = (&mut settings.tls, &known.tls)
+                            && own.certificate.is_none()
                         {
-                            settings.tls.clone_from(&known.tls);
+                            complete(own, file);
                         }
                         *known = settings;
                     }

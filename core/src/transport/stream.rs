@@ -140,6 +140,16 @@ fn admit(shard: &Shard, remote: SocketAddr) -> Option<Place> {
     }
 }
 
+/// A place for a connection that we open: strangers cannot use these up.
+fn own_place(shard: &Shard) -> Option<Place> {
+    let most = shard.shared().config.limits.connections;
+    let place = shard.shared().connections.open_own(most);
+    if place.is_none() {
+        shard.counters().tcp_refused_limit.add(1);
+    }
+    place
+}
+
 /// Accepts connections until the shard or the transport ends.
 pub(crate) async fn accept(
     shard: Rc<Shard>,
@@ -210,13 +220,19 @@ async fn incoming(
         let (flow, queue) = register(shard, protocol, local, remote, None);
         return serve(shard, stream, flow, queue, false).await;
     }
-    let Some(handshake) = Handshake::begin(shard) else {
-        return;
-    };
     let limit = Duration::from_secs(shard.shared().config.limits.handshake_s);
     let counters = shard.counters();
     let open = |flow| register(shard, protocol, local, remote, flow);
     let deadline = tokio::time::Instant::now() + limit;
+    // Who says nothing holds no place among the handshakes.
+    match tokio::time::timeout_at(deadline, stream.readable()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(_)) => return,
+        Err(_) => return counters.handshakes_late.add(1),
+    }
+    let Some(handshake) = Handshake::begin(shard) else {
+        return;
+    };
     match &transport.tls {
         Some(tls) => {
             let accepted = tls.acceptor().accept(stream);
@@ -301,7 +317,7 @@ pub(crate) fn open(
     if known.is_some() || protocol.is_websocket() {
         return known;
     }
-    let place = admit(shard, remote)?;
+    let place = own_place(shard)?;
     let (flow, receiver) = register(shard, protocol, local, remote, wanted);
     let (shard, transport) = (Rc::clone(shard), Arc::clone(transport));
     let name = name.cloned();

@@ -1,12 +1,13 @@
 //! The transports that are open, for every shard to look at; and who opens and closes them when rows change, and reads
 //! certificates and looks names up again.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use strowger_sip::{Flow, Transport};
 use strowger_store::Table;
@@ -364,12 +365,18 @@ pub async fn renew(shared: &Arc<Shared>, in_any_case: bool) {
 async fn settle(shared: &Arc<Shared>) {
     let (mut wanted, mut problems) =
         settings::settle(&shared.config, &shared.snapshot().transports);
-    for settings in &mut wanted {
-        look_up(shared, settings).await;
-    }
     let before = shared.transports.all();
-    let mut open: Vec<Arc<Active>> = Vec::new();
     let same = |a: &Settings, b: &Settings| a.protocol == b.protocol && a.bind == b.bind;
+    let mut lookups = Vec::with_capacity(wanted.len());
+    for settings in &mut wanted {
+        let active = before
+            .iter()
+            .find(|active| same(&active.settings, settings));
+        let former = active.map(|active| &active.settings);
+        lookups.push(look_up(shared, settings, former));
+    }
+    join_all(lookups).await;
+    let mut open: Vec<Arc<Active>> = Vec::new();
     // What is no more, or at another address: only where the row allows it without a restart.
     for active in before.iter() {
         let found = wanted.iter().find(|s| same(s, &active.settings));
@@ -456,26 +463,62 @@ async fn renewed(
     Ok(active)
 }
 
-/// The addresses behind names of external addresses.
-async fn look_up(shared: &Arc<Shared>, settings: &mut Settings) {
+/// The addresses behind names of external addresses. The former one stays where the name still has it, and where nobody
+/// answers: a question that is lost must not cost calls their sound.
+async fn look_up(shared: &Arc<Shared>, settings: &mut Settings, former: Option<&Settings>) {
     let want_v4 = settings.bind.is_ipv4();
     let id = settings.id.clone();
     let externals = [
-        &mut settings.external_signaling,
-        &mut settings.external_media,
+        (
+            &mut settings.external_signaling,
+            former.and_then(|former| former.external_signaling.as_ref()),
+        ),
+        (
+            &mut settings.external_media,
+            former.and_then(|former| former.external_media.as_ref()),
+        ),
     ];
-    for external in externals.into_iter().flatten() {
+    for (external, former) in externals {
+        let Some(external) = external else { continue };
         if !external.is_name() {
             continue;
         }
+        let former = former.filter(|former| former.text == external.text);
+        let former = former.and_then(|former| former.ip);
         let found = shared.dns.addresses(&external.text).await;
-        external.ip = found.into_iter().find(|ip| ip.is_ipv4() == want_v4);
-        if external.ip.is_none() {
+        let found: Vec<IpAddr> = found
+            .into_iter()
+            .filter(|ip| ip.is_ipv4() == want_v4)
+            .collect();
+        if found.is_empty() {
             tracing::warn!(
                 transport = id,
                 name = external.text,
+                kept = former.map(tracing::field::display),
                 "the name of an external address is not found"
             );
         }
+        external.ip = kept(former, &found);
+    }
+}
+
+fn kept(former: Option<IpAddr>, found: &[IpAddr]) -> Option<IpAddr> {
+    let still = former.filter(|ip| found.is_empty() || found.contains(ip));
+    still.or_else(|| found.first().copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_external_address_outlives_a_lost_answer_and_the_order_of_records() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let (old, new) = (ip("192.0.2.1"), ip("192.0.2.2"));
+        assert_eq!(kept(Some(old), &[]), Some(old));
+        assert_eq!(kept(Some(old), &[new, old]), Some(old));
+        assert_eq!(kept(Some(old), &[new]), Some(new));
+        assert_eq!(kept(None, &[new]), Some(new));
+        assert_eq!(kept(None, &[]), None);
     }
 }

@@ -136,8 +136,10 @@ async fn follow<S: AsyncRead + AsyncWrite + Unpin>(
                     Some(Ok(Message::Binary(bytes))) => bytes,
                     Some(Ok(Message::Ping(_))) => {
                         // The library has put the answer in line; it goes out with the next flush.
-                        if socket.flush().await.is_err() {
-                            return End::Reset;
+                        match tokio::time::timeout(WRITE, socket.flush()).await {
+                            Ok(Ok(())) => {}
+                            Ok(Err(_)) => return End::Reset,
+                            Err(_) => return End::Slow,
                         }
                         shard.counters().pings_answered.add(1);
                         continue;
