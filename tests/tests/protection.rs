@@ -144,7 +144,7 @@ fn guessing_passwords_ends_after_ten_guesses_until_somebody_lets_the_address_in(
 
 #[test]
 fn a_scan_for_numbers_learns_nothing_and_ends_soon() {
-    let exchange = exchange("unanswered = 60\n");
+    let exchange = exchange("unanswered = 60\njunk = 40\n");
     let shape = |answer: &SipText| {
         let mut lines: Vec<String> = answer
             .headers
@@ -190,7 +190,7 @@ fn a_scan_for_numbers_learns_nothing_and_ends_soon() {
 
     // One that says what it is is not even answered.
     let mut scanner = Stranger::at(72, &exchange);
-    for number in 0..10 {
+    for number in 0..40 {
         scanner.send("OPTIONS", &format!("{number}"), "friendly-scanner", &[]);
     }
     wait_for(&exchange, BLOCKED, 2);

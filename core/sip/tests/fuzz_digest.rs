@@ -16,13 +16,15 @@ const CORPUS: &[&str] = &[
 #[test]
 fn no_mutation_of_a_digest_header_panics_and_what_is_read_is_written_back() {
     let now = Instant::now();
+    let home = std::net::Ipv4Addr::LOCALHOST.into();
+    let life = Duration::from_secs(32);
     let mut store = NonceStore::new([1; 32], now, Duration::from_secs(60), 100);
     fuzz("digest", CORPUS, 60_000, |bytes| {
         let text = String::from_utf8_lossy(bytes);
         if let Ok(c) = Credentials::parse(&text) {
             let _ = verify(&c, "INVITE", b"", &Secret::Password("p"));
-            let _ = store.state(&c.nonce, Duration::from_secs(32), now);
-            assert!(!store.use_count(&c.nonce, c.nonce_count(), now));
+            let _ = store.state(&c.nonce, home, life, now);
+            assert!(!store.use_count(&c.nonce, home, c.nonce_count(), life, now));
             if !text.contains(['\r', '\n', '\0']) {
                 let mut expected = c.clone();
                 expected.nc = c.qop.as_ref().and(c.nc.clone());

@@ -71,7 +71,7 @@ impl Gatekeeper {
         &self.names
     }
 
-    /// Nonces in use, and refused because too many were.
+    /// Nonces in use, and forgotten early because too many were.
     #[must_use]
     pub fn counters(&self) -> [(&'static str, u64); 2] {
         self.authenticator.lock().counters()
@@ -112,7 +112,7 @@ impl Gatekeeper {
             }
         }
         let mut authenticator = self.authenticator.lock();
-        match authenticator.authenticate(snapshot, Some(endpoint), request, now) {
+        match authenticator.authenticate(snapshot, Some(endpoint), request, flow.remote.ip(), now) {
             Outcome::Accepted { .. } => Admission::Admitted(Arc::clone(endpoint)),
             Outcome::Challenged { challenges, failed } => {
                 let response = unauthorized(request, &challenges, to_tag).finish();
@@ -168,6 +168,7 @@ impl Gatekeeper {
             snapshot,
             endpoint.map(|endpoint| &**endpoint),
             request,
+            flow.remote.ip(),
             now,
         );
         match (outcome, endpoint) {

@@ -3,6 +3,7 @@
 //! A caller nobody knows meets the same challenge, the same work and the same refusal as a known one with a wrong
 //! password, so that names cannot be found by trying.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -132,13 +133,16 @@ impl Authenticator {
         }
     }
 
-    /// Judges a request of this endpoint; `None` for a caller nobody knows. ACK and CANCEL cannot be challenged
+    /// Judges a request of this endpoint that came from that address; `None` for a caller nobody knows. Only credentials
+    /// that answer a challenge of ours to that address can fail: others are as none, and say nothing about who sent them
+    /// or whether the password is right. ACK and CANCEL cannot be challenged
     /// (RFC 3261 §22.1): do not ask for them.
     pub fn authenticate(
         &mut self,
         snapshot: &Snapshot,
         endpoint: Option<&Endpoint>,
         request: &Message,
+        from: IpAddr,
         now: Instant,
     ) -> Outcome {
         let auths: Vec<Arc<Auth>> = match endpoint {
@@ -175,25 +179,24 @@ impl Authenticator {
         let mut failed = false;
         for line in request.headers(&HeaderName::Authorization) {
             let Ok(credentials) = Credentials::parse(line) else {
-                failed = true;
                 continue;
             };
             for candidate in &candidates {
                 if candidate.realm != credentials.realm
                     || !candidate.algorithms.contains(&credentials.algorithm)
                 {
-                    failed = true;
+                    // For somebody else (RFC 3261 §22.3), or from before the row was changed.
                     continue;
                 }
-                let state = self
-                    .nonces
-                    .state(&credentials.nonce, candidate.lifetime, now);
+                let lifetime = candidate.lifetime;
+                let state = self.nonces.state(&credentials.nonce, from, lifetime, now);
                 let proved = proves(candidate.auth, &credentials, request);
                 match (proved, state) {
                     (true, NonceState::Fresh) => {
+                        let count = credentials.nonce_count();
                         if self
                             .nonces
-                            .use_count(&credentials.nonce, credentials.nonce_count(), now)
+                            .use_count(&credentials.nonce, from, count, lifetime, now)
                         {
                             return Outcome::Accepted {
                                 username: Some(credentials.username),
@@ -201,9 +204,10 @@ impl Authenticator {
                         }
                         stale = true;
                     }
-                    // The password is right, so asking the user for it again would be wrong.
-                    (true, NonceState::Stale | NonceState::Foreign) => stale = true,
-                    (false, _) => failed = true,
+                    // The password is right, so asking the user for it again would be wrong. With a nonce that is not
+                    // ours, right and wrong hear the same: else passwords could be tried so, uncounted.
+                    (true, NonceState::Stale) | (_, NonceState::Foreign) => stale = true,
+                    (false, NonceState::Fresh | NonceState::Stale) => failed = true,
                 }
             }
         }
@@ -217,7 +221,7 @@ impl Authenticator {
                     continue;
                 }
                 let mut challenge =
-                    Challenge::new(candidate.realm, &self.nonces.issue(now), *algorithm);
+                    Challenge::new(candidate.realm, &self.nonces.issue(from, now), *algorithm);
                 challenge.stale = stale;
                 challenges.push(challenge);
             }
@@ -228,12 +232,12 @@ impl Authenticator {
         }
     }
 
-    /// Nonces in use, and how often one was refused because too many were.
+    /// Nonces in use, and how often one was forgotten before its time because too many were.
     #[must_use]
     pub fn counters(&self) -> [(&'static str, u64); 2] {
         [
             ("nonces_in_use", self.nonces.in_use() as u64),
-            ("nonces_refused_full", self.nonces.refused_full()),
+            ("nonces_forgotten_early", self.nonces.forgotten_early()),
         ]
     }
 }
@@ -263,6 +267,8 @@ mod tests {
 
     use super::super::test_support::{register, request, snapshot};
     use super::*;
+
+    const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
 
     struct Bench {
         authenticator: Authenticator,
@@ -302,6 +308,7 @@ mod tests {
                 &self.snapshot,
                 endpoint.as_deref(),
                 &register("100", "c", 1, &more),
+                HOME,
                 now,
             )
         }
@@ -352,8 +359,32 @@ mod tests {
         assert!(stale(&b.ask(true, &answer(&c, "pw-100", 3), 40)));
         assert!(refused(&b.ask(true, &answer(&c, "wrong", 4), 2)));
         assert!(refused(&b.ask(true, &answer(&c, "wrong", 4), 400)));
-        assert!(refused(&b.ask(true, "Digest nonsense", 2)));
-        assert!(refused(&b.ask(true, "Basic eHg6eA==", 2)));
+    }
+
+    #[test]
+    fn credentials_that_answer_no_challenge_of_ours_are_as_none() {
+        let mut b = Bench::new();
+        let challenged = |outcome: &Outcome| matches!(outcome, Outcome::Challenged { challenges, failed: false } if !challenges[0].stale);
+        assert!(challenged(&b.ask(true, "Digest nonsense", 2)));
+        assert!(challenged(&b.ask(true, "Basic eHg6eA==", 2)));
+        // The realm and the algorithm that the row had before somebody changed it.
+        let old = b.challenge(true, 0);
+        let line = answer(&old, "pw-100", 1);
+        b.edit(|auth| auth.realm = Some("office".into()));
+        assert!(challenged(&b.ask(true, &line, 1)));
+        b.edit(|auth| {
+            auth.realm = None;
+            auth.supported_algorithms_uas = vec!["SHA-256".into()];
+        });
+        assert!(challenged(&b.ask(true, &line, 1)));
+        b.edit(|auth| auth.supported_algorithms_uas.clear());
+        assert!(accepted(&b.ask(true, &line, 1)));
+        // Who makes up nonces learns nothing of passwords, and is nobody's failure.
+        let invented = Challenge::new(&old.realm, &"0".repeat(64), old.algorithm);
+        for password in ["pw-100", "wrong"] {
+            assert!(stale(&b.ask(true, &answer(&invented, password, 1), 1)));
+            assert!(stale(&b.ask(false, &answer(&invented, password, 1), 1)));
+        }
     }
 
     #[test]
@@ -430,7 +461,7 @@ mod tests {
         let r = request("INVITE", "open", "c", 1, "");
         let outcome = b
             .authenticator
-            .authenticate(&b.snapshot, Some(&open), &r, b.start);
+            .authenticate(&b.snapshot, Some(&open), &r, HOME, b.start);
         assert_eq!(outcome, Outcome::Accepted { username: None });
         let ping = Endpoint {
             auth: vec!["100".into()],
@@ -438,13 +469,13 @@ mod tests {
             ..open
         };
         let options = request("OPTIONS", "open", "c", 1, "");
-        let outcome = b
-            .authenticator
-            .authenticate(&b.snapshot, Some(&ping), &options, b.start);
+        let outcome =
+            b.authenticator
+                .authenticate(&b.snapshot, Some(&ping), &options, HOME, b.start);
         assert_eq!(outcome, Outcome::Accepted { username: None });
         let outcome = b
             .authenticator
-            .authenticate(&b.snapshot, Some(&ping), &r, b.start);
+            .authenticate(&b.snapshot, Some(&ping), &r, HOME, b.start);
         assert!(matches!(outcome, Outcome::Challenged { .. }));
         b.snapshot.globals = Arc::new(Globals {
             default_realm: "other".into(),

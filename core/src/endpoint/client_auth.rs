@@ -34,41 +34,43 @@ fn credentials_for(
     cnonce: &str,
 ) -> Option<Credentials> {
     let realm = of_realm.first()?.realm.as_str();
-    auths
+    // An auth of exactly this realm before one for whatever a server asks.
+    let exact = auths
         .iter()
-        .filter(|auth| {
-            auth.realm
-                .as_deref()
-                .is_none_or(|r| r.is_empty() || r == realm)
-        })
-        .find_map(|auth| {
-            let usual: Vec<String>;
-            let names = if auth.supported_algorithms_uac.is_empty() {
-                usual = globals
-                    .default_auth_algorithms_uac
-                    .split(',')
-                    .map(str::to_owned)
-                    .collect();
-                &usual
-            } else {
-                &auth.supported_algorithms_uac
-            };
-            let allowed: Vec<Algorithm> = names
-                .iter()
-                .filter_map(|name| Algorithm::parse(name))
-                .filter(|a| secret(auth, *a).is_some())
+        .filter(|auth| auth.realm.as_deref() == Some(realm));
+    let any = auths.iter().filter(|auth| {
+        auth.realm
+            .as_deref()
+            .is_none_or(|realm| matches!(realm.trim(), "" | "*"))
+    });
+    exact.chain(any).find_map(|auth| {
+        let usual: Vec<String>;
+        let names = if auth.supported_algorithms_uac.is_empty() {
+            usual = globals
+                .default_auth_algorithms_uac
+                .split(',')
+                .map(str::to_owned)
                 .collect();
-            let challenge = choose(of_realm, &allowed)?;
-            let answer = Answer {
-                method: request.method_str(),
-                uri: request.request_uri()?,
-                username: auth.username.as_deref().unwrap_or(&auth.id),
-                secret: secret(auth, challenge.algorithm)?,
-                nc,
-                cnonce,
-            };
-            respond(challenge, &answer)
-        })
+            &usual
+        } else {
+            &auth.supported_algorithms_uac
+        };
+        let allowed: Vec<Algorithm> = names
+            .iter()
+            .filter_map(|name| Algorithm::parse(name))
+            .filter(|a| secret(auth, *a).is_some())
+            .collect();
+        let challenge = choose(of_realm, &allowed)?;
+        let answer = Answer {
+            method: request.method_str(),
+            uri: request.request_uri()?,
+            username: auth.username.as_deref().unwrap_or(&auth.id),
+            secret: secret(auth, challenge.algorithm)?,
+            nc,
+            cnonce,
+        };
+        respond(challenge, &answer)
+    })
 }
 
 fn find<'a>(snapshot: &'a Snapshot, ids: &[String]) -> Vec<&'a Auth> {
@@ -335,6 +337,29 @@ mod tests {
         let third = answer_with(&s, &ids, &again, &stale, VIA, "cn").unwrap();
         assert_eq!(third.headers(&HeaderName::Authorization).count(), 1);
         assert_eq!(third.headers(&HeaderName::ProxyAuthorization).count(), 1);
+    }
+
+    #[test]
+    fn an_auth_of_the_realm_comes_before_one_for_any() {
+        for any in [None, Some(String::new()), Some("*".to_owned())] {
+            let mut s = snapshot(&["trunk", "proxy"]);
+            let table = Arc::make_mut(&mut s.auths);
+            Arc::make_mut(table.get_mut("trunk").unwrap()).realm = any;
+            Arc::make_mut(table.get_mut("proxy").unwrap()).realm = Some("p".into());
+            let ids = ["trunk".to_owned(), "proxy".to_owned()];
+            let invite = request("INVITE", "u", "c", 7, "");
+            for (realm, password) in [("p", "pw-proxy"), ("w", "pw-trunk")] {
+                let ask = format!("Digest realm=\"{realm}\", nonce=\"1\"");
+                let asks = challenged(&invite, 401, &[(HeaderName::WwwAuthenticate, &ask)]);
+                let again = answer_with(&s, &ids, &invite, &asks, VIA, "cn").unwrap();
+                let line = again.header(&HeaderName::Authorization).unwrap();
+                let credentials = Credentials::parse(line).unwrap();
+                assert!(
+                    verify(&credentials, "INVITE", b"", &Secret::Password(password)),
+                    "{realm}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use strowger_sip::auth::Credentials;
 use strowger_sip::{HeaderName, Message};
 use strowger_store::{Endpoint, Identify, Snapshot, Table};
 
-use super::acl::Network;
+use super::acl::{AclError, Network};
 use super::names::{Names, name_in};
 use super::registration::Lines;
 
@@ -300,22 +300,31 @@ fn find_by_name(
         })
 }
 
+/// The networks that an entry of `match` stands for: itself, or the addresses of the host name that are known.
+pub(crate) fn networks_of_match(text: &str, names: &Names) -> Result<Vec<Network>, AclError> {
+    // A port after the address narrows nothing here: one host is one endpoint.
+    let address = text
+        .trim()
+        .parse::<SocketAddr>()
+        .map(|a| a.ip().to_string());
+    match Network::parse(address.as_deref().unwrap_or(text)) {
+        Ok(network) => Ok(vec![network]),
+        Err(error) => {
+            let name = name_in(text).ok_or(error)?;
+            let addresses = names.addresses(&name);
+            Ok(addresses.into_iter().map(Network::of).collect())
+        }
+    }
+}
+
 fn rule(row: &Identify, names: &Names, problems: &mut Vec<String>) -> Rule {
     let mut problem =
         |what: String| problems.push(format!("ps_endpoint_id_ips {}: {what}", row.id));
     let mut networks = Vec::new();
     for text in &row.matches {
-        // A port after the address narrows nothing here: one host is one endpoint.
-        let without_port = text.parse::<SocketAddr>().map(|a| a.ip().to_string());
-        match Network::parse(without_port.as_deref().unwrap_or(text)) {
-            Ok(network) => networks.push(network),
-            Err(error) => match name_in(text) {
-                Some(name) => {
-                    let addresses = names.addresses(&name);
-                    networks.extend(addresses.into_iter().map(Network::of));
-                }
-                None => problem(format!("{error}, and no host name")),
-            },
+        match networks_of_match(text, names) {
+            Ok(found) => networks.extend(found),
+            Err(error) => problem(format!("{error}, and no host name")),
         }
     }
     let mut pattern = |what: &str, text: &str| match Pattern::new(text) {

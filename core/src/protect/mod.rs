@@ -4,18 +4,21 @@
 //!
 //! Everything here costs the same whoever asks and however many there are: tables have limits, look-ups are single.
 
+mod blocks;
 mod calls;
+mod generations;
 mod log;
 mod settings;
 mod sources;
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
+use rustc_hash::FxHashSet;
+use strowger_sip::Uri;
 use strowger_store::{Snapshot, Table};
 
 pub use calls::{CallLimits, CallPermit, Calls};
@@ -24,13 +27,16 @@ pub use settings::Settings;
 
 use crate::counters::Counter;
 use crate::endpoint::acl::Network;
-use crate::endpoint::names::{Names, name_in};
-use sources::Sources;
+use crate::endpoint::identify::networks_of_match;
+use crate::endpoint::names::Names;
+use blocks::{Block, Blocks};
+use generations::Generations;
+use sources::{Class, Sources};
 
-/// Blocked addresses at most, those included whose block is over and remembered.
-const BLOCKS_MAX: usize = 16_384;
-/// How many records are looked at to find one that may go.
-const LOOK: usize = 16;
+/// Addresses of registrars that are remembered, in each of two generations.
+const REGISTRARS: usize = 4096;
+/// How long a registrar is remembered after it last registered us: longer than a registration lives.
+const REGISTRAR_FOR: Duration = Duration::from_secs(2 * 86_400);
 
 /// What an address did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,19 +87,15 @@ pub struct Blocked {
     pub dropped: u64,
 }
 
-#[derive(Debug)]
-struct Block {
-    since: SystemTime,
-    until: Instant,
-    /// When it may be forgotten that there was one.
-    forget: Instant,
-    why: Offence,
-    times: u32,
-    dropped: AtomicU64,
+/// Addresses that rows name.
+#[derive(Debug, Default)]
+struct Named {
+    networks: Vec<Network>,
+    addresses: FxHashSet<IpAddr>,
 }
 
-/// Networks, and the versions of rows and names that they were made of.
-type Identified = (Option<(u64, u64)>, Arc<[Network]>);
+/// What rows name, and the versions of the rows and host names that it was made of.
+type Identified = (Option<[u64; 4]>, Arc<Named>);
 
 /// Counts and blocks; shared by all shards.
 #[derive(Debug)]
@@ -102,12 +104,14 @@ pub struct Protection {
     allowed: Vec<Network>,
     scanners: Vec<String>,
     sources: Sources,
-    blocks: RwLock<HashMap<IpAddr, Block>>,
+    blocks: RwLock<Blocks>,
     /// Records in `blocks`: while there are none, nobody is looked up.
     records: AtomicUsize,
-    /// Networks of `ps_endpoint_id_ips`, and the version they were read from.
+    /// Addresses of `ps_endpoint_id_ips`, static contacts and registrars, as the rows name them.
     identified: Mutex<Identified>,
-    /// Host names there.
+    /// Addresses that our registrations were accepted from.
+    registrars: Mutex<Generations<IpAddr, ()>>,
+    /// Host names in `ps_endpoint_id_ips`.
     names: Arc<Names>,
     /// How many calls each may make.
     pub calls: Arc<Calls>,
@@ -115,7 +119,7 @@ pub struct Protection {
     pub log: SecurityLog,
     blocked: Counter,
     dropped: Counter,
-    refused_full: Counter,
+    forgotten_early: Counter,
 }
 
 /// What counts as one source: an IPv4 address, or an IPv6 network of 64 bits, which one customer has.
@@ -125,6 +129,38 @@ fn source(ip: IpAddr) -> IpAddr {
             IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)))
         }
         plain => plain,
+    }
+}
+
+/// The address that a URI is written with.
+fn address_in(uri: &str) -> Option<IpAddr> {
+    let text = uri.trim();
+    let text = text.rsplit_once('<').map_or(text, |(_, rest)| rest);
+    let text = text.split('>').next().unwrap_or(text);
+    Some(Uri::parse(text).ok()?.host.ip()?.to_canonical())
+}
+
+impl Named {
+    fn of(snapshot: &Snapshot, names: &Names) -> Self {
+        let matches = snapshot.identifies.iter().flat_map(|row| &row.matches);
+        // `!` means everything but: nobody is spared by that.
+        let matches = matches.filter(|text| !text.contains('!'));
+        let contacts = snapshot.aors.values().flat_map(|aor| &aor.contact);
+        let registrars = snapshot
+            .registrations
+            .iter()
+            .flat_map(|row| [Some(&row.server_uri), row.outbound_proxy.as_ref()])
+            .flatten();
+        Self {
+            networks: matches
+                .filter_map(|text| networks_of_match(text, names).ok())
+                .flatten()
+                .collect(),
+            addresses: contacts
+                .chain(registrars)
+                .filter_map(|uri| address_in(uri))
+                .collect(),
+        }
     }
 }
 
@@ -144,21 +180,25 @@ impl Protection {
                 .iter()
                 .map(|word| word.trim().to_ascii_lowercase())
                 .collect(),
-            sources: Sources::default(),
+            sources: Sources::new(
+                Duration::from_secs(settings.window_s),
+                Duration::from_secs(settings.known_s),
+            ),
             blocks: RwLock::default(),
             records: AtomicUsize::new(0),
-            identified: Mutex::new((None, Arc::from([]))),
+            identified: Mutex::default(),
+            registrars: Mutex::new(Generations::new(REGISTRARS, REGISTRAR_FOR)),
             names,
             calls: Arc::new(Calls::new(limits)),
             log,
             settings: settings.clone(),
             blocked: Counter::default(),
             dropped: Counter::default(),
-            refused_full: Counter::default(),
+            forgotten_early: Counter::default(),
         }
     }
 
-    /// Whether what comes from there is to be dropped unread; counted.
+    /// Whether new requests and connections from there are to be dropped.
     #[must_use]
     pub fn is_blocked(&self, ip: IpAddr) -> bool {
         self.records.load(Ordering::Relaxed) > 0 && self.is_blocked_at(ip, Instant::now())
@@ -166,12 +206,29 @@ impl Protection {
 
     fn is_blocked_at(&self, ip: IpAddr, now: Instant) -> bool {
         let blocks = self.blocks.read();
-        let blocked = blocks.get(&source(ip)).filter(|block| block.until > now);
-        if let Some(block) = blocked {
+        blocks
+            .get(source(ip))
+            .is_some_and(|block| block.until > now)
+    }
+
+    /// Counts what was dropped because its address is blocked.
+    pub fn dropped(&self, ip: IpAddr) {
+        self.dropped.add(1);
+        if let Some(block) = self.blocks.read().get(source(ip)) {
             block.dropped.fetch_add(1, Ordering::Relaxed);
-            self.dropped.add(1);
         }
-        blocked.is_some()
+    }
+
+    /// A registrar there has registered us: who sends us calls for that is not kept out.
+    pub fn registered_at(&self, ip: IpAddr) {
+        if !self.settings.spare_identified {
+            return;
+        }
+        let now = Instant::now();
+        self.registrars.lock().entry(ip.to_canonical(), now, || ());
+        if self.is_blocked(ip) {
+            self.unblock(ip);
+        }
     }
 
     /// Whether a User-Agent is a scanner's.
@@ -192,31 +249,36 @@ impl Protection {
 
     fn proved_at(&self, ip: IpAddr, now: Instant) {
         if self.settings.enabled {
-            let until = now + Duration::from_secs(self.settings.known_s);
-            self.sources.proved(source(ip), until, now);
+            self.sources.proved(source(ip), now);
         }
     }
 
-    /// Notes what an address did; true if it is blocked for that from now on.
-    pub fn note(&self, ip: IpAddr, what: Offence, snapshot: &Snapshot) -> bool {
-        self.note_at(ip, what, snapshot, Instant::now())
+    /// Notes what an address did; true if it is blocked for that from now on. `certain`: the address is that of the
+    /// sender, who has a connection with us or heard what we sent there; over UDP anybody can write it.
+    pub fn note(&self, ip: IpAddr, what: Offence, certain: bool, snapshot: &Snapshot) -> bool {
+        self.note_at(ip, what, certain, snapshot, Instant::now())
     }
 
-    fn note_at(&self, ip: IpAddr, what: Offence, snapshot: &Snapshot, now: Instant) -> bool {
+    fn note_at(
+        &self,
+        ip: IpAddr,
+        what: Offence,
+        certain: bool,
+        snapshot: &Snapshot,
+        now: Instant,
+    ) -> bool {
         let settings = &self.settings;
         if !settings.enabled {
             return false;
         }
         let address = source(ip);
-        let window = Duration::from_secs(settings.window_s);
-        let count = self.sources.count(address, what, window, now);
-        let limit = match what {
-            Offence::Password | Offence::Unknown | Offence::Denied | Offence::Scanner => {
-                settings.failures
-            }
-            Offence::Challenged => settings.unanswered,
-            Offence::Junk => settings.junk,
+        let (class, limit) = match what {
+            Offence::Challenged => (Class::Challenged, settings.unanswered),
+            Offence::Junk => (Class::Junk, settings.junk),
+            _ if !certain => (Class::Junk, settings.junk),
+            _ => (Class::Failure, settings.failures),
         };
+        let count = self.sources.count(address, class, now);
         let limit = if count.known {
             limit.saturating_mul(10)
         } else {
@@ -237,33 +299,26 @@ impl Protection {
         if self.allowed.iter().any(|network| network.contains(ip)) {
             return true;
         }
-        self.settings.spare_identified
-            && self
-                .identified(snapshot)
-                .iter()
-                .any(|network| network.contains(ip))
+        if !self.settings.spare_identified {
+            return false;
+        }
+        if self.registrars.lock().get(&ip).is_some() {
+            return true;
+        }
+        let named = self.identified(snapshot);
+        named.addresses.contains(&ip) || named.networks.iter().any(|network| network.contains(ip))
     }
 
-    fn identified(&self, snapshot: &Snapshot) -> Arc<[Network]> {
-        let version = (snapshot.version_of(Table::Identifies), self.names.version());
+    fn identified(&self, snapshot: &Snapshot) -> Arc<Named> {
+        let version = [
+            snapshot.version_of(Table::Identifies),
+            snapshot.version_of(Table::Aors),
+            snapshot.version_of(Table::Registrations),
+            self.names.version(),
+        ];
         let mut known = self.identified.lock();
         if known.0 != Some(version) {
-            let networks = snapshot.identifies.iter().flat_map(|row| &row.matches);
-            // `!` means everything but: nobody is spared by that.
-            let networks = networks.filter(|text| !text.contains('!'));
-            *known = (
-                Some(version),
-                networks
-                    .flat_map(|text| match Network::parse(text) {
-                        Ok(network) => vec![network],
-                        Err(_) => {
-                            let name = name_in(text).unwrap_or_default();
-                            let addresses = self.names.addresses(&name);
-                            addresses.into_iter().map(Network::of).collect()
-                        }
-                    })
-                    .collect(),
-            );
+            *known = (Some(version), Arc::new(Named::of(snapshot, &self.names)));
         }
         Arc::clone(&known.1)
     }
@@ -271,7 +326,7 @@ impl Protection {
     fn block_at(&self, address: IpAddr, why: Offence, now: Instant) -> bool {
         let settings = &self.settings;
         let mut blocks = self.blocks.write();
-        let before = blocks.get(&address).map_or((0, false), |block| {
+        let before = blocks.get(address).map_or((0, false), |block| {
             let remembered = if block.forget > now { block.times } else { 0 };
             (remembered, block.until > now)
         });
@@ -279,39 +334,23 @@ impl Protection {
             // What was on its way when it was blocked.
             return false;
         }
-        if blocks.len() >= BLOCKS_MAX && !blocks.contains_key(&address) {
-            let over = blocks
-                .iter()
-                .take(LOOK)
-                .find(|(_, block)| block.until <= now)
-                .map(|(address, _)| *address);
-            match over {
-                Some(over) => {
-                    blocks.remove(&over);
-                }
-                None => {
-                    self.refused_full.add(1);
-                    return false;
-                }
-            }
-        }
         let times = before.0.saturating_add(1);
         let seconds = settings
             .block_s
             .saturating_mul(1u64.checked_shl(times - 1).unwrap_or(u64::MAX))
             .min(settings.block_max_s.max(settings.block_s));
         let until = now + Duration::from_secs(seconds);
-        blocks.insert(
-            address,
-            Block {
-                since: SystemTime::now(),
-                until,
-                forget: until + Duration::from_secs(settings.block_max_s),
-                why,
-                times,
-                dropped: AtomicU64::new(0),
-            },
-        );
+        let block = Block {
+            since: SystemTime::now(),
+            until,
+            forget: until + Duration::from_secs(settings.block_max_s),
+            why,
+            times,
+            dropped: AtomicU64::new(0),
+        };
+        if blocks.insert(address, block, now) {
+            self.forgotten_early.add(1);
+        }
         self.records.store(blocks.len(), Ordering::Relaxed);
         drop(blocks);
         self.sources.forget(address);
@@ -349,7 +388,7 @@ impl Protection {
     /// Lets an address in again, as if it had never been blocked. False: it was not.
     pub fn unblock(&self, ip: IpAddr) -> bool {
         let mut blocks = self.blocks.write();
-        let gone = blocks.remove(&source(ip));
+        let gone = blocks.remove(source(ip));
         self.records.store(blocks.len(), Ordering::Relaxed);
         gone.is_some_and(|block| block.until > Instant::now())
     }
@@ -369,7 +408,7 @@ impl Protection {
         vec![
             ("addresses_blocked", self.blocked.get()),
             ("dropped_from_blocked", self.dropped.get()),
-            ("blocks_refused_full", self.refused_full.get()),
+            ("blocks_forgotten_early", self.forgotten_early.get()),
             ("sources_forgotten_early", self.sources.forgotten()),
             ("security_log_lines_lost", self.log.lost()),
             ("calls_refused_source", self.calls.refused_source()),

@@ -1,20 +1,25 @@
 //! What each source address did lately: a bounded table in parts, each with a lock that is held for one look-up.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::Offence;
+use super::generations::Generations;
 use crate::counters::Counter;
 
 const PARTS: usize = 32;
-/// Addresses in a part; 64 thousand in all, about 6 MiB.
-const PART_MAX: usize = 2048;
-/// How many records are looked at to find the one that goes for a new address.
-const LOOK: usize = 8;
+/// Addresses in each of the two generations of a part; 64 thousand in all, about 6 MiB.
+const GENERATION: usize = 1024;
+
+/// Which limit something counts against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    Failure,
+    Challenged,
+    Junk,
+}
 
 #[derive(Debug)]
 struct Record {
@@ -23,7 +28,6 @@ struct Record {
     failures: u32,
     challenged: u32,
     junk: u32,
-    known_until: Option<Instant>,
 }
 
 /// How much of something an address did in the window.
@@ -35,91 +39,90 @@ pub(super) struct Count {
 }
 
 #[derive(Debug)]
+struct Part {
+    records: Generations<IpAddr, Record>,
+    /// Until when an address counts as known. Apart, so that strangers cannot push them out.
+    known: Generations<IpAddr, Instant>,
+}
+
+#[derive(Debug)]
 pub(super) struct Sources {
-    parts: [Mutex<HashMap<IpAddr, Record>>; PARTS],
+    parts: [Mutex<Part>; PARTS],
     /// Seeded: nobody can choose addresses that fall together.
     hasher: RandomState,
+    window: Duration,
+    known: Duration,
     forgotten: Counter,
 }
 
-impl Default for Sources {
-    fn default() -> Self {
+impl Sources {
+    /// Counts begin anew after `window`; who proved a password is known for `known`.
+    pub(super) fn new(window: Duration, known: Duration) -> Self {
         Self {
-            parts: std::array::from_fn(|_| Mutex::default()),
+            parts: std::array::from_fn(|_| {
+                Mutex::new(Part {
+                    records: Generations::new(GENERATION, window),
+                    known: Generations::new(GENERATION, known),
+                })
+            }),
             hasher: RandomState::new(),
+            window,
+            known,
             forgotten: Counter::default(),
         }
     }
-}
 
-impl Sources {
-    fn with<R>(&self, address: IpAddr, now: Instant, change: impl FnOnce(&mut Record) -> R) -> R {
-        let hash = self.hasher.hash_one(address) as usize;
-        let mut part = self.parts[hash % PARTS].lock();
-        if part.len() >= PART_MAX && !part.contains_key(&address) {
-            // The one that was quiet longest goes, those that are known last.
-            let victim = part
-                .iter()
-                .take(LOOK)
-                .min_by_key(|(_, record)| {
-                    (
-                        record.known_until.is_some_and(|until| until > now),
-                        record.since,
-                    )
-                })
-                .map(|(address, _)| *address);
-            if let Some(victim) = victim {
-                part.remove(&victim);
-                self.forgotten.add(1);
-            }
-        }
-        let record = part.entry(address).or_insert(Record {
+    fn part(&self, address: IpAddr) -> &Mutex<Part> {
+        &self.parts[self.hasher.hash_one(address) as usize % PARTS]
+    }
+
+    /// Counts one more; how many there are in the window.
+    pub(super) fn count(&self, address: IpAddr, what: Class, now: Instant) -> Count {
+        let mut part = self.part(address).lock();
+        let known = part.known.get(&address).is_some_and(|until| *until > now);
+        let (record, early) = part.records.entry(address, now, || Record {
             since: now,
             failures: 0,
             challenged: 0,
             junk: 0,
-            known_until: None,
         });
-        change(record)
-    }
-
-    /// Counts one more; how many there are in the window.
-    pub(super) fn count(
-        &self,
-        address: IpAddr,
-        what: Offence,
-        window: Duration,
-        now: Instant,
-    ) -> Count {
-        self.with(address, now, |record| {
-            if now.saturating_duration_since(record.since) >= window {
-                record.since = now;
-                (record.failures, record.challenged, record.junk) = (0, 0, 0);
-            }
-            let number = match what {
-                Offence::Challenged => &mut record.challenged,
-                Offence::Junk => &mut record.junk,
-                _ => &mut record.failures,
-            };
-            *number = number.saturating_add(1);
-            Count {
-                number: *number,
-                known: record.known_until.is_some_and(|until| until > now),
-            }
-        })
+        if early > 0 {
+            self.forgotten.add(early as u64);
+        }
+        if now.saturating_duration_since(record.since) >= self.window {
+            record.since = now;
+            (record.failures, record.challenged, record.junk) = (0, 0, 0);
+        }
+        let number = match what {
+            Class::Failure => &mut record.failures,
+            Class::Challenged => &mut record.challenged,
+            Class::Junk => &mut record.junk,
+        };
+        *number = number.saturating_add(1);
+        Count {
+            number: *number,
+            known,
+        }
     }
 
     /// A challenge was answered well.
-    pub(super) fn proved(&self, address: IpAddr, known_until: Instant, now: Instant) {
-        self.with(address, now, |record| {
+    pub(super) fn proved(&self, address: IpAddr, now: Instant) {
+        let mut part = self.part(address).lock();
+        if let Some(record) = part.records.get_mut(&address) {
             record.challenged = record.challenged.saturating_sub(1);
-            record.known_until = Some(known_until);
-        });
+        }
+        let until = now + self.known;
+        let (known, early) = part.known.entry(address, now, || until);
+        *known = until;
+        if early > 0 {
+            self.forgotten.add(early as u64);
+        }
     }
 
     pub(super) fn forget(&self, address: IpAddr) {
-        let hash = self.hasher.hash_one(address) as usize;
-        self.parts[hash % PARTS].lock().remove(&address);
+        let mut part = self.part(address).lock();
+        part.records.remove(&address);
+        part.known.remove(&address);
     }
 
     /// Addresses that went because others needed their place.
@@ -129,6 +132,9 @@ impl Sources {
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.parts.iter().map(|part| part.lock().len()).sum()
+        self.parts
+            .iter()
+            .map(|part| part.lock().records.len())
+            .sum()
     }
 }

@@ -1,7 +1,8 @@
 //! Blocks in virtual time.
 
-use strowger_store::Identify;
+use strowger_store::{Aor, Identify, Registration};
 
+use super::blocks::BLOCKS_MAX;
 use super::*;
 
 fn ip(text: &str) -> IpAddr {
@@ -39,7 +40,7 @@ impl Bench {
     fn times(&self, address: &str, what: Offence, s: u64, most: u32) -> Option<u32> {
         (1..=most).find(|_| {
             self.protection
-                .note_at(ip(address), what, &self.snapshot, self.at(s))
+                .note_at(ip(address), what, true, &self.snapshot, self.at(s))
         })
     }
 
@@ -114,15 +115,37 @@ fn who_is_known_has_more_patience_and_who_is_spared_is_never_blocked() {
         Some(10)
     );
     b.snapshot.identifies = Arc::new(vec![Identify {
-        matches: vec!["198.51.100.0/24".into(), "!10.0.0.0/8".into()],
+        matches: vec![
+            "198.51.100.0/24".into(),
+            "!10.0.0.0/8".into(),
+            "203.0.113.20:5060".into(),
+            "[2001:db8::20]:5060".into(),
+        ],
         ..Identify::default()
     }]);
     b.snapshot.versions[Table::Identifies as usize] += 1;
+    let trunk = Aor {
+        contact: vec!["sip:203.0.113.21:5070".into()],
+        ..Aor::default()
+    };
+    Arc::make_mut(&mut b.snapshot.aors).insert("trunk".into(), Arc::new(trunk));
+    b.snapshot.registrations = Arc::new(vec![Registration {
+        server_uri: "sip:203.0.113.22;transport=tcp".into(),
+        outbound_proxy: Some("<sip:203.0.113.23;lr>".into()),
+        ..Registration::default()
+    }]);
+    b.protection.registered_at(ip("203.0.113.24"));
     for spared in [
         "127.0.0.1",
         "::1",
         "192.0.2.9",
         "198.51.100.9",
+        "203.0.113.20",
+        "2001:db8::20",
+        "203.0.113.21",
+        "203.0.113.22",
+        "203.0.113.23",
+        "203.0.113.24",
         "::ffff:192.0.2.9",
     ] {
         assert_eq!(
@@ -173,6 +196,7 @@ fn blocks_are_listed_and_lifted_one_or_all() {
         b.times(address, Offence::Scanner, 0, 1);
     }
     assert!(b.protection.is_blocked(ip("203.0.113.1")));
+    b.protection.dropped(ip("203.0.113.1"));
     let list = b.protection.list();
     let shown: Vec<_> = list
         .iter()
@@ -210,29 +234,90 @@ fn scanners_are_known_by_their_name() {
     assert!(!b.protection.is_scanner(&long));
 }
 
+fn numbered(number: u32) -> IpAddr {
+    IpAddr::from((0x0b00_0000 + number).to_be_bytes())
+}
+
 #[test]
-fn a_million_addresses_take_no_more_room_than_the_table_has() {
+fn many_addresses_take_no_more_room_than_the_tables_have() {
     let b = Bench::new(|settings| settings.failures = 1);
-    let mut blocked = 0;
-    for number in 0..200_000u32 {
-        let address = IpAddr::from((0x0b00_0000 + number).to_be_bytes());
+    let value = |name| {
+        let counters = b.protection.counters();
+        counters.iter().find(|(known, _)| *known == name).unwrap().1
+    };
+    for number in 0..200_000 {
+        let what = Offence::Junk;
         b.protection
-            .note_at(address, Offence::Junk, &b.snapshot, b.start);
-        let what = Offence::Unknown;
-        blocked += u32::from(b.protection.note_at(address, what, &b.snapshot, b.start));
+            .note_at(numbered(number), what, true, &b.snapshot, b.start);
     }
     assert!(b.protection.sources.len() <= 65_536);
-    assert_eq!(blocked as usize, BLOCKS_MAX);
-    assert!(b.protection.blocks.read().len() <= BLOCKS_MAX);
-    let counters = b.protection.counters();
-    let value = |name| counters.iter().find(|(known, _)| *known == name).unwrap().1;
-    assert!(value("blocks_refused_full") > 100_000);
     assert!(value("sources_forgotten_early") > 100_000);
-    // Blocks that are over make room.
-    assert!(
-        b.times("203.0.113.7", Offence::Scanner, 100_000, 1)
-            .is_some()
+    for number in 0..20_000 {
+        let (address, what) = (numbered(number), Offence::Unknown);
+        let at = b.start + Duration::from_millis(number.into());
+        assert!(b.protection.note_at(address, what, true, &b.snapshot, at));
+        assert!(b.protection.is_blocked_at(address, at));
+    }
+    // Those that would have ended first made room.
+    assert_eq!(b.protection.blocks.read().len(), BLOCKS_MAX);
+    let gone = 20_000 - BLOCKS_MAX as u32;
+    assert_eq!(value("blocks_forgotten_early"), u64::from(gone));
+    let at = b.at(20);
+    assert!(!b.protection.is_blocked_at(numbered(gone - 1), at));
+    assert!(b.protection.is_blocked_at(numbered(gone), at));
+    // What is over goes by and by, and costs no place.
+    for number in 0..BLOCKS_MAX as u32 {
+        let (address, what) = (numbered(1_000_000 + number), Offence::Unknown);
+        b.protection
+            .note_at(address, what, true, &b.snapshot, b.at(1_000_000));
+    }
+    assert_eq!(b.protection.blocks.read().len(), BLOCKS_MAX);
+    assert_eq!(value("blocks_forgotten_early"), u64::from(gone));
+}
+
+#[test]
+fn guessers_are_found_however_many_others_came_before_and_between() {
+    let b = Bench::new(|_| {});
+    b.protection.proved_at(ip("198.51.100.1"), b.start);
+    for number in 0..300_000 {
+        let what = Offence::Challenged;
+        b.protection
+            .note_at(numbered(number), what, true, &b.snapshot, b.start);
+    }
+    let botnet: Vec<IpAddr> = (0..500).map(|n| numbered(5_000_000 + n)).collect();
+    let mut blocked = 0;
+    for round in 0..10 {
+        for (number, address) in botnet.iter().enumerate() {
+            let stranger = numbered(6_000_000 + round * 500 + number as u32);
+            let what = Offence::Challenged;
+            b.protection
+                .note_at(stranger, what, true, &b.snapshot, b.at(1));
+            let what = Offence::Password;
+            let now = b
+                .protection
+                .note_at(*address, what, true, &b.snapshot, b.at(1));
+            blocked += u32::from(now);
+        }
+    }
+    assert_eq!(blocked, 500);
+    // Strangers do not push out who is known.
+    assert_eq!(
+        b.times("198.51.100.1", Offence::Password, 1, 200),
+        Some(100)
     );
+}
+
+#[test]
+fn what_anybody_can_forge_counts_as_junk() {
+    let b = Bench::new(|settings| settings.junk = 30);
+    let times = |address: &str, certain: bool| {
+        (1..=100).find(|_| {
+            b.protection
+                .note_at(ip(address), Offence::Scanner, certain, &b.snapshot, b.start)
+        })
+    };
+    assert_eq!(times("203.0.113.7", true), Some(10));
+    assert_eq!(times("203.0.113.8", false), Some(30));
 }
 
 #[test]

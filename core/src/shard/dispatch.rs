@@ -30,10 +30,14 @@ impl Shard {
     /// Takes a whole message from a transport: ours is worked on, another shard's goes to its inbox.
     pub(crate) fn receive(self: &Rc<Self>, flow: Flow, bytes: Bytes) {
         self.counters.sip_received.add(1);
-        if self.shared.protection.is_blocked(flow.remote.ip()) {
-            return;
+        let protection = &self.shared.protection;
+        let blocked = protection.is_blocked(flow.remote.ip());
+        let peeked = peek(&bytes);
+        // What calls under way and answers to us are is looked at still: who forges an address ends no calls of its owner.
+        if blocked && !peeked.is_some_and(|peeked| Self::may_be_known(&peeked, &bytes)) {
+            return protection.dropped(flow.remote.ip());
         }
-        let Some(peeked) = peek(&bytes) else {
+        let Some(peeked) = peeked else {
             self.counters.sip_malformed.add(1);
             self.unreadable(flow, &bytes);
             return;
@@ -58,12 +62,19 @@ impl Shard {
         match Message::parse(bytes) {
             Ok(message) => {
                 let now = Instant::now();
+                let protection = &self.shared.protection;
+                if protection.is_blocked(flow.remote.ip()) && !self.is_known_here(&message) {
+                    return protection.dropped(flow.remote.ip());
+                }
                 self.parsed_at.set(now);
                 self.layer.borrow_mut().receive(now, message, flow);
                 self.pump();
             }
             Err(error) => {
                 self.counters.sip_malformed.add(1);
+                if self.shared.protection.is_blocked(flow.remote.ip()) {
+                    return self.shared.protection.dropped(flow.remote.ip());
+                }
                 tracing::debug!(remote = %flow.remote, %error, "unreadable SIP message");
                 self.offended(flow, Offence::Junk);
                 // What can be answered is, without a transaction (RFC 3261 §8.2.7): the sender learns what is wrong.

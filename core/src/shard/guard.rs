@@ -5,20 +5,48 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use strowger_sip::auth::Credentials;
+use strowger_sip::message::Peek;
 use strowger_sip::transaction::ServerId;
-use strowger_sip::{Flow, HeaderName, Message};
+use strowger_sip::{Flow, HeaderName, Message, Method};
 
 use super::Shard;
+use super::dispatch::dialog_key;
 use crate::endpoint::{Admission, Refused};
 use crate::protect::{CallPermit, Heard, Offence, SecurityLog, Subject};
 
 impl Shard {
     /// Notes what somebody did.
     pub(super) fn offended(&self, flow: Flow, what: Offence) {
+        // Wrong credentials answer a challenge that was sent to that address and arrived there.
+        let certain =
+            flow.transport.is_reliable() || matches!(what, Offence::Password | Offence::Unknown);
         let snapshot = self.shared.snapshot();
         self.shared
             .protection
-            .note(flow.remote.ip(), what, &snapshot);
+            .note(flow.remote.ip(), what, certain, &snapshot);
+    }
+
+    /// Whether a message from a blocked address may belong to something that is under way here: a first look, before it
+    /// is read.
+    pub(super) fn may_be_known(peeked: &Peek<'_>, bytes: &[u8]) -> bool {
+        match peeked.method {
+            _ if !peeked.is_request => true,
+            b"ACK" | b"CANCEL" => true,
+            b"REGISTER" | b"PUBLISH" => false,
+            _ => has_to_tag(bytes),
+        }
+    }
+
+    /// Whether a message belongs to a dialog or a transaction that is here. Responses are matched by their transactions.
+    pub(super) fn is_known_here(&self, message: &Message) -> bool {
+        if !message.is_request() {
+            return true;
+        }
+        let in_dialog =
+            dialog_key(message).is_some_and(|key| self.dialogs.borrow().contains_key(&key));
+        in_dialog
+            || self.subscriptions().borrow().knows(message)
+            || self.layer.borrow_mut().has_transaction_of(message)
     }
 
     /// A datagram that is no SIP message. Keep-alives (empty lines, zeros, STUN) harm nobody.
@@ -55,7 +83,9 @@ impl Shard {
         let (heard, offence) = match admission {
             Admission::Admitted(endpoint) => {
                 let proof = request.header(&HeaderName::Authorization);
-                if endpoint.auth.is_empty() || proof.is_none() {
+                let unread =
+                    endpoint.allow_unauthenticated_options && request.is_method(&Method::Options);
+                if endpoint.auth.is_empty() || unread || proof.is_none() {
                     return;
                 }
                 self.shared.protection.proved(flow.remote.ip());
@@ -112,6 +142,27 @@ impl Shard {
     }
 }
 
+/// Whether the To header has a tag, as far as a first look tells; a folded one may have.
+fn has_to_tag(bytes: &[u8]) -> bool {
+    let mut lines = bytes
+        .trim_ascii_start()
+        .split(|byte| *byte == b'\n')
+        .skip(1);
+    let to = lines
+        .by_ref()
+        .take_while(|line| !line.trim_ascii().is_empty())
+        .find(|line| {
+            let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+            let name = name.trim_ascii_end();
+            name.eq_ignore_ascii_case(b"to") || name.eq_ignore_ascii_case(b"t")
+        });
+    let folded = lines
+        .next()
+        .and_then(|line| line.first())
+        .is_some_and(|first| matches!(first, b' ' | b'\t'));
+    to.is_some_and(|to| folded || to.windows(4).any(|four| four.eq_ignore_ascii_case(b"tag=")))
+}
+
 /// The name that was tried: the digest user, else the user of From.
 fn account_of(request: &Message) -> String {
     let digest = request
@@ -124,4 +175,35 @@ fn account_of(request: &Message) -> String {
             Some(from.uri.user_decoded()?.into_owned())
         })
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_first_look_tells_new_requests_from_those_of_calls() {
+        let known = |method: &str, to: &str| {
+            let text = format!(
+                "\r\n{method} sip:a SIP/2.0\r\nFrom: <sip:b>;tag=1\r\n{to}\r\nCall-ID: c\r\n\r\nTo: x;tag=1"
+            );
+            let peeked = strowger_sip::message::peek(text.as_bytes()).unwrap();
+            Shard::may_be_known(&peeked, text.as_bytes())
+        };
+        for to in [
+            "To: <sip:a>;tag=x",
+            "t:<sip:a> ; TAG=x",
+            "TO : <sip:a>\r\n ;tag=x",
+        ] {
+            assert!(known("BYE", to), "{to}");
+            assert!(!known("REGISTER", to), "{to}");
+        }
+        for to in ["To: <sip:a>", "t: a", "Topic: tag=1"] {
+            assert!(!known("INVITE", to), "{to}");
+            assert!(known("ACK", to) && known("CANCEL", to), "{to}");
+        }
+        let response = b"SIP/2.0 200 OK\r\nTo: <sip:a>\r\nCall-ID: c\r\n\r\n";
+        let peeked = strowger_sip::message::peek(response).unwrap();
+        assert!(Shard::may_be_known(&peeked, response));
+    }
 }

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use super::{ClientUser, Shard};
 use crate::call::session::new_via;
-use crate::endpoint::registration::{Attempt, Place, Registrations, StateChange, Ticket};
+use crate::endpoint::registration::{Attempt, Place, Registrations, StateChange, Ticket, unspoken};
 use crate::events::Event;
 use crate::shared::Shared;
 
@@ -67,6 +67,11 @@ impl Shard {
     }
 
     fn attempt(self: &Rc<Self>, attempt: Attempt) {
+        let named = attempt.transport.as_deref();
+        let open = named.is_some_and(|name| self.shared.transports.protocol_of(name).is_some());
+        if let Some(why) = unspoken(&self.shared.snapshot(), &attempt.hop, named, open) {
+            return self.not_sent(&attempt.ticket, why);
+        }
         let shard = Rc::clone(self);
         Self::spawn(async move {
             let named = attempt.transport.as_deref();
@@ -138,6 +143,9 @@ impl Shard {
         let Some(ticket) = self.registering.borrow_mut().waiting.remove(&id) else {
             return;
         };
+        if response.status().is_some_and(|status| status < 300) {
+            self.shared.protection.registered_at(flow.remote.ip());
+        }
         let via = new_via(self, &flow).to_string();
         let snapshot = self.shared.snapshot();
         let again = {

@@ -48,18 +48,15 @@ impl Shard {
         if in_dialog && watched.is_none() {
             self.counters.requests_other.add(1);
             self.offended(flow, Offence::Junk);
-            self.reply(id, &message, 481, "Call/Transaction Does Not Exist", &[]);
+            self.turn_away(id, &message, 481, "Call/Transaction Does Not Exist", &[]);
             return;
         }
         if let Err(error) = message.check() {
             self.counters.sip_malformed.add(1);
+            self.offended(flow, Offence::Junk);
             match error.response() {
-                Some(response) => {
-                    self.respond(id, response);
-                }
-                None => {
-                    self.reply(id, &message, 400, "Bad Request", &[]);
-                }
+                Some(response) => self.respond_stateless(id, &response),
+                None => self.turn_away(id, &message, 400, "Bad Request", &[]),
             }
             return;
         }
@@ -118,12 +115,12 @@ impl Shard {
                 // BYE, INFO and UPDATE live in dialogs only (RFC 3261 §15.1.2).
                 self.counters.requests_other.add(1);
                 self.offended(flow, Offence::Junk);
-                self.reply(id, &message, 481, "Call/Transaction Does Not Exist", &[]);
+                self.turn_away(id, &message, 481, "Call/Transaction Does Not Exist", &[]);
             }
             Some(Method::Other(_)) => {
                 self.counters.requests_other.add(1);
                 self.offended(flow, Offence::Junk);
-                self.reply(
+                self.turn_away(
                     id,
                     &message,
                     501,
@@ -133,7 +130,8 @@ impl Shard {
             }
             _ => {
                 self.counters.requests_other.add(1);
-                self.reply(
+                self.offended(flow, Offence::Junk);
+                self.turn_away(
                     id,
                     &message,
                     405,
@@ -144,6 +142,20 @@ impl Shard {
         }
     }
 
+    /// Answers who has not been admitted, and keeps nothing of it.
+    fn turn_away(
+        self: &Rc<Self>,
+        id: ServerId,
+        request: &Message,
+        status: u16,
+        reason: &str,
+        headers: &[(HeaderName, &str)],
+    ) {
+        let tag = self.layer.borrow().stateless_tag(id);
+        let response = self.response(request, status, reason, &tag, headers);
+        self.respond_stateless(id, &response);
+    }
+
     fn reply(
         self: &Rc<Self>,
         id: ServerId,
@@ -152,13 +164,25 @@ impl Shard {
         reason: &str,
         headers: &[(HeaderName, &str)],
     ) {
+        let response = self.response(request, status, reason, &self.tag(), headers);
+        self.respond(id, response);
+    }
+
+    fn response(
+        &self,
+        request: &Message,
+        status: u16,
+        reason: &str,
+        tag: &str,
+        headers: &[(HeaderName, &str)],
+    ) -> Message {
         let mut response = Builder::response_to(request, status, reason)
-            .to_tag(&self.tag())
+            .to_tag(tag)
             .header(HeaderName::Server, &self.shared.config.sip.user_agent);
         for (name, value) in headers {
             response.push(name.clone(), value);
         }
-        self.respond(id, response.finish());
+        response.finish()
     }
 
     /// Identifies and authenticates; None when the request has been answered.
@@ -250,7 +274,7 @@ impl Shard {
         if overloaded {
             self.counters.messages_refused.add(1);
             let wait = [(HeaderName::RetryAfter, "5")];
-            self.reply(id, message, 503, "Service Unavailable", &wait);
+            self.turn_away(id, message, 503, "Service Unavailable", &wait);
             return;
         }
         let Some(endpoint) = self.admit(id, message, flow) else {
@@ -276,7 +300,7 @@ impl Shard {
         // Before anything is looked up: an overloaded exchange says so cheaply.
         if self.shared.draining() {
             self.counters.calls_refused_draining.add(1);
-            self.reply(
+            self.turn_away(
                 id,
                 message,
                 503,
@@ -287,7 +311,7 @@ impl Shard {
         }
         if self.call_limit_reached() {
             self.counters.calls_refused_overload.add(1);
-            self.reply(
+            self.turn_away(
                 id,
                 message,
                 503,

@@ -275,6 +275,11 @@ impl Subscriptions {
         }
     }
 
+    /// Whether a request belongs to a subscription.
+    pub(crate) fn knows(&self, request: &Message) -> bool {
+        self.of_request(request).is_some()
+    }
+
     fn of_request(&self, request: &Message) -> Option<u64> {
         let key = DialogKey {
             call_id: request.call_id().ok()?.to_owned(),

@@ -168,6 +168,7 @@ pub(crate) async fn accept(
         match listener.accept().await {
             Ok((stream, remote)) => {
                 if shard.shared().protection.is_blocked(remote.ip()) {
+                    shard.shared().protection.dropped(remote.ip());
                     continue;
                 }
                 let Some(place) = admit(&shard, remote) else {

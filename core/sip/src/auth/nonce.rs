@@ -1,7 +1,8 @@
-//! Server nonces: made from time and a secret, so that none is stored until its owner has proved a password with it;
-//! then its counts are remembered, so that nothing can be replayed.
+//! Server nonces: made from time, the asker's address and a secret, so that none is stored until its owner has proved a
+//! password with it; then its counts are remembered, so that nothing can be replayed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
@@ -16,7 +17,7 @@ pub enum NonceState {
     Fresh,
     /// Ours, but too old: challenge again with `stale=true`.
     Stale,
-    /// Never issued here.
+    /// Never issued here, or not to that address.
     Foreign,
 }
 
@@ -25,7 +26,8 @@ pub enum NonceState {
 struct Seen {
     highest: u32,
     window: u64,
-    issued_ms: u64,
+    /// From then on the nonce is too old to be used, and needs no memory.
+    until_ms: u64,
 }
 
 /// Makes and judges nonces. Stores that shall accept each other's nonces need one secret and one epoch, but each counts
@@ -37,13 +39,28 @@ pub struct NonceStore {
     lifetime_max: Duration,
     capacity: usize,
     seen: HashMap<u64, Seen>,
-    swept_ms: u64,
-    refused_full: u64,
+    /// Serials in the order in which they become too old.
+    ends: BTreeSet<(u64, u64)>,
+    /// Serials in the order in which they were issued.
+    issued: BTreeSet<u64>,
+    /// Nonces up to this one whose counts are not remembered may have been used: their owners are asked again.
+    floor: u64,
+    forgotten_early: u64,
 }
 
 const TIME_DIGITS: usize = 16;
 const SERIAL_DIGITS: usize = 16;
 const MAC_DIGITS: usize = 32;
+/// How many old nonces are forgotten for a new one at most.
+const SWEEP: usize = 4;
+
+/// What a nonce is bound to: an IPv4 address, or the IPv6 network of 64 bits, within which telephones change theirs.
+fn network_of(from: IpAddr) -> u128 {
+    match from.to_canonical() {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(v6) => v6.to_bits() & !u128::from(u64::MAX),
+    }
+}
 
 impl NonceStore {
     /// `secret` is random; `lifetime_max` bounds every nonce's life; counts of at most `capacity` nonces are remembered.
@@ -54,10 +71,12 @@ impl NonceStore {
             epoch,
             serial: 0,
             lifetime_max,
-            capacity,
+            capacity: capacity.max(1),
             seen: HashMap::new(),
-            swept_ms: 0,
-            refused_full: 0,
+            ends: BTreeSet::new(),
+            issued: BTreeSet::new(),
+            floor: 0,
+            forgotten_early: 0,
         }
     }
 
@@ -65,24 +84,25 @@ impl NonceStore {
         u64::try_from(now.saturating_duration_since(self.epoch).as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn mac(&self, time: u64, serial: u64) -> String {
+    fn mac(&self, time: u64, serial: u64, from: IpAddr) -> String {
         let mut digest = Sha256::new();
         digest.update(self.secret);
         digest.update(time.to_be_bytes());
         digest.update(serial.to_be_bytes());
+        digest.update(network_of(from).to_be_bytes());
         let mut text = hex(&digest.finalize());
         text.truncate(MAC_DIGITS);
         text
     }
 
-    /// A new nonce, of 64 hexadecimal digits.
-    pub fn issue(&mut self, now: Instant) -> String {
+    /// A new nonce for who asks from that address, of 64 hexadecimal digits.
+    pub fn issue(&mut self, from: IpAddr, now: Instant) -> String {
         self.serial = self.serial.wrapping_add(1);
         let (time, serial) = (self.now_ms(now), self.serial);
-        format!("{time:016x}{serial:016x}{}", self.mac(time, serial))
+        format!("{time:016x}{serial:016x}{}", self.mac(time, serial, from))
     }
 
-    fn open(&self, nonce: &str) -> Option<(u64, u64)> {
+    fn open(&self, nonce: &str, from: IpAddr) -> Option<(u64, u64)> {
         if nonce.len() != TIME_DIGITS + SERIAL_DIGITS + MAC_DIGITS || !nonce.is_ascii() {
             return None;
         }
@@ -90,14 +110,14 @@ impl NonceStore {
         let (time, serial) = head.split_at_checked(TIME_DIGITS)?;
         let time = u64::from_str_radix(time, 16).ok()?;
         let serial = u64::from_str_radix(serial, 16).ok()?;
-        bool::from(self.mac(time, serial).as_bytes().ct_eq(mac.as_bytes()))
-            .then_some((time, serial))
+        let ours = self.mac(time, serial, from);
+        bool::from(ours.as_bytes().ct_eq(mac.as_bytes())).then_some((time, serial))
     }
 
-    /// Judges a nonce that may live for `lifetime`.
+    /// Judges a nonce that may live for `lifetime` and came from that address.
     #[must_use]
-    pub fn state(&self, nonce: &str, lifetime: Duration, now: Instant) -> NonceState {
-        let Some((time, _)) = self.open(nonce) else {
+    pub fn state(&self, nonce: &str, from: IpAddr, lifetime: Duration, now: Instant) -> NonceState {
+        let Some((time, _)) = self.open(nonce, from) else {
             return NonceState::Foreign;
         };
         let age = Duration::from_millis(self.now_ms(now).saturating_sub(time));
@@ -108,47 +128,78 @@ impl NonceStore {
         }
     }
 
-    /// Notes one use, after the response has been verified. False: this count was used already (or lies too far behind),
-    /// the nonce is not ours, or too many nonces are in use; challenge again with `stale=true`. Without a count
-    /// (`nc` is `None`, no qop) a nonce serves once.
-    pub fn use_count(&mut self, nonce: &str, nc: Option<u32>, now: Instant) -> bool {
-        let Some((issued_ms, serial)) = self.open(nonce) else {
+    /// Notes one use of a nonce that lives for `lifetime`, after the response has been verified. False: this count was
+    /// used already (or lies too far behind), or the nonce is not ours or so old that its counts were forgotten;
+    /// challenge again with `stale=true`. Without a count (`nc` is `None`, no qop) a nonce serves once. A nonce issued
+    /// just now is never refused, however many are in use.
+    pub fn use_count(
+        &mut self,
+        nonce: &str,
+        from: IpAddr,
+        nc: Option<u32>,
+        lifetime: Duration,
+        now: Instant,
+    ) -> bool {
+        let Some((issued_ms, serial)) = self.open(nonce, from) else {
             return false;
         };
         let count = nc.unwrap_or(u32::MAX);
         if count == 0 {
             return false;
         }
+        let life = lifetime.min(self.lifetime_max).as_millis();
+        let until_ms = issued_ms.saturating_add(u64::try_from(life).unwrap_or(u64::MAX));
         if let Some(seen) = self.seen.get_mut(&serial) {
+            if until_ms > seen.until_ms {
+                // The same nonce answers for two lifetimes: the longer one counts.
+                self.ends.remove(&(seen.until_ms, serial));
+                self.ends.insert((until_ms, serial));
+                seen.until_ms = until_ms;
+            }
             return seen.note(count);
         }
-        if self.seen.len() >= self.capacity {
-            self.sweep(now);
-            if self.seen.len() >= self.capacity {
-                self.refused_full += 1;
+        let now_ms = self.now_ms(now);
+        if serial <= self.floor || until_ms < now_ms {
+            return false;
+        }
+        self.sweep(now_ms);
+        if self.seen.len() >= self.capacity
+            && let Some(oldest) = self.issued.pop_first()
+        {
+            // The one issued first goes. Whoever still has it, or an older one, is challenged once more.
+            self.floor = self.floor.max(oldest);
+            if let Some(seen) = self.seen.remove(&oldest) {
+                self.ends.remove(&(seen.until_ms, oldest));
+            }
+            self.forgotten_early += 1;
+            if serial <= self.floor {
                 return false;
             }
         }
         let seen = Seen {
             highest: count,
             window: 1,
-            issued_ms,
+            until_ms,
         };
         self.seen.insert(serial, seen);
+        self.ends.insert((until_ms, serial));
+        self.issued.insert(serial);
         true
     }
 
-    /// Forgets the counts of nonces that are too old to be used again. At most once a second, so that a full table
-    /// costs little.
-    fn sweep(&mut self, now: Instant) {
-        let now = self.now_ms(now);
-        if now.saturating_sub(self.swept_ms) < 1000 {
-            return;
+    /// Forgets the counts of some nonces that are too old to be used again: more than are added.
+    fn sweep(&mut self, now_ms: u64) {
+        for _ in 0..SWEEP {
+            let Some(&(until_ms, serial)) = self.ends.first() else {
+                return;
+            };
+            if until_ms >= now_ms {
+                return;
+            }
+            self.ends.pop_first();
+            self.issued.remove(&serial);
+            self.seen.remove(&serial);
         }
-        self.swept_ms = now;
-        let life = u64::try_from(self.lifetime_max.as_millis()).unwrap_or(u64::MAX);
-        self.seen
-            .retain(|_, seen| now.saturating_sub(seen.issued_ms) <= life);
     }
 
     /// Nonces whose counts are remembered.
@@ -157,10 +208,10 @@ impl NonceStore {
         self.seen.len()
     }
 
-    /// How often a nonce was refused because the table was full.
+    /// How often a nonce was forgotten before its time because the table was full.
     #[must_use]
-    pub const fn refused_full(&self) -> u64 {
-        self.refused_full
+    pub const fn forgotten_early(&self) -> u64 {
+        self.forgotten_early
     }
 }
 

@@ -1,3 +1,4 @@
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -241,6 +242,9 @@ fn bad_credentials_and_challenges_are_told_apart() {
     );
 }
 
+const HOME: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+const LIFE: Duration = Duration::from_secs(60);
+
 fn store() -> (NonceStore, Instant) {
     let epoch = Instant::now();
     (
@@ -252,27 +256,35 @@ fn store() -> (NonceStore, Instant) {
 #[test]
 fn a_nonce_is_fresh_then_stale_and_a_made_up_one_foreign() {
     let (mut s, t) = store();
-    let nonce = s.issue(t + Duration::from_secs(1));
+    let nonce = s.issue(HOME, t + Duration::from_secs(1));
     let life = Duration::from_secs(32);
     let at = |s: u64| t + Duration::from_secs(s);
-    assert_eq!(s.state(&nonce, life, at(2)), NonceState::Fresh);
-    assert_eq!(s.state(&nonce, life, at(34)), NonceState::Stale);
+    assert_eq!(s.state(&nonce, HOME, life, at(2)), NonceState::Fresh);
+    assert_eq!(s.state(&nonce, HOME, life, at(34)), NonceState::Stale);
     // The store's bound counts too.
-    assert_eq!(s.state(&nonce, Duration::MAX, at(62)), NonceState::Stale);
+    assert_eq!(
+        s.state(&nonce, HOME, Duration::MAX, at(62)),
+        NonceState::Stale
+    );
     let mut forged = nonce.clone();
     forged.replace_range(0..1, "1");
     for bad in [forged.as_str(), "", "abc", &"é".repeat(32), &"0".repeat(64)] {
-        assert_eq!(s.state(bad, life, at(2)), NonceState::Foreign);
-        assert!(!s.use_count(bad, Some(1), at(2)));
+        assert_eq!(s.state(bad, HOME, life, at(2)), NonceState::Foreign);
+        assert!(!s.use_count(bad, HOME, Some(1), life, at(2)));
     }
+    // Who heard it by chance, or forges another's address, has no use for it.
+    let elsewhere = "192.0.2.8".parse().unwrap();
+    assert_eq!(s.state(&nonce, elsewhere, life, at(2)), NonceState::Foreign);
+    let mapped = "::ffff:192.0.2.7".parse().unwrap();
+    assert_eq!(s.state(&nonce, mapped, life, at(2)), NonceState::Fresh);
     let other = NonceStore::new([8; 32], t, life, 3);
-    assert_eq!(other.state(&nonce, life, at(2)), NonceState::Foreign);
+    assert_eq!(other.state(&nonce, HOME, life, at(2)), NonceState::Foreign);
 }
 
 #[test]
 fn a_nonce_count_is_accepted_once_in_any_near_order() {
     let (mut s, t) = store();
-    let nonce = s.issue(t);
+    let nonce = s.issue(HOME, t);
     for (nc, ok) in [
         (1, true),
         (1, false),
@@ -287,25 +299,55 @@ fn a_nonce_count_is_accepted_once_in_any_near_order() {
         (u32::MAX, true),
         (101, false),
     ] {
-        assert_eq!(s.use_count(&nonce, Some(nc), t), ok, "count {nc}");
+        assert_eq!(
+            s.use_count(&nonce, HOME, Some(nc), LIFE, t),
+            ok,
+            "count {nc}"
+        );
     }
-    let once = s.issue(t);
-    assert!(s.use_count(&once, None, t));
-    assert!(!s.use_count(&once, None, t));
+    let once = s.issue(HOME, t);
+    assert!(s.use_count(&once, HOME, None, LIFE, t));
+    assert!(!s.use_count(&once, HOME, None, LIFE, t));
 }
 
 #[test]
-fn a_full_table_refuses_until_old_nonces_can_be_forgotten() {
+fn a_full_table_forgets_the_oldest_and_refuses_no_new_nonce() {
     let (mut s, t) = store();
-    for _ in 0..3 {
-        let n = s.issue(t);
-        assert!(s.use_count(&n, Some(1), t));
+    let old: Vec<String> = (0..4).map(|_| s.issue(HOME, t)).collect();
+    for nonce in &old[..3] {
+        assert!(s.use_count(nonce, HOME, Some(1), LIFE, t));
     }
-    let later = t + Duration::from_secs(2);
-    let n = s.issue(later);
-    assert!(!s.use_count(&n, Some(1), later));
-    assert_eq!(s.refused_full(), 1);
-    let later = t + Duration::from_secs(61);
-    assert!(s.use_count(&n, Some(1), later));
-    assert_eq!(s.in_use(), 1);
+    // Each new one is taken, whatever is in use, and nothing that is forgotten can be replayed.
+    for number in 0..1000 {
+        let nonce = s.issue(HOME, t);
+        assert!(s.use_count(&nonce, HOME, Some(1), LIFE, t), "{number}");
+        assert!(!s.use_count(&nonce, HOME, Some(1), LIFE, t), "{number}");
+        assert_eq!(s.in_use(), 3);
+    }
+    for nonce in &old {
+        assert!(!s.use_count(nonce, HOME, Some(2), LIFE, t));
+    }
+    assert_eq!(s.forgotten_early(), 1000);
+}
+
+#[test]
+fn counts_are_remembered_as_long_as_their_nonce_lives_and_no_longer() {
+    let t = Instant::now();
+    let mut s = NonceStore::new([7; 32], t, Duration::from_secs(3600), 100);
+    let life = Duration::from_secs(32);
+    let long = s.issue(HOME, t);
+    assert!(s.use_count(&long, HOME, Some(1), Duration::from_secs(600), t));
+    for second in 0..500 {
+        let now = t + Duration::from_secs(second);
+        for _ in 0..2 {
+            let nonce = s.issue(HOME, now);
+            assert!(s.use_count(&nonce, HOME, Some(1), life, now));
+        }
+        assert!(s.in_use() <= 1 + 2 * 34, "{} at {second}", s.in_use());
+    }
+    let now = t + Duration::from_secs(500);
+    let life = Duration::from_secs(600);
+    assert!(!s.use_count(&long, HOME, Some(1), life, now), "a replay");
+    assert!(s.use_count(&long, HOME, Some(2), life, now));
+    assert_eq!(s.forgotten_early(), 0);
 }

@@ -24,6 +24,21 @@ impl Layer {
         }
     }
 
+    /// Whether a request belongs to a server transaction that is here: a repetition, an ACK or a CANCEL.
+    pub fn has_transaction_of(&mut self, request: &Message) -> bool {
+        let (Ok(via), Some(method), Some(fields)) =
+            (request.via(), request.method(), Fields::of(request))
+        else {
+            return false;
+        };
+        let method = match method {
+            Method::Ack | Method::Cancel => Method::Invite,
+            other => other,
+        };
+        self.server_key(request, &via, &fields, method.as_str());
+        self.server_keys.contains_key(self.scratch.as_slice())
+    }
+
     fn receive_response(&mut self, now: Instant, message: Message, flow: Flow) {
         // §8.1.3.3: a response with more than one Via was meant for somebody else.
         let (Ok(via), Ok(cseq), Some(status)) = (message.via(), message.cseq(), message.status())
@@ -197,7 +212,7 @@ impl Layer {
         } else {
             build::reply(&message, 481, "Call/Transaction Does Not Exist", &tag, &[])
         };
-        if self.servers.len() >= self.server_limit(true) {
+        if invite.is_none() || self.servers.len() >= self.server_limit(true) {
             // The answer is the same each time, so it needs no memory.
             self.transmits.push_back(Transmit {
                 flow: reply,

@@ -327,6 +327,12 @@ pub fn problems(snapshot: &Snapshot) -> Vec<String> {
                 ));
             }
         }
+        let hop = proxy.unwrap_or(&row.server_uri);
+        if let Some(hop) = keeper::read(hop)
+            && let Some(why) = unspoken(snapshot, &hop.uri, row.transport.as_deref(), false)
+        {
+            problem(why.to_owned());
+        }
         for auth in &row.outbound_auth {
             if !snapshot.auths.contains_key(auth.trim()) {
                 problem(format!("outbound_auth: \"{auth}\" is not in ps_auths"));
@@ -340,6 +346,25 @@ pub fn problems(snapshot: &Snapshot) -> Vec<String> {
         }
     }
     problems
+}
+
+/// What keeps a hop from being asked: `name` is the transport of the row, `open` whether it is open here, whatever the
+/// tables say.
+#[must_use]
+pub fn unspoken(
+    snapshot: &Snapshot,
+    hop: &Uri,
+    name: Option<&str>,
+    open: bool,
+) -> Option<&'static str> {
+    let name = name.filter(|name| !name.is_empty());
+    match (hop.wanted_transport(), name) {
+        (Some(None), _) => Some("the transport that the URI asks for is not spoken here"),
+        (None, Some(name)) if !open && transport_named(snapshot, name).is_none() => {
+            Some("transport: no such row in ps_transports")
+        }
+        _ => None,
+    }
 }
 
 /// The transport that the row of `ps_transports` of this name speaks.

@@ -609,3 +609,29 @@ fn rows_that_cannot_work_are_told_with_field_and_reason() {
         );
     }
 }
+
+#[test]
+fn a_transport_that_is_not_there_is_an_error_and_not_udp() {
+    let mut snapshot = Snapshot::default();
+    let row = strowger_store::Transport {
+        id: "tcp".into(),
+        protocol: strowger_store::TransportProtocol::Tcp,
+        ..strowger_store::Transport::default()
+    };
+    snapshot.transports = Arc::new(vec![row]);
+    for (uri, name, open, spoken) in [
+        ("sip:192.0.2.1", None, false, true),
+        ("sip:192.0.2.1", Some(""), false, true),
+        ("sip:192.0.2.1", Some("tcp"), false, true),
+        ("sip:192.0.2.1;transport=udp", Some("missing"), false, true),
+        ("sips:192.0.2.1", None, false, true),
+        ("sips:192.0.2.1;transport=udp", None, false, false),
+        ("sip:192.0.2.1;transport=sctp", None, false, false),
+        ("sip:192.0.2.1", Some("missing"), false, false),
+        ("sip:192.0.2.1", Some("missing"), true, true),
+    ] {
+        let hop = Uri::parse(uri).unwrap();
+        let found = unspoken(&snapshot, &hop, name, open);
+        assert_eq!(found.is_none(), spoken, "{uri} {name:?}: {found:?}");
+    }
+}
