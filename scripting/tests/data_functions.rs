@@ -577,7 +577,7 @@ fn endpoints_contacts_and_headers_are_read() {
     let global = |name: &str| exchange.global(name);
     for (name, wanted) in [
         ("CONTEXT", "test"),
-        ("CODECS", "alaw/yes"),
+        ("CODECS", "alaw/no"),
         ("NOFIELD", "[]"),
         ("NOBODY", "[]"),
         ("AOR", "7200"),
