@@ -4,14 +4,13 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use strowger_core::channel::{Controlled, PlayKeys, RecorderResult, RecorderSpec};
 use strowger_media::{FileFormat, Sound, TapMode};
 use tokio::sync::oneshot;
 
 use super::play::{audible, load_all};
-use super::read::{Reading, read_digits};
+use super::read::ask;
 use super::record::{CLOSE_WAIT, DTMF_MS, OPEN_WAIT, try_open, with_extension};
 use super::{App, AppResult, Call, Next, Stop, app, files};
 use crate::say::{self, Gender, Grammar};
@@ -98,7 +97,8 @@ async fn dictate(call: Call) -> AppResult {
     loop {
         let mut name = std::mem::take(&mut given);
         if name.is_empty() {
-            name = ask(&call).await?;
+            // In digits; none: he has had enough.
+            name = ask(&call, "dictate/enter_filename", DIGITS_MAX).await?;
         }
         if name.is_empty() {
             return Ok(Next::Continue);
@@ -122,24 +122,6 @@ async fn dictate(call: Call) -> AppResult {
         };
         machine.run().await?;
     }
-}
-
-/// The name of a file, in digits; empty: he has had enough.
-async fn ask(call: &Call) -> Result<String, Stop> {
-    let reading = Reading {
-        files: "dictate/enter_filename".to_owned(),
-        tones: false,
-        answer: true,
-        max: DIGITS_MAX,
-        terminators: "#".to_owned(),
-        keep_terminator: false,
-        attempts: 1,
-        first: Duration::from_secs(10),
-        next: Duration::from_secs(5),
-    };
-    let mut entered = String::new();
-    read_digits(call, &reading, &mut entered).await?;
-    Ok(entered)
 }
 
 /// Whoever starts to dictate has to be recorded: a file that cannot be written is noticed before.

@@ -89,6 +89,24 @@ pub(crate) struct Reading {
     pub(crate) next: Duration,
 }
 
+/// Reads digits up to `#` after a prompt, at most `max`. Empty: nobody said anything.
+pub(crate) async fn ask(call: &Call, prompt: &str, max: usize) -> Result<String, Stop> {
+    let reading = Reading {
+        files: prompt.to_owned(),
+        tones: false,
+        answer: true,
+        max,
+        terminators: "#".to_owned(),
+        keep_terminator: false,
+        attempts: 1,
+        first: Duration::from_secs(10),
+        next: Duration::from_secs(5),
+    };
+    let mut entered = String::new();
+    read_digits(call, &reading, &mut entered).await?;
+    Ok(entered)
+}
+
 /// Reads digits into `entered`, which has what came before an interruption too. `OK` or `TIMEOUT`.
 pub(crate) async fn read_digits(
     call: &Call,

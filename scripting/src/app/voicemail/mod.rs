@@ -13,7 +13,7 @@ use strowger_core::voicemail::{self, Mailbox};
 use tokio::sync::oneshot;
 
 use super::play::{audible, load_all};
-use super::read::{Reading, read_digits};
+use super::read;
 use super::{App, AppResult, Call, Next, Stop, app};
 use crate::say::{self, Gender, Grammar};
 
@@ -86,22 +86,9 @@ fn spoken(call: &Call, number: usize) -> Vec<String> {
     )
 }
 
-/// Reads digits up to `#` after a prompt.
+/// Reads the number of a mailbox or a password after a prompt.
 async fn ask(call: &Call, prompt: &str) -> Result<String, Stop> {
-    let reading = Reading {
-        files: prompt.to_owned(),
-        tones: false,
-        answer: true,
-        max: DIGITS_MAX,
-        terminators: "#".to_owned(),
-        keep_terminator: false,
-        attempts: 1,
-        first: Duration::from_secs(10),
-        next: Duration::from_secs(5),
-    };
-    let mut entered = String::new();
-    read_digits(call, &reading, &mut entered).await?;
-    Ok(entered)
+    read::ask(call, prompt, DIGITS_MAX).await
 }
 
 /// Is there a recorded greeting of this name?
