@@ -27,12 +27,14 @@ build: setup
 run: build
 	./target/release/strowger --data $(DATA) serve
 
-# The servers run in a temporary folder on private ports and end with the tests, however those end.
+# The servers run in a temporary folder on private ports and end with the tests, however those end. They start when
+# everything is built: a build may take all the memory and time there is.
 test: setup-test
+	@$(CARGO) test --workspace --no-run $(TEST_ARGS)
 	@folder=$$(mktemp -d /tmp/strowger-test.XXXXXX); \
 	trap 'tests/databases.sh stop "$$folder" || true; rm -rf "$$folder"' EXIT INT TERM; \
 	urls=$$(tests/databases.sh start "$$folder"); eval "$$urls"; \
-	$(CARGO) test --workspace $(TEST_ARGS)
+	$(CARGO) test --workspace $(TEST_ARGS) || { tests/databases.sh told "$$folder"; exit 1; }
 
 check: setup
 	$(CARGO) fmt --all --check

@@ -1,13 +1,14 @@
 #!/bin/bash
 # Starts and stops a private MariaDB and a private PostgreSQL for tests:
 #   eval "$(tests/databases.sh start DIR)"    prints export lines with the URLs of both
+#   tests/databases.sh told DIR               prints what the logs of both say about an end of theirs
 #   tests/databases.sh stop DIR               ends both and removes what they left in DIR
 # Both listen on 127.0.0.1 only, on free ports, with random passwords that stand in DIR/urls (readable by its owner).
 # Data is not synced to disk: it lives as long as the tests.
 set -euo pipefail
 
 fail() { echo "databases.sh: $*" >&2; exit 1; }
-[ $# -eq 2 ] || fail "usage: databases.sh start|stop DIR"
+[ $# -eq 2 ] || fail "usage: databases.sh start|told|stop DIR"
 action=$1
 mkdir -p "$2"
 dir=$(cd "$2" && pwd -P)
@@ -32,6 +33,8 @@ as() {
 }
 
 # Starts a server that outlives this script, with nothing of ours open: a caller that reads our output must see its end.
+# As long as its folder has a file `keep`, a server that ends by itself is started again, a few times: how long a database
+# server lives is not what is tested.
 launch() { # user, log, folder, command...
     local prefix=() user=$1 log=$2 folder=$3
     shift 3
@@ -39,7 +42,13 @@ launch() { # user, log, folder, command...
     (
         exec </dev/null >>"$log" 2>&1
         cd "$folder"
-        exec "${prefix[@]}" setsid "$@"
+        exec setsid bash -c '
+            for time in 1 2 3 4 5; do
+                "$@" && status=0 || status=$?
+                [ -e keep ] || exit "$status"
+                echo "databases.sh: the server ended by itself with status $status, time $time"
+                sleep 0.5
+            done' keeper "${prefix[@]}" "$@"
     ) &
     launched=$!
 }
@@ -85,17 +94,18 @@ SQL
         port=$(free_port)
         launch mysql "$dir/mysql.log" "$dir/mysql" "$server" --no-defaults --datadir="$dir/mysql/data" --socket=server.sock --port="$port" \
             --bind-address=127.0.0.1 --pid-file="$dir/mysql/server.pid" --init-file="$dir/mysql/init.sql" \
-            --skip-name-resolve --innodb-buffer-pool-size=128M --innodb-flush-log-at-trx-commit=0 --innodb-flush-method=nosync --sync-frm=0
+            --skip-name-resolve --innodb-buffer-pool-size=128M --innodb-flush-log-at-trx-commit=0 --innodb-flush-method=nosync --sync-frm=0 \
+            --skip-innodb-use-native-aio --loose-innodb-buffer-pool-size-max=128M
         for _ in $(seq 300); do
             if [ -s "$dir/mysql/server.pid" ] && (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-                rm -f "$dir/mysql/init.sql"
+                touch "$dir/mysql/keep"
                 mysql_url="mysql://strowger:$password@127.0.0.1:$port/strowger"
                 return
             fi
             kill -0 "$launched" 2>/dev/null || break
             sleep 0.1
         done
-        kill "$launched" 2>/dev/null || true
+        kill -- -"$launched" 2>/dev/null || true
     done
     tail -20 "$dir/mysql.log" >&2
     fail "MariaDB does not start"
@@ -119,13 +129,14 @@ start_postgres() {
             -c unix_socket_directories='' -c fsync=off -c full_page_writes=off -c synchronous_commit=off
         for _ in $(seq 300); do
             if [ "$(sed -n 8p "$dir/postgres/data/postmaster.pid" 2>/dev/null | tr -d ' ')" = ready ]; then
+                touch "$dir/postgres/keep"
                 postgres_url="postgres://strowger:$password@127.0.0.1:$port/postgres"
                 return
             fi
             kill -0 "$launched" 2>/dev/null || break
             sleep 0.1
         done
-        kill "$launched" 2>/dev/null || true
+        kill -- -"$launched" 2>/dev/null || true
     done
     tail -20 "$dir/postgres.log" >&2
     fail "PostgreSQL does not start"
@@ -144,9 +155,19 @@ end_server() { # pid file, signal
 }
 
 stop() {
+    rm -f "$dir/mysql/keep" "$dir/postgres/keep"
     end_server "$dir/mysql/server.pid" TERM
     end_server "$dir/postgres/data/postmaster.pid" QUIT
     rm -rf "${dir:?}/mysql" "${dir:?}/postgres" "$dir/urls" "$dir/mysql.log" "$dir/postgres.log"
+}
+
+told() {
+    local name
+    for name in mysql postgres; do
+        grep -q "databases.sh: the server ended" "$dir/$name.log" || continue
+        echo "==== the end of $name.log"
+        tail -n 40 "$dir/$name.log"
+    done
 }
 
 case $action in
@@ -166,9 +187,10 @@ URLS
     )
     cat "$dir/urls"
     ;;
+told) told ;;
 stop)
     stop
     rmdir "$dir" 2>/dev/null || true
     ;;
-*) fail "unknown action $action; usage: databases.sh start|stop DIR" ;;
+*) fail "unknown action $action; usage: databases.sh start|told|stop DIR" ;;
 esac

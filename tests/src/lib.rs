@@ -70,7 +70,7 @@ fn free_port() -> u16 {
     }
 }
 
-/// Held by tests that measure time or load, so that those of one file run one after the other.
+/// Held by tests that measure time or load, so that those of one program run one after the other.
 pub fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,0 +1,12 @@
+//! What a dialplan may not do to others: scripts, expressions and AGI programs that take all they can get. A program of its
+//! own, because these tests measure time and memory.
+
+#[expect(dead_code, reason = "the other program uses the rest of it")]
+#[path = "../calls/exchange/mod.rs"]
+mod exchange;
+#[path = "../calls/scripts/mod.rs"]
+mod scripts;
+
+mod agi_limits;
+mod hostile;
+mod lua_harm;
