@@ -8,5 +8,4 @@ mod exchange;
 mod scripts;
 
 mod agi_limits;
-mod hostile;
 mod lua_harm;

@@ -1,10 +1,15 @@
-//! Rows that harm by mistake, and callers who harm on purpose: the call may fail, the exchange and its log may not.
+//! Rows that harm by mistake, and callers who harm on purpose: the call may fail, the exchange and its log may not. A
+//! program of its own, because there is one log for each.
+
+#[expect(dead_code, reason = "other programs use the rest of it")]
+#[path = "calls/exchange/mod.rs"]
+mod exchange;
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
-use crate::exchange::{Exchange, wait_until};
+use exchange::{Exchange, wait_until};
 
 /// What all tests of this file logged.
 fn log() -> Arc<Mutex<Vec<u8>>> {
@@ -44,7 +49,7 @@ fn logged(part: &str) -> Vec<String> {
         .collect()
 }
 
-fn start(rows: &[crate::exchange::Row<'_>]) -> Exchange {
+fn start(rows: &[exchange::Row<'_>]) -> Exchange {
     log();
     Exchange::start(rows, &[])
 }
