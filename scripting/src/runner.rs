@@ -28,7 +28,7 @@ mod over;
 pub(crate) use over::run_h_of;
 use over::{run_h, run_hangup_handlers};
 
-/// Steps that never wait run between two looks at the clock, as long as none of them may be a long one.
+/// Steps that never wait run between two looks at the clock, as long as none of them may have been a long one.
 const STEPS_PER_LOOK: u32 = 16;
 /// Steps that extension `h` may take: the call is over, so no timeout would ever end it.
 const H_STEPS_MAX: u32 = 10_000;
@@ -306,9 +306,10 @@ enum AtOnce {
 /// Runs the steps that come next as long as they never wait and the turn lasts.
 fn walk_at_once(task: &Rc<Task>, turns: &mut Turns) -> AtOnce {
     let most = turns.left().max(1);
-    let (mut ran, mut costly) = (0, false);
+    let mut ran = 0;
+    task.has_laboured();
     let over = loop {
-        let looks = ran > 0 && (costly || ran % STEPS_PER_LOOK == 0);
+        let looks = ran > 0 && (task.has_laboured() || ran % STEPS_PER_LOOK == 0);
         if ran >= most || (looks && turns.is_over()) {
             break AtOnce::TurnOver;
         }
@@ -318,7 +319,6 @@ fn walk_at_once(task: &Rc<Task>, turns: &mut Turns) -> AtOnce {
         let Some(result) = step_at_once(task, &here) else {
             break AtOnce::Waits;
         };
-        costly = here.is_costly();
         ran += 1;
         let end = after(task, result, |task| {
             let mut data = task.channel.data_mut();

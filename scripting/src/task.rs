@@ -87,6 +87,8 @@ pub(crate) struct Task {
     trail: RefCell<Trail>,
     /// Memory for the data of the next step.
     pub(crate) data: RefCell<String>,
+    /// Something was worked out that may have taken a while.
+    laboured: Cell<bool>,
     /// `CURLOPT`.
     pub(crate) curl: RefCell<func::curl::Options>,
     /// Rows that `ODBC_FETCH` reads.
@@ -130,6 +132,7 @@ impl Task {
             lines: Lines::default(),
             trail: RefCell::default(),
             data: RefCell::default(),
+            laboured: Cell::default(),
             curl: RefCell::default(),
             results: RefCell::default(),
             rehearsal,
@@ -155,6 +158,11 @@ impl Task {
             plan.1 = self.host.current();
         }
         Arc::clone(&plan.1)
+    }
+
+    /// Was something worked out, since this was last asked, that may have taken a while?
+    pub(crate) fn has_laboured(&self) -> bool {
+        self.laboured.take()
     }
 
     /// The step where the channel is.
@@ -452,6 +460,7 @@ impl Vars for Task {
     }
 
     fn call(&self, function: &str, arguments: &str) -> Result<String, CallError> {
+        self.labours();
         if let Some(test) = &self.rehearsal
             && let Some(value) = test.function(function, arguments)
         {
@@ -464,6 +473,10 @@ impl Vars for Task {
             None => Err(CallError::Unknown),
             Some(result) => result.map_err(CallError::Failed),
         }
+    }
+
+    fn labours(&self) {
+        self.laboured.set(true);
     }
 
     fn warn(&self, warning: &str) {

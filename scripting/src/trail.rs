@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use strowger_core::channel::Location;
 use strowger_dialplan::plan::Found;
-use strowger_dialplan::subst::Node;
 use strowger_dialplan::{Context, Plan};
 
 use crate::app::{self, App};
@@ -21,8 +20,6 @@ pub(crate) struct Here {
     pub(crate) index: usize,
     /// Its application, if the step never waits.
     pub(crate) immediate: Option<&'static App>,
-    /// It calls functions or works something out: that may take a while.
-    costly: bool,
 }
 
 impl Here {
@@ -32,18 +29,7 @@ impl Here {
             context: Arc::clone(found.context),
             index: found.index,
             immediate: step.immediate.then(|| app::find(&step.app)).flatten(),
-            costly: step.template.nodes().iter().any(|node| {
-                matches!(
-                    node,
-                    Node::Function { .. } | Node::Reference(_) | Node::Expression(_)
-                )
-            }),
         }
-    }
-
-    /// May the step take a while?
-    pub(crate) fn is_costly(&self) -> bool {
-        self.costly
     }
 }
 

@@ -38,6 +38,10 @@ pub trait Vars {
 
     /// Something in the text was wrong, but evaluation goes on as the language says. Default: nobody listens.
     fn warn(&self, _warning: &str) {}
+
+    /// An expression is evaluated that may take a while: one of several terms, or with a regular expression. Default: nobody
+    /// counts the time.
+    fn labours(&self) {}
 }
 
 /// No channel at all: every variable is empty, every function unknown.

@@ -46,6 +46,7 @@ pub fn replace(text: &mut String, start: usize, vars: &dyn Vars) {
             quick::append(value, text);
         }
         None => {
+            vars.labours();
             let expression = text.split_off(start);
             text.push_str(&evaluate(&expression, vars));
         }
