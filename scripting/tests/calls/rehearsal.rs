@@ -354,18 +354,27 @@ variables = { TOLD = "1 4711 ok ANSWER 30", WHY = "a test of the dialplan sends 
     }
 }
 
-#[test]
-fn the_rules_of_the_language_hold() {
-    let text = include_str!("reference.toml");
+/// Runs the tests of a file of this folder.
+fn all_of(file: &str, text: &str) {
     let mut wrong = String::new();
     for (name, failure, story) in run(text) {
         if let Some(failure) = failure {
             wrong.push_str(&format!("{name}\n"));
             for (line, finding) in &failure.findings {
-                wrong.push_str(&format!("  reference.toml:{line}: {finding}\n"));
+                wrong.push_str(&format!("  {file}:{line}: {finding}\n"));
             }
             wrong.push_str(&story);
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn the_rules_of_the_language_hold() {
+    all_of("reference.toml", include_str!("reference.toml"));
+}
+
+#[test]
+fn the_dialplans_of_the_product_go_their_ways() {
+    all_of("product.toml", include_str!("product.toml"));
 }
