@@ -118,3 +118,59 @@ fn every_source_folder_of_a_crate_is_in_the_code_map() {
         );
     }
 }
+
+/// Columns of a table of the migrations.
+fn columns_of(sql: &str, table: &str) -> Vec<String> {
+    let begin = format!("CREATE TABLE IF NOT EXISTS {table} (");
+    let body = sql.split(&begin).nth(1).expect("the table is made");
+    body.lines()
+        .take_while(|line| !line.starts_with(");"))
+        .filter_map(|line| Some(line.trim().strip_prefix('"')?.split_once('"')?.0.to_owned()))
+        .collect()
+}
+
+/// What stands between backticks.
+fn quoted(text: &str) -> Vec<String> {
+    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_column_of_a_sip_object_is_explained_and_shown_by_a_test_that_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| std::fs::read_to_string(root.join(name)).expect("a file of text");
+    let (docs, sql) = (read("docs/columns.md"), read("migrations/sqlite/0001_realtime.sql"));
+    let sources = rust_files();
+    let exists = |test: &str| {
+        let head = format!("fn {test}(");
+        sources.iter().any(|(_, text)| text.contains(&head))
+    };
+    let mut wrong = Vec::new();
+    for section in docs.split("\n## ").skip(1) {
+        let (table, rows) = section.split_once('\n').expect("a title and rows");
+        let mut columns = columns_of(&sql, table);
+        for row in rows.lines().filter(|line| line.starts_with("| `")) {
+            let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
+            let [names, what, shown] = cells[..] else {
+                wrong.push(format!("{table}: three cells are wanted in {row}"));
+                continue;
+            };
+            for name in quoted(names) {
+                match columns.iter().position(|column| *column == name) {
+                    Some(place) => drop(columns.swap_remove(place)),
+                    None => wrong.push(format!("{table}.{name}: no such column, or twice")),
+                }
+            }
+            let tests = quoted(shown);
+            let idle = what.trim().starts_with("without effect");
+            if idle != (tests.is_empty() && shown.trim() != "no test yet") {
+                wrong.push(format!("{table}: a test belongs to what has an effect: {row}"));
+            }
+            let missing = tests.iter().filter(|test| !exists(test));
+            wrong.extend(missing.map(|test| format!("{table}: there is no test {test}")));
+        }
+        wrong.extend(columns.iter().map(|name| format!("{table}.{name} is not explained")));
+    }
+    let tables = docs.matches("\n## ps_").count();
+    assert!(tables >= 11, "the tables are found");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use strowger_store::{AstDb, CdrSpool, Realtime, Snapshot, TableWriter};
+use strowger_store::{AstDb, CdrSpool, Globals, Realtime, Snapshot, TableWriter};
 use tokio::runtime::Handle;
 
 use crate::channel::{Channel, Directory, GlobalVariables};
 use crate::conference::Conferences;
-use crate::config::Config;
+use crate::config::{Config, Sip};
 use crate::counters::QualityCounters;
 use crate::device::{Devices, Notice};
 use crate::dns::Dns;
@@ -147,6 +147,14 @@ fn secret() -> [u8; 32] {
     bytes
 }
 
+/// How we call ourselves: as `strowger.toml` says where it says anything, else as the row of `ps_globals` does.
+fn agent(config: &Sip, globals: &Globals) -> String {
+    let row = globals.user_agent.as_ref();
+    row.filter(|_| config.user_agent == Sip::default().user_agent)
+        .unwrap_or(&config.user_agent)
+        .clone()
+}
+
 impl Shared {
     /// Puts the shared parts together.
     #[expect(
@@ -246,6 +254,11 @@ impl Shared {
     /// The database as last read.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.realtime.current()
+    }
+
+    /// User-Agent and Server of what we send: of `strowger.toml` where it names one, else of `ps_globals`.
+    pub fn user_agent(&self) -> String {
+        agent(&self.config.sip, &self.snapshot().globals)
     }
 
     /// `<epoch seconds>.<counter>`.
@@ -406,5 +419,25 @@ impl Shared {
     /// The folder that relative recording names belong to.
     pub fn monitor(&self) -> &Path {
         &self.paths.monitor
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_the_table_counts_where_the_file_says_nothing_else() {
+        let row = Globals {
+            user_agent: Some("Exchange of the table".into()),
+            ..Globals::default()
+        };
+        let file = Sip {
+            user_agent: "Exchange of the file".into(),
+            ..Sip::default()
+        };
+        assert_eq!(agent(&Sip::default(), &Globals::default()), "Strowger");
+        assert_eq!(agent(&Sip::default(), &row), "Exchange of the table");
+        assert_eq!(agent(&file, &row), "Exchange of the file");
     }
 }

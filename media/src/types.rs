@@ -80,6 +80,9 @@ pub struct Negotiated {
     pub srtp: Option<SrtpKeys>,
     /// After so many milliseconds without received RTP: [`Event::RtpTimeout`], once. 0: never.
     pub rtp_timeout_ms: u32,
+    /// After so many seconds in which nothing was sent a packet of comfort noise is, so that what lies on the way keeps the way
+    /// open (RFC 6263), whether audio may be sent or not. 0: never.
+    pub keepalive_s: u16,
     /// RTCP goes through the ports of RTP (RFC 5761).
     pub rtcp_mux: bool,
     /// The remote wants extended reports (RFC 3611): send them.
@@ -109,6 +112,7 @@ impl Default for Negotiated {
             receiving: true,
             symmetric: false,
             rtp_timeout_ms: 0,
+            keepalive_s: 0,
             srtp: None,
             rtcp_mux: false,
             rtcp_xr: false,

@@ -380,14 +380,6 @@ CREATE TABLE IF NOT EXISTS ps_resource_list (
     UNIQUE ("id")
 );
 
-CREATE TABLE IF NOT EXISTS ps_inbound_publications (
-    "id" VARCHAR(40) NOT NULL,
-    "endpoint" VARCHAR(40),
-    "event_asterisk-devicestate" VARCHAR(40),
-    "event_asterisk-mwi" VARCHAR(40),
-    UNIQUE ("id")
-);
-
 CREATE TABLE IF NOT EXISTS ps_globals (
     "id" VARCHAR(40) NOT NULL,
     "max_forwards" INTEGER,

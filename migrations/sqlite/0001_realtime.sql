@@ -265,14 +265,6 @@ CREATE TABLE IF NOT EXISTS ps_resource_list (
     UNIQUE ("id")
 );
 
-CREATE TABLE IF NOT EXISTS ps_inbound_publications (
-    "id" TEXT NOT NULL,
-    "endpoint" TEXT,
-    "event_asterisk-devicestate" TEXT,
-    "event_asterisk-mwi" TEXT,
-    UNIQUE ("id")
-);
-
 CREATE TABLE IF NOT EXISTS ps_globals (
     "id" TEXT NOT NULL,
     "max_forwards" INTEGER,

@@ -522,13 +522,16 @@ impl Channel {
     }
 
     fn ring_caller(&self, signalled: &mut Signalled) {
-        // Behind a 183 that opened early media a 180 would not be heard of.
-        if self.is_up() || signalled.progress {
+        let globals = &self.shard().shared().snapshot().globals;
+        if self.is_up() {
             self.tell_transfer(180);
-            signalled.music = self.start_tone("ring");
-        } else {
-            self.indicate_ringing();
         }
+        // Behind a 183 that opened early media a 180 would not be heard of.
+        signalled.music = if signalled.progress && !globals.allow_sending_180_after_183 {
+            self.start_tone("ring")
+        } else {
+            self.ring()
+        };
     }
 
     fn signal_start(&self, request: &DialRequest, signalled: &mut Signalled) {

@@ -9,6 +9,8 @@ use strowger_store::{Endpoint, MediaEncryption};
 /// What an endpoint wants; `None`: DTLS-SRTP, which is not spoken here.
 pub(super) fn security(endpoint: &Endpoint) -> Option<Security> {
     match endpoint.media_encryption {
+        // A browser speaks nothing else.
+        MediaEncryption::No if endpoint.webrtc => None,
         MediaEncryption::No => Some(Security::Plain),
         MediaEncryption::Sdes => Some(Security::Sdes(Sdes {
             required: !endpoint.media_encryption_optimistic,

@@ -21,6 +21,9 @@ use crate::shard::Shard;
 /// The longest datagram of UDPTL that is passed on; with redundancy they stay far below.
 const DATAGRAM_MAX: usize = 1500;
 
+/// The greatest datagram that a side takes.
+const MAX_DATAGRAM: &str = "T38FaxMaxDatagram";
+
 /// Why there is no fax (RFC 3261 §20.43).
 pub(super) const NO_FAX: &str = "304 strowger \"T.38 is not possible with this call\"";
 
@@ -110,6 +113,18 @@ impl Channel {
         Some((description, fax))
     }
 
+    /// What the other side is told of this one: as it says itself, but for the greatest datagram, which its row may know better
+    /// (`t38_udptl_maxdatagram`).
+    fn told_of(endpoint: &Endpoint, fax: &FaxStream) -> Vec<Attribute> {
+        let mut attributes = fax.attributes.clone();
+        if endpoint.t38_udptl_maxdatagram > 0 {
+            attributes.retain(|attribute| !attribute.name.eq_ignore_ascii_case(MAX_DATAGRAM));
+            let most = Attribute::new(MAX_DATAGRAM, endpoint.t38_udptl_maxdatagram);
+            attributes.push(most);
+        }
+        attributes
+    }
+
     fn may_fax(&self) -> Option<Arc<Endpoint>> {
         let endpoint = self.endpoint().cloned()?;
         let may = endpoint.t38_udptl && !self.is_local() && self.is_up() && !self.is_over();
@@ -142,7 +157,7 @@ impl Channel {
         self.shard().map_server(id, self.id());
         let (wanted, told) = Wanted::fax(Fax {
             at: there.0,
-            attributes: fax.attributes.clone(),
+            attributes: Self::told_of(&own, &fax),
         })
         .told();
         peer.renegotiate(wanted);
@@ -180,7 +195,7 @@ impl Channel {
                 .map(|media| {
                     let own = Fax {
                         at: here.0,
-                        attributes: answered.attributes.clone(),
+                        attributes: Self::told_of(&other, &answered),
                     };
                     media.answer_fax(channel.shard(), &offer, &own, &fax)
                 });

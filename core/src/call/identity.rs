@@ -62,6 +62,20 @@ pub(super) fn configured(endpoint: &Endpoint) -> Option<Party> {
     })
 }
 
+/// The user of our Contact towards this endpoint: its `contact_user`, or with `use_callerid_contact` the number of whom it is
+/// shown.
+pub(super) fn contact_user(
+    endpoint: &Endpoint,
+    globals: &Globals,
+    shown: &Party,
+) -> Option<String> {
+    let number = shown.number.as_str();
+    let hidden = shown.presentation != Presentation::Allowed && !endpoint.trust_id_outbound;
+    let caller =
+        (globals.use_callerid_contact && !number.is_empty() && !hidden).then(|| number.to_owned());
+    endpoint.contact_user.clone().or(caller)
+}
+
 /// `callerid_privacy`: whether it may be shown, and whether somebody has checked it.
 fn privacy_of(endpoint: &Endpoint) -> (Presentation, bool) {
     let word = endpoint.callerid_privacy.trim();

@@ -325,10 +325,7 @@ impl Channel {
         let response = Builder::response_to(request, 200, "OK")
             .header(HeaderName::Contact, contact)
             .header(HeaderName::Allow, crate::shard::ALLOW)
-            .header(
-                HeaderName::Server,
-                &self.shard().shared().config.sip.user_agent,
-            );
+            .header(HeaderName::Server, self.shard().shared().user_agent());
         let response = Policy::tell(request, response, terms)
             .body(SDP, description)
             .finish();
@@ -488,7 +485,7 @@ impl Channel {
                 .dialog
                 .as_mut()?
                 .request(method, &via)
-                .header(HeaderName::UserAgent, &shard.shared().config.sip.user_agent)
+                .header(HeaderName::UserAgent, shard.shared().user_agent())
                 .body(content, body)
                 .finish();
             Some((request, flow))
@@ -517,7 +514,7 @@ impl Channel {
                 .request(Method::Refer, &via)
                 .header(HeaderName::ReferTo, format!("<{uri}>"))
                 .header(HeaderName::ReferredBy, contact)
-                .header(HeaderName::UserAgent, &shard.shared().config.sip.user_agent)
+                .header(HeaderName::UserAgent, shard.shared().user_agent())
                 .finish();
             Some((request, flow))
         });

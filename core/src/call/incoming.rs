@@ -55,7 +55,7 @@ pub(crate) fn invite(
     if let Err(refusal) = take(shard, id, request, flow, endpoint) {
         let mut response = Builder::response_to(request, refusal.status, refusal.reason)
             .to_tag(&shard.tag())
-            .header(HeaderName::Server, &shard.shared().config.sip.user_agent);
+            .header(HeaderName::Server, shard.shared().user_agent());
         for (name, value) in refusal.headers {
             response.push(name, value);
         }
@@ -117,7 +117,18 @@ fn take(
     match shard.dialplan().exists(context, &exten, &caller.number) {
         _ if replaces.is_some() => {}
         Exists::Yes => {}
-        Exists::Incomplete if endpoint.allow_overlap => {
+        incomplete @ (Exists::Incomplete | Exists::No)
+            if endpoint.allow_overlap && {
+                let overlap = endpoint.overlap_context.as_deref();
+                match overlap.filter(|context| !context.is_empty()) {
+                    None => incomplete == Exists::Incomplete,
+                    Some(context) => {
+                        let more = shard.dialplan().exists(context, &exten, &caller.number);
+                        more == Exists::Incomplete
+                    }
+                }
+            } =>
+        {
             return Err(Refusal::new(484, "Address Incomplete"));
         }
         Exists::Incomplete | Exists::No => {
@@ -382,10 +393,7 @@ impl Channel {
             .to_tag(&incoming.tag)
             .header(HeaderName::Contact, &session.contact)
             .header(HeaderName::Allow, ALLOW)
-            .header(
-                HeaderName::Server,
-                &self.shard().shared().config.sip.user_agent,
-            );
+            .header(HeaderName::Server, self.shard().shared().user_agent());
         if let Some(endpoint) = self.endpoint().filter(|_| status < 300) {
             let at = self.shard().advertised(&session.flow);
             for (name, value) in identity::connected_headers(endpoint, &self.data().connected, at) {
@@ -427,10 +435,7 @@ impl Channel {
                 let response = Builder::response_to(&incoming.request, 302, "Moved Temporarily")
                     .to_tag(&incoming.tag)
                     .header(HeaderName::Contact, format!("<{uri}>"))
-                    .header(
-                        HeaderName::Server,
-                        &self.shard().shared().config.sip.user_agent,
-                    );
+                    .header(HeaderName::Server, self.shard().shared().user_agent());
                 (incoming.id, response.finish())
             })
         };
@@ -452,13 +457,19 @@ impl Channel {
         if self.ring_local() {
             return;
         }
+        let later = self
+            .shard()
+            .shared()
+            .snapshot()
+            .globals
+            .allow_sending_180_after_183;
         let first = self
             .session()
             .as_mut()
             .and_then(|session| session.incoming.as_mut())
             .is_some_and(|incoming| {
                 // After early media a 180 would make some phones cut it off.
-                !incoming.early_media && !std::mem::replace(&mut incoming.ringing, true)
+                (later || !incoming.early_media) && !std::mem::replace(&mut incoming.ringing, true)
             });
         if first && let Some((id, response)) = self.invite_response(180, "Ringing") {
             self.send_provisional(id, response);

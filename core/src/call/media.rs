@@ -35,7 +35,7 @@ pub(crate) enum MediaError {
     )]
     NoCodecs(String),
     #[error(
-        "endpoint {0} has media_encryption=dtls, which is not spoken here: its calls are refused (sdes is)"
+        "endpoint {0} has media_encryption=dtls or webrtc=yes, and DTLS-SRTP is not spoken here: its calls are refused (media_encryption=sdes is)"
     )]
     Dtls(String),
     #[error("media key: {0}")]
@@ -112,6 +112,7 @@ pub(crate) struct MediaSession {
     dtmf_mode: DtmfMode,
     rtp_timeout_ms: u32,
     rtp_timeout_hold_ms: u32,
+    rtp_keepalive_s: u16,
     /// What was agreed last, and whether the call is answered: silence while it rings is no fault.
     agreed: Option<Agreed>,
     up: bool,
@@ -182,6 +183,8 @@ impl MediaSession {
                 .map(|at| at.port())
                 .map_err(MediaError::NoPorts)
         };
+        crate::transport::mark_audio(&rtp, endpoint);
+        crate::transport::mark_audio(&rtcp, endpoint);
         let mut local = LocalMedia::new(SocketAddr::new(offered, port(&rtp)?));
         local.rtcp_port = port(&rtcp)?;
         let leg = shard.next_leg_id();
@@ -201,6 +204,7 @@ impl MediaSession {
         }
         shard.map_leg(leg, channel);
         let negotiation = offer_answer::Session::new(&endpoint.sdp_owner, random & 0x7fff_ffff)
+            .with_name(&endpoint.sdp_session)
             .with_security(security);
         Ok(Self {
             leg,
@@ -211,6 +215,7 @@ impl MediaSession {
             dtmf_mode: endpoint.dtmf_mode,
             rtp_timeout_ms: endpoint.rtp_timeout.saturating_mul(1000),
             rtp_timeout_hold_ms: endpoint.rtp_timeout_hold.saturating_mul(1000),
+            rtp_keepalive_s: u16::try_from(endpoint.rtp_keepalive).unwrap_or(u16::MAX),
             agreed: None,
             up: false,
             forks: Forked::default(),
@@ -566,6 +571,11 @@ impl MediaSession {
                 self.rtp_timeout_hold_ms
             } else {
                 self.rtp_timeout_ms
+            },
+            keepalive_s: if self.elsewhere.is_some() || self.fax.is_some() {
+                0
+            } else {
+                self.rtp_keepalive_s
             },
             dtmf_clock: agreed.dtmf_clock,
             dtmf_tones: self.dtmf_mode.way(agreed.dtmf.is_some()) == DigitWay::Media,

@@ -14,10 +14,12 @@ use super::session::new_via;
 use super::target::find_target;
 use crate::channel::{Cause, Channel, Data, Location, State};
 use crate::dialplan::Exists;
-use crate::shard::Shard;
+use crate::shard::{Shard, Ways};
 
 /// Longest text, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 8192;
+/// Addresses that one text may be led to by a 3xx, one after the other (`follow_redirect_methods`).
+const REDIRECTS_MAX: u8 = 5;
 /// Headers that go with a text.
 pub const MESSAGE_DATA_MAX: usize = 32;
 /// Longest of them.
@@ -383,14 +385,23 @@ impl Channel {
             .header(HeaderName::To, receiver)
             .header(HeaderName::CallId, shard.call_id())
             .header(HeaderName::CSeq, "1 MESSAGE")
-            .header(HeaderName::UserAgent, &shard.shared().config.sip.user_agent);
+            .header(HeaderName::UserAgent, shard.shared().user_agent());
         for (name, value) in text.headers() {
             request.push(name, value);
         }
         let body = text.body.clone().into_bytes();
         let request = request.body("text/plain;charset=UTF-8", body).finish();
         shard.counters().messages_sent.add(1);
-        shard.request_in_dialog(request, flow, endpoint.outbound_auth.clone());
+        let followed = endpoint.follow_redirect_methods.as_deref().unwrap_or("");
+        let follows = followed
+            .split(',')
+            .any(|method| method.trim().eq_ignore_ascii_case("message"));
+        let ways = Ways {
+            others: target.rest(),
+            redirects: if follows { REDIRECTS_MAX } else { 0 },
+            transport: endpoint.transport.clone(),
+        };
+        shard.request_by_ways(request, flow, endpoint.outbound_auth.clone(), ways);
         Ok(())
     }
 }

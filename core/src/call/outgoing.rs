@@ -160,7 +160,8 @@ impl Channel {
             })?;
         channel.set_leg(Some(media.leg()));
         media.prefer(&endpoint.outgoing_call_offer_pref, &origin.codecs);
-        let contact_user = endpoint.contact_user.clone();
+        let globals = &shared.snapshot().globals;
+        let contact_user = identity::contact_user(endpoint, globals, &origin.shown);
         let mut own = contact(shard, &flow, contact_user.as_deref());
         if target.is_sips() {
             own = super::target::as_sips(&own);
@@ -345,7 +346,7 @@ impl Channel {
                                 true => session.flow,
                                 false => routed(&shard, session.flow, dialog),
                             };
-                            let agent = &shard.shared().config.sip.user_agent;
+                            let agent = shard.shared().user_agent();
                             let request = dialog
                                 .prack(&rack, &new_via(&shard, &flow))
                                 .header(HeaderName::UserAgent, agent);
@@ -600,7 +601,6 @@ fn build_invite(
     let media = session.media.as_mut().ok_or("no media")?;
     let offer = media.offer().map_err(|error| error.to_string())?;
     let endpoint = channel.endpoint().cloned().ok_or("no endpoint")?;
-    let config = &shard.shared().config;
     let at = shard.advertised(flow);
     let snapshot = shard.shared().snapshot();
     let shown = channel.data().connected.clone();
@@ -628,7 +628,7 @@ fn build_invite(
         .header(HeaderName::CSeq, "1 INVITE")
         .header(HeaderName::Contact, &session.contact)
         .header(HeaderName::Allow, ALLOW)
-        .header(HeaderName::UserAgent, &config.sip.user_agent);
+        .header(HeaderName::UserAgent, shard.shared().user_agent());
     invite = renegotiate::with_supported(invite, &extensions::supported(Some(&endpoint)));
     if endpoint.rel100 == Rel100::Required {
         invite.push(HeaderName::Require, REL100);

@@ -152,7 +152,7 @@ impl Channel {
         if !notifies {
             response.push(HeaderName::ReferSub, "false");
         }
-        let server = &self.shard().shared().config.sip.user_agent;
+        let server = self.shard().shared().user_agent();
         response.push(HeaderName::Server, server);
         self.shard().respond(id, response.finish());
         self.notify_referral(100, false);
@@ -189,7 +189,7 @@ impl Channel {
                     .header(HeaderName::Event, event)
                     .header(HeaderName::SubscriptionState, state)
                     .header(HeaderName::AllowEvents, crate::subscription::ALLOW_EVENTS)
-                    .header(HeaderName::UserAgent, &shard.shared().config.sip.user_agent)
+                    .header(HeaderName::UserAgent, shard.shared().user_agent())
                     .body("message/sipfrag;version=2.0", body)
                     .finish();
                 (request, flow)

@@ -242,7 +242,7 @@ impl Channel {
             .as_mut()?
             .request(method, &via)
             .header(HeaderName::Allow, ALLOW)
-            .header(HeaderName::UserAgent, &shard.shared().config.sip.user_agent);
+            .header(HeaderName::UserAgent, shard.shared().user_agent());
         let supported = extensions::supported_in_dialog(endpoint.as_deref());
         if !supported.is_empty() {
             request.push(HeaderName::Supported, supported);

@@ -231,7 +231,9 @@ pub(crate) fn new_via(shard: &Shard, flow: &Flow) -> Via {
     let (host, port) = shard.told(flow);
     let mut via = Via::at(flow.transport, host, port, &shard.branch());
     // RFC 3581 §3: the response comes back the way the request went.
-    via.params.set("rport", None);
+    if !shard.shared().snapshot().system.disable_rport {
+        via.params.set("rport", None);
+    }
     via
 }
 
@@ -382,7 +384,7 @@ impl Channel {
                 };
                 let response = Builder::response_to(&incoming.request, status, text)
                     .to_tag(&incoming.tag)
-                    .header(HeaderName::Server, &shard.shared().config.sip.user_agent);
+                    .header(HeaderName::Server, shard.shared().user_agent());
                 shard.respond(incoming.id, self.with_reason(response, end.cause).finish());
             }
             return;
@@ -454,7 +456,7 @@ impl Channel {
         let bye = session.dialog.as_mut().map(|dialog| {
             let bye = dialog
                 .request(Method::Bye, &via)
-                .header(HeaderName::UserAgent, &shard.shared().config.sip.user_agent);
+                .header(HeaderName::UserAgent, shard.shared().user_agent());
             self.with_reason(bye, cause).finish()
         });
         let key = session.key.take();
@@ -573,6 +575,7 @@ impl Channel {
             media.set_up(self.shard());
         }
         self.set_state(State::Up);
+        self.detect_fax();
     }
 
     /// The dialplan of this channel is done, or it was a dialled leg that is over: forget it when SIP has too.

@@ -54,11 +54,7 @@ impl Target {
 
     /// What is left to try when the flow chosen first fails.
     pub(super) fn rest(&mut self) -> Alternatives {
-        self.hops.truncate(MORE_MAX);
-        Alternatives {
-            hops: std::mem::take(&mut self.hops),
-            named: self.named.clone(),
-        }
+        Alternatives::new(std::mem::take(&mut self.hops), self.named.clone())
     }
 }
 
@@ -70,7 +66,19 @@ pub(crate) struct Alternatives {
 }
 
 impl Alternatives {
-    fn next_flow(&mut self, shard: &Rc<Shard>) -> Option<Flow> {
+    /// These hops, by the transport of this name where it fits.
+    pub(crate) fn new(mut hops: VecDeque<Hop>, named: Option<String>) -> Self {
+        // The first of them is taken at once where nothing has been tried.
+        hops.truncate(MORE_MAX + 1);
+        Self { hops, named }
+    }
+
+    /// How many are left.
+    pub(crate) fn len(&self) -> usize {
+        self.hops.len()
+    }
+
+    pub(crate) fn next_flow(&mut self, shard: &Rc<Shard>) -> Option<Flow> {
         while let Some(hop) = self.hops.pop_front() {
             if let Some(flow) = shard.flow_by(&hop, self.named.as_deref()) {
                 return Some(flow);
@@ -90,12 +98,14 @@ pub(crate) async fn find_target(
     let shared = shard.shared();
     let mut path = Vec::new();
     let mut connection = None;
+    let mut registered_by = None;
     let mut uri = match uri {
         Some(text) => {
             let uri = Uri::parse(text).ok()?;
             if let Some(contact) = registered(shared, endpoint, &uri) {
                 path.clone_from(&contact.path);
                 connection = shared.connections.by_number(contact.connection);
+                registered_by.clone_from(&contact.transport);
             }
             uri
         }
@@ -107,6 +117,7 @@ pub(crate) async fn find_target(
                 .find_map(|aor| shared.contacts.first(&snapshot, aor))?;
             path.clone_from(&contact.path);
             connection = shared.connections.by_number(contact.connection);
+            registered_by.clone_from(&contact.transport);
             contact.uri.clone()
         }
     };
@@ -126,7 +137,8 @@ pub(crate) async fn find_target(
         .transport
         .as_deref()
         .map(str::trim)
-        .filter(|name| !name.is_empty());
+        .filter(|name| !name.is_empty())
+        .or(registered_by.as_deref());
     let hop = routes.first().map_or(&uri, |route| &route.uri);
     let bound = connection.is_some_and(|flow: Flow| flow.transport.is_websocket());
     // Who came by WebSocket cannot be connected to: his address is only a name for his connection.

@@ -152,6 +152,8 @@ pub struct Data {
     pub(crate) loudness: super::Loudness,
     /// `TALK_DETECT`.
     pub(crate) talk: Option<super::TalkDetection>,
+    /// What listens for a fax machine (`fax_detect`).
+    pub(crate) fax_watch: Option<strowger_media::attention::WatchId>,
     /// How its media did, as last told.
     pub(crate) stats: Option<Box<LegStats>>,
     /// How often it was told.
@@ -247,6 +249,7 @@ impl Data {
             guests: Vec::new(),
             loudness: super::Loudness::default(),
             talk: None,
+            fax_watch: None,
             stats: None,
             stats_told: 0,
             last_legs: [None; 2],

@@ -6,13 +6,18 @@ use std::time::Instant;
 
 use rustc_hash::FxHashMap;
 use strowger_media::Command;
-use strowger_media::attention::{Noticed, TapReader, VoiceWatch, Watch, WatchId, audio_tap};
+use strowger_media::attention::{
+    FaxWatch, Noticed, TapReader, VoiceWatch, Watch, WatchId, audio_tap,
+};
 
-use super::{Channel, Interrupt};
+use super::{Channel, Interrupt, Location};
+use crate::dialplan::Exists;
 use crate::events::Event;
 
 /// Things noticed that nobody has asked for yet, of one watch.
 const NOTICED_MAX: usize = 64;
+/// The extension for fax machines.
+const FAX: &str = "fax";
 /// Frames of voice that begin a talk.
 const TALK_FRAME_MS: u32 = 20;
 
@@ -115,12 +120,50 @@ impl Channel {
         true
     }
 
+    /// Listens for a fax machine where the endpoint wants it (`fax_detect`, for `fax_detect_timeout` s).
+    pub(crate) fn detect_fax(&self) {
+        let Some(endpoint) = self.endpoint().filter(|endpoint| endpoint.fax_detect) else {
+            return;
+        };
+        let limit_ms = endpoint.fax_detect_timeout.saturating_mul(1000);
+        let watch = self.begin_watch(Watch::Fax(FaxWatch::new(limit_ms)));
+        self.data_mut().fax_watch = watch;
+    }
+
+    /// A fax machine calls: the dialplan goes on at extension `fax` of the context, where there is one.
+    fn fax_calls(&self) {
+        let (context, exten, number) = {
+            let mut data = self.data_mut();
+            data.fax_watch = None;
+            let place = &data.location;
+            let number = data.caller.number.clone();
+            (place.context.clone(), place.exten.clone(), number)
+        };
+        if exten == FAX {
+            return;
+        }
+        let dialplan = self.shard().dialplan();
+        if dialplan.exists(&context, FAX, &number) != Exists::Yes {
+            tracing::info!(channel = %self.name(), context, "a fax machine calls, and there is no extension fax");
+            return;
+        }
+        self.set_variable("FAXEXTEN", &exten);
+        if self.redirect(Location::new(&context, FAX, 1)) {
+            tracing::info!(channel = %self.name(), context, "a fax machine calls: on to extension fax");
+        }
+    }
+
     /// The media thread noticed something.
     pub(crate) fn noticed(&self, watch: WatchId, noticed: Noticed) {
         if let Some(waiting) = self.shard().watches.borrow_mut().get_mut(&watch) {
             if waiting.len() < NOTICED_MAX {
                 waiting.push_back(noticed);
             }
+        } else if matches!(noticed, Noticed::Fax { .. }) {
+            if self.data().fax_watch == Some(watch) {
+                self.fax_calls();
+            }
+            return;
         } else if let Some(event) = self.talk_event(watch, noticed) {
             self.shard().shared().events.tell(|| event(self));
             return;
@@ -145,7 +188,7 @@ impl Channel {
                 let began_ms = talk.began_ms.take()?;
                 Some(at_ms.saturating_sub(began_ms + talk.silence_ms))
             }
-            Noticed::Verdict(_) | Noticed::Refused => return None,
+            Noticed::Verdict(_) | Noticed::Fax { .. } | Noticed::Refused => return None,
         };
         Some(move |channel: &Self| match duration_ms {
             None => Event::of("ChannelTalkingStart", channel),

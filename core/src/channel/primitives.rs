@@ -465,6 +465,22 @@ impl Channel {
         self.check()
     }
 
+    /// Lets the caller know that it rings: by 180, or by the tone where he is answered, or where his endpoint wants that
+    /// (`inband_progress`, behind a 183). The tone is to be stopped by whoever asked for it.
+    pub fn ring(&self) -> Option<PlayId> {
+        let inband = self
+            .endpoint()
+            .is_some_and(|endpoint| endpoint.inband_progress);
+        if !self.is_up() && !inband {
+            self.indicate_ringing();
+            return None;
+        }
+        if !self.is_up() {
+            self.indicate_progress();
+        }
+        self.start_tone("ring")
+    }
+
     /// Tells the caller that it rings (180).
     pub fn indicate_ringing(&self) {
         self.send_ringing();

@@ -3,7 +3,10 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use strowger_store::Endpoint;
+use strowger_store::{Endpoint, Snapshot, StaticRow};
+
+/// Named lists stand in the sections of this file.
+const FILE: &str = "acl.conf";
 
 /// Why a rule cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -11,8 +14,10 @@ pub enum AclError {
     /// Not an address, `address/prefix` or `address/mask`.
     #[error("\"{0}\" is not an address, address/prefix or address/mask")]
     Network(String),
-    /// A list by name, of which none are loaded.
-    #[error("access list \"{0}\" does not exist")]
+    /// There is no list of this name.
+    #[error(
+        "access list \"{0}\" does not exist: it would be a section of acl.conf in a static table"
+    )]
     Named(String),
 }
 
@@ -133,26 +138,73 @@ impl Acl {
     }
 }
 
+/// The list of this name: a section of `acl.conf` in the static tables, its rules in the order of the lines.
+fn named(snapshot: &Snapshot, name: &str) -> Result<Acl, AclError> {
+    let lines = file(&snapshot.statics);
+    let mut section = lines
+        .iter()
+        .filter(|row| row.category.eq_ignore_ascii_case(name))
+        .peekable();
+    if section.peek().is_none() {
+        return Err(AclError::Named(name.to_owned()));
+    }
+    let mut acl = Acl::default();
+    for row in section {
+        let allow = match row.var_name.to_ascii_lowercase().as_str() {
+            "permit" => true,
+            "deny" => false,
+            _ => continue,
+        };
+        for text in row.var_val.split(',') {
+            acl.rules.push((allow, Network::parse(text)?));
+        }
+    }
+    Ok(acl)
+}
+
+/// The lines of `acl.conf` within all, which are in the order of their files.
+fn file(statics: &[StaticRow]) -> &[StaticRow] {
+    let name = |row: &StaticRow| row.filename.to_lowercase();
+    let begin = statics.partition_point(|row| name(row).as_str() < FILE);
+    let end = statics.partition_point(|row| name(row).as_str() <= FILE);
+    statics.get(begin..end).unwrap_or_default()
+}
+
+/// Whether both lists allow the address: the one in the columns, and the one that has a name.
+fn both(
+    snapshot: &Snapshot,
+    own: Acl,
+    name: Option<&String>,
+    address: IpAddr,
+) -> Result<bool, AclError> {
+    let named = name.map(|name| named(snapshot, name)).transpose()?;
+    Ok(own.allows(address) && named.is_none_or(|acl| acl.allows(address)))
+}
+
 /// Whether a request from this address may reach the endpoint.
 ///
 /// # Errors
 /// The lists of the endpoint cannot be used: the request is to be refused, as with a denied address, and the row named.
-pub fn source_allowed(endpoint: &Endpoint, source: IpAddr) -> Result<bool, AclError> {
-    if let Some(name) = &endpoint.acl {
-        return Err(AclError::Named(name.clone()));
-    }
-    Ok(Acl::new(&endpoint.deny, &endpoint.permit)?.allows(source))
+pub fn source_allowed(
+    snapshot: &Snapshot,
+    endpoint: &Endpoint,
+    source: IpAddr,
+) -> Result<bool, AclError> {
+    let own = Acl::new(&endpoint.deny, &endpoint.permit)?;
+    both(snapshot, own, endpoint.acl.as_ref(), source)
 }
 
 /// Whether the endpoint may register a contact at this address.
 ///
 /// # Errors
 /// As [`source_allowed`].
-pub fn contact_allowed(endpoint: &Endpoint, address: IpAddr) -> Result<bool, AclError> {
-    if let Some(name) = &endpoint.contact_acl {
-        return Err(AclError::Named(name.clone()));
-    }
-    Ok(Acl::new(&endpoint.contact_deny, &endpoint.contact_permit)?.allows(address))
+pub fn contact_allowed(
+    snapshot: &Snapshot,
+    endpoint: &Endpoint,
+    address: IpAddr,
+) -> Result<bool, AclError> {
+    let own = Acl::new(&endpoint.contact_deny, &endpoint.contact_permit)?;
+    both(snapshot, own, endpoint.contact_acl.as_ref(), address)
 }
 
 #[cfg(test)]
@@ -219,20 +271,70 @@ mod tests {
         ] {
             assert!(Network::parse(bad).is_err(), "{bad}");
         }
+        let none = Snapshot::default();
         let mut endpoint = Endpoint {
             deny: list("all"),
             ..Endpoint::default()
         };
         assert_eq!(
-            source_allowed(&endpoint, [1, 2, 3, 4].into()),
+            source_allowed(&none, &endpoint, [1, 2, 3, 4].into()),
             Err(AclError::Network("all".into()))
         );
         endpoint.deny.clear();
-        assert_eq!(source_allowed(&endpoint, [1, 2, 3, 4].into()), Ok(true));
+        let allowed = source_allowed(&none, &endpoint, [1, 2, 3, 4].into());
+        assert_eq!(allowed, Ok(true));
         endpoint.acl = Some("office".into());
-        assert!(source_allowed(&endpoint, [1, 2, 3, 4].into()).is_err());
+        assert!(source_allowed(&none, &endpoint, [1, 2, 3, 4].into()).is_err());
         endpoint.contact_deny = list("10.0.0.0/8");
-        assert_eq!(contact_allowed(&endpoint, [10, 2, 3, 4].into()), Ok(false));
+        let allowed = contact_allowed(&none, &endpoint, [10, 2, 3, 4].into());
+        assert_eq!(allowed, Ok(false));
+    }
+
+    #[test]
+    fn a_list_with_a_name_counts_beside_the_columns() {
+        let line = |file: &str, category: &str, name: &str, value: &str| StaticRow {
+            filename: file.into(),
+            category: category.into(),
+            var_name: name.into(),
+            var_val: value.into(),
+            ..StaticRow::default()
+        };
+        let mut lines = vec![
+            line("pjsip.conf", "office", "permit", "0.0.0.0/0"),
+            line("acl.conf", "office", "deny", "0.0.0.0/0"),
+            line("acl.conf", "office", "permit", "192.0.2.0/24,198.51.100.7"),
+            line("acl.conf", "broken", "deny", "everywhere"),
+            line("Zones.conf", "office", "permit", "0.0.0.0/0"),
+        ];
+        StaticRow::sort(&mut lines);
+        let snapshot = Snapshot {
+            statics: lines.into(),
+            ..Snapshot::default()
+        };
+        let endpoint = Endpoint {
+            acl: Some("Office".into()),
+            contact_acl: Some("office".into()),
+            deny: list("192.0.2.9"),
+            contact_deny: list("198.51.100.7"),
+            ..Endpoint::default()
+        };
+        for (address, source, contact) in [
+            ("192.0.2.1", true, true),
+            ("192.0.2.9", false, true),
+            ("198.51.100.7", true, false),
+            ("203.0.113.1", false, false),
+        ] {
+            let ip = address.parse().unwrap();
+            let allowed = source_allowed(&snapshot, &endpoint, ip);
+            assert_eq!(allowed, Ok(source), "{address}");
+            let allowed = contact_allowed(&snapshot, &endpoint, ip);
+            assert_eq!(allowed, Ok(contact), "{address}");
+        }
+        let broken = Endpoint {
+            acl: Some("broken".into()),
+            ..Endpoint::default()
+        };
+        assert!(source_allowed(&snapshot, &broken, [1, 2, 3, 4].into()).is_err());
     }
 
     proptest! {

@@ -99,7 +99,7 @@ impl Gatekeeper {
             log(request, flow, "No matching endpoint found");
             return refused(Refused::Unknown);
         };
-        if !source_allowed(endpoint, flow.remote.ip()).unwrap_or(false) {
+        if !source_allowed(snapshot, endpoint, flow.remote.ip()).unwrap_or(false) {
             log(request, flow, "Not match Endpoint ACL");
             return refused(Refused::Acl);
         }
@@ -140,7 +140,7 @@ impl Gatekeeper {
                 .lock()
                 .identify(snapshot, request, flow.remote)
         });
-        let denied = found.as_ref().is_some_and(|found| match source_allowed(&found.endpoint, flow.remote.ip()) {
+        let denied = found.as_ref().is_some_and(|found| match source_allowed(snapshot, &found.endpoint, flow.remote.ip()) {
             Ok(allowed) => !allowed,
             Err(error) => {
                 tracing::warn!(endpoint = %found.endpoint.id, %error, "the access list cannot be used: refused");

@@ -17,6 +17,9 @@ use strowger_store::{Contact as Row, Snapshot, Table};
 /// Parts of the table that are locked apart from each other.
 const PARTS: usize = 16;
 
+/// Stored behind a contact's URI: the transport that it is reached by. Asterisk has it so.
+pub(super) const TRANSPORT: &str = "x-ast-txp";
+
 /// Who stores registered contacts. Neither call may wait.
 pub trait ContactWriter: Send + Sync {
     /// Stores the row in place of an older one of its `id` and `reg_server`.
@@ -80,6 +83,8 @@ pub struct Contact {
     pub cseq: Option<u32>,
     /// The connection the REGISTER came on; 0 for none.
     pub connection: u64,
+    /// The transport that requests to it leave by (`symmetric_transport`), where its endpoint names none.
+    pub transport: Option<String>,
     /// From the AOR's row, not from a REGISTER.
     pub is_static: bool,
     /// Status in the lowest two bits, round trip in us above.
@@ -92,7 +97,9 @@ impl Contact {
     pub fn from_row(row: Row) -> Option<Self> {
         // The hash holds no `@`, an AOR may.
         let aor = row.id.rsplit_once(";@")?.0.to_owned();
-        let uri = Uri::parse(&row.uri).ok()?;
+        let mut uri = Uri::parse(&row.uri).ok()?;
+        let transport = uri.param(TRANSPORT).map(str::to_owned);
+        uri.params.remove(TRANSPORT);
         let path = row
             .path
             .as_deref()
@@ -101,6 +108,8 @@ impl Contact {
             .unwrap_or_default();
         Some(Self {
             path: path.iter().map(ToString::to_string).collect(),
+            sent_uri: uri.to_string(),
+            transport,
             ..Self::new(&aor, uri, row)
         })
     }
@@ -116,6 +125,7 @@ impl Contact {
             path: Vec::new(),
             cseq: None,
             connection: 0,
+            transport: None,
             is_static: false,
             state: AtomicU64::new(u64::from(row.qualify_frequency == 0)),
             row,

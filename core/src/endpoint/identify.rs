@@ -409,6 +409,19 @@ mod tests {
     }
 
     #[test]
+    fn names_have_no_domain_where_the_globals_say_so() {
+        let mut s = snapshot(&["100", "100@pbx.example"]);
+        s.globals = Arc::new(Globals {
+            disable_multi_domain: true,
+            ..Globals::default()
+        });
+        assert_eq!(
+            found(&s, &request("INVITE", "100", "c", 1, "")),
+            some("100", Method::Username)
+        );
+    }
+
+    #[test]
     fn addresses_come_before_names_unless_the_order_says_otherwise() {
         let mut s = snapshot(&["100", "trunk"]);
         let row = |matches: &str| Identify {

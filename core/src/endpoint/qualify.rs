@@ -15,7 +15,8 @@ use super::contacts::{Contact, Contacts, Status};
 const PROBES_MAX: usize = 200;
 /// How often the list of contacts is looked at again at most.
 const RENEW_MIN: Duration = Duration::from_millis(500);
-/// A new contact is asked within this time, spread so that many of them are not asked at once.
+/// A new contact is asked within this time where `max_initial_qualify_time` says nothing else, spread so that many of them
+/// are not asked at once.
 const FIRST_WITHIN: Duration = Duration::from_secs(2);
 /// The wait for an answer where `qualify_timeout` is 0: as long as a transaction lives.
 const TIMEOUT_MAX: Duration = Duration::from_secs(32);
@@ -112,6 +113,10 @@ impl Qualifier {
             return;
         }
         self.seen = Some(seen);
+        let first = match snapshot.globals.max_initial_qualify_time {
+            0 => FIRST_WITHIN,
+            seconds => Duration::from_secs(seconds.into()),
+        };
         let mut present: FxHashSet<Arc<str>> = FxHashSet::default();
         for contact in contacts.collect(|c| self.owns(&c.aor)) {
             let Some(aor) = snapshot.aors.get(&contact.aor) else {
@@ -125,7 +130,7 @@ impl Qualifier {
             present.insert(Arc::clone(&key));
             let frequency = Duration::from_secs(u64::from(aor.qualify_frequency));
             let spread = FxBuildHasher.hash_one(&*key) >> 32;
-            let within = FIRST_WITHIN.min(frequency).as_millis().max(1) as u64;
+            let within = first.min(frequency).as_millis().max(1) as u64;
             let known = self.entries.get(&key);
             let at = match known {
                 Some(entry) if entry.sent.is_some() => entry.at,

@@ -8,7 +8,8 @@ use strowger_sip::{Builder, Flow, HeaderName, Message, Transport, Uri};
 use strowger_store::{Aor, Contact as Row, Endpoint, Snapshot};
 
 use super::acl::contact_allowed;
-use super::contacts::{Change, Contact, Contacts, Status, contact_id, epoch_now};
+use super::contacts::{Change, Contact, Contacts, Status, TRANSPORT, contact_id, epoch_now};
+use crate::transport::settings::symmetric;
 
 /// The longest contact URI that `ps_contacts` holds.
 const URI_LENGTH_MAX: usize = 511;
@@ -73,6 +74,7 @@ fn find_aor<'a>(snapshot: &'a Snapshot, endpoint: &Endpoint, to: &Uri) -> Result
 
 /// Everything the decision rests on.
 struct Request<'a> {
+    snapshot: &'a Snapshot,
     message: &'a Message,
     endpoint: &'a Endpoint,
     aor: &'a Aor,
@@ -210,6 +212,7 @@ fn admit<'a>(
         Vec::new()
     };
     Ok(Request {
+        snapshot,
         message,
         endpoint,
         aor,
@@ -308,7 +311,9 @@ fn target(request: &Request<'_>, contact: &NameAddr) -> Result<(Uri, String), Re
         }
     }
     let address: Option<IpAddr> = uri.host.ip();
-    let allowed = address.map_or(Ok(true), |ip| contact_allowed(request.endpoint, ip));
+    let allowed = address.map_or(Ok(true), |ip| {
+        contact_allowed(request.snapshot, request.endpoint, ip)
+    });
     if allowed != Ok(true) {
         return Err(refuse(403, "Forbidden (Contact address denied)"));
     }
@@ -332,9 +337,19 @@ fn binding(
         .min(aor.maximum_expiration.max(1))
         .max(aor.minimum_expiration);
     let remote = request.flow.remote;
+    let transport = symmetric(&request.snapshot.transports, request.flow);
+    let mut stored = text.clone();
+    if transport.is_some() {
+        let mut named = uri.clone();
+        named.params.set(TRANSPORT, transport);
+        let named = named.to_string();
+        if named.len() <= URI_LENGTH_MAX {
+            stored = named;
+        }
+    }
     let row = Row {
         id: contact_id(&aor.id, &text),
-        uri: text,
+        uri: stored,
         expiration_time: request.now.saturating_add(i64::from(expires)),
         qualify_frequency: aor.qualify_frequency,
         outbound_proxy: aor.outbound_proxy.clone(),
@@ -361,6 +376,7 @@ fn binding(
     made.path.clone_from(&request.path);
     made.cseq = Some(request.cseq);
     made.connection = request.flow.connection;
+    made.transport = transport.map(str::to_owned);
     made
 }
 

@@ -233,6 +233,7 @@ impl Shard {
             (Some(ClientUser::Invite(_)), Some(channel)) => channel.on_invite_failed(id, status),
             (Some(ClientUser::Dialog(_)), Some(channel)) => channel.on_dialog_failed(id, status),
             (Some(ClientUser::Qualify), _) => self.qualify_failed(id),
+            (Some(ClientUser::InDialog), _) => self.in_dialog_failed(id),
             (Some(ClientUser::Register), _) => self.register_failed(id, status),
             (Some(ClientUser::Notify(number)), _) => {
                 self.clients.borrow_mut().remove(&id);

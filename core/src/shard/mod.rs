@@ -38,6 +38,7 @@ use crate::transport::stream;
 use crate::transport::udp::Udp;
 use inbox::{Inbox, ShardMessage};
 
+pub(crate) use challenged::Ways;
 pub(crate) use dispatch::ALLOW;
 pub use run::{RunningShard, ShardSetup, start};
 

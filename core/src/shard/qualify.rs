@@ -11,6 +11,7 @@ use strowger_sip::{Builder, Flow, HeaderName, Message, Method, NameAddr, Transpo
 
 use super::{ClientUser, Shard};
 use crate::call::session::new_via;
+use crate::call::target::Alternatives;
 use crate::endpoint::contacts::epoch_now;
 use crate::endpoint::qualify::{Probe, Qualifier};
 
@@ -22,6 +23,18 @@ struct Sent {
     key: Arc<str>,
     /// Credentials may be asked for once (`authenticate_qualify`).
     retry: Option<(Message, Vec<String>)>,
+    /// Where else the contact may be (RFC 3263 §4.3), and what to ask there.
+    others: Option<(Rc<Asked>, Alternatives)>,
+    /// It is asked elsewhere meanwhile: only an answer counts.
+    superseded: bool,
+}
+
+/// What is asked, to be asked again elsewhere.
+struct Asked {
+    probe: Probe,
+    routes: Vec<NameAddr>,
+    /// How long an answer is waited for at one place.
+    share: Duration,
 }
 
 /// The schedule of this shard and its probes under way.
@@ -102,13 +115,14 @@ impl Shard {
             let endpoint = self.shared.snapshot().endpoints.get(name).cloned()?;
             endpoint.transport.clone()
         });
+        let named = named.or_else(|| probe.contact.transport.clone());
         let by_udp = hop.wanted_transport().is_none() && named.is_none();
         let plain = connection.or_else(|| {
             let remote = hop.socket_addr(Transport::Udp).filter(|_| by_udp)?;
             self.flow_to(Transport::Udp, remote)
         });
         if let Some(flow) = plain {
-            if self.send_probe(probe, &routes, flow).is_none() {
+            if self.send_probe(probe, &routes, flow, None).is_none() {
                 self.probe_failed(&probe.key);
             }
             return;
@@ -117,14 +131,46 @@ impl Shard {
         let (shard, probe) = (Rc::clone(self), probe.clone());
         Self::spawn(async move {
             let hops = crate::dns::locate(&shard.shared, &hop, named.as_deref()).await;
-            let mut flows = hops
-                .iter()
-                .filter_map(|hop| shard.flow_by(hop, named.as_deref()));
-            let sent = flows
-                .next()
-                .and_then(|flow| shard.send_probe(&probe, &routes, flow));
-            if sent.is_none() {
-                shard.probe_failed(&probe.key);
+            let others = Alternatives::new(hops.into(), named);
+            let share = probe.timeout / u32::try_from(others.len().max(1)).unwrap_or(1);
+            let asked = Asked {
+                probe,
+                routes,
+                share,
+            };
+            shard.probe_at_next(&Rc::new(asked), others);
+        });
+    }
+
+    /// Asks at the next place; when none is left, the contact is not to be reached.
+    fn probe_at_next(self: &Rc<Self>, asked: &Rc<Asked>, mut others: Alternatives) {
+        let Some(flow) = others.next_flow(self) else {
+            self.probe_failed(&asked.probe.key);
+            return self.report_changes();
+        };
+        let more = others.len() > 0;
+        let next = Some((Rc::clone(asked), others));
+        let Some(id) = self.send_probe(&asked.probe, &asked.routes, flow, next) else {
+            return;
+        };
+        if !more {
+            return;
+        }
+        let (shard, share) = (Rc::clone(self), asked.share);
+        Self::spawn(async move {
+            tokio::time::sleep(share).await;
+            let next = {
+                let mut qualification = shard.qualification.borrow_mut();
+                let sent = qualification.waiting.get_mut(&id);
+                sent.and_then(|sent| {
+                    sent.superseded = true;
+                    sent.others.take()
+                })
+            };
+            if let Some((asked, others)) = next {
+                shard.counters.targets_failed_over.add(1);
+                shard.probe_at_next(&asked, others);
+                shard.flush();
             }
         });
     }
@@ -136,7 +182,13 @@ impl Shard {
             .failed(key, Instant::now());
     }
 
-    fn send_probe(self: &Rc<Self>, probe: &Probe, routes: &[NameAddr], flow: Flow) -> Option<()> {
+    fn send_probe(
+        self: &Rc<Self>,
+        probe: &Probe,
+        routes: &[NameAddr],
+        flow: Flow,
+        others: Option<(Rc<Asked>, Alternatives)>,
+    ) -> Option<ClientId> {
         let contact = &probe.contact;
         let (host, port) = self.told(&flow);
         let mut ours = Uri::sip(Some("asterisk"), host, Some(port));
@@ -161,7 +213,7 @@ impl Shard {
             .header(HeaderName::CallId, self.call_id())
             .header(HeaderName::CSeq, "1 OPTIONS")
             .header(HeaderName::Contact, format!("<{ours}>"))
-            .header(HeaderName::UserAgent, &self.shared.config.sip.user_agent)
+            .header(HeaderName::UserAgent, self.shared.user_agent())
             .finish();
         let credentials = probe
             .endpoint
@@ -172,20 +224,25 @@ impl Shard {
                 (!endpoint.outbound_auth.is_empty())
                     .then(|| (options.clone(), endpoint.outbound_auth.clone()))
             });
-        let id = self.request(options, flow, ClientUser::Qualify)?;
+        let sent = self.request(options, flow, ClientUser::Qualify);
         self.counters.qualify_sent.add(1);
-        if !self.is_client_open(id) {
-            // Its end was told before we knew its id.
+        // Its end may have been told before we knew its id.
+        let Some(id) = sent.filter(|id| self.is_client_open(*id)) else {
+            if let Some((asked, others)) = others {
+                self.probe_at_next(&asked, others);
+            }
             return None;
-        }
+        };
         self.qualification.borrow_mut().waiting.insert(
             id,
             Sent {
                 key: Arc::clone(&probe.key),
                 retry: credentials,
+                others,
+                superseded: false,
             },
         );
-        Some(())
+        Some(id)
     }
 
     pub(super) fn qualify_response(self: &Rc<Self>, id: ClientId, response: &Message, flow: Flow) {
@@ -193,9 +250,15 @@ impl Shard {
         if status < 200 {
             return;
         }
-        let Some(sent) = self.qualification.borrow_mut().waiting.remove(&id) else {
+        let Some(mut sent) = self.qualification.borrow_mut().waiting.remove(&id) else {
             return;
         };
+        if status == 503
+            && let Some((asked, others)) = sent.others.take_if(|(_, others)| others.len() > 0)
+        {
+            self.counters.targets_failed_over.add(1);
+            return self.probe_at_next(&asked, others);
+        }
         if matches!(status, 401 | 407)
             && let Some((options, auths)) = sent.retry
         {
@@ -214,6 +277,8 @@ impl Shard {
                     Sent {
                         key: sent.key,
                         retry: None,
+                        others: None,
+                        superseded: sent.superseded,
                     },
                 );
                 return;
@@ -231,6 +296,15 @@ impl Shard {
             return;
         };
         self.counters.qualify_failed.add(1);
+        if sent.superseded {
+            return;
+        }
+        if let Some((asked, others)) = sent.others
+            && others.len() > 0
+        {
+            self.counters.targets_failed_over.add(1);
+            return self.probe_at_next(&asked, others);
+        }
         self.qualification
             .borrow_mut()
             .schedule

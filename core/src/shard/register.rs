@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use super::{ClientUser, Shard};
 use crate::call::session::new_via;
+use crate::call::target::Alternatives;
 use crate::endpoint::registration::{Attempt, Place, Registrations, StateChange, Ticket, unspoken};
 use crate::events::Event;
 use crate::shared::Shared;
@@ -19,10 +20,17 @@ use crate::shared::Shared;
 /// The table is looked at at least so often, to notice rows that changed.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// A REGISTER under way.
+struct Asked {
+    ticket: Ticket,
+    /// Where else its registrar may be (RFC 3263 §4.3).
+    others: Alternatives,
+}
+
 /// The registrations of this shard and their requests under way.
 pub(super) struct Registering {
     schedule: Registrations,
-    waiting: FxHashMap<ClientId, Ticket>,
+    waiting: FxHashMap<ClientId, Asked>,
     /// Something is to be done earlier than was planned.
     hurry: Rc<Notify>,
 }
@@ -76,12 +84,14 @@ impl Shard {
         Self::spawn(async move {
             let named = attempt.transport.as_deref();
             let hops = crate::dns::locate(&shard.shared, &attempt.hop, named).await;
-            match hops.iter().find_map(|hop| shard.flow_by(hop, named)) {
-                Some(flow) => shard.send_register(&attempt.ticket, flow),
-                None if hops.is_empty() => {
-                    shard.not_sent(&attempt.ticket, "no address is found for its server");
-                }
-                None => shard.not_sent(&attempt.ticket, "no way there from here"),
+            let found = !hops.is_empty();
+            let mut others = Alternatives::new(hops.into(), attempt.transport.clone());
+            let first = others.next_flow(&shard);
+            let ticket = attempt.ticket;
+            match first {
+                Some(flow) => shard.send_register(Asked { ticket, others }, flow),
+                None if !found => shard.not_sent(&ticket, "no address is found for its server"),
+                None => shard.not_sent(&ticket, "no way there from here"),
             }
             shard.tell_registrations();
             shard.flush();
@@ -96,7 +106,24 @@ impl Shard {
         registering.hurry.notify_one();
     }
 
-    fn send_register(self: &Rc<Self>, ticket: &Ticket, flow: Flow) {
+    /// The registrar did not take it at one place (no connection, no answer, 503): asks at the next. False when none is left.
+    fn next_registrar(self: &Rc<Self>, asked: &mut Asked) -> bool {
+        let Some(flow) = asked.others.next_flow(self) else {
+            return false;
+        };
+        self.counters.targets_failed_over.add(1);
+        let ticket = asked.ticket.clone();
+        tracing::info!(registration = %ticket.id(), remote = %flow.remote, "the next target is tried");
+        self.registering
+            .borrow_mut()
+            .schedule
+            .goes_on(&ticket, Instant::now());
+        let others = std::mem::take(&mut asked.others);
+        self.send_register(Asked { ticket, others }, flow);
+        true
+    }
+
+    fn send_register(self: &Rc<Self>, asked: Asked, flow: Flow) {
         let (host, port) = self.told(&flow);
         let mut contact = Uri::sip(None, host, Some(port));
         if flow.transport != Transport::Udp {
@@ -109,30 +136,28 @@ impl Shard {
             contact,
             call_id: self.call_id(),
             tag: self.tag(),
-            user_agent: self.shared.config.sip.user_agent.clone(),
+            user_agent: self.shared.user_agent(),
         };
         let request = self.registering.borrow_mut().schedule.request(
             &self.shared.snapshot(),
-            ticket,
+            &asked.ticket,
             &place,
             flow.connection,
         );
         if let Some(request) = request {
-            self.ask_registrar(ticket, request, flow);
+            self.ask_registrar(asked, request, flow);
         }
     }
 
-    fn ask_registrar(self: &Rc<Self>, ticket: &Ticket, request: Message, flow: Flow) {
+    fn ask_registrar(self: &Rc<Self>, mut asked: Asked, request: Message, flow: Flow) {
         self.counters.outbound_registers_sent.add(1);
         match self.request(request, flow, ClientUser::Register) {
             // Its end may have been told before we knew its id.
             Some(id) if self.is_client_open(id) => {
-                self.registering
-                    .borrow_mut()
-                    .waiting
-                    .insert(id, ticket.clone());
+                self.registering.borrow_mut().waiting.insert(id, asked);
             }
-            _ => self.not_sent(ticket, "the request could not be sent"),
+            _ if self.next_registrar(&mut asked) => {}
+            _ => self.not_sent(&asked.ticket, "the request could not be sent"),
         }
     }
 
@@ -140,9 +165,12 @@ impl Shard {
         if response.status().is_none_or(|status| status < 200) {
             return;
         }
-        let Some(ticket) = self.registering.borrow_mut().waiting.remove(&id) else {
+        let Some(mut asked) = self.registering.borrow_mut().waiting.remove(&id) else {
             return;
         };
+        if response.status() == Some(503) && self.next_registrar(&mut asked) {
+            return;
+        }
         if response.status().is_some_and(|status| status < 300) {
             self.shared.protection.registered_at(flow.remote.ip());
         }
@@ -154,10 +182,10 @@ impl Shard {
             registering.hurry.notify_one();
             registering
                 .schedule
-                .answered(&snapshot, &ticket, response, &via, now)
+                .answered(&snapshot, &asked.ticket, response, &via, now)
         };
         if let Some(again) = again {
-            self.ask_registrar(&ticket, again, flow);
+            self.ask_registrar(asked, again, flow);
         } else if response.status().is_some_and(|status| status >= 300) {
             self.counters.outbound_registers_failed.add(1);
         }
@@ -165,9 +193,13 @@ impl Shard {
     }
 
     pub(super) fn register_failed(self: &Rc<Self>, id: ClientId, status: u16) {
-        let Some(ticket) = self.registering.borrow_mut().waiting.remove(&id) else {
+        let Some(mut asked) = self.registering.borrow_mut().waiting.remove(&id) else {
             return;
         };
+        if self.next_registrar(&mut asked) {
+            return;
+        }
+        let ticket = asked.ticket;
         self.counters.outbound_registers_failed.add(1);
         {
             let mut registering = self.registering.borrow_mut();

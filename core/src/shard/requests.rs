@@ -40,7 +40,7 @@ impl Shard {
             self.counters.requests_subscribe.add(1);
             self.offended(flow, Offence::Junk);
             let response = Builder::response_to(&message, 481, "Subscription Does Not Exist")
-                .header(HeaderName::Server, &self.shared.config.sip.user_agent)
+                .header(HeaderName::Server, self.shared.user_agent())
                 .finish();
             return self.respond_stateless(id, &response);
         }
@@ -111,6 +111,13 @@ impl Shard {
                     self.reply(id, &message, status, reason, headers);
                 }
             }
+            // RFC 3903 §6: no event is published here. A telephone that tries is no stranger.
+            Some(Method::Publish) => {
+                self.counters.requests_other.add(1);
+                if self.admit(id, &message, flow).is_some() {
+                    self.reply(id, &message, 489, "Bad Event", &[]);
+                }
+            }
             Some(method) if is_known(&method) => {
                 // BYE, INFO and UPDATE live in dialogs only (RFC 3261 §15.1.2).
                 self.counters.requests_other.add(1);
@@ -178,7 +185,7 @@ impl Shard {
     ) -> Message {
         let mut response = Builder::response_to(request, status, reason)
             .to_tag(tag)
-            .header(HeaderName::Server, &self.shared.config.sip.user_agent);
+            .header(HeaderName::Server, self.shared.user_agent());
         for (name, value) in headers {
             response.push(name.clone(), value);
         }

@@ -308,7 +308,7 @@ fn send_to(
         .header(HeaderName::Event, "message-summary")
         .header(HeaderName::SubscriptionState, "terminated")
         .header(HeaderName::AllowEvents, ALLOW_EVENTS)
-        .header(HeaderName::UserAgent, &shard.shared().config.sip.user_agent)
+        .header(HeaderName::UserAgent, shard.shared().user_agent())
         .body(
             "application/simple-message-summary",
             message_summary::write(counts, account.as_deref()),

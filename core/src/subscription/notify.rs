@@ -168,7 +168,7 @@ fn next(shard: &Rc<Shard>, table: &mut Subscriptions, number: u64) -> Option<(Me
         .header(HeaderName::Event, subscription.event.to_string())
         .header(HeaderName::SubscriptionState, due.state.to_string())
         .header(HeaderName::AllowEvents, ALLOW_EVENTS)
-        .header(HeaderName::UserAgent, &shared.config.sip.user_agent);
+        .header(HeaderName::UserAgent, shared.user_agent());
     if let Some(body) = body {
         if body.is_list {
             request.push(HeaderName::Require, EVENTLIST);

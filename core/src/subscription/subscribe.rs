@@ -67,7 +67,7 @@ fn refuse(shard: &Rc<Shard>, id: ServerId, request: &Message, tag: &str, refusal
     let Refusal(status, reason, headers) = refusal;
     let mut response = Builder::response_to(request, status, reason)
         .to_tag(tag)
-        .header(HeaderName::Server, &shard.shared().config.sip.user_agent);
+        .header(HeaderName::Server, shard.shared().user_agent());
     for (name, value) in headers {
         response.push(name, value);
     }
@@ -88,7 +88,7 @@ fn accept(
         .header(HeaderName::Expires, expires_s.to_string())
         .header(HeaderName::Contact, contact)
         .header(HeaderName::AllowEvents, ALLOW_EVENTS)
-        .header(HeaderName::Server, &shard.shared().config.sip.user_agent);
+        .header(HeaderName::Server, shard.shared().user_agent());
     if is_list {
         response.push(HeaderName::Require, EVENTLIST);
     }

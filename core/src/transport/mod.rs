@@ -13,6 +13,7 @@ mod websocket;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use settings::Settings;
+use strowger_store::Endpoint;
 
 /// The local address the kernel would use to reach `remote`; None when there is no route. Connecting a UDP socket
 /// sends nothing.
@@ -39,5 +40,44 @@ pub(crate) fn mark(socket: &socket2::SockRef<'_>, settings: &Settings) {
     }
     if settings.cos != 0 {
         let _ = socket.set_priority(settings.cos);
+    }
+}
+
+/// Marks the audio that an endpoint is sent, as its `tos_audio` and `cos_audio` want. What they cannot mean is named by
+/// `strowger check` and left out.
+pub(crate) fn mark_audio(socket: &UdpSocket, endpoint: &Endpoint) {
+    let tos = settings::tos(&endpoint.tos_audio).unwrap_or(0);
+    let cos = endpoint.cos_audio;
+    let socket = socket2::SockRef::from(socket);
+    if tos != 0 {
+        // One of the two fits the family of the socket.
+        let _ = socket.set_tos_v4(tos);
+        let _ = socket.set_tclass_v6(tos);
+    }
+    if (1..=7).contains(&cos) {
+        let _ = socket.set_priority(cos);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn audio_is_marked_as_the_endpoint_wants() {
+        let socket = UdpSocket::bind(("127.0.0.1", 0)).expect("a socket");
+        let marks = |tos: &str, cos| {
+            let endpoint = Endpoint {
+                tos_audio: tos.into(),
+                cos_audio: cos,
+                ..Endpoint::default()
+            };
+            mark_audio(&socket, &endpoint);
+            let socket = socket2::SockRef::from(&socket);
+            (socket.tos_v4().ok(), socket.priority().ok())
+        };
+        assert_eq!(marks("0", 0), (Some(0), Some(0)));
+        assert_eq!(marks("ef", 5), (Some(46 << 2), Some(5)));
+        assert_eq!(marks("none", 9), (Some(46 << 2), Some(5)), "left out");
     }
 }

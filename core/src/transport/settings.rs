@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use strowger_sip::{Host, Transport};
+use strowger_sip::{Flow, Host, Transport};
 use strowger_store::{Transport as Row, TransportProtocol};
 
 use super::tls::{Minimum, TlsFiles};
@@ -364,6 +364,18 @@ fn tls(row: &Row, data: &Path, faults: &mut Vec<String>) -> TlsFiles {
     }
 }
 
+/// The transport among these rows that wants its telephones answered by itself (`symmetric_transport`), if what came by this
+/// flow came by it.
+#[must_use]
+pub fn symmetric<'a>(rows: &'a [Row], flow: &Flow) -> Option<&'a str> {
+    let mut wanted = rows.iter().filter(|row| row.symmetric_transport);
+    let found = wanted.find(|row| {
+        let settings = read(row, Path::new(""), &mut Vec::new());
+        settings.is_some_and(|settings| settings.covers(flow.transport, flow.local))
+    })?;
+    Some(&found.id)
+}
+
 /// `ip[:port]`, IPv6 with or without brackets.
 fn address(text: &str, port: u16) -> Option<SocketAddr> {
     let text = text.trim();
@@ -384,7 +396,7 @@ fn address(text: &str, port: u16) -> Option<SocketAddr> {
 }
 
 /// A number, or the name of a class (RFC 2474, 2597, 3246), as IP_TOS takes it.
-fn tos(text: &str) -> Option<u32> {
+pub(super) fn tos(text: &str) -> Option<u32> {
     let text = text.trim().to_ascii_lowercase();
     if text.is_empty() {
         return Some(0);
@@ -487,5 +499,33 @@ mod tests {
         ] {
             assert_eq!(tos(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_name_stands_in_place_of_the_address_and_probes_are_read() {
+        let mut named = row("named", "192.0.2.1");
+        named.external_signaling_address = Some("198.51.100.1".into());
+        named.external_signaling_hostname = Some("pbx.example".into());
+        named.external_signaling_port = 5080;
+        named.local_net = vec!["10.0.0.0/8".into()];
+        let settings = read(&named, Path::new(""), &mut Vec::new()).expect("good");
+        let (host, port) = settings.external_for([203, 0, 113, 9].into());
+        assert_eq!((host, port), (Some(Host::Name("pbx.example".into())), Some(5080)));
+        assert_eq!(settings.external_for([10, 0, 0, 9].into()), (None, None));
+        assert_eq!(settings.probes, None);
+
+        let mut probed = row("probed", "192.0.2.1");
+        probed.protocol = TransportProtocol::Tcp;
+        probed.tcp_keepalive_enable = true;
+        probed.tcp_keepalive_idle_time = 60;
+        probed.tcp_keepalive_interval_time = 0;
+        probed.tcp_keepalive_probe_count = 3;
+        let settings = read(&probed, Path::new(""), &mut Vec::new()).expect("good");
+        let probes = Probes {
+            idle: Duration::from_secs(60),
+            interval: Duration::from_secs(1),
+            count: 3,
+        };
+        assert_eq!(settings.probes, Some(probes));
     }
 }

@@ -100,14 +100,10 @@ pub(crate) async fn table(
             rows.sort_by_key(|row| row.get("uniqueid").parse().unwrap_or(i64::MAX));
             replace(&mut snapshot.voicemail, rows)
         }
-        Table::ResourceLists | Table::InboundPublications => {
+        Table::ResourceLists => {
             let mut rows = load.options(table, &["id"]).await?;
             rows.sort_by(|a, b| a.get("id").cmp(b.get("id")));
-            let place = match table {
-                Table::ResourceLists => &mut snapshot.resource_lists,
-                _ => &mut snapshot.inbound_publications,
-            };
-            replace(place, rows)
+            replace(&mut snapshot.resource_lists, rows)
         }
         Table::StaticExtensions | Table::StaticPjsip | Table::StaticSorcery => {
             let mut rows = Vec::new();

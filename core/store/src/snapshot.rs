@@ -53,13 +53,11 @@ pub enum Table {
     Voicemail,
     /// `ps_resource_list`
     ResourceLists,
-    /// `ps_inbound_publications`
-    InboundPublications,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 20] = [
         Self::Endpoints,
         Self::Aors,
         Self::Auths,
@@ -80,7 +78,6 @@ impl Table {
         Self::QueueRules,
         Self::Voicemail,
         Self::ResourceLists,
-        Self::InboundPublications,
     ];
 
     /// Name in the database.
@@ -106,7 +103,6 @@ impl Table {
             Self::QueueRules => "queue_rules",
             Self::Voicemail => "voicemail",
             Self::ResourceLists => "ps_resource_list",
-            Self::InboundPublications => "ps_inbound_publications",
         }
     }
 
@@ -158,8 +154,6 @@ pub struct Snapshot {
     pub voicemail: Arc<Vec<OptionsRow>>,
     /// `ps_resource_list`, in the order of their ids.
     pub resource_lists: Arc<Vec<OptionsRow>>,
-    /// `ps_inbound_publications`, in the order of their ids.
-    pub inbound_publications: Arc<Vec<OptionsRow>>,
     /// Contacts of this moment: filled by the first load only, without those that have expired or are to be pruned.
     pub contacts: Arc<Vec<Contact>>,
     /// The tables of objects as they are, before `static_sorcery` says what counts.

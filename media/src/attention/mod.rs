@@ -1,12 +1,14 @@
 //! Attention: what is listened for in the audio that a leg hears. Sans-IO: frames of 20 ms go in, what was noticed comes out.
 //!
-//! What lives here: is it voice or silence, for how long, does a machine speak; and the queue that takes the samples
+//! What lives here: is it voice or silence, for how long, does a machine speak, does a fax call; and the queue that takes the samples
 //! themselves to somebody outside. What never does: packets, codecs, jitter (the leg's hearing makes the frames), and what
 //! becomes of what was noticed. Time is counted in frames, so that no clock is asked.
 
+mod fax;
 mod machine;
 mod tap;
 
+pub use fax::FaxWatch;
 pub use machine::{Cause, Machine, MachineSetup, Nature, Verdict};
 pub use tap::{AudioTap, TapReader, audio_tap};
 
@@ -25,6 +27,8 @@ pub enum Watch {
     Voice(VoiceWatch),
     /// Ends with its verdict.
     Machine(Machine),
+    /// Ends when it has heard one, or its time is over.
+    Fax(FaxWatch),
     /// Everything that is heard goes there; ends when nobody is left to read it.
     Tap(AudioTap),
 }
@@ -38,6 +42,8 @@ pub enum Noticed {
     Silence { at_ms: u32 },
     /// Who it is that speaks.
     Verdict(Verdict),
+    /// A fax machine calls.
+    Fax { at_ms: u32 },
     /// There is no room for another watch on the leg: nothing will be noticed.
     Refused,
 }
@@ -102,6 +108,7 @@ impl Watch {
         match self {
             Self::Voice(watch) => watch.frame(frame.unwrap_or(&[])),
             Self::Machine(machine) => machine.frame(frame).map(Noticed::Verdict),
+            Self::Fax(watch) => watch.frame(frame.unwrap_or(&[])),
             Self::Tap(tap) => {
                 tap.frame(frame.unwrap_or(&[0; FRAME]));
                 None
@@ -114,6 +121,7 @@ impl Watch {
         match self {
             Self::Voice(_) => false,
             Self::Machine(machine) => machine.is_over(),
+            Self::Fax(watch) => watch.is_over(),
             Self::Tap(tap) => tap.is_over(),
         }
     }

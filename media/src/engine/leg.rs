@@ -94,6 +94,8 @@ pub(super) struct Config {
     pub(super) receiving: bool,
     pub(super) symmetric: bool,
     pub(super) timeout: Option<Duration>,
+    /// Seconds without a packet sent after which one is; 0: never.
+    pub(super) keepalive_s: u16,
     /// RTCP goes through the ports of RTP.
     pub(super) rtcp_mux: bool,
     /// Extended reports are sent.
@@ -394,6 +396,7 @@ impl Leg {
             symmetric: negotiated.symmetric,
             timeout: (negotiated.rtp_timeout_ms > 0)
                 .then(|| Duration::from_millis(u64::from(negotiated.rtp_timeout_ms))),
+            keepalive_s: negotiated.keepalive_s,
             rtcp_mux: negotiated.rtcp_mux,
             rtcp_xr: negotiated.rtcp_xr,
         });

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::control::play_ended;
-use super::leg::{Drop, Leg, Target};
+use super::leg::{COMFORT_NOISE, Drop, Leg, Target};
 use super::player::Player;
 use super::recorder::{News, Recorder};
 use super::wheel::Turn;
@@ -21,6 +21,9 @@ use crate::types::Event;
 
 /// Samples of a turn.
 pub(super) const FRAME: usize = 160;
+
+/// Comfort noise that nobody hears: -127 dBov (RFC 3389 §3.1).
+const QUIETEST: u8 = 127;
 
 /// How many turns ahead what they need is asked for: the leg, what belongs to it, and what that works on.
 pub(super) const AHEAD: [usize; 3] = [8, 5, 2];
@@ -78,6 +81,7 @@ impl Engine {
             let mut index = 0;
             while let Some(slot) = self.wheel.leg(number, Turn::Slow, index) {
                 self.slow_turn(now, slot);
+                self.keep_alive(now, slot, out);
                 self.report(now, slot, out);
                 index += 1;
             }
@@ -141,6 +145,39 @@ impl Engine {
         }
         leg.in_fast = leg.is_generating();
         leg.in_fast
+    }
+
+    /// Sends comfort noise where nothing else has been sent for long: at once where nothing ever was.
+    fn keep_alive(&mut self, now: Instant, slot: Slot, out: Out<'_>) {
+        let Some(leg) = leg_mut(&mut self.legs, slot) else {
+            return;
+        };
+        let period = leg.config.as_ref().map_or(0, |config| config.keepalive_s);
+        let silent = |at| now.saturating_duration_since(at).as_secs();
+        let due = leg
+            .sender
+            .last_at()
+            .is_none_or(|at| silent(at) >= u64::from(period));
+        let Some(dest) = leg
+            .destination
+            .filter(|_| period > 0 && due && leg.wire == Wire::None)
+        else {
+            return;
+        };
+        let key = leg.keypad_key;
+        let numbers = Numbers {
+            marker: false,
+            ..leg.sender.own(now, key, 0)
+        };
+        leg.sender.leave(key);
+        let mut context = Context {
+            now,
+            counters: &self.counters,
+            orders: &mut self.orders,
+            wires: &mut self.wires,
+            out,
+        };
+        leg.send(&mut context, dest, COMFORT_NOISE, numbers, &[QUIETEST]);
     }
 
     fn slow_turn(&mut self, now: Instant, slot: Slot) {

@@ -223,6 +223,11 @@ impl Sender {
         sent
     }
 
+    /// When a packet was sent last.
+    pub fn last_at(&self) -> Option<Instant> {
+        self.last_at
+    }
+
     /// The RTP timestamp of this moment, for sender reports; `None` before anything was sent.
     pub fn timestamp_at(&self, now: Instant) -> Option<u32> {
         self.last_at

@@ -189,8 +189,14 @@ async fn wait(call: Call) -> AppResult {
 
 async fn ringing(call: Call) -> AppResult {
     let channel = call.channel();
-    if channel.is_up() {
-        // Too late to tell the telephone: the caller hears it.
+    let inband = channel
+        .endpoint()
+        .is_some_and(|endpoint| endpoint.inband_progress);
+    if channel.is_up() || (inband && !channel.is_over()) {
+        // Too late to tell the telephone, or not wanted: the caller hears it.
+        if !channel.is_up() {
+            channel.indicate_progress();
+        }
         if let Some(tone) = channel.tone("ring") {
             play_in_background(&call, tone);
         }

@@ -122,6 +122,10 @@ fn channel(task: &Task, args: &str) -> Result<String, String> {
         }
         "secure_media" => u8::from(channel.has_secure_media()).to_string(),
         "secure_signaling" => u8::from(channel.has_secure_signaling()).to_string(),
+        "tenantid" => channel
+            .endpoint()
+            .and_then(|endpoint| endpoint.tenantid.clone())
+            .unwrap_or_default(),
         "peerip" => channel
             .peer_ip()
             .map(|ip| ip.to_string())

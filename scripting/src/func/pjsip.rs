@@ -233,7 +233,7 @@ fn dial_contacts(task: &Task, args: &str) -> Result<String, String> {
         for contact in task.shared().contacts.dialable(&snapshot, &aor, now) {
             strings.push(format!(
                 "PJSIP/{name}/{}",
-                with_user(&contact.row.uri, &user)
+                with_user(&contact.uri.to_string(), &user)
             ));
         }
     }

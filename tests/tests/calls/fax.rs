@@ -6,6 +6,10 @@ use strowger_tests::wire::{AudioLine, SipText};
 use strowger_tests::{Exchange, SOON, wait_until};
 
 fn exchange(t38: &str) -> (Exchange, Peer, Peer) {
+    exchange_with(&format!("t38_udptl = '{t38}'"))
+}
+
+fn exchange_with(columns: &str) -> (Exchange, Peer, Peer) {
     let mut exchange = Exchange::new();
     let mut one = Peer::new(exchange.sip());
     let mut two = Peer::new(exchange.sip());
@@ -14,7 +18,7 @@ fn exchange(t38: &str) -> (Exchange, Peer, Peer) {
     exchange.server(&contact, "house");
     exchange
         .database
-        .execute(&format!("UPDATE ps_endpoints SET t38_udptl = '{t38}'"));
+        .execute(&format!("UPDATE ps_endpoints SET {columns}"));
     exchange.extension("house", "202", &[("Dial", "PJSIP/server,60")]);
     exchange.start();
     one.set_exchange(exchange.sip());
@@ -165,4 +169,39 @@ fn a_fax_is_refused_where_either_side_cannot_and_the_call_goes_on() {
         let again = caller.request("INVITE", "", |r| describe(r, audio_at(&audio.0, "")));
         assert_eq!(again.status(), Some(200), "the call goes on: {again:?}");
     }
+}
+
+#[test]
+fn the_greatest_datagram_of_a_row_counts_before_what_the_telephone_says() {
+    let (_exchange, one, two) = exchange_with("t38_udptl = 'yes', t38_udptl_maxdatagram = '400'");
+    let audio = (socket(), socket());
+    let (caller, mut callee) = talk(&one, &two, (&audio.0, &audio.1));
+    let fax = socket();
+    let says = "a=T38FaxMaxDatagram:200\r\n";
+    callee.send("INVITE", "two", |r| describe(r, fax_at(&fax, says)));
+    let passed = caller.expect_request("INVITE");
+    let (_, said) = fax_in(&passed, "a=T38FaxMaxDatagram");
+    assert_eq!(said.as_deref(), Some("a=T38FaxMaxDatagram:400"));
+    caller.answer(&passed, 488, |_| ());
+}
+
+#[test]
+fn a_telephone_behind_a_nat_is_faxed_where_its_packets_come_from() {
+    let (_exchange, one, two) = exchange_with("t38_udptl = 'yes', t38_udptl_nat = 'yes'");
+    let audio = (socket(), socket());
+    let (caller, mut callee) = talk(&one, &two, (&audio.0, &audio.1));
+    let (said, real, fax) = (socket(), socket(), socket());
+    let asked = callee.send("INVITE", "two", |r| describe(r, fax_at(&fax, "")));
+    let passed = caller.expect_request("INVITE");
+    let (at_one, _) = fax_in(&passed, "a=T38");
+    caller.answer(&passed, 200, |r| describe(r, fax_at(&said, "")));
+    caller.expect_request("ACK");
+    let branch = asked.branch().unwrap_or_default().to_owned();
+    let answer = two.expect("the answer to the fax", |m| {
+        m.status().is_some_and(|status| status >= 200) && m.branch() == Some(&branch)
+    });
+    let (at_two, _) = fax_in(&answer, "a=T38");
+    callee.acknowledge_as(&answer, "two");
+    expect_passed(&real, at_one, &fax, b"\0\x01\x06 from behind the NAT");
+    expect_passed(&fax, at_two, &real, b"\0\x02\xc0 back");
 }

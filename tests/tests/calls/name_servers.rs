@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
+use strowger_tests::wire::SipText;
 use strowger_tests::{Bank, Exchange, Line, Names, SOON, Settings};
 
 const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -168,5 +169,120 @@ fn a_peer_is_known_by_its_name_and_its_services() {
         answer.is_some(),
         "{}",
         names.questions("_sip._udp.carrier.test")
+    );
+}
+
+#[test]
+fn a_text_goes_to_the_next_target_too() {
+    let (first, second) = (socket(), socket());
+    let names = Names::start();
+    names.srv("_sip._udp.text.test", 10, 1, port(&first), "a.text.test");
+    names.srv("_sip._udp.text.test", 20, 1, port(&second), "a.text.test");
+    names.a("a.text.test", HERE);
+    let mut exchange = exchange(names.address(), "sip:100@text.test", "");
+    let steps = [
+        ("Set", "MESSAGE(body)=a word"),
+        ("MessageSend", "pjsip:server"),
+        ("Hangup", "21"),
+    ];
+    exchange.extension("in", "text", &steps);
+    exchange
+        .database
+        .execute("UPDATE ps_endpoints SET follow_redirect_methods = 'message' WHERE id = 'server'");
+    exchange.start();
+    let bank = Bank::new();
+    let _call = bank.phone("alice", "secret", exchange.sip()).call("text");
+    let mut first = Line::datagrams(first, exchange.sip());
+    let mut second = Line::datagrams(second, exchange.sip());
+    let at_first = first.expect_request("MESSAGE");
+    first.respond(&at_first, 503, None);
+    let at_second = second.expect_request("MESSAGE");
+    assert_eq!(at_second.body, "a word");
+    assert_ne!(at_first.branch(), at_second.branch());
+    // Who has moved says where to: `follow_redirect_methods`.
+    let elsewhere = socket();
+    let mut moved = SipText::response(&at_second, 302, "Moved", "two");
+    moved.push(
+        "Contact",
+        &format!("<sip:bob@127.0.0.1:{}>", port(&elsewhere)),
+    );
+    second.send(&moved);
+    let mut elsewhere = Line::datagrams(elsewhere, exchange.sip());
+    let followed = elsewhere.expect_request("MESSAGE");
+    assert!(
+        followed
+            .uri()
+            .is_some_and(|uri| uri.starts_with("sip:bob@127.0.0.1:"))
+    );
+    assert_eq!(followed.body, "a word");
+    assert_eq!(followed.header("To"), at_second.header("To"));
+    elsewhere.respond(&followed, 200, None);
+}
+
+#[test]
+fn a_registration_tries_the_next_target() {
+    let (silent, refusing, third) = (socket(), socket(), socket());
+    let names = Names::start();
+    for (place, target) in [&silent, &refusing, &third].into_iter().enumerate() {
+        let priority = 10 * (place as u16 + 1);
+        names.srv(
+            "_sip._udp.reg.test",
+            priority,
+            1,
+            port(target),
+            "a.reg.test",
+        );
+    }
+    names.a("a.reg.test", HERE);
+    let mut exchange = exchange(names.address(), "sip:100@reg.test", "timer_b_ms = 1000\n");
+    let row = [
+        ("id", "provider"),
+        ("client_uri", "sip:customer@reg.test"),
+        ("server_uri", "sip:reg.test"),
+        ("max_random_initial_delay", "0"),
+        ("retry_interval", "600"),
+    ];
+    exchange.database.insert("ps_registrations", &row);
+    exchange.start();
+    let mut silent = Line::datagrams(silent, exchange.sip());
+    let mut refusing = Line::datagrams(refusing, exchange.sip());
+    let mut third = Line::datagrams(third, exchange.sip());
+    let first = silent.expect_request("REGISTER");
+    let second = refusing.expect_request("REGISTER");
+    refusing.respond(&second, 503, None);
+    let last = third.expect_request("REGISTER");
+    assert_eq!(first.header("Call-ID"), last.header("Call-ID"));
+    assert_ne!(first.branch(), last.branch());
+    let contact = last.header("Contact").unwrap_or_default();
+    let mut accepted = SipText::response(&last, 200, "OK", "three");
+    accepted.push("Contact", &format!("{contact};expires=300"));
+    third.send(&accepted);
+    exchange.expect_log("Registered", SOON);
+    assert_eq!(exchange.metric("strowger_targets_failed_over_total"), 2);
+}
+
+#[test]
+fn a_contact_is_asked_at_the_next_target_whether_it_is_there() {
+    let (silent, second) = (socket(), socket());
+    let names = Names::start();
+    names.srv("_sip._udp.probe.test", 10, 1, port(&silent), "a.probe.test");
+    names.srv("_sip._udp.probe.test", 20, 1, port(&second), "a.probe.test");
+    names.a("a.probe.test", HERE);
+    let mut exchange = exchange(names.address(), "sip:100@probe.test", "");
+    exchange.database.execute(
+        "UPDATE ps_aors SET qualify_frequency = 60, qualify_timeout = 4.0 WHERE id = 'server'",
+    );
+    exchange.start();
+    let mut silent = Line::datagrams(silent, exchange.sip());
+    let mut second = Line::datagrams(second, exchange.sip());
+    let first = silent.expect_request("OPTIONS");
+    let next = second.expect_request("OPTIONS");
+    assert_ne!(first.branch(), next.branch());
+    second.respond(&next, 200, None);
+    exchange.expect_log("Reachable", SOON);
+    assert!(
+        !exchange.log().contains("Unreachable"),
+        "{}",
+        exchange.log()
     );
 }

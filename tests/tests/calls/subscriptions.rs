@@ -444,3 +444,16 @@ fn a_list_is_told_whole_first_and_then_in_part() {
     assert!(whole[0].1.contains("fullState=\"true\""), "{whole:?}");
     assert_eq!(whole.len(), 4);
 }
+
+#[test]
+fn a_publication_is_refused_as_what_it_is_and_its_sender_is_no_stranger() {
+    let (_exchange, mut watcher) = exchange("", "127.0.0.31", &[]);
+    for _ in 0..40 {
+        let mut publish = watcher.request("PUBLISH", "watcher");
+        publish.push("Event", "presence");
+        publish.push("Expires", "3600");
+        assert_eq!(watcher.ask(&publish).status(), Some(489));
+    }
+    let subscribe = watcher.subscribe("201", "dialog");
+    assert_eq!(watcher.ask(&subscribe).status(), Some(200), "it is not blocked");
+}

@@ -22,6 +22,7 @@ struct Offer {
 #[derive(Clone, Debug)]
 pub struct Session {
     username: String,
+    name: String,
     session_id: u64,
     /// What we sent last, offer or answer: its version is repeated while nothing changes (RFC 3264 §8).
     sent: Option<SessionDescription>,
@@ -43,6 +44,7 @@ impl Session {
     pub fn new(username: &str, session_id: u64) -> Self {
         Self {
             username: username.to_owned(),
+            name: "-".to_owned(),
             session_id,
             sent: None,
             settled: None,
@@ -52,6 +54,13 @@ impl Session {
             security: Security::Plain,
             crypto: None,
         }
+    }
+
+    /// The same with this name of the session (`s=`).
+    #[must_use]
+    pub fn with_name(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
     }
 
     /// The same with encrypted media as wanted.
@@ -376,6 +385,7 @@ impl Session {
             .map_or(self.session_id, |sent| sent.origin.version);
         let mut description =
             SessionDescription::new(&self.username, self.session_id, version, local.ip());
+        description.name.clone_from(&self.name);
         description.media = media;
         if let Some(offer) = offer.filter(|offer| !offer.times.is_empty()) {
             // RFC 3264 §6: the time of the answer is that of the offer.

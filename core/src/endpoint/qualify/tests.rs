@@ -155,3 +155,34 @@ fn every_address_of_record_has_one_shard() {
     }
     assert!(load.iter().all(|n| *n > 150), "{load:?}");
 }
+
+#[test]
+fn first_probes_are_spread_over_the_time_of_the_globals() {
+    let spread = |seconds: u32| {
+        let mut bench = Bench::new(|aor| aor.qualify_frequency = 60);
+        let globals = strowger_store::Globals {
+            max_initial_qualify_time: seconds,
+            ..strowger_store::Globals::default()
+        };
+        bench.snapshot.globals = Arc::new(globals);
+        for number in 0..40 {
+            bench.add(&format!("sip:{number}@h"));
+        }
+        let mut asked = Vec::new();
+        for ms in (0..60_000).step_by(100) {
+            let now = bench.at(ms);
+            let probes = bench.qualifier.due(&bench.snapshot, &bench.contacts, now);
+            for probe in &probes {
+                bench.qualifier.answered(&probe.key, 200, now);
+            }
+            asked.extend(probes.iter().map(|_| ms));
+            if asked.len() >= 41 {
+                break;
+            }
+        }
+        asked.last().copied().unwrap_or_default()
+    };
+    assert!(spread(0) <= 2100, "two seconds where nothing is said");
+    let long = spread(20);
+    assert!((10_000..=20_100).contains(&long), "{long}");
+}

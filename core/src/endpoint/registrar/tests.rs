@@ -312,3 +312,53 @@ fn a_path_is_stored_and_returned_where_supported() {
         Some("<sip:p1;lr>, <sip:p2;lr>")
     );
 }
+
+#[test]
+fn a_contact_is_reached_by_the_transport_it_registered_by_where_that_is_wanted() {
+    let mut bench = Bench::new();
+    let transport = |id: &str, bind: &str, symmetric_transport| strowger_store::Transport {
+        id: id.into(),
+        bind: bind.into(),
+        symmetric_transport,
+        ..strowger_store::Transport::default()
+    };
+    bench.snapshot.transports = Arc::new(vec![
+        transport("outside", "198.51.100.1", true),
+        transport("inside", "192.0.2.1", true),
+    ]);
+    let outcome = bench.send("Contact: <sip:a@h>\r\n");
+    assert_eq!(status(&outcome), 200);
+    let answer = outcome.response.header(&HeaderName::Contact);
+    assert_eq!(
+        answer,
+        Some("<sip:a@h>;expires=3600"),
+        "the phone knows nothing of it"
+    );
+    let contact = Arc::clone(&bench.contacts.of("100")[0]);
+    assert_eq!(contact.transport.as_deref(), Some("inside"));
+    assert_eq!(contact.uri.to_string(), "sip:a@h");
+    assert_eq!(contact.row.uri, "sip:a@h;x-ast-txp=inside");
+    // As it is read after a restart.
+    let again = Contact::from_row(contact.row.clone()).expect("a good row");
+    assert_eq!(again.transport.as_deref(), Some("inside"));
+    assert_eq!(again.uri.to_string(), "sip:a@h");
+    assert_eq!(again.sent_uri, "sip:a@h");
+    // The row changed: what registers anew is the same contact, without it.
+    bench.snapshot.transports = Arc::new(vec![transport("inside", "192.0.2.1", false)]);
+    bench.send("Contact: <sip:a@h>\r\n");
+    let all = bench.contacts.of("100");
+    assert_eq!((all.len(), all[0].transport.as_deref()), (1, None));
+    assert_eq!(all[0].row.uri, "sip:a@h");
+}
+
+#[test]
+fn contacts_at_denied_addresses_are_refused() {
+    let mut bench = Bench::new();
+    bench.endpoint(|endpoint| {
+        endpoint.contact_deny = vec!["0.0.0.0/0".into()];
+        endpoint.contact_permit = vec!["10.0.0.0/8".into()];
+    });
+    assert_eq!(status(&bench.send("Contact: <sip:a@10.1.2.3>\r\n")), 200);
+    assert_eq!(status(&bench.send("Contact: <sip:a@192.0.2.9>\r\n")), 403);
+    assert_eq!(bench.bound().len(), 1);
+}

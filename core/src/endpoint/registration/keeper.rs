@@ -306,6 +306,11 @@ impl Keeper {
         Some((self.attempt, hop))
     }
 
+    /// What is asked is asked elsewhere.
+    pub(super) fn goes_on(&mut self, now: Instant) {
+        self.at = Some(now + FORGOTTEN);
+    }
+
     fn give_up(&mut self) {
         self.at = None;
         self.set_state(match self.wish {

@@ -195,6 +195,13 @@ impl Registrations {
         Some(request)
     }
 
+    /// The attempt goes on at another address of the server: it has as long again.
+    pub fn goes_on(&mut self, ticket: &Ticket, now: Instant) {
+        if let Some(keeper) = self.keeper(ticket) {
+            keeper.goes_on(now);
+        }
+    }
+
     /// A response came. Some: to be sent on the same way, with the same ticket.
     pub fn answered(
         &mut self,

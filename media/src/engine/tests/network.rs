@@ -223,3 +223,59 @@ fn recordings_of_a_bad_network_are_as_long_as_the_call_and_keep_time() {
         }
     }
 }
+
+#[test]
+fn a_way_that_nothing_else_uses_is_kept_open() {
+    let mut rig = Rig::new();
+    let a = rig.leg(A);
+    rig.pass(3000);
+    assert!(rig.take_sent(a).is_empty(), "nothing is wanted");
+    rig.configure(A, |negotiated| {
+        negotiated.keepalive_s = 2;
+        negotiated.sending = false;
+    });
+    let began = rig.now - rig.start;
+    rig.pass(5000);
+    let sent = rig.take_sent(a);
+    let times: Vec<_> = sent
+        .iter()
+        .map(|sent| (sent.at - began).as_millis() / 1000)
+        .collect();
+    assert_eq!(times, [0, 2, 4], "at once, and when two seconds have gone");
+    for pair in sent.windows(2) {
+        let [first, second] = pair else {
+            unreachable!()
+        };
+        let (first, second) = (first.header(), second.header());
+        assert_eq!(second.sequence, first.sequence.wrapping_add(1));
+        let step = second.timestamp.wrapping_sub(first.timestamp);
+        assert!((16_000..=17_700).contains(&step), "time goes on: {step}");
+    }
+    for sent in &sent {
+        assert_eq!(sent.transmit.dest, remote(A));
+        assert_eq!(
+            (sent.header().payload_type, sent.header().marker),
+            (13, false)
+        );
+        assert_eq!(sent.payload(), [127]);
+    }
+}
+
+#[test]
+fn what_is_spoken_keeps_the_way_open_by_itself() {
+    let (mut rig, a, b) = Rig::bridged();
+    rig.configure(B, |negotiated| negotiated.keepalive_s = 1);
+    let mut phone = Phone::new(7);
+    for _ in 0..150 {
+        rig.receive(a, &phone.say(1));
+        rig.pass(20);
+    }
+    assert!(
+        rig.take_sent(b).is_empty(),
+        "packets of the other side are enough"
+    );
+    rig.pass(1500);
+    assert_eq!(rig.take_sent(b).len(), 1);
+    let next = rig.receive(a, &phone.say(1)).expect("relayed");
+    assert!(next.header().marker, "the voice begins anew");
+}

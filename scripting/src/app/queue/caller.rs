@@ -359,11 +359,7 @@ impl<'c> Caller<'c> {
             return Ok(());
         }
         if self.options.has('r') {
-            if channel.is_up() {
-                self.background.set(channel.start_tone("ring"));
-            } else {
-                channel.indicate_ringing();
-            }
+            self.background.set(channel.ring());
             return Ok(());
         }
         if !channel.is_up() {
