@@ -22,7 +22,9 @@ use strowger_media::ports::PortRange;
 use strowger_media::worker::{self, WorkerConfig, WorkerControl};
 use strowger_media::writer::{self, WriterConfig, WriterHandle};
 use strowger_scripting::PlanWatcher;
-use strowger_store::{AstDb, CdrSpool, ContactWriter, Kind, Realtime, Store, TableWriter};
+use strowger_store::{
+    AstDb, CdrSpool, ContactWriter, Kind, OptionsRow, Realtime, Store, TableWriter,
+};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -33,6 +35,8 @@ struct Keeping {
     cdr: CdrSpool,
     contacts: ContactWriter,
     rows: TableWriter,
+    /// Of the exchange before, to go on.
+    subscriptions: Vec<OptionsRow>,
     astdb: AstDb,
     realtime: Realtime,
 }
@@ -44,7 +48,7 @@ pub(crate) fn serve(config: Config, runtime: &Runtime) -> anyhow::Result<ExitCod
     let cores = cores(&config)?;
     // Everything that another program can be in the way of comes first.
     let listeners = Listeners::bind(&config, cores.len())?;
-    let (shared, keeping) = runtime.block_on(open(&config, &paths))?;
+    let (shared, mut keeping) = runtime.block_on(open(&config, &paths))?;
     let plans = PlanWatcher::start(&shared);
     let factory = strowger_scripting::factory(
         Arc::clone(&plans),
@@ -102,6 +106,7 @@ pub(crate) fn serve(config: Config, runtime: &Runtime) -> anyhow::Result<ExitCod
         });
     }
     runtime.block_on(table::start(&shared, listeners.transports));
+    shared.restore_subscriptions(std::mem::take(&mut keeping.subscriptions));
     let sources = Arc::new(Sources {
         shared: Arc::clone(&shared),
         shards: sources,
@@ -190,6 +195,7 @@ async fn open(config: &Arc<Config>, paths: &Paths) -> anyhow::Result<(Arc<Shared
     let cdr = CdrSpool::open(&paths.spool)?;
     cdr.deliver(store.clone());
     let astdb = AstDb::open(&paths.data.join("astdb.sqlite3"))?;
+    let subscriptions = store.subscriptions().await?;
     let rows = TableWriter::spawn(store.clone());
     let writer = ContactWriter::spawn(store);
     let contacts = Arc::new(Contacts::new("", Box::new(writer.clone())));
@@ -222,6 +228,7 @@ async fn open(config: &Arc<Config>, paths: &Paths) -> anyhow::Result<(Arc<Shared
             cdr,
             contacts: writer,
             rows,
+            subscriptions,
             astdb,
             realtime,
         },

@@ -131,14 +131,21 @@ fn columns_of(sql: &str, table: &str) -> Vec<String> {
 
 /// What stands between backticks.
 fn quoted(text: &str) -> Vec<String> {
-    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    text.split('`')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
 fn every_column_of_a_sip_object_is_explained_and_shown_by_a_test_that_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |name: &str| std::fs::read_to_string(root.join(name)).expect("a file of text");
-    let (docs, sql) = (read("docs/columns.md"), read("migrations/sqlite/0001_realtime.sql"));
+    let (docs, sql) = (
+        read("docs/columns.md"),
+        read("migrations/sqlite/0001_realtime.sql"),
+    );
     let sources = rust_files();
     let exists = |test: &str| {
         let head = format!("fn {test}(");
@@ -163,12 +170,18 @@ fn every_column_of_a_sip_object_is_explained_and_shown_by_a_test_that_exists() {
             let tests = quoted(shown);
             let idle = what.trim().starts_with("without effect");
             if idle != (tests.is_empty() && shown.trim() != "no test yet") {
-                wrong.push(format!("{table}: a test belongs to what has an effect: {row}"));
+                wrong.push(format!(
+                    "{table}: a test belongs to what has an effect: {row}"
+                ));
             }
             let missing = tests.iter().filter(|test| !exists(test));
             wrong.extend(missing.map(|test| format!("{table}: there is no test {test}")));
         }
-        wrong.extend(columns.iter().map(|name| format!("{table}.{name} is not explained")));
+        wrong.extend(
+            columns
+                .iter()
+                .map(|name| format!("{table}.{name} is not explained")),
+        );
     }
     let tables = docs.matches("\n## ps_").count();
     assert!(tables >= 11, "the tables are found");

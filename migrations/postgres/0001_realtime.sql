@@ -380,6 +380,24 @@ CREATE TABLE IF NOT EXISTS ps_resource_list (
     UNIQUE ("id")
 );
 
+CREATE TABLE IF NOT EXISTS ps_subscription_persistence (
+    "id" VARCHAR(40) NOT NULL,
+    "packet" VARCHAR(2048),
+    "src_name" VARCHAR(128),
+    "src_port" INTEGER,
+    "transport_key" VARCHAR(64),
+    "dest_name" VARCHAR(128),
+    "local_name" VARCHAR(128),
+    "local_port" INTEGER,
+    "cseq" INTEGER,
+    "tag" VARCHAR(128),
+    "endpoint" VARCHAR(40),
+    "expires" INTEGER,
+    "contact_uri" VARCHAR(256),
+    "prune_on_boot" ast_bool_values,
+    UNIQUE ("id")
+);
+
 CREATE TABLE IF NOT EXISTS ps_globals (
     "id" VARCHAR(40) NOT NULL,
     "max_forwards" INTEGER,

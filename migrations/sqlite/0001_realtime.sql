@@ -265,6 +265,24 @@ CREATE TABLE IF NOT EXISTS ps_resource_list (
     UNIQUE ("id")
 );
 
+CREATE TABLE IF NOT EXISTS ps_subscription_persistence (
+    "id" TEXT NOT NULL,
+    "packet" TEXT,
+    "src_name" TEXT,
+    "src_port" INTEGER,
+    "transport_key" TEXT,
+    "dest_name" TEXT,
+    "local_name" TEXT,
+    "local_port" INTEGER,
+    "cseq" INTEGER,
+    "tag" TEXT,
+    "endpoint" TEXT,
+    "expires" INTEGER,
+    "contact_uri" TEXT,
+    "prune_on_boot" TEXT,
+    UNIQUE ("id")
+);
+
 CREATE TABLE IF NOT EXISTS ps_globals (
     "id" TEXT NOT NULL,
     "max_forwards" INTEGER,

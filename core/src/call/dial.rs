@@ -432,16 +432,7 @@ impl Channel {
                     let mut data = channel.data_mut();
                     data.dialled_by = Some(self.id());
                     data.rdnis = leg.destination.resource.clone();
-                    data.redirecting.from = Party {
-                        number: data.rdnis.clone(),
-                        ..Party::default()
-                    };
-                    if data.redirecting.orig.number.is_empty() {
-                        data.redirecting.orig = data.redirecting.from.clone();
-                        data.redirecting.orig_reason = "cfu".to_owned();
-                    }
-                    "cfu".clone_into(&mut data.redirecting.reason);
-                    data.redirecting.count += 1;
+                    data.redirecting.sent_on_by(&leg.destination.resource);
                 }
                 self.set_variable("FORWARDERNAME", &forwarder);
                 channel.watched_by(Some(self));

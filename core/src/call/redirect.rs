@@ -55,6 +55,7 @@ impl Channel {
             };
             let mut origin = Origin::of(self, request);
             origin.variables.set("__FORWARDERNAME", &from);
+            origin.redirecting.sent_on_by(&leg.destination.resource);
             match create_leg(self.shard(), &destination, &origin).await {
                 Ok(channel) => {
                     tracing::info!(channel = %self.name(), %from, uri, "call redirected");

@@ -54,6 +54,7 @@ impl Target {
 
     /// What is left to try when the flow chosen first fails.
     pub(super) fn rest(&mut self) -> Alternatives {
+        self.hops.truncate(MORE_MAX);
         Alternatives::new(std::mem::take(&mut self.hops), self.named.clone())
     }
 }

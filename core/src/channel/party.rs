@@ -39,6 +39,22 @@ pub struct Redirecting {
     pub count: u32,
 }
 
+impl Redirecting {
+    /// The device of this number has sent the call elsewhere.
+    pub(crate) fn sent_on_by(&mut self, number: &str) {
+        self.from = Party {
+            number: number.to_owned(),
+            ..Party::default()
+        };
+        if self.orig.number.is_empty() {
+            self.orig = self.from.clone();
+            "cfu".clone_into(&mut self.orig_reason);
+        }
+        "cfu".clone_into(&mut self.reason);
+        self.count += 1;
+    }
+}
+
 impl Party {
     /// Reads `"Name" <number>`, `Name <number>`, `<number>` or a lone number or name.
     pub fn parse(text: &str) -> Self {

@@ -501,10 +501,17 @@ mod tests {
         };
         let challenge = bench.challenge(true, 0);
         let line = answer(&challenge);
-        assert!(matches!(bench.ask(true, &line, 4), Outcome::Accepted { .. }));
+        assert!(matches!(
+            bench.ask(true, &line, 4),
+            Outcome::Accepted { .. }
+        ));
         let challenge = bench.challenge(true, 10);
         let line = answer(&challenge);
-        let Outcome::Challenged { challenges, failed: false } = bench.ask(true, &line, 16) else {
+        let Outcome::Challenged {
+            challenges,
+            failed: false,
+        } = bench.ask(true, &line, 16)
+        else {
             panic!("too late, and no fault of the password");
         };
         assert!(challenges[0].stale);

@@ -253,6 +253,10 @@ impl Shard {
         let Some(mut sent) = self.qualification.borrow_mut().waiting.remove(&id) else {
             return;
         };
+        // Where it was asked first it may refuse: what counts is what the next place says.
+        if sent.superseded && status >= 300 {
+            return;
+        }
         if status == 503
             && let Some((asked, others)) = sent.others.take_if(|(_, others)| others.len() > 0)
         {

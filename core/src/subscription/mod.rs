@@ -11,6 +11,7 @@ mod lists;
 mod mwi;
 mod notify;
 mod package;
+mod persist;
 mod resource;
 mod subscribe;
 
@@ -156,6 +157,8 @@ struct Subscription {
     sent: Option<Sent>,
     /// When the table looks at it again.
     wake: Option<Instant>,
+    /// Its row, where it is to outlive the exchange.
+    kept: Option<persist::Kept>,
     _held: Held,
     _watches_mail: Option<Counted>,
 }

@@ -7,7 +7,7 @@ use strowger_sip::notifier::EndReason;
 use strowger_sip::{Flow, HeaderName, Message, Method};
 
 use super::subscribe::{EVENTLIST, uncounted};
-use super::{ALLOW_EVENTS, Sent, Subscriptions};
+use super::{ALLOW_EVENTS, Sent, Subscriptions, persist};
 use crate::call::session::new_via;
 use crate::shard::{ClientUser, Shard};
 
@@ -103,6 +103,7 @@ pub(super) fn look(shard: &Rc<Shard>, number: u64) {
 pub(super) fn end(shard: &Rc<Shard>, number: u64, reason: EndReason) {
     if let Some(subscription) = shard.subscriptions().borrow_mut().by_id.get_mut(&number) {
         subscription.notifier.end(Instant::now(), reason, None);
+        persist::forget(shard, subscription);
     }
     pump(shard, number);
 }
@@ -132,7 +133,9 @@ fn settle(shard: &Rc<Shard>, number: u64) {
         .get(&number)
         .is_some_and(|subscription| subscription.notifier.is_over());
     if over {
-        table.remove(number);
+        if let Some(mut gone) = table.remove(number) {
+            persist::forget(shard, &mut gone);
+        }
         shard.counters().subscriptions_ended.add(1);
     } else {
         table.arm(number);

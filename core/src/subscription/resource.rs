@@ -257,6 +257,16 @@ impl Resource {
         }
     }
 
+    /// Its next body, and those of what it lists, have this number or a later one.
+    pub(super) fn go_on_from(&mut self, version: u32) {
+        self.version = version;
+        if let What::List { items, .. } = &mut self.what {
+            for item in items {
+                item.go_on_from(version);
+            }
+        }
+    }
+
     /// It is a list.
     pub(super) fn is_list(&self) -> bool {
         matches!(self.what, What::List { .. })

@@ -16,7 +16,7 @@ use strowger_store::Endpoint;
 
 use super::package::{ALLOW_EVENTS, Format, Package};
 use super::resource::{Nothing, Source};
-use super::{Subscription, notify};
+use super::{Subscription, notify, persist};
 use crate::call::outgoing::contact;
 use crate::shard::{DialogKey, Shard};
 
@@ -116,6 +116,7 @@ pub(crate) fn begin(
             let is_list = subscription.resource.is_list();
             accept(shard, id, request, &tag, &contact, expires_s, is_list);
             shard.counters().subscriptions_created.add(1);
+            persist::keep(shard, &subscription);
             let number = shard.subscriptions().borrow_mut().add(subscription);
             notify::count_then_pump(shard, number);
         }
@@ -132,6 +133,18 @@ pub(crate) fn begin(
             refuse(shard, id, request, &tag, refusal);
         }
     }
+}
+
+/// The subscription that this SUBSCRIBE began before the exchange was started anew.
+pub(super) fn anew(
+    shard: &Rc<Shard>,
+    request: &Message,
+    flow: Flow,
+    endpoint: &Arc<Endpoint>,
+    tag: &str,
+) -> Option<Subscription> {
+    let created = create(shard, request, flow, endpoint, tag);
+    created.ok().map(|(subscription, _)| subscription)
 }
 
 fn create(
@@ -205,6 +218,7 @@ fn create(
         )
     })?;
     let source = flow.remote.ip();
+    let kept = (expires_s > 0).then(|| persist::Kept::of(request, &flow, endpoint));
     let flow = settle(shard, &mut dialog, flow, endpoint);
     dialog.set_local_contact(&contact(shard, &flow, None));
     let call_id = request.call_id().map_err(bad)?.to_owned();
@@ -236,6 +250,7 @@ fn create(
         ready: false,
         sent: None,
         wake: None,
+        kept: kept.flatten(),
         _held: held,
         _watches_mail: watches_mail,
     };
@@ -243,7 +258,12 @@ fn create(
 }
 
 /// The flow on which the subscriber is told: his connection, where his messages come from, or where his Contact is.
-fn settle(shard: &Rc<Shard>, dialog: &mut Dialog, flow: Flow, endpoint: &Endpoint) -> Flow {
+pub(super) fn settle(
+    shard: &Rc<Shard>,
+    dialog: &mut Dialog,
+    flow: Flow,
+    endpoint: &Endpoint,
+) -> Flow {
     if flow.transport.is_reliable() {
         return flow;
     }
@@ -335,6 +355,7 @@ fn prolong(
     subscription.flow = settle(shard, &mut subscription.dialog, flow, endpoint);
     let contact = contact(shard, &subscription.flow, None);
     subscription.dialog.set_local_contact(&contact);
+    persist::keep(shard, subscription);
     Ok(expires_s)
 }
 

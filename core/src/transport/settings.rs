@@ -510,7 +510,10 @@ mod tests {
         named.local_net = vec!["10.0.0.0/8".into()];
         let settings = read(&named, Path::new(""), &mut Vec::new()).expect("good");
         let (host, port) = settings.external_for([203, 0, 113, 9].into());
-        assert_eq!((host, port), (Some(Host::Name("pbx.example".into())), Some(5080)));
+        assert_eq!(
+            (host, port),
+            (Some(Host::Name("pbx.example".into())), Some(5080))
+        );
         assert_eq!(settings.external_for([10, 0, 0, 9].into()), (None, None));
         assert_eq!(settings.probes, None);
 

@@ -158,6 +158,17 @@ pub(crate) async fn contacts(
     Ok((rows, load.problems))
 }
 
+/// Subscriptions of the exchange before this one.
+pub(crate) async fn subscriptions(pool: &Pool) -> Result<Vec<OptionsRow>, StoreError> {
+    let mut load = Load {
+        pool,
+        problems: Vec::new(),
+        more: 0,
+    };
+    load.options_of("ps_subscription_persistence", &["id", "packet"])
+        .await
+}
+
 /// Deletes contacts that [`contacts`] would not give, except those another server looks after.
 pub(crate) async fn prune_contacts(
     pool: &Pool,
@@ -448,7 +459,14 @@ impl Load<'_> {
         table: Table,
         essential: &[&str],
     ) -> Result<Vec<OptionsRow>, StoreError> {
-        let table = table.name();
+        self.options_of(table.name(), essential).await
+    }
+
+    async fn options_of(
+        &mut self,
+        table: &str,
+        essential: &[&str],
+    ) -> Result<Vec<OptionsRow>, StoreError> {
         let Some(columns) = self.columns(table, false).await? else {
             return Ok(Vec::new());
         };

@@ -137,6 +137,14 @@ impl Store {
         load::prune_contacts(self.pool(), now_s(), reg_server).await
     }
 
+    /// What is kept of subscriptions (`ps_subscription_persistence`), for the start; nothing where there is no such table.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn subscriptions(&self) -> Result<Vec<crate::rows::OptionsRow>, StoreError> {
+        load::subscriptions(self.pool()).await
+    }
+
     /// Closes all connections.
     pub async fn close(&self) {
         self.pool().close().await;

@@ -76,6 +76,17 @@ pub enum Write {
         key: Vec<Key>,
         values: Vec<(&'static str, String)>,
     },
+    /// The row that `key` finds becomes so; where there is none it is made.
+    Put {
+        table: &'static str,
+        key: Key,
+        values: Vec<(&'static str, String)>,
+    },
+    /// The row that `key` finds goes, if there is one.
+    Delete {
+        table: &'static str,
+        key: Key,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -198,6 +209,7 @@ fn about(row: &Write) -> (&'static str, String) {
             let key: Vec<&str> = key.iter().map(|key| key.value.as_str()).collect();
             (table, key.join(", "))
         }
+        Write::Put { table, key, .. } | Write::Delete { table, key } => (table, key.value.clone()),
     }
 }
 
@@ -224,15 +236,56 @@ async fn write(pool: &Pool, row: &Write) -> Result<(), Failure> {
                 None => return Ok(()),
             }
         }
+        Write::Put { key, values, .. } => {
+            let one = std::slice::from_ref(key);
+            let made = update(pool.kind(), &columns, table, one, values).map_err(Failure::Row)?;
+            let Some(statement) = made else {
+                return Ok(());
+            };
+            if executed(pool, table, statement, true).await? > 0 {
+                return Ok(());
+            }
+            let own = (key.column, Some(key.value.clone()));
+            let values = values
+                .iter()
+                .map(|(name, value)| (*name, Some(value.clone())));
+            let row: Vec<_> = std::iter::once(own).chain(values).collect();
+            columns.insert(pool.kind(), table, &row)
+        }
+        Write::Delete { key, .. } => {
+            let Some(column) = columns.get(key.column) else {
+                return Err(Failure::Row(format!(
+                    "table {table} has no column {}",
+                    key.column
+                )));
+            };
+            let kind = pool.kind();
+            let found = kind.as_text(&kind.quote(&column.name));
+            let (table, mark) = (kind.quote(table), kind.parameter(1));
+            let sql = format!("DELETE FROM {table} WHERE {found} = {mark}");
+            Statement::with(sql, vec![Some(key.value.clone())])
+        }
     };
     let is_update = matches!(row, Write::Update { .. });
+    let may_refuse = !matches!(row, Write::QueueLog(_));
+    match executed(pool, table, statement, may_refuse).await? {
+        0 if is_update => Err(Failure::Row("there is no such row".to_owned())),
+        _ => Ok(()),
+    }
+}
+
+/// How many rows a statement changed. `others`: a table that we may not change does not keep rows of others waiting.
+async fn executed(
+    pool: &Pool,
+    table: &str,
+    statement: Statement,
+    others: bool,
+) -> Result<u64, Failure> {
     match pool.execute(statement).await {
-        Ok(0) if is_update => Err(Failure::Row("there is no such row".to_owned())),
-        Ok(_) => Ok(()),
+        Ok(count) => Ok(count),
         Err(error)
             if is_about_the_row(&error, pool.kind())
-                // A table that we may not change does not keep rows of others waiting.
-                || (is_update && is_about_rights(&error, pool.kind())) =>
+                || (others && is_about_rights(&error, pool.kind())) =>
         {
             Err(Failure::Row(explain(&error)))
         }
@@ -424,6 +477,33 @@ mod tests {
         let all = "SELECT password FROM voicemail";
         assert_eq!(value(&store, all).await.as_deref(), Some("b"));
         assert_eq!((written, rejected), (1, 2));
+    }
+
+    #[tokio::test]
+    async fn a_row_is_made_then_changed_and_taken_away() {
+        let put = |id: &str, tag: &str| Write::Put {
+            table: "kept",
+            key: Key::new("id", id),
+            values: vec![("tag", tag.to_owned()), ("unknown", "x".to_owned())],
+        };
+        let gone = |id: &str| Write::Delete {
+            table: "kept",
+            key: Key::new("id", id),
+        };
+        let (store, written, rejected, _folder) = written(
+            &["CREATE TABLE kept (id TEXT UNIQUE, tag TEXT)"],
+            vec![
+                put("1", "a"),
+                put("2", "b"),
+                put("1", "c"),
+                gone("2"),
+                gone("3"),
+            ],
+        )
+        .await;
+        let all = "SELECT group_concat(id || tag, ' ') FROM kept";
+        assert_eq!(value(&store, all).await.as_deref(), Some("1c"));
+        assert_eq!((written, rejected), (5, 0));
     }
 
     #[tokio::test]

@@ -170,7 +170,8 @@ fn says_yes(exchange: &Exchange, number: &str) -> bool {
     call.acknowledge(&answer, |_| ());
     let bye = call.expect_request("BYE");
     call.answer(&bye, 200, |_| ());
-    bye.header("Reason").is_some_and(|reason| reason.contains("cause=38"))
+    bye.header("Reason")
+        .is_some_and(|reason| reason.contains("cause=38"))
 }
 
 /// Steps for [`says_yes`].
@@ -182,7 +183,10 @@ fn whether(condition: &str) -> [(&'static str, String); 2] {
 }
 
 fn extension(exchange: &Exchange, number: &str, steps: &[(&str, String)]) {
-    let steps: Vec<_> = steps.iter().map(|(app, data)| (*app, data.as_str())).collect();
+    let steps: Vec<_> = steps
+        .iter()
+        .map(|(app, data)| (*app, data.as_str()))
+        .collect();
     exchange.extension("house", number, &steps);
 }
 
@@ -190,12 +194,19 @@ fn extension(exchange: &Exchange, number: &str, steps: &[(&str, String)]) {
 fn calls_are_picked_up_within_the_groups_of_the_rows() {
     for (called, picking) in [
         ("call_group = '1,3-5'", "pickup_group = '4'"),
-        ("named_call_group = 'sales,desk'", "named_pickup_group = 'desk'"),
+        (
+            "named_call_group = 'sales,desk'",
+            "named_pickup_group = 'desk'",
+        ),
     ] {
         let (_exchange, peer, device) = exchange(|exchange| {
             let database = &exchange.database;
-            database.execute(&format!("UPDATE ps_endpoints SET {called} WHERE id = 'server'"));
-            database.execute(&format!("UPDATE ps_endpoints SET {picking} WHERE id = 'peer'"));
+            database.execute(&format!(
+                "UPDATE ps_endpoints SET {called} WHERE id = 'server'"
+            ));
+            database.execute(&format!(
+                "UPDATE ps_endpoints SET {picking} WHERE id = 'peer'"
+            ));
             exchange.extension("house", "202", &[("Dial", "PJSIP/server,60")]);
             exchange.extension("house", "8", &[("Answer", ""), ("Pickup", "")]);
         });
@@ -221,13 +232,19 @@ fn a_device_is_busy_from_as_many_calls_as_its_row_says() {
         exchange.extension("house", "202", &[("Dial", "PJSIP/server,60")]);
         let busy = "\"${DEVICE_STATE(PJSIP/server)}\" = \"BUSY\"";
         extension(exchange, "busy", &whether(busy));
-        extension(exchange, "tenant", &whether("\"${CHANNEL(tenantid)}\" = \"acme\""));
+        extension(
+            exchange,
+            "tenant",
+            &whether("\"${CHANNEL(tenantid)}\" = \"acme\""),
+        );
     });
     assert!(!says_yes(&exchange, "busy"));
     assert!(says_yes(&exchange, "tenant"));
     let audio = (socket(), socket());
     let mut caller = peer.call("202", |invite| describe(invite, audio_at(&audio.0, "")));
-    device.called().respond(200, "two", |r| describe(r, audio_at(&audio.1, "")));
+    device
+        .called()
+        .respond(200, "two", |r| describe(r, audio_at(&audio.1, "")));
     let answer = caller.expect_response(200);
     caller.acknowledge(&answer, |_| ());
     assert!(says_yes(&exchange, "busy"));
@@ -280,7 +297,9 @@ fn who_is_silent_on_hold_is_ended_after_the_time_of_the_row() {
     // As long as it is not held, nobody minds the silence.
     let ended = |m: &SipText| m.method() == Some("BYE");
     assert!(peer.gather(Duration::from_millis(1500), ended).is_empty());
-    let held = call.request("INVITE", "", |r| describe(r, audio_at(&audio, "a=sendonly\r\n")));
+    let held = call.request("INVITE", "", |r| {
+        describe(r, audio_at(&audio, "a=sendonly\r\n"))
+    });
     assert_eq!(held.status(), Some(200));
     call.acknowledge(&held, |_| ());
     call.expect_request("BYE");
@@ -289,9 +308,18 @@ fn who_is_silent_on_hold_is_ended_after_the_time_of_the_row() {
 #[test]
 fn codecs_are_answered_in_the_order_that_the_row_wants() {
     for (columns, formats) in [
-        ("allow = 'ulaw,alaw', incoming_call_offer_pref = 'local'", "0 8"),
-        ("allow = 'ulaw,alaw', incoming_call_offer_pref = 'remote'", "8 0"),
-        ("allow = 'ulaw,alaw', incoming_call_offer_pref = 'remote_first'", "8"),
+        (
+            "allow = 'ulaw,alaw', incoming_call_offer_pref = 'local'",
+            "0 8",
+        ),
+        (
+            "allow = 'ulaw,alaw', incoming_call_offer_pref = 'remote'",
+            "8 0",
+        ),
+        (
+            "allow = 'ulaw,alaw', incoming_call_offer_pref = 'remote_first'",
+            "8",
+        ),
         ("allow = 'ulaw,alaw', preferred_codec_only = 'yes'", "0"),
         ("disallow = 'ulaw', allow = 'alaw'", "8"),
     ] {
@@ -308,7 +336,10 @@ fn codecs_are_answered_in_the_order_that_the_row_wants() {
         let answer = call.expect_response(200);
         let line = answer.body.lines().find(|line| line.starts_with("m=audio"));
         let line = line.unwrap_or_default();
-        assert!(line.trim_end().ends_with(&format!("RTP/AVP {formats}")), "{columns}: {line}");
+        assert!(
+            line.trim_end().ends_with(&format!("RTP/AVP {formats}")),
+            "{columns}: {line}"
+        );
     }
 }
 
@@ -331,7 +362,11 @@ fn whom_a_device_says_it_is_counts_where_the_row_trusts_it() {
         });
         let answer = call.expect_response(200);
         let shown = answer.header("P-Asserted-Identity").unwrap_or_default();
-        assert_eq!(shown.contains("999"), trusted == "yes", "{trusted}: {shown}");
+        assert_eq!(
+            shown.contains("999"),
+            trusted == "yes",
+            "{trusted}: {shown}"
+        );
     }
 }
 
@@ -396,7 +431,10 @@ fn a_text_to_elsewhere_goes_by_the_endpoint_for_that() {
     let text = elsewhere.expect("MESSAGE", |m| m.method() == Some("MESSAGE"));
     assert!(text.uri().is_some_and(|uri| uri.starts_with("sip:bob@")));
     let from = text.header("From").unwrap_or_default();
-    assert!(from.contains("@house.test"), "as that endpoint is told: {from}");
+    assert!(
+        from.contains("@house.test"),
+        "as that endpoint is told: {from}"
+    );
     assert_eq!(text.body, "a word");
 }
 
@@ -414,5 +452,8 @@ fn a_proxy_is_the_first_hop_of_calls() {
     let called = proxy.called();
     let there = device.address().to_string();
     assert!(called.invite.uri().is_some_and(|uri| uri.contains(&there)));
-    assert_eq!(called.invite.header("Route"), Some(format!("<{route}>").as_str()));
+    assert_eq!(
+        called.invite.header("Route"),
+        Some(format!("<{route}>").as_str())
+    );
 }

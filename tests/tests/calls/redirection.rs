@@ -33,6 +33,11 @@ fn a_redirection_to_an_address_is_followed_a_few_times_and_never_in_circles() {
         let call = second.called();
         let uri = call.invite.uri().unwrap_or_default();
         assert!(uri.starts_with("sip:desk@"), "{uri}");
+        let diversion = call.invite.header("Diversion").unwrap_or_default();
+        assert!(
+            diversion.contains("sip:peer@"),
+            "who sent it on: {diversion}"
+        );
         let audio = socket();
         call.respond(200, "b", |response| {
             describe(response, audio_at(&audio, ""))

@@ -455,5 +455,52 @@ fn a_publication_is_refused_as_what_it_is_and_its_sender_is_no_stranger() {
         assert_eq!(watcher.ask(&publish).status(), Some(489));
     }
     let subscribe = watcher.subscribe("201", "dialog");
-    assert_eq!(watcher.ask(&subscribe).status(), Some(200), "it is not blocked");
+    assert_eq!(
+        watcher.ask(&subscribe).status(),
+        Some(200),
+        "it is not blocked"
+    );
+}
+
+#[test]
+fn a_subscription_goes_on_after_a_crash_without_a_word_of_its_telephone() {
+    let (mut exchange, mut watcher) = exchange("", "127.0.77.32", &[]);
+    let request = watcher.subscribe("201", "dialog");
+    let (_, watched) = watcher.watch(&request);
+    let before = watcher.notify();
+    let number = |notify: &SipText| notify.cseq().map_or(0, |(number, _)| number);
+    let version = |notify: &SipText| -> u32 {
+        let behind = notify.body.split("version=\"").nth(2);
+        let text = behind.and_then(|text| text.split('"').next());
+        text.and_then(|text| text.parse().ok()).expect("a version")
+    };
+    let rows = |exchange: &Exchange| {
+        let table = "ps_subscription_persistence";
+        exchange
+            .database
+            .select(table, &["endpoint", "expires"], "")
+    };
+    let kept = wait_until(SOON, || (rows(&exchange).len() == 1).then_some(()));
+    assert!(kept.is_some(), "it is written down");
+    exchange.kill();
+    exchange.start();
+    let after = watcher.notify();
+    assert_eq!(after.header("Call-ID"), before.header("Call-ID"));
+    assert_eq!(
+        (after.header("From"), after.header("To")),
+        (before.header("From"), before.header("To"))
+    );
+    assert!(number(&after) > number(&before));
+    assert!(
+        version(&after) > version(&before),
+        "the telephone does not take it for old"
+    );
+    assert!(state(&after).starts_with("active"), "{after:?}");
+    // It is prolonged and ended as ever, and then nothing is left of it.
+    let again = watcher.again(&watched, 600);
+    assert_eq!(watcher.ask(&again).status(), Some(200));
+    let end = watcher.again(&watched, 0);
+    assert_eq!(watcher.ask(&end).status(), Some(200));
+    let gone = wait_until(SOON, || rows(&exchange).is_empty().then_some(()));
+    assert!(gone.is_some(), "{:?}", rows(&exchange));
 }

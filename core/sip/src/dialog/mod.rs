@@ -403,6 +403,11 @@ impl Dialog {
         }
     }
 
+    /// The next request has a number behind this one: what was sent before a new start is not known any more.
+    pub fn go_on_from(&mut self, cseq: u32) {
+        self.local_cseq = self.local_cseq.max(cseq);
+    }
+
     /// Keeps an ACK to be sent again whenever its 2xx is repeated.
     pub fn keep_ack(&mut self, ack: Message) {
         let cseq = ack.cseq().map_or(0, |cseq| cseq.number);
