@@ -488,32 +488,14 @@ mod tests {
     fn a_challenge_is_good_for_the_time_of_the_row() {
         let mut bench = Bench::new();
         bench.edit(|auth| auth.nonce_lifetime = 5);
-        let answer = |challenge: &Challenge| {
-            let answer = Answer {
-                method: "REGISTER",
-                uri: "sip:pbx.example",
-                username: "100",
-                secret: Secret::Password("pw-100"),
-                nc: 1,
-                cnonce: "c",
-            };
-            respond(challenge, &answer).expect("an answer")
-        };
         let challenge = bench.challenge(true, 0);
-        let line = answer(&challenge);
-        assert!(matches!(
-            bench.ask(true, &line, 4),
-            Outcome::Accepted { .. }
-        ));
+        let in_time = bench.ask(true, &answer(&challenge, "pw-100", 1), 4);
+        assert!(accepted(&in_time), "{in_time:?}");
         let challenge = bench.challenge(true, 10);
-        let line = answer(&challenge);
-        let Outcome::Challenged {
-            challenges,
-            failed: false,
-        } = bench.ask(true, &line, 16)
-        else {
-            panic!("too late, and no fault of the password");
-        };
-        assert!(challenges[0].stale);
+        let late = bench.ask(true, &answer(&challenge, "pw-100", 1), 16);
+        assert!(
+            stale(&late),
+            "too late, and no fault of the password: {late:?}"
+        );
     }
 }

@@ -54,6 +54,8 @@ pub struct StatusChange {
 #[derive(Debug)]
 struct Entry {
     contact: Arc<Contact>,
+    /// Who registered it; of a static one, whose address of record it is.
+    endpoint: Option<String>,
     frequency: Duration,
     timeout: Duration,
     only_2xx: bool,
@@ -69,7 +71,7 @@ struct Entry {
 pub struct Qualifier {
     index: usize,
     count: usize,
-    seen: Option<(u64, u64)>,
+    seen: Option<(u64, u64, u64)>,
     renewed: Option<Instant>,
     entries: FxHashMap<Arc<str>, Entry>,
     queue: BTreeSet<(Instant, Arc<str>)>,
@@ -108,7 +110,11 @@ impl Qualifier {
         }
         self.renewed = Some(now);
         contacts.sync_static(snapshot);
-        let seen = (contacts.generation(), snapshot.version_of(Table::Aors));
+        let seen = (
+            contacts.generation(),
+            snapshot.version_of(Table::Aors),
+            snapshot.version_of(Table::Endpoints),
+        );
         if self.seen == Some(seen) {
             return;
         }
@@ -117,6 +123,7 @@ impl Qualifier {
             0 => FIRST_WITHIN,
             seconds => Duration::from_secs(seconds.into()),
         };
+        let owners = std::cell::OnceCell::new();
         let mut present: FxHashSet<Arc<str>> = FxHashSet::default();
         for contact in contacts.collect(|c| self.owns(&c.aor)) {
             let Some(aor) = snapshot.aors.get(&contact.aor) else {
@@ -149,9 +156,15 @@ impl Qualifier {
                 .ok()
                 .filter(|t| !t.is_zero())
                 .map_or(TIMEOUT_MAX, |t| t.min(TIMEOUT_MAX));
+            let owner = || {
+                let owners = owners.get_or_init(|| owners_of(snapshot));
+                owners.get(contact.aor.as_str()).map(|id| (*id).to_owned())
+            };
+            let endpoint = contact.row.endpoint.clone().or_else(owner);
             self.entries.insert(
                 key,
                 Entry {
+                    endpoint,
                     frequency,
                     timeout,
                     only_2xx: aor.qualify_2xx_only,
@@ -194,7 +207,7 @@ impl Qualifier {
                 probes.push(Probe {
                     key: Arc::clone(&key),
                     contact: Arc::clone(&entry.contact),
-                    endpoint: entry.contact.row.endpoint.clone(),
+                    endpoint: entry.endpoint.clone(),
                     outbound_proxy: entry.outbound_proxy.clone(),
                     timeout: entry.timeout,
                     authenticate: entry.authenticate,
@@ -270,6 +283,18 @@ impl Qualifier {
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
+}
+
+/// The endpoint of each address of record; of several the first by name.
+fn owners_of(snapshot: &Snapshot) -> FxHashMap<&str, &str> {
+    let mut owners: FxHashMap<&str, &str> = FxHashMap::default();
+    for endpoint in snapshot.endpoints.values() {
+        for aor in &endpoint.aors {
+            let owner = owners.entry(aor.trim()).or_insert(endpoint.id.as_str());
+            *owner = (*owner).min(endpoint.id.as_str());
+        }
+    }
+    owners
 }
 
 fn note(entry: &Entry, to: Status, round_trip: Option<Duration>) -> Option<StatusChange> {

@@ -119,7 +119,7 @@ impl Shared {
 
 /// Lets those go on that belong to this shard.
 async fn go_on(shard: &Rc<Shard>, rows: &[OptionsRow]) {
-    let mut count = 0;
+    let mut count = 0_usize;
     for row in rows {
         let message = Message::parse(Bytes::from(row.get("packet").to_owned()));
         let owner = message.as_ref().ok().and_then(|message| {
@@ -139,7 +139,7 @@ async fn go_on(shard: &Rc<Shard>, rows: &[OptionsRow]) {
             }
         });
         count += 1;
-        if count % BATCH == 0 {
+        if count.is_multiple_of(BATCH) {
             shard.flush();
             tokio::time::sleep(PAUSE).await;
         }

@@ -43,8 +43,7 @@ pub(crate) fn mark(socket: &socket2::SockRef<'_>, settings: &Settings) {
     }
 }
 
-/// Marks the audio that an endpoint is sent, as its `tos_audio` and `cos_audio` want. What they cannot mean is named by
-/// `strowger check` and left out.
+/// Marks the audio that an endpoint is sent, as its `tos_audio` and `cos_audio` want. What they cannot mean is left out.
 pub(crate) fn mark_audio(socket: &UdpSocket, endpoint: &Endpoint) {
     let tos = settings::tos(&endpoint.tos_audio).unwrap_or(0);
     let cos = endpoint.cos_audio;

@@ -226,20 +226,23 @@ impl Load<'_> {
 
     /// What an endpoint asks for and will not get.
     fn unsupported(&mut self, endpoints: &FxHashMap<String, Arc<Endpoint>>) {
-        let mut refused: Vec<&String> = endpoints
+        let mut refused: Vec<(&String, &str)> = endpoints
             .iter()
-            .filter(|(_, endpoint)| endpoint.media_encryption == MediaEncryption::Dtls)
-            .map(|(id, _)| id)
+            .filter_map(|(id, endpoint)| match endpoint.media_encryption {
+                MediaEncryption::Dtls => Some((id, "media_encryption=dtls is")),
+                MediaEncryption::No if endpoint.webrtc => {
+                    Some((id, "webrtc=yes wants DTLS-SRTP, which is"))
+                }
+                _ => None,
+            })
             .collect();
         refused.sort();
-        for id in refused {
+        for (id, what) in refused {
             self.problem(
                 Severity::Error,
                 Table::Endpoints.name(),
                 Some(id.clone()),
-                "media_encryption=dtls is not spoken here: calls of this endpoint are refused \
-                 (use sdes)"
-                    .to_owned(),
+                format!("{what} not spoken here: calls of this endpoint are refused (use sdes)"),
             );
         }
     }

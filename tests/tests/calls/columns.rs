@@ -363,7 +363,7 @@ fn whom_a_device_says_it_is_counts_where_the_row_trusts_it() {
         let answer = call.expect_response(200);
         let shown = answer.header("P-Asserted-Identity").unwrap_or_default();
         assert_eq!(
-            shown.contains("999"),
+            shown.contains("sip:999@"),
             trusted == "yes",
             "{trusted}: {shown}"
         );
@@ -372,7 +372,7 @@ fn whom_a_device_says_it_is_counts_where_the_row_trusts_it() {
 
 #[test]
 fn a_browser_is_refused_with_a_reason_as_long_as_its_encryption_is_not_spoken() {
-    let (_exchange, peer, _device) = exchange(|exchange| {
+    let (exchange, peer, _device) = exchange(|exchange| {
         let database = &exchange.database;
         database.execute("UPDATE ps_endpoints SET webrtc = 'yes' WHERE id = 'peer'");
         exchange.extension("house", "202", &[("Answer", "")]);
@@ -382,6 +382,7 @@ fn a_browser_is_refused_with_a_reason_as_long_as_its_encryption_is_not_spoken() 
     let refused = call.expect_response(488);
     let warning = refused.header("Warning").unwrap_or_default();
     assert!(warning.contains("DTLS"), "{warning}");
+    exchange.expect_log("webrtc=yes wants DTLS-SRTP", SOON);
 }
 
 #[test]
