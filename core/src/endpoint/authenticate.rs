@@ -498,4 +498,17 @@ mod tests {
             "too late, and no fault of the password: {late:?}"
         );
     }
+
+    #[test]
+    fn algorithms_of_the_globals_count_where_the_row_names_none() {
+        let mut bench = Bench::new();
+        bench.snapshot.globals = Arc::new(Globals {
+            default_auth_algorithms_uas: "SHA-256".into(),
+            ..Globals::default()
+        });
+        assert_eq!(bench.challenge(true, 0).algorithm, Algorithm::Sha256);
+        assert_eq!(bench.challenge(false, 0).algorithm, Algorithm::Sha256);
+        bench.edit(|auth| auth.supported_algorithms_uas = vec!["MD5".into()]);
+        assert_eq!(bench.challenge(true, 0).algorithm, Algorithm::Md5);
+    }
 }

@@ -444,17 +444,92 @@ fn a_proxy_is_the_first_hop_of_calls() {
     let proxy = Peer::new(std::net::SocketAddr::from(([127, 0, 0, 1], 9)));
     let route = format!("sip:{};lr", proxy.address());
     let (_exchange, peer, device) = exchange(|exchange| {
-        let sql = format!("UPDATE ps_endpoints SET outbound_proxy = '{route}' WHERE id = 'server'");
+        let sql = format!(
+            "UPDATE ps_endpoints SET outbound_proxy = '{route}', contact_user = 'desk' WHERE id = 'server'"
+        );
         exchange.database.execute(&sql);
         exchange.extension("house", "202", &[("Dial", "PJSIP/server,20")]);
     });
     let audio = socket();
     let _call = peer.call("202", |invite| describe(invite, audio_at(&audio, "")));
     let called = proxy.called();
+    let contact = called.invite.header("Contact").unwrap_or_default();
+    assert!(contact.starts_with("<sip:desk@"), "{contact}");
     let there = device.address().to_string();
     assert!(called.invite.uri().is_some_and(|uri| uri.contains(&there)));
     assert_eq!(
         called.invite.header("Route"),
         Some(format!("<{route}>").as_str())
     );
+}
+
+#[test]
+fn an_answer_goes_where_its_request_came_from_unless_the_row_says_otherwise() {
+    for force_rport in ["yes", "no"] {
+        let (exchange, peer, said) = exchange(|exchange| {
+            let sql = format!("UPDATE ps_endpoints SET force_rport = '{force_rport}'");
+            exchange.database.execute(&sql);
+        });
+        // Its Via names another port of the same address, as behind a NAT.
+        let mut options = SipText::request("OPTIONS", &format!("sip:{}", exchange.sip()));
+        let via = format!("SIP/2.0/UDP {};branch=z9hG4bKnat", said.address());
+        options.push("Via", &via);
+        options.push("Max-Forwards", "70");
+        options.push("From", "<sip:peer@house.test>;tag=nat");
+        options.push("To", "<sip:house.test>");
+        options.push("Call-ID", "nat@house.test");
+        options.push("CSeq", "1 OPTIONS");
+        peer.send(&options);
+        let answered = |m: &SipText| m.status() == Some(200);
+        match force_rport {
+            "yes" => peer.expect("the answer where the request came from", answered),
+            _ => said.expect("the answer where Via says", answered),
+        };
+    }
+}
+
+#[test]
+fn media_stay_here_where_a_telephone_hears_elsewhere_than_it_speaks_from() {
+    for disabled in ["yes", "no"] {
+        let (_exchange, peer, device) = exchange(|exchange| {
+            exchange.database.execute(&format!(
+                "UPDATE ps_endpoints SET direct_media = 'yes', disable_direct_media_on_nat = '{disabled}'"
+            ));
+            exchange.extension("house", "202", &[("Dial", "PJSIP/server,60")]);
+        });
+        let audio = (socket(), socket());
+        let mut call = peer.call("202", |invite| describe(invite, audio_at(&audio.0, "")));
+        device.called().respond(200, "two", |response| {
+            let body = audio_at(&audio.1, "").replace("c=IN IP4 127.0.0.1", "c=IN IP4 127.0.0.9");
+            describe(response, body);
+        });
+        let answer = call.expect_response(200);
+        call.acknowledge(&answer, |_| ());
+        let moved = |m: &SipText| m.method() == Some("INVITE") && m.body.contains("127.0.0.9");
+        match disabled {
+            "no" => drop(peer.expect("the other telephone's address", moved)),
+            _ => assert!(peer.gather(Duration::from_millis(700), moved).is_empty()),
+        }
+    }
+}
+
+#[test]
+fn a_180_follows_a_183_where_the_globals_say_so() {
+    for later in ["yes", "no"] {
+        let (_exchange, peer, device) = exchange(|exchange| {
+            let row = [("id", "global"), ("allow_sending_180_after_183", later)];
+            exchange.database.insert("ps_globals", &row);
+            let steps = [("Progress", ""), ("Dial", "PJSIP/server,20")];
+            exchange.extension("house", "202", &steps);
+        });
+        let audio = socket();
+        let mut call = peer.call("202", |invite| describe(invite, audio_at(&audio, "")));
+        call.expect_response(183);
+        device.called().respond(180, "two", |_| ());
+        let rings = |m: &SipText| m.status() == Some(180);
+        match later {
+            "yes" => drop(peer.expect("180", rings)),
+            _ => assert!(peer.gather(Duration::from_millis(700), rings).is_empty()),
+        }
+    }
 }
