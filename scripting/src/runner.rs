@@ -714,7 +714,10 @@ async fn interrupted(task: &Rc<Task>, mut interrupt: Interrupt, mut in_step: boo
                 channel.set_location(target);
                 return After::Elsewhere;
             }
-            Ok(Next::Continue) if !last => return After::Here,
+            // Whether it is the last may be said only once it is known that it came to something.
+            Ok(Next::Continue) if !last && !std::mem::take(&mut channel.data_mut().last_errand) => {
+                return After::Here;
+            }
             Ok(_) => return After::Nothing,
             Err(Stop::Interrupted(next)) => interrupt = next,
             Err(stop) => {

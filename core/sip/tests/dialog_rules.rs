@@ -474,3 +474,40 @@ fn a_flood_of_forks_is_cut_off_and_answers_are_heard_longer_than_ringing() {
     }
     assert_eq!(heard, 32);
 }
+
+/// RFC 3261 §12.2.1.1 and §22.2: what is sent again with credentials is a new request of the dialog.
+#[test]
+fn a_request_that_is_sent_again_goes_by_the_present_route_under_the_newest_number() {
+    let mut dialog = called(&format!(
+        "{BOBS_CONTACT}Record-Route: <sip:192.0.2.99;lr>\n"
+    ));
+    let info = dialog
+        .request(Method::Info, &via())
+        .body("application/dtmf-relay", "Signal=5\r\n")
+        .finish();
+    let number = dialog.local_cseq();
+    let _ = dialog.request(Method::Update, &via()).finish();
+    let moved = from_bob(
+        "UPDATE",
+        11,
+        ";tag=ours",
+        "Contact: <sip:bob@198.51.100.8>\n",
+    );
+    dialog.receive_request(&moved).expect("taken");
+
+    let again = dialog.renewed(&info, &via());
+    assert_eq!(again.request_uri(), Some("sip:bob@198.51.100.8"));
+    assert_eq!(
+        headers(&again, &HeaderName::CSeq),
+        [format!("{} INFO", number + 1)]
+    );
+    assert_eq!(headers(&again, &HeaderName::Route), ["<sip:192.0.2.99;lr>"]);
+    assert_eq!(
+        headers(&again, &HeaderName::ContentType),
+        ["application/dtmf-relay"]
+    );
+    assert_eq!(again.body(), info.body());
+    for name in [HeaderName::Via, HeaderName::From, HeaderName::To] {
+        assert_eq!(headers(&again, &name), headers(&info, &name));
+    }
+}

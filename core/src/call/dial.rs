@@ -7,6 +7,7 @@ use strowger_media::{Command, PlayId};
 
 use super::destination::Destination;
 use super::outgoing::{Origin, create_leg};
+use super::redirect::Following;
 use crate::channel::{Cause, Channel, DialProgress, Party};
 use crate::dialplan::LocalFuture;
 use crate::sounds::Cadence;
@@ -155,6 +156,8 @@ pub(super) struct Leg {
     pub(super) ended: Option<Instant>,
     /// How often its device named another address.
     pub(super) redirects: u8,
+    /// The way to the address that it named is looked for.
+    pub(super) following: Option<Following>,
 }
 
 /// The legs of a Dial. Those that it has not settled when it is given up are hung up.
@@ -242,7 +245,7 @@ impl Channel {
         self.signal_start(&request, &mut signalled);
         let mut until = request.timeout.map(|timeout| started + timeout);
         let winner = loop {
-            signalled.forwarded |= self.follow_redirects(&mut legs.legs, &request).await;
+            signalled.forwarded |= self.follow_redirects(&mut legs.legs, &request);
             if let Some(index) = self.look_at_legs(
                 &mut legs.legs,
                 &request,
@@ -331,6 +334,7 @@ impl Channel {
                         destination,
                         ended: None,
                         redirects: 0,
+                        following: None,
                     });
                     if let Some(pre_dial) = &request.pre_dial {
                         pre_dial(channel.clone()).await;
@@ -383,7 +387,7 @@ impl Channel {
             }
             // A leg that answered and was gone before we looked was answered all the same.
             if let Some(end) = ended.filter(|_| progress.answered.is_none()) {
-                if leg.ended.is_none() {
+                if leg.ended.is_none() && leg.following.is_none() {
                     leg.ended = Some(Instant::now());
                     counts.add(end.cause);
                     outcome.cause = end.cause;

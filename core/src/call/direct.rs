@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use strowger_sip::Method;
 use strowger_sip::offer_answer::{Agreed, AgreedCodec};
@@ -16,6 +17,10 @@ use crate::shard::Shard;
 /// How often the media of one call goes direct in one bridge: a telephone that describes itself anew each time that it is
 /// told where the other hears would never come to rest.
 const ATTEMPTS_MAX: u8 = 4;
+/// How often a telephone is told again to send its packets here after it has refused that, and how long is waited first;
+/// each time twice as long.
+const HOME_AGAIN_MAX: u8 = 5;
+const HOME_AGAIN: Duration = Duration::from_secs(2);
 
 /// Where the other telephone hears, and what both speak under the same numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +37,20 @@ impl Elsewhere {
 
     pub(super) fn rtcp_port(&self) -> u16 {
         self.rtcp_port
+    }
+
+    /// The other telephone, which agreed `other` by now, does not hear there, or not all that `own` was told.
+    fn is_outdated(&self, own: &Agreed, other: &Agreed) -> bool {
+        let same = |one: &AgreedCodec, two: &AgreedCodec| {
+            one.name == two.name && one.clock_rate == two.clock_rate
+        };
+        let lost = |codec: &&AgreedCodec| {
+            own.codecs.iter().any(|own| same(own, codec))
+                && !other.codecs.iter().any(|other| same(other, codec))
+        };
+        other.remote_rtp != Some(self.rtp)
+            || rtcp_port(other, self.rtp) != self.rtcp_port
+            || self.codecs.iter().any(|codec| lost(&codec))
     }
 
     pub(super) fn speaks(&self, name: &str, clock_rate: u32) -> bool {
@@ -77,13 +96,16 @@ impl Elsewhere {
         let shared = !codecs.is_empty() && first(own) == first(other);
         (plain && both_ways && alike && shared).then(|| Self {
             rtp,
-            rtcp_port: other
-                .remote_rtcp
-                .filter(|rtcp| rtcp.ip() == rtp.ip())
-                .map_or_else(|| rtp.port().saturating_add(1), |rtcp| rtcp.port()),
+            rtcp_port: rtcp_port(other, rtp),
             codecs,
         })
     }
+}
+
+/// Where one that hears at `rtp` takes RTCP.
+fn rtcp_port(agreed: &Agreed, rtp: SocketAddr) -> u16 {
+    let own = agreed.remote_rtcp.filter(|rtcp| rtcp.ip() == rtp.ip());
+    own.map_or_else(|| rtp.port().saturating_add(1), |rtcp| rtcp.port())
 }
 
 fn method(endpoint: &Endpoint) -> Method {
@@ -130,6 +152,7 @@ impl Channel {
         {
             let data = self.data();
             let heard = data.media_here
+                || data.taps > 0
                 || data.recordings.is_running()
                 || !data.guests.is_empty()
                 || data.talk.is_some()
@@ -171,19 +194,47 @@ impl Channel {
             }
             return;
         }
-        if is == (true, true) {
-            return;
-        }
         let (Some(own), Some(other)) = (self.agreed(), peer.agreed()) else {
             return;
         };
-        // Where one is told already, the other side's answer said where it really is.
-        if let (Some(there), Some(here)) =
-            (Elsewhere::of(&own, &other), Elsewhere::of(&other, &own))
-        {
-            self.send_away(there, peer);
-            peer.send_away(here, self);
+        let both = (Elsewhere::of(&own, &other), Elsewhere::of(&other, &own));
+        if is != (true, true) {
+            if let (Some(there), Some(here)) = both {
+                self.send_away(there, peer);
+                peer.send_away(here, self);
+            }
+            return;
         }
+        // Each answered with where it hears from now on, which may be elsewhere than the other was told.
+        let stale = (
+            self.is_told_outdated(&own, &other),
+            peer.is_told_outdated(&other, &own),
+        );
+        let settled = !self.is_changing() && !peer.is_changing();
+        match both {
+            _ if !settled || stale == (false, false) => {}
+            (Some(there), Some(here)) => {
+                if stale.0 {
+                    self.send_away(there, peer);
+                }
+                if stale.1 {
+                    peer.send_away(here, self);
+                }
+            }
+            _ => {
+                self.data_mut().direct_attempts = ATTEMPTS_MAX;
+                self.bring_home();
+                peer.bring_home();
+            }
+        }
+    }
+
+    /// This telephone, which agreed `own`, was told where the other does not hear any more, which agreed `other` since.
+    fn is_told_outdated(&self, own: &Agreed, other: &Agreed) -> bool {
+        let session = self.session();
+        let media = session.as_ref().and_then(|session| session.media.as_ref());
+        let told = media.and_then(MediaSession::elsewhere);
+        told.is_some_and(|told| told.is_outdated(own, other))
     }
 
     fn send_away(&self, there: Elsewhere, peer: &Self) {
@@ -237,16 +288,48 @@ impl Channel {
             .session()
             .as_mut()
             .and_then(|session| session.media.as_mut())
-            .is_some_and(|media| media.go_elsewhere(None));
-        let Some(endpoint) = self.endpoint().cloned().filter(|_| was) else {
+            .is_some_and(|media| media.go_elsewhere(None) && media.is_missed());
+        if was {
+            self.ask_home();
+        }
+    }
+
+    fn is_missed(&self) -> bool {
+        let session = self.session();
+        let media = session.as_ref().and_then(|session| session.media.as_ref());
+        !self.is_over() && media.is_some_and(MediaSession::is_missed)
+    }
+
+    /// Tells the telephone to send its packets here, again and again where it does not take that: while it sends them to
+    /// somebody else, nothing of it is heard.
+    pub(super) fn ask_home(&self) {
+        let Some(endpoint) = self.endpoint().cloned() else {
             return;
         };
         let shard = Rc::clone(self.shard());
         let id = self.id();
         Shard::spawn(async move {
             tokio::task::yield_now().await;
-            if let Some(channel) = shard.channel(id).filter(|channel| !channel.is_over()) {
-                channel.renegotiate(Wanted::media(method(&endpoint)));
+            let missed = || shard.channel(id).filter(Self::is_missed);
+            let mut delay = HOME_AGAIN;
+            for tried in 0..=HOME_AGAIN_MAX {
+                let Some(channel) = missed() else { return };
+                // Who refuses an UPDATE may take an INVITE.
+                let by = match tried {
+                    0 => method(&endpoint),
+                    _ => Method::Invite,
+                };
+                let (wanted, told) = Wanted::media(by).told();
+                channel.renegotiate(wanted);
+                drop(channel);
+                if matches!(told.await, Ok(Ok(()))) {
+                    return;
+                }
+                tokio::time::sleep(delay).await;
+                delay *= 2;
+            }
+            if let Some(channel) = missed() {
+                tracing::warn!(channel = %channel.name(), "the telephone refuses to send its audio here again: nothing of it is heard");
             }
         });
     }

@@ -56,6 +56,7 @@ impl Channel {
             // RFC 6337 §3.4: what was agreed before the re-INVITE stays.
             Some(Err(error)) if again_described => {
                 tracing::info!(channel = %self.name(), error, "the media stays as it was");
+                self.ask_home();
             }
             Some(Err(error)) => {
                 tracing::info!(channel = %self.name(), error, "the call is ended");
@@ -235,6 +236,9 @@ impl Channel {
         let refused = |error: super::media::MediaError| (error.status().0, error.warning());
         match offer {
             Some(offer) => {
+                if let Some((answer, agreed)) = media.answer_unchanged(offer) {
+                    return Ok((answer, agreed.on_hold));
+                }
                 let (answer, agreed) = media.answer(&shard, offer).map_err(refused)?;
                 drop(guard);
                 // Only now: who is refused goes on as before.

@@ -145,7 +145,11 @@ fn take(
         }
     }
     let tag = shard.tag();
-    let our_contact = contact(shard, &flow, endpoint.contact_user.as_deref());
+    let mut our_contact = contact(shard, &flow, endpoint.contact_user.as_deref());
+    // RFC 3261 §12.1.1: who calls by sips is answered by it.
+    if uri.scheme == strowger_sip::uri::Scheme::Sips {
+        our_contact = super::target::as_sips(&our_contact);
+    }
     let mut dialog =
         Dialog::uas(request, &tag, &our_contact).map_err(|error| bad(&error.to_string()))?;
     if endpoint.rewrite_contact {
@@ -210,7 +214,7 @@ fn take(
         call_id: dialog.id().call_id.to_string(),
         local_tag: tag.clone(),
     };
-    let mut session = Session::new(flow, our_contact);
+    let mut session = Session::new(shard, flow, our_contact);
     session.media = Some(media);
     session.dialog = Some(dialog);
     if !endpoint.rewrite_contact {
@@ -317,6 +321,19 @@ fn log_end(channel: &Channel) {
         seconds = (seconds * 10.0).round() / 10.0,
         "call ended"
     );
+}
+
+/// RFC 3262 §5: a caller without an offer gets ours in the first reliable response.
+fn late_offer(session: &mut Session) -> Option<String> {
+    let incoming = session.incoming.as_ref()?;
+    let described = incoming.answer.is_some() || incoming.settled || session.answer_in_prack;
+    let media = session.media.as_mut()?;
+    if described || session.reliable.is_none() {
+        return None;
+    }
+    let offer = media.offer().ok()?;
+    session.answer_in_prack = true;
+    Some(offer)
 }
 
 /// `rewrite_contact`: requests in the dialog go to where the INVITE came from.
@@ -463,15 +480,20 @@ impl Channel {
             .snapshot()
             .globals
             .allow_sending_180_after_183;
-        let first = self
-            .session()
-            .as_mut()
-            .and_then(|session| session.incoming.as_mut())
-            .is_some_and(|incoming| {
-                // After early media a 180 would make some phones cut it off.
-                (later || !incoming.early_media) && !std::mem::replace(&mut incoming.ringing, true)
-            });
-        if first && let Some((id, response)) = self.invite_response(180, "Ringing") {
+        let first = self.session().as_mut().and_then(|session| {
+            let incoming = session.incoming.as_mut()?;
+            // After early media a 180 would make some phones cut it off.
+            let first =
+                (later || !incoming.early_media) && !std::mem::replace(&mut incoming.ringing, true);
+            first.then(|| late_offer(session))
+        });
+        if let Some(offer) = first
+            && let Some((id, response)) = self.invite_response(180, "Ringing")
+        {
+            let response = match offer {
+                Some(offer) => response.body(SDP, offer),
+                None => response,
+            };
             self.send_provisional(id, response);
         }
     }
@@ -481,29 +503,28 @@ impl Channel {
         if self.progress_local() {
             return;
         }
-        let answer = self.session().as_mut().and_then(|session| {
+        let said = self.session().as_mut().and_then(|session| {
+            let offer = late_offer(session);
             let incoming = session.incoming.as_mut()?;
-            let mut answer = incoming.answer.clone();
-            // RFC 3262 §5: a caller without an offer gets ours in the first reliable response.
-            if answer.is_none()
-                && session.reliable.is_some()
-                && !incoming.early_media
-                && let Some(media) = session.media.as_mut()
-            {
-                answer = media.offer().ok();
-                session.answer_in_prack = answer.is_some();
-            }
-            let again = std::mem::replace(&mut incoming.early_media, answer.is_some());
-            (!again).then_some(answer)
+            // Our offer went with the 180 where it rang before.
+            let described = incoming.settled || session.answer_in_prack;
+            let body = incoming.answer.clone().or(offer);
+            let known = described || body.is_some();
+            let again = std::mem::replace(&mut incoming.early_media, known);
+            (!again).then_some((known, body))
         });
-        let answer = match answer {
+        let body = match said {
             None => return,
             // Otherwise it comes in the 200: until then the caller can only be told that it rings.
-            Some(None) => return self.send_ringing(),
-            Some(Some(answer)) => answer,
+            Some((false, _)) => return self.send_ringing(),
+            Some((true, body)) => body,
         };
         if let Some((id, response)) = self.invite_response(183, "Session Progress") {
-            self.send_provisional(id, response.body(SDP, answer));
+            let response = match body {
+                Some(body) => response.body(SDP, body),
+                None => response,
+            };
+            self.send_provisional(id, response);
         }
     }
 
@@ -529,7 +550,9 @@ impl Channel {
                 return;
             }
             // What is described in a reliable response is not said twice: it may have changed since.
-            let described = incoming.settled || incoming.early_media && session.reliable.is_some();
+            let described = incoming.settled
+                || session.answer_in_prack
+                || incoming.early_media && session.reliable.is_some();
             match (&incoming.answer, session.media.as_mut()) {
                 _ if described => Ok(None),
                 (Some(answer), _) => Ok(Some(answer.clone())),
@@ -557,10 +580,19 @@ impl Channel {
             incoming.accepted = Some(response.finish());
         }
         self.deliver_answer();
-        self.became_up();
     }
 
-    /// Sends our 2xx, unless a description of ours waits for its PRACK (RFC 3262 §3).
+    /// Our 2xx waits for a PRACK.
+    pub(crate) fn is_answer_held(&self) -> bool {
+        let session = self.session();
+        let incoming = session
+            .as_ref()
+            .and_then(|session| session.incoming.as_ref());
+        !self.is_over() && incoming.is_some_and(|incoming| incoming.accepted.is_some())
+    }
+
+    /// Sends our 2xx, unless a description of ours waits for its PRACK (RFC 3262 §3). Only then the call is up: until it is
+    /// sent, the caller may still be refused.
     pub(super) fn deliver_answer(&self) {
         let (id, response, terms) = {
             let mut guard = self.session();
@@ -596,6 +628,7 @@ impl Channel {
         self.shard().respond(id, response);
         self.watch_accepted();
         self.keep_time(terms);
+        self.became_up();
     }
 
     /// Answers the INVITE that is still open with 487; false if none is.

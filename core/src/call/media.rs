@@ -121,8 +121,12 @@ pub(crate) struct MediaSession {
     fax: Option<FaxStream>,
     /// Our offer that waits is one of fax.
     fax_offered: bool,
-    /// Where the far end is told that it is heard, instead of here.
+    /// Where the far end is to be told that it is heard, instead of here.
     elsewhere: Option<Elsewhere>,
+    /// What our offer that waits says of that.
+    telling: Option<Elsewhere>,
+    /// What the far end has taken last: where its packets go.
+    told: Option<Elsewhere>,
 }
 
 /// What the early dialogs of one INVITE agreed: each answers the same offer by itself (RFC 3264 §5, RFC 3261 §13.2.2.4).
@@ -222,6 +226,8 @@ impl MediaSession {
             fax: None,
             fax_offered: false,
             elsewhere: None,
+            telling: None,
+            told: None,
         })
     }
 
@@ -239,6 +245,17 @@ impl MediaSession {
         let changed = self.elsewhere != at;
         self.elsewhere = at;
         changed
+    }
+
+    /// Where the far end is told that it is heard.
+    pub(super) fn elsewhere(&self) -> Option<&Elsewhere> {
+        self.elsewhere.as_ref()
+    }
+
+    /// The far end sends its packets to somebody else, or may be about to, and is to send them here.
+    pub(super) fn is_missed(&self) -> bool {
+        let asked = self.telling.is_some() && self.is_pending();
+        self.elsewhere.is_none() && (self.told.is_some() || asked)
     }
 
     /// The far end's fax, while there is one instead of audio.
@@ -462,10 +479,32 @@ impl MediaSession {
     /// An offer of ours.
     pub(crate) fn offer(&mut self) -> Result<String, MediaError> {
         let (local, capabilities) = self.described();
-        Ok(self
-            .negotiation
-            .make_offer(&capabilities, &local)?
-            .to_string())
+        let offer = self.negotiation.make_offer(&capabilities, &local)?;
+        self.telling.clone_from(&self.elsewhere);
+        Ok(offer.to_string())
+    }
+
+    /// Answers an offer that only says again what is agreed (RFC 4028 §7.4), while the far end sends its packets to somebody
+    /// else: that goes on. `None` where it is another offer, or the packets come here.
+    pub(crate) fn answer_unchanged(&mut self, offer: &[u8]) -> Option<(String, &Agreed)> {
+        let before = self.agreed.as_ref()?;
+        if self.elsewhere.is_none() || self.told != self.elsewhere {
+            return None;
+        }
+        let offer = SessionDescription::parse(offer).ok()?;
+        let (local, capabilities) = self.described();
+        let mut negotiation = self.negotiation.clone();
+        let (answer, agreed) = negotiation.answer(&offer, &capabilities, &local).ok()?;
+        let ordered = |agreed: &Agreed| {
+            let mut agreed = agreed.clone();
+            agreed.codecs.sort_by_key(|codec| codec.our_pt);
+            agreed
+        };
+        if ordered(&agreed) != ordered(before) {
+            return None;
+        }
+        self.negotiation = negotiation;
+        Some((answer.to_string(), before))
     }
 
     /// Answers an offer and sets the leg accordingly.
@@ -491,6 +530,7 @@ impl MediaSession {
         }
         self.configure(shard, &agreed)?;
         self.agreed = Some(agreed.clone());
+        self.told = None;
         Ok((answer.to_string(), agreed))
     }
 
@@ -501,6 +541,7 @@ impl MediaSession {
         self.fax = None;
         self.configure(shard, &agreed)?;
         self.agreed = Some(agreed.clone());
+        self.told = self.telling.take();
         Ok(agreed)
     }
 

@@ -166,7 +166,7 @@ impl Channel {
         if target.is_sips() {
             own = super::target::as_sips(&own);
         }
-        let mut session = Session::new(flow, own);
+        let mut session = Session::new(shard, flow, own);
         session.media = Some(media);
         session.timing = Timing::new(timing::policy(endpoint));
         session.alternatives = target.rest();
@@ -286,7 +286,7 @@ impl Channel {
             401 | 407 if self.authenticate(response) => {}
             422 if self.ask_longer(response) => {}
             // RFC 3263 §4.3: this one cannot, the next may.
-            503 if self.try_next_target() => {}
+            503 if self.try_other_target() => {}
             300.. => {
                 self.with_outgoing(|outgoing| {
                     let _ = outgoing.forks.receive(response);

@@ -314,7 +314,6 @@ impl Channel {
             Leaving::Place(place) => self.go_to(place),
             Leaving::Bridge(name) => {
                 let (application, arguments) = bridge_with(&name);
-                self.data_mut().last_errand = runs;
                 self.run_application(&application, &arguments);
             }
         }
@@ -381,8 +380,10 @@ impl Channel {
         self.hangup(Cause::NORMAL_CLEARING);
         let until = Instant::now() + JOIN_MAX;
         let joined = !bridges || replaced::joined(&peer, before, until).await;
-        // The other call is left alone where nobody came into it.
+        // The other call is left alone where nobody came into it, and who was to be connected goes on in his dialplan.
         if bridges && joined {
+            let runs = peer.data().runs_dialplan;
+            peer.data_mut().last_errand = runs;
             found.end(shard.shared());
         }
         self.end_referral(if joined { 200 } else { 503 });

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::extensions;
 use super::fax::Fax;
-use super::session::new_via;
+use super::session::{new_via, routed};
 use crate::channel::{Cause, Channel};
 use crate::shard::{ALLOW, ClientUser};
 
@@ -110,6 +110,7 @@ enum Purpose {
 struct Sent {
     client: ClientId,
     message: Message,
+    flow: Flow,
     purpose: Purpose,
     authentications: u8,
 }
@@ -124,6 +125,11 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
+    /// A change is under way, or waits.
+    pub(crate) fn is_changing(&self) -> bool {
+        self.changing || !self.waiting.is_empty()
+    }
+
     /// A re-INVITE may still get a 2xx that wants its ACK.
     pub(crate) fn is_open(&self, client_open: impl Fn(ClientId) -> bool) -> bool {
         self.sent
@@ -155,6 +161,7 @@ impl Channel {
             session.requests.sent.push(Sent {
                 client,
                 message,
+                flow,
                 purpose,
                 authentications,
             });
@@ -488,15 +495,25 @@ impl Channel {
                 if fax_refused {
                     self.renegotiate(Wanted::media(Method::Invite));
                 }
+                self.change_is_over();
+                // Its bridge looks where it hears now.
+                self.touch();
             }
             Err(error) => {
                 // Both sides no longer agree on where they are heard, and nothing can be taken back.
                 tracing::info!(channel = %self.name(), error, "answer unusable: the call is ended");
                 wanted.end(Err(488));
-                return self.hangup(Cause::BEARERCAPABILITY_NOTAVAIL);
+                self.hangup(Cause::BEARERCAPABILITY_NOTAVAIL);
             }
         }
-        self.change_is_over();
+    }
+
+    /// A change of the session is under way, or waits.
+    pub(super) fn is_changing(&self) -> bool {
+        let session = self.session();
+        session
+            .as_ref()
+            .is_some_and(|session| session.requests.is_changing())
     }
 
     /// Answers a challenge to a request of ours; false where that is not possible.
@@ -510,26 +527,40 @@ impl Channel {
             let Some(session) = guard.as_mut() else {
                 return false;
             };
-            let flow = session.flow;
-            let sent = &mut session.requests.sent;
-            let Some(index) = sent.iter().position(|sent| {
+            let mut sent = session.requests.sent.iter();
+            let Some(index) = sent.position(|sent| {
                 sent.client == client && sent.authentications < AUTHENTICATIONS_MAX
             }) else {
                 return false;
             };
-            let via = new_via(&shard, &flow).to_string();
-            let answered = sent.get(index).and_then(|sent| {
-                let snapshot = shard.shared().snapshot();
-                let auths = &endpoint.outbound_auth;
-                crate::endpoint::answer_challenge(&snapshot, auths, &sent.message, response, &via)
-            });
-            let Some(message) = answered else {
+            let Some((mut message, mut flow)) = session
+                .requests
+                .sent
+                .get(index)
+                .map(|sent| (sent.message.clone(), sent.flow))
+            else {
                 return false;
             };
-            let sent = sent.swap_remove(index);
-            if let Some(dialog) = session.dialog_of_own(&message) {
+            let mut dialog = session.dialog_of_own(&message);
+            if let Some(dialog) = &dialog {
+                // Meanwhile others were sent, and its route and target may have changed.
+                if !endpoint.rewrite_contact {
+                    flow = routed(&shard, flow, dialog);
+                }
+                message = dialog.renewed(&message, &new_via(&shard, &flow));
+            }
+            let via = new_via(&shard, &flow).to_string();
+            let snapshot = shard.shared().snapshot();
+            let auths = &endpoint.outbound_auth;
+            let Some(message) =
+                crate::endpoint::answer_challenge(&snapshot, auths, &message, response, &via)
+            else {
+                return false;
+            };
+            if let Some(dialog) = &mut dialog {
                 dialog.sent_again(&message);
             }
+            let sent = session.requests.sent.swap_remove(index);
             (message, flow, sent.purpose, sent.authentications + 1)
         };
         let (message, flow, purpose, authentications) = again;

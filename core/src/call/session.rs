@@ -20,11 +20,13 @@ use super::timing::Timing;
 use crate::cdr::PartyA;
 use crate::channel::{Cause, Channel, LegEnd, State};
 use crate::dns::Hop;
+use crate::protect::Talk;
 use crate::shard::{DialogKey, Shard};
 
 /// What SIP keeps of a channel.
 pub(crate) struct Session {
     pub(crate) flow: Flow,
+    _talk: Talk,
     /// Our Contact, `<sip:...>`.
     pub(crate) contact: String,
     pub(crate) dialog: Option<Dialog>,
@@ -95,8 +97,9 @@ pub(crate) struct Outgoing {
 }
 
 impl Session {
-    pub(crate) fn new(flow: Flow, contact: String) -> Self {
+    pub(crate) fn new(shard: &Shard, flow: Flow, contact: String) -> Self {
         Self {
+            _talk: shard.shared().protection.talks_with(flow.remote.ip()),
             flow,
             contact,
             dialog: None,
@@ -176,7 +179,7 @@ impl Session {
 }
 
 /// The way to the next hop of a dialog, from that of the message before.
-pub(super) fn routed(shard: &Rc<Shard>, mut flow: Flow, dialog: &Dialog) -> Flow {
+pub(crate) fn routed(shard: &Rc<Shard>, mut flow: Flow, dialog: &Dialog) -> Flow {
     let hop = dialog.next_hop();
     let transport = match hop.wanted_transport() {
         None => Transport::Udp,

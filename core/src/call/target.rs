@@ -266,6 +266,15 @@ impl Channel {
         moved
     }
 
+    /// The target answered that it cannot (503): the next that is not the same by another transport.
+    pub(super) fn try_other_target(&self) -> bool {
+        if let Some(session) = self.session().as_mut() {
+            let here = session.flow.remote;
+            session.alternatives.hops.retain(|hop| hop.remote != here);
+        }
+        self.try_next_target()
+    }
+
     /// The target did not take the INVITE (no connection, 503, no answer at all): sends it to the next one. False when none is
     /// left, or nobody wants it any more.
     pub(super) fn try_next_target(&self) -> bool {

@@ -162,6 +162,8 @@ pub struct Data {
     pub(crate) last_legs: [Option<LegId>; 2],
     /// Somebody here needs the packets of its bridge: they do not flow directly.
     pub(crate) media_here: bool,
+    /// How many outside of the exchange get its samples.
+    pub(crate) taps: u32,
     /// How often they were sent to flow directly in its bridge.
     pub(crate) direct_attempts: u8,
     /// The far end put us on hold.
@@ -254,6 +256,7 @@ impl Data {
             stats_told: 0,
             last_legs: [None; 2],
             media_here: false,
+            taps: 0,
             direct_attempts: 0,
             held: false,
             hold_music: None,

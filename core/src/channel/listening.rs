@@ -31,6 +31,25 @@ pub struct Listening {
     watch: WatchId,
 }
 
+/// Somebody outside gets the samples of a channel for as long as this lives: its packets have to come here, also in a bridge
+/// that begins meanwhile.
+#[derive(Debug)]
+pub struct Tapped(Channel);
+
+impl Tapped {
+    fn new(channel: &Channel) -> Self {
+        channel.data_mut().taps += 1;
+        Self(channel.clone())
+    }
+}
+
+impl Drop for Tapped {
+    fn drop(&mut self) {
+        let mut data = self.0.data_mut();
+        data.taps = data.taps.saturating_sub(1);
+    }
+}
+
 /// `TALK_DETECT` of a channel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TalkDetection {
@@ -89,11 +108,11 @@ impl Channel {
     }
 
     /// What the far end says, 8000 samples a second, for a reader on any thread, which loses what it does not read while so
-    /// many samples come. It ends with the channel, or when the reader is dropped. `None`: there is no media.
-    pub fn tap_audio(&self, samples_max: usize) -> Option<TapReader> {
+    /// many samples come. It ends with the channel, or when the reader is dropped; [`Tapped`] is to be kept as long. `None`: there is no media.
+    pub fn tap_audio(&self, samples_max: usize) -> Option<(TapReader, Tapped)> {
         let (tap, reader) = audio_tap(samples_max);
         self.begin_watch(Watch::Tap(tap))?;
-        Some(reader)
+        Some((reader, Tapped::new(self)))
     }
 
     /// `TALK_DETECT(set)`: tells events when the far end begins and ends to talk. False: there is no media.

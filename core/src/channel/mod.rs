@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 pub use cause::{Cause, refusal};
 pub use data::{Bridging, Data, DialProgress, LegEnd, Location, State, Timeouts};
 pub use directory::{Directory, GROUPS_MAX, LOCKS_MAX, Locked};
-pub use listening::Listening;
+pub use listening::{Listening, Tapped};
 pub(crate) use listening::{TalkDetection, Watches};
 pub(crate) use loudness::Loudness;
 pub use loudness::{Direction, VOLUME_MAX};

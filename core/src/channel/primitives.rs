@@ -455,6 +455,9 @@ impl Channel {
         self.check()?;
         if !self.is_up() {
             self.accept();
+            while self.is_answer_held() {
+                self.wait_change(None).await?;
+            }
             let until = Instant::now() + media;
             while !self.shard().has_media(self) && Instant::now() < until {
                 self.wait_change(Some(until)).await?;

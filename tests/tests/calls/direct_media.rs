@@ -1,6 +1,8 @@
 //! Media that flows between two telephones without the exchange, and comes back when something here needs it.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 use strowger_tests::peer::{Peer, PeerCall, audio_at, describe, socket};
 use strowger_tests::wire::{AudioLine, SipText};
@@ -8,7 +10,17 @@ use strowger_tests::{Exchange, SOON, wait_until};
 
 /// Two telephones, `one` and `two`, with these columns; `202` rings the second for the first.
 fn exchange(columns: &[(&str, &str)], dial: &str) -> (Exchange, Peer, Peer) {
+    exchange_of(columns, ("Dial", dial), |_| ())
+}
+
+/// The same where `202` does something else; `prepare` writes files into the data directory.
+fn exchange_of(
+    columns: &[(&str, &str)],
+    step: (&str, &str),
+    prepare: impl FnOnce(&Path),
+) -> (Exchange, Peer, Peer) {
     let mut exchange = Exchange::new();
+    prepare(&exchange.data());
     let mut one = Peer::new(exchange.sip());
     let mut two = Peer::new(exchange.sip());
     for (name, peer) in [("one", &one), ("two", &two)] {
@@ -28,7 +40,7 @@ fn exchange(columns: &[(&str, &str)], dial: &str) -> (Exchange, Peer, Peer) {
     }
     let by_address = [("id", "one"), ("endpoint", "one"), ("match", "127.0.0.1")];
     exchange.database.insert("ps_endpoint_id_ips", &by_address);
-    exchange.extension("house", "202", &[("Dial", dial)]);
+    exchange.extension("house", "202", &[step]);
     exchange.start();
     one.set_exchange(exchange.sip());
     two.set_exchange(exchange.sip());
@@ -172,4 +184,70 @@ fn hold_is_passed_on_by_reinvite_where_the_endpoint_wants_that() {
         callee.answer(&request, 200, |r| describe(r, audio_at(&audio.1, answer)));
         callee.expect_request("ACK");
     }
+}
+
+#[test]
+fn a_telephone_that_refuses_to_come_back_is_told_again_until_it_does() {
+    let (_exchange, one, two) = exchange(&[], "PJSIP/two,60");
+    let audio = (socket(), socket());
+    let (mut caller, callee, _, there) = talk(&one, &two, (&audio.0, &audio.1));
+    expect_told(&caller, &audio.0, at(&audio.1), "direct");
+    expect_told(&callee, &audio.1, at(&audio.0), "direct");
+    let held = caller.request("INVITE", "", |r| {
+        describe(r, audio_at(&audio.0, "a=sendonly\r\n"))
+    });
+    caller.acknowledge(&held, |_| ());
+    let refused = callee.expect_request("INVITE");
+    assert_eq!(heard_at(&refused), there, "it is told to come back");
+    callee.answer(&refused, 500, |_| ());
+    expect_told(&callee, &audio.1, there, "it is told again");
+    let music = wait_until(SOON, || audio.1.recv(&mut [0; 2048]).ok());
+    assert_eq!(music, Some(172), "music on hold");
+}
+
+#[test]
+fn a_session_that_is_refreshed_stays_direct() {
+    let (_exchange, one, two) = exchange(&[], "PJSIP/two,60");
+    let audio = (socket(), socket());
+    let (mut caller, callee, _, _) = talk(&one, &two, (&audio.0, &audio.1));
+    expect_told(&caller, &audio.0, at(&audio.1), "direct");
+    expect_told(&callee, &audio.1, at(&audio.0), "direct");
+    for method in ["INVITE", "UPDATE"] {
+        let refreshed = caller.request(method, "", |r| describe(r, audio_at(&audio.0, "")));
+        assert_eq!(refreshed.status(), Some(200), "{refreshed:?}");
+        assert_eq!(heard_at(&refreshed), at(&audio.1), "by {method}");
+        if method == "INVITE" {
+            caller.acknowledge(&refreshed, |_| ());
+        }
+    }
+    let told = two.gather(Duration::from_secs(1), |m| m.method() == Some("INVITE"));
+    assert!(told.is_empty(), "its partner hears nothing of it: {told:?}");
+}
+
+#[test]
+fn a_telephone_that_moves_when_it_is_told_is_followed() {
+    let (_exchange, one, two) = exchange(&[], "PJSIP/two,60");
+    let audio = (socket(), socket());
+    let (caller, callee, _, _) = talk(&one, &two, (&audio.0, &audio.1));
+    let moved = socket();
+    expect_told(&caller, &moved, at(&audio.1), "direct");
+    expect_told(&callee, &audio.1, at(&moved), "where the caller hears now");
+}
+
+#[test]
+fn a_script_that_hears_the_caller_keeps_the_media_here() {
+    let (exchange, one, two) = exchange_of(&[], ("EAGI", "listen.sh"), |data| {
+        let script = data.join("agi-bin/listen.sh");
+        std::fs::create_dir_all(data.join("agi-bin")).expect("the folder");
+        let text = "#!/bin/sh\nwhile read line && [ -n \"$line\" ]; do :; done\n\
+                    echo 'EXEC Dial \"PJSIP/two,60\"'\nread answer\n";
+        std::fs::write(&script, text).expect("the script");
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&script, mode).expect("executable");
+    });
+    let audio = (socket(), socket());
+    let (_caller, _callee, _, _) = talk(&one, &two, (&audio.0, &audio.1));
+    let told = one.gather(Duration::from_secs(2), |m| m.method() == Some("INVITE"));
+    assert!(told.is_empty(), "the script hears the caller: {told:?}");
+    drop(exchange);
 }

@@ -1,7 +1,7 @@
 //! What becomes of a call whose device answers with another address, or says something on the way there.
 
 use strowger_tests::peer::{Peer, audio_at, describe, socket};
-use strowger_tests::{Bank, Exchange, SOON};
+use strowger_tests::{Bank, Exchange, SOON, wait_until};
 
 fn exchange(columns: &[(&str, &str)]) -> (Exchange, Peer) {
     let mut exchange = Exchange::new();
@@ -64,6 +64,53 @@ fn a_redirection_to_an_address_is_followed_a_few_times_and_never_in_circles() {
         outgoing.expect_ended(SOON);
         assert_eq!(seen.len(), 6, "the device itself, and five redirections");
     }
+}
+
+#[test]
+fn who_looks_for_the_way_of_a_redirection_holds_up_no_other_telephone() {
+    let mut exchange = Exchange::new();
+    // A name server that never answers.
+    let silent = socket();
+    let at = silent.local_addr().expect("an address");
+    let text = exchange.configuration();
+    let sip = format!("[sip]\ndns = [\"{at}\"]\n");
+    exchange.write_configuration(&text.replace("[sip]\n", &sip));
+    let (mut first, mut second) = (Peer::new(exchange.sip()), Peer::new(exchange.sip()));
+    for (name, peer) in [("first", &first), ("second", &second)] {
+        let contact = format!("sip:{}", peer.address());
+        let rows = &exchange.database;
+        rows.insert("ps_aors", &[("id", name), ("contact", &contact)]);
+        rows.insert(
+            "ps_endpoints",
+            &[
+                ("id", name),
+                ("aors", name),
+                ("context", "house"),
+                ("redirect_method", "uri_pjsip"),
+            ],
+        );
+    }
+    exchange.subscriber("alice", "secret", "house");
+    exchange.extension("house", "202", &[("Dial", "PJSIP/first&PJSIP/second,60")]);
+    exchange.start();
+    first.set_exchange(exchange.sip());
+    second.set_exchange(exchange.sip());
+    let bank = Bank::new();
+    let alice = bank.phone("alice", "secret", exchange.sip());
+    let outgoing = alice.call("202");
+    let (one, two) = (first.called(), second.called());
+    one.respond(302, "a", |response| {
+        response.set("Contact", "<sip:desk@nowhere.test>");
+    });
+    // Its way is being looked for.
+    let asked = wait_until(SOON, || silent.recv(&mut [0; 2048]).ok());
+    assert!(asked.is_some(), "the name is looked up");
+    let audio = socket();
+    two.respond(200, "b", |response| {
+        describe(response, audio_at(&audio, ""))
+    });
+    outgoing.expect_answered(std::time::Duration::from_millis(1500));
+    outgoing.hang_up();
 }
 
 #[test]

@@ -161,6 +161,47 @@ fn a_caller_without_an_offer_gets_ours_in_the_provisional_response() {
 }
 
 #[test]
+fn the_first_reliable_response_has_our_offer_also_where_it_only_rings() {
+    let (_exchange, peer) = exchange(&[("100rel", "peer_supported")]);
+    let audio = socket();
+    let mut call = peer.call("rings", |invite| invite.push("Supported", "100rel"));
+    let ringing = call.expect_response(180);
+    let rseq: u32 = number_of(&ringing).parse().expect("a number");
+    assert!(AudioLine::parse(&ringing.body).is_some(), "{ringing:?}");
+    let answered = call.request("PRACK", "", |prack| {
+        prack.push("RAck", &format!("{rseq} 1 INVITE"));
+        describe(prack, audio_at(&audio, ""));
+    });
+    assert_eq!(answered.status(), Some(200), "{answered:?}");
+    let early = call.expect_response(183);
+    assert_eq!(number_of(&early), (rseq + 1).to_string());
+    assert_eq!(early.body, "", "the offer was made");
+}
+
+#[test]
+fn a_call_whose_answer_never_left_is_no_answered_call() {
+    let (exchange, peer) = exchange(&[]);
+    let audio = socket();
+    let offer = |invite: &mut SipText| {
+        requires(invite);
+        describe(invite, audio_at(&audio, ""));
+    };
+    let mut lost = peer.call("early", offer);
+    lost.expect_response(183);
+    lost.expect_response(504);
+    let mut call = peer.call("early", offer);
+    let early = call.expect_response(183);
+    let rack = format!("{} 1 INVITE", number_of(&early));
+    call.request("PRACK", "", |prack| prack.push("RAck", &rack));
+    let answer = call.expect_response(200);
+    call.acknowledge(&answer, |_| ());
+    assert_eq!(call.request("BYE", "", |_| ()).status(), Some(200));
+    // Records are stored in their order: one of the first call would be there as well.
+    let answered = "WHERE disposition = 'ANSWERED'";
+    exchange.expect_cdr(&["dst"], answered, 1, SOON);
+}
+
+#[test]
 fn what_an_endpoint_does_not_speak_or_has_to_is_refused_by_name() {
     let (exchange, peer) = exchange(&[("100rel", "no")]);
     let mut call = peer.call("early", requires);

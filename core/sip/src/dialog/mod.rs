@@ -362,6 +362,27 @@ impl Dialog {
         builder
     }
 
+    /// A request of ours as it would be made now: to the present target by the present route, under the newest number.
+    #[must_use]
+    pub fn renewed(&self, request: &Message, via: &Via) -> Message {
+        let Some(method) = request.method() else {
+            return request.clone();
+        };
+        let number = request.cseq().map_or(0, |cseq| cseq.number);
+        let mut renewed = self.builder(method, number.max(self.local_cseq), via);
+        for (name, value) in request.all_headers_bytes() {
+            let name = HeaderName::parse(name);
+            if !renewed.has(&name) && !matches!(name, HeaderName::Route | HeaderName::ContentType) {
+                renewed.push(name, value);
+            }
+        }
+        if let Some(content) = request.header(&HeaderName::ContentType) {
+            let body = request.body().to_vec();
+            renewed = renewed.body(content, body);
+        }
+        renewed.finish()
+    }
+
     /// A number for a request of this dialog that is sent again, with credentials (§22.2): higher than all before it.
     pub fn next_cseq(&mut self) -> u32 {
         self.local_cseq = (self.local_cseq + 1) & 0x7fff_ffff;

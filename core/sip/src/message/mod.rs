@@ -268,7 +268,7 @@ impl Message {
             .map(|(i, e)| (self.str_of(e.name), self.text(i, e)))
     }
 
-    fn all_headers_bytes(&self) -> impl Iterator<Item = (&str, &[u8])> {
+    pub(crate) fn all_headers_bytes(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.inner
             .headers
             .iter()

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use strowger_core::channel::{Channel, Interrupt, Location};
+use strowger_core::channel::{Channel, Interrupt, Location, Tapped};
 
 use strowger_media::attention::TapReader;
 
@@ -77,6 +77,7 @@ async fn lead(call: Call, enhanced: bool) -> AppResult {
         agi: Arc::clone(call.task.host.agi()),
         moved: Moved::No,
         enhanced,
+        tapped: None,
         left: None,
         call,
     };
@@ -227,6 +228,8 @@ struct Session {
     moved: Moved,
     /// The script gets the caller's audio.
     enhanced: bool,
+    /// While it lives, the audio comes here, whatever the script does.
+    tapped: Option<Tapped>,
     /// A command ended the conversation before its answer was there.
     left: Option<Outcome>,
 }
@@ -364,7 +367,7 @@ impl Session {
     }
 
     /// The caller's audio, where the script is to have it.
-    fn audio(&self) -> Result<Option<TapReader>, &'static str> {
+    fn audio(&mut self) -> Result<Option<TapReader>, &'static str> {
         if !self.enhanced {
             return Ok(None);
         }
@@ -375,7 +378,9 @@ impl Session {
             ));
         }
         let audio = self.channel().tap_audio(AUDIO_SAMPLES_MAX);
-        audio.map(Some).ok_or("the channel has no media")
+        let (audio, tapped) = audio.ok_or("the channel has no media")?;
+        self.tapped = Some(tapped);
+        Ok(Some(audio))
     }
 
     fn arguments(&self) -> Vec<String> {
