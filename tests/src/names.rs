@@ -15,6 +15,8 @@ type Records = HashMap<(String, u16), Vec<Vec<u8>>>;
 struct State {
     records: Records,
     questions: Vec<(String, u16)>,
+    /// Names whose NAPTR questions get no answer.
+    silent: Vec<String>,
 }
 
 /// A running name server; it ends with the test process.
@@ -104,6 +106,12 @@ impl Names {
         self.add(name, NAPTR, data);
     }
 
+    /// Says nothing to questions for NAPTR records of that name.
+    pub fn silence(&self, name: &str) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.silent.push(name.to_ascii_lowercase());
+    }
+
     /// How often that name was asked for, with any type.
     pub fn questions(&self, name: &str) -> usize {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -131,6 +139,9 @@ fn answer(query: &[u8], state: &mut State) -> Option<Vec<u8>> {
     let question = query.get(12..at + 4)?;
     let name = labels.join(".").to_ascii_lowercase();
     state.questions.push((name.clone(), kind));
+    if kind == NAPTR && state.silent.contains(&name) {
+        return None;
+    }
     let found = state
         .records
         .get(&(name.clone(), kind))

@@ -6,8 +6,9 @@ mod order;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use futures_util::future::join_all;
 use hickory_resolver::config::{
     ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig, ResolverOpts,
@@ -17,6 +18,8 @@ use hickory_resolver::proto::op::Query;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::{Hosts, TokioResolver};
 use order::{Pointer, Service};
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
 use strowger_sip::{Host, Transport, Uri};
 
 use crate::endpoint::registration::transport_named;
@@ -37,6 +40,13 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 const STEP: Duration = Duration::from_secs(2);
 /// All questions for one request.
 const LIMIT: Duration = Duration::from_secs(8);
+
+/// A server that says nothing to a question is not asked that again for so long: each call would wait for it anew.
+const SILENCE: Duration = Duration::from_secs(30);
+/// Questions that nobody answered, remembered at once.
+const SILENT_MAX: usize = 1024;
+/// How often a resolver that could not be set up is tried anew.
+const SETUP: Duration = Duration::from_secs(5);
 
 /// Where a request may be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,8 +70,12 @@ struct Question {
 /// The resolver of the process.
 #[derive(Default)]
 pub struct Dns {
-    resolver: Option<TokioResolver>,
+    resolver: ArcSwapOption<TokioResolver>,
+    /// The servers that were named, and when they or those of the system could not be used.
+    servers: Vec<SocketAddr>,
+    failed_at: Mutex<Option<Instant>>,
     hosts: Hosts,
+    silent: Mutex<FxHashMap<(String, RecordType), Instant>>,
     questions: AtomicU64,
     failures: AtomicU64,
 }
@@ -70,52 +84,67 @@ impl Dns {
     /// Uses these servers, or those of the system where none are named. To be called within the control runtime.
     #[must_use]
     pub fn new(servers: &[SocketAddr]) -> Self {
-        let mut options = ResolverOpts::default();
-        options.cache_size = CACHE;
-        options.timeout = TIMEOUT;
-        options.attempts = 2;
-        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-        options.negative_max_ttl = Some(NEGATIVE_MAX);
-        options.positive_max_ttl = Some(POSITIVE_MAX);
-        let builder = if servers.is_empty() {
-            TokioResolver::builder_tokio().map(|mut builder| {
-                let ndots = builder.options_mut().ndots;
-                options.ndots = ndots;
-                builder
-            })
-        } else {
-            let mut config = ResolverConfig::default();
-            config.name_servers = servers
-                .iter()
-                .map(|server| {
-                    let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
-                    for connection in &mut connections {
-                        connection.port = server.port();
-                    }
-                    NameServerConfig::new(server.ip(), true, connections)
-                })
-                .collect();
-            Ok(TokioResolver::builder_with_config(
-                config,
-                TokioRuntimeProvider::default(),
-            ))
-        };
-        let built = builder.and_then(|builder| builder.with_options(options).build());
-        let resolver = match built {
-            Ok(resolver) => Some(resolver),
-            Err(error) => {
-                tracing::error!(%error, "DNS: host names cannot be looked up");
-                None
-            }
-        };
         let hosts = Hosts::from_system().unwrap_or_else(|error| {
             tracing::warn!(%error, "the hosts file cannot be read");
             Hosts::default()
         });
-        Self {
-            resolver,
+        let dns = Self {
+            servers: servers.to_vec(),
             hosts,
             ..Self::default()
+        };
+        dns.resolver();
+        dns
+    }
+
+    /// The resolver. The system may name its servers only after we began.
+    fn resolver(&self) -> Option<Arc<TokioResolver>> {
+        if let Some(resolver) = self.resolver.load_full() {
+            return Some(resolver);
+        }
+        let mut failed_at = self.failed_at.lock();
+        if failed_at.is_some_and(|at| at.elapsed() < SETUP) {
+            return None;
+        }
+        match set_up(&self.servers) {
+            Ok(resolver) => {
+                let resolver = Arc::new(resolver);
+                self.resolver.store(Some(Arc::clone(&resolver)));
+                if failed_at.take().is_some() {
+                    tracing::info!("DNS: host names can be looked up now");
+                }
+                Some(resolver)
+            }
+            Err(error) => {
+                if failed_at.replace(Instant::now()).is_none() {
+                    tracing::error!(error, "DNS: host names cannot be looked up");
+                }
+                None
+            }
+        }
+    }
+
+    /// Whether nobody answered this question lately.
+    fn is_silent(&self, name: &str, kind: RecordType) -> bool {
+        let mut silent = self.silent.lock();
+        let key = (name.to_ascii_lowercase(), kind);
+        match silent.get(&key) {
+            Some(at) if at.elapsed() < SILENCE => true,
+            Some(_) => {
+                silent.remove(&key);
+                false
+            }
+            None => false,
+        }
+    }
+
+    fn note_silence(&self, name: &str, kind: RecordType) {
+        let mut silent = self.silent.lock();
+        if silent.len() >= SILENT_MAX {
+            silent.retain(|_, at| at.elapsed() < SILENCE);
+        }
+        if silent.len() < SILENT_MAX {
+            silent.insert((name.to_ascii_lowercase(), kind), Instant::now());
         }
     }
 
@@ -128,13 +157,18 @@ impl Dns {
     }
 
     async fn lookup(&self, name: &str, kind: RecordType) -> Vec<RData> {
-        let Some(resolver) = &self.resolver else {
+        if self.is_silent(name, kind) {
+            return Vec::new();
+        }
+        let Some(resolver) = self.resolver() else {
             return Vec::new();
         };
         self.questions.fetch_add(1, Ordering::Relaxed);
+        let began = Instant::now();
         let asked = tokio::time::timeout(STEP, resolver.lookup(absolute(name), kind)).await;
         let Ok(answer) = asked else {
             self.failures.fetch_add(1, Ordering::Relaxed);
+            self.note_silence(name, kind);
             tracing::warn!(name, %kind, "DNS: no answer, taken for none");
             return Vec::new();
         };
@@ -146,6 +180,9 @@ impl Dns {
                 .collect(),
             Err(error) => {
                 if !error.is_no_records_found() && !error.is_nx_domain() {
+                    if began.elapsed() >= TIMEOUT {
+                        self.note_silence(name, kind);
+                    }
                     self.failures.fetch_add(1, Ordering::Relaxed);
                     tracing::warn!(name, %kind, %error, "DNS");
                 }
@@ -178,7 +215,7 @@ impl Dns {
         if !found.is_empty() {
             return found;
         }
-        let Some(resolver) = &self.resolver else {
+        let Some(resolver) = self.resolver() else {
             return Vec::new();
         };
         self.questions.fetch_add(1, Ordering::Relaxed);
@@ -330,6 +367,42 @@ impl Dns {
         found.dedup();
         found
     }
+}
+
+/// A resolver that uses these servers, or those of the system where none are named.
+fn set_up(servers: &[SocketAddr]) -> Result<TokioResolver, String> {
+    let mut options = ResolverOpts::default();
+    options.cache_size = CACHE;
+    options.timeout = TIMEOUT;
+    options.attempts = 2;
+    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+    options.negative_max_ttl = Some(NEGATIVE_MAX);
+    options.positive_max_ttl = Some(POSITIVE_MAX);
+    let builder = if servers.is_empty() {
+        TokioResolver::builder_tokio().map(|mut builder| {
+            let ndots = builder.options_mut().ndots;
+            options.ndots = ndots;
+            builder
+        })
+    } else {
+        let mut config = ResolverConfig::default();
+        config.name_servers = servers
+            .iter()
+            .map(|server| {
+                let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
+                for connection in &mut connections {
+                    connection.port = server.port();
+                }
+                NameServerConfig::new(server.ip(), true, connections)
+            })
+            .collect();
+        Ok(TokioResolver::builder_with_config(
+            config,
+            TokioRuntimeProvider::default(),
+        ))
+    };
+    let built = builder.and_then(|builder| builder.with_options(options).build());
+    built.map_err(|error| error.to_string())
 }
 
 fn absolute(name: &str) -> String {

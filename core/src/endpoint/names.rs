@@ -1,7 +1,7 @@
-//! Host names in `ps_endpoint_id_ips`: looked up beside the calls, again and again, since providers move. Who asks finds the
+//! Host names in `ps_endpoint_id_ips`, static contacts and registrations: looked up beside the calls, again and again, since providers move. Who asks finds the
 //! addresses that are known; a name that cannot be found keeps those it had.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use rustc_hash::FxHashMap;
-use strowger_sip::Host;
-use strowger_store::{Identify, Table};
+use strowger_sip::{Host, Uri};
+use strowger_store::{Snapshot, Table};
 
 use super::acl::Network;
 use crate::shared::Shared;
@@ -53,7 +53,7 @@ impl Names {
     }
 
     /// Takes over what was found. A name without addresses keeps those it had; names that are not there are forgotten.
-    pub(super) fn found(&self, found: Vec<(String, Vec<IpAddr>)>) {
+    pub(crate) fn found(&self, found: Vec<(String, Vec<IpAddr>)>) {
         let before = self.known.load_full();
         let now: Addresses = found
             .into_iter()
@@ -90,42 +90,65 @@ pub(crate) fn name_in(text: &str) -> Option<String> {
     }
 }
 
-fn names_of(rows: &[Identify]) -> BTreeSet<String> {
-    rows.iter()
-        .flat_map(|row| &row.matches)
-        .filter_map(|text| name_in(text))
-        .collect()
+/// The host of a URI, with or without angle brackets.
+pub(crate) fn host_in(uri: &str) -> Option<Host> {
+    let text = uri.trim();
+    let text = text.rsplit_once('<').map_or(text, |(_, rest)| rest);
+    let text = text.split('>').next().unwrap_or(text);
+    Some(Uri::parse(text).ok()?.host)
+}
+
+/// The names of rows, and whether the targets of their SRV records are wanted too.
+fn names_of(snapshot: &Snapshot) -> BTreeMap<String, bool> {
+    let mut names = BTreeMap::new();
+    let mut add = |name: String, services: bool| {
+        *names.entry(name.to_ascii_lowercase()).or_default() |= services;
+    };
+    for row in snapshot.identifies.iter() {
+        for name in row.matches.iter().filter_map(|text| name_in(text)) {
+            add(name, row.srv_lookups);
+        }
+    }
+    // Who calls from there is not kept out, and one name may be many machines.
+    let contacts = snapshot.aors.values().flat_map(|aor| &aor.contact);
+    let registrars = snapshot
+        .registrations
+        .iter()
+        .flat_map(|row| [Some(&row.server_uri), row.outbound_proxy.as_ref()])
+        .flatten();
+    for uri in contacts.chain(registrars) {
+        if let Some(Host::Name(name)) = host_in(uri) {
+            add(name, true);
+        }
+    }
+    names
 }
 
 /// Looks the names up on the control runtime for as long as the exchange runs.
 pub(crate) fn start(shared: &Arc<Shared>) {
     let weak = Arc::downgrade(shared);
     shared.control.spawn(async move {
-        let mut seen: Option<(u64, Instant)> = None;
+        let mut seen: Option<([u64; 3], Instant)> = None;
         loop {
             {
                 let Some(shared) = weak.upgrade() else { return };
                 let snapshot = shared.snapshot();
-                let version = snapshot.version_of(Table::Identifies);
+                let tables = [Table::Identifies, Table::Aors, Table::Registrations];
+                let version = tables.map(|table| snapshot.version_of(table));
                 let due = seen.is_none_or(|(known, at)| known != version || at.elapsed() >= AGAIN);
                 if due {
                     seen = Some((version, Instant::now()));
-                    let mut names = names_of(&snapshot.identifies);
+                    let mut names = names_of(&snapshot);
                     if names.len() > NAMES_MAX {
                         tracing::warn!(
                             names = names.len(),
-                            "ps_endpoint_id_ips: more than {NAMES_MAX} host names; the rest are not looked up"
+                            "ps_endpoint_id_ips, ps_aors, ps_registrations: more than {NAMES_MAX} host names; the rest are not looked up"
                         );
                         names = names.into_iter().take(NAMES_MAX).collect();
                     }
                     let lookups: Vec<_> = names
                         .into_iter()
-                        .map(|name| {
-                            let rows = snapshot.identifies.iter();
-                            let services = rows.filter(|row| row.srv_lookups).any(|row| {
-                                let is = |text: &String| name_in(text).as_ref() == Some(&name);
-                                row.matches.iter().any(is)
-                            });
+                        .map(|(name, services)| {
                             tokio::spawn(look_up(Arc::clone(&shared), name, services))
                         })
                         .collect();
@@ -147,7 +170,7 @@ async fn look_up(shared: Arc<Shared>, name: String, services: bool) -> (String, 
     let addresses = found.unwrap_or_default().into_iter();
     let addresses: Vec<IpAddr> = addresses.map(|ip| ip.to_canonical()).collect();
     if addresses.is_empty() {
-        tracing::warn!(host = name, "ps_endpoint_id_ips: host name not found");
+        tracing::warn!(host = name, "host name of a row not found");
     }
     (name, addresses)
 }
@@ -155,6 +178,7 @@ async fn look_up(shared: Arc<Shared>, name: String, services: bool) -> (String, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use strowger_store::{Aor, Identify, Registration};
 
     #[test]
     fn only_host_names_are_looked_up() {
@@ -172,6 +196,38 @@ mod tests {
         ] {
             assert_eq!(name_in(text).as_deref(), name, "{text}");
         }
+    }
+
+    #[test]
+    fn names_of_static_contacts_and_registrars_are_looked_up_too() {
+        let trunk = Aor {
+            contact: vec![
+                "<sip:100@Trunk.example:5070>".into(),
+                "sip:192.0.2.1".into(),
+            ],
+            ..Aor::default()
+        };
+        let mut snapshot = Snapshot {
+            identifies: Arc::new(vec![Identify {
+                matches: vec!["peer.example".into()],
+                ..Identify::default()
+            }]),
+            registrations: Arc::new(vec![Registration {
+                server_uri: "sip:registrar.example".into(),
+                outbound_proxy: Some("<sip:proxy.example;lr>".into()),
+                ..Registration::default()
+            }]),
+            ..Snapshot::default()
+        };
+        Arc::make_mut(&mut snapshot.aors).insert("trunk".into(), Arc::new(trunk));
+        let names: Vec<_> = names_of(&snapshot).into_iter().collect();
+        let expected = [
+            ("peer.example", Identify::default().srv_lookups),
+            ("proxy.example", true),
+            ("registrar.example", true),
+            ("trunk.example", true),
+        ];
+        assert_eq!(names, expected.map(|(name, srv)| (name.to_owned(), srv)));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
 
 use crate::counters::Counter;
 
@@ -145,6 +146,44 @@ impl Calls {
 
     pub(super) fn refused_endpoint(&self) -> u64 {
         self.endpoints.refused.get()
+    }
+}
+
+/// The addresses that calls are under way with.
+#[derive(Debug, Default)]
+pub(super) struct Talking(Mutex<FxHashMap<IpAddr, usize>>);
+
+impl Talking {
+    pub(super) fn with(self: &Arc<Self>, ip: IpAddr) -> Talk {
+        let source = super::source(ip);
+        *self.0.lock().entry(source).or_default() += 1;
+        Talk {
+            all: Arc::clone(self),
+            source,
+        }
+    }
+
+    pub(super) fn is_with(&self, ip: IpAddr) -> bool {
+        self.0.lock().contains_key(&super::source(ip))
+    }
+}
+
+/// A call is under way with an address for as long as this lives.
+#[derive(Debug)]
+pub struct Talk {
+    all: Arc<Talking>,
+    source: IpAddr,
+}
+
+impl Drop for Talk {
+    fn drop(&mut self) {
+        let mut all = self.all.0.lock();
+        if let Some(count) = all.get_mut(&self.source) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(&self.source);
+            }
+        }
     }
 }
 

@@ -18,17 +18,17 @@ use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashSet;
-use strowger_sip::Uri;
+use strowger_sip::Host;
 use strowger_store::{Snapshot, Table};
 
-pub use calls::{CallLimits, CallPermit, Calls};
+pub use calls::{CallLimits, CallPermit, Calls, Talk};
 pub use log::{Heard, SecurityLog, Subject};
 pub use settings::Settings;
 
 use crate::counters::Counter;
 use crate::endpoint::acl::Network;
 use crate::endpoint::identify::networks_of_match;
-use crate::endpoint::names::Names;
+use crate::endpoint::names::{Names, host_in};
 use blocks::{Block, Blocks};
 use generations::Generations;
 use sources::{Class, Sources};
@@ -115,6 +115,7 @@ pub struct Protection {
     names: Arc<Names>,
     /// How many calls each may make.
     pub calls: Arc<Calls>,
+    talking: Arc<calls::Talking>,
     /// Where security events are written.
     pub log: SecurityLog,
     blocked: Counter,
@@ -132,12 +133,13 @@ fn source(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// The address that a URI is written with.
-fn address_in(uri: &str) -> Option<IpAddr> {
-    let text = uri.trim();
-    let text = text.rsplit_once('<').map_or(text, |(_, rest)| rest);
-    let text = text.split('>').next().unwrap_or(text);
-    Some(Uri::parse(text).ok()?.host.ip()?.to_canonical())
+/// The addresses that a URI leads to: that which it is written with, or those of its host name.
+fn addresses_in(uri: &str, names: &Names) -> Vec<IpAddr> {
+    match host_in(uri) {
+        Some(Host::Name(name)) => names.addresses(&name),
+        Some(host) => host.ip().map(|ip| ip.to_canonical()).into_iter().collect(),
+        None => Vec::new(),
+    }
 }
 
 impl Named {
@@ -158,7 +160,7 @@ impl Named {
                 .collect(),
             addresses: contacts
                 .chain(registrars)
-                .filter_map(|uri| address_in(uri))
+                .flat_map(|uri| addresses_in(uri, names))
                 .collect(),
         }
     }
@@ -190,6 +192,7 @@ impl Protection {
             registrars: Mutex::new(Generations::new(REGISTRARS, REGISTRAR_FOR)),
             names,
             calls: Arc::new(Calls::new(limits)),
+            talking: Arc::default(),
             log,
             settings: settings.clone(),
             blocked: Counter::default(),
@@ -209,6 +212,18 @@ impl Protection {
         blocks
             .get(source(ip))
             .is_some_and(|block| block.until > now)
+    }
+
+    /// A call begins with somebody there, whose messages are let in whatever else comes from that address.
+    #[must_use]
+    pub fn talks_with(&self, ip: IpAddr) -> Talk {
+        self.talking.with(ip)
+    }
+
+    /// Whether a call is under way with somebody there.
+    #[must_use]
+    pub fn is_talking(&self, ip: IpAddr) -> bool {
+        self.talking.is_with(ip)
     }
 
     /// Counts what was dropped because its address is blocked.
@@ -245,6 +260,17 @@ impl Protection {
     /// Somebody there proved a password: the address counts as known for a while.
     pub fn proved(&self, ip: IpAddr) {
         self.proved_at(ip, Instant::now());
+    }
+
+    /// Somebody there is registered: the address counts as known for so long at least.
+    pub fn bound(&self, ip: IpAddr, life: Duration) {
+        self.bound_at(ip, life, Instant::now());
+    }
+
+    fn bound_at(&self, ip: IpAddr, life: Duration, now: Instant) {
+        if self.settings.enabled {
+            self.sources.known_until(source(ip), now + life, now);
+        }
     }
 
     fn proved_at(&self, ip: IpAddr, now: Instant) {

@@ -13,6 +13,9 @@ const PARTS: usize = 32;
 /// Addresses in each of the two generations of a part; 64 thousand in all, about 6 MiB.
 const GENERATION: usize = 1024;
 
+/// Addresses with registrations are known for so long at least after they registered.
+const BOUND_MAX: Duration = Duration::from_secs(86_400);
+
 /// Which limit something counts against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
@@ -62,7 +65,8 @@ impl Sources {
             parts: std::array::from_fn(|_| {
                 Mutex::new(Part {
                     records: Generations::new(GENERATION, window),
-                    known: Generations::new(GENERATION, known),
+                    // Registrations may be longer than what a right password is good for.
+                    known: Generations::new(GENERATION, known.max(BOUND_MAX)),
                 })
             }),
             hasher: RandomState::new(),
@@ -111,9 +115,15 @@ impl Sources {
         if let Some(record) = part.records.get_mut(&address) {
             record.challenged = record.challenged.saturating_sub(1);
         }
-        let until = now + self.known;
+        drop(part);
+        self.known_until(address, now + self.known, now);
+    }
+
+    /// The address counts as known until then, or longer if it does already.
+    pub(super) fn known_until(&self, address: IpAddr, until: Instant, now: Instant) {
+        let mut part = self.part(address).lock();
         let (known, early) = part.known.entry(address, now, || until);
-        *known = until;
+        *known = until.max(*known);
         if early > 0 {
             self.forgotten.add(early as u64);
         }

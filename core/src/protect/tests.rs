@@ -363,3 +363,58 @@ fn calls_of_one_address_and_of_one_endpoint_are_limited_and_count_until_they_end
         (5, 0, 2, 5)
     );
 }
+
+#[test]
+fn who_is_registered_stays_known_as_long_as_that() {
+    let b = Bench::new(|_| {});
+    let address = "203.0.113.9";
+    b.protection.proved_at(ip(address), b.start);
+    b.protection
+        .bound_at(ip(address), Duration::from_secs(7200), b.start);
+    // Another password in between makes it no shorter.
+    b.protection.proved_at(ip(address), b.at(60));
+    assert_eq!(b.times(address, Offence::Password, 7000, 200), Some(100));
+    b.protection
+        .bound_at(ip("203.0.113.10"), Duration::from_secs(7200), b.start);
+    let later = b.times("203.0.113.10", Offence::Password, 7201, 200);
+    assert_eq!(later, Some(10));
+}
+
+#[test]
+fn host_names_of_registrars_and_static_contacts_are_spared() {
+    let names = Arc::new(Names::default());
+    let mut b = Bench::new(|_| {});
+    b.protection.names = Arc::clone(&names);
+    let trunk = Aor {
+        contact: vec!["sip:trunk.example:5070".into()],
+        ..Aor::default()
+    };
+    Arc::make_mut(&mut b.snapshot.aors).insert("trunk".into(), Arc::new(trunk));
+    b.snapshot.registrations = Arc::new(vec![Registration {
+        server_uri: "sip:Registrar.example".into(),
+        ..Registration::default()
+    }]);
+    let (one, two) = ("203.0.113.31", "203.0.113.32");
+    assert_eq!(b.times(one, Offence::Password, 0, 20), Some(10));
+    names.found(vec![
+        ("trunk.example".into(), vec![ip(one)]),
+        ("registrar.example".into(), vec![ip(two)]),
+    ]);
+    for spared in [one, two] {
+        assert_eq!(b.times(spared, Offence::Password, 4000, 500), None);
+    }
+}
+
+#[test]
+fn it_is_known_with_whom_calls_are_under_way() {
+    let b = Bench::new(|_| {});
+    let (first, second) = (
+        b.protection.talks_with(ip("203.0.113.1")),
+        b.protection.talks_with(ip("203.0.113.1")),
+    );
+    drop(first);
+    assert!(b.protection.is_talking(ip("203.0.113.1")));
+    assert!(!b.protection.is_talking(ip("203.0.113.2")));
+    drop(second);
+    assert!(!b.protection.is_talking(ip("203.0.113.1")));
+}

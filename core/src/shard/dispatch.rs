@@ -67,7 +67,15 @@ impl Shard {
                     return protection.dropped(flow.remote.ip());
                 }
                 self.parsed_at.set(now);
-                self.layer.borrow_mut().receive(now, message, flow);
+                let refused = {
+                    let mut layer = self.layer.borrow_mut();
+                    let before = layer.refused();
+                    layer.receive(now, message, flow);
+                    layer.refused() > before
+                };
+                if refused {
+                    self.offended(flow, Offence::Junk);
+                }
                 self.pump();
             }
             Err(error) => {

@@ -2,7 +2,7 @@
 //! calls are taken.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use strowger_sip::auth::Credentials;
 use strowger_sip::message::Peek;
@@ -14,6 +14,9 @@ use super::dispatch::dialog_key;
 use crate::endpoint::{Admission, Refused};
 use crate::protect::{CallPermit, Heard, Offence, SecurityLog, Subject};
 
+/// So long dialogs of a process that ended are remembered elsewhere: subscriptions are refreshed once an hour.
+const AFTER_START: Duration = Duration::from_secs(3600);
+
 impl Shard {
     /// Notes what somebody did.
     pub(super) fn offended(&self, flow: Flow, what: Offence) {
@@ -24,6 +27,14 @@ impl Shard {
         self.shared
             .protection
             .note(flow.remote.ip(), what, certain, &snapshot);
+    }
+
+    /// A request within a dialog that is not here: junk, but for those who talked or listened before the exchange began anew
+    /// and do not know yet.
+    pub(super) fn outlived(&self, flow: Flow) {
+        if self.shared.started_at.elapsed() >= AFTER_START {
+            self.offended(flow, Offence::Junk);
+        }
     }
 
     /// Whether a message from a blocked address may belong to something that is under way here: a first look, before it

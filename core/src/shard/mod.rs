@@ -592,6 +592,18 @@ impl Shard {
         self.transport_failed(flow);
     }
 
+    /// Whether a call or subscription here goes by this connection.
+    pub(crate) fn uses(&self, connection: u64) -> bool {
+        let by_it = |channel: &Channel| {
+            let session = channel.session();
+            !channel.is_over()
+                && session
+                    .as_ref()
+                    .is_some_and(|session| session.flow.connection == connection)
+        };
+        self.channels.borrow().values().any(by_it) || self.subscriptions().borrow().uses(connection)
+    }
+
     fn transport_failed(self: &Rc<Self>, flow: Flow) {
         self.guarded("broken connection", |shard| {
             shard.registrar_connection_lost(&flow);

@@ -1,7 +1,7 @@
 //! New requests outside dialogs: who is asking, and which part of the exchange answers.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use strowger_sip::transaction::ServerId;
 use strowger_sip::{Builder, Flow, HeaderName, Message, Method};
@@ -38,7 +38,7 @@ impl Shard {
             .then(|| crate::subscription::watched(self, &message));
         if let Some(None) = watched {
             self.counters.requests_subscribe.add(1);
-            self.offended(flow, Offence::Junk);
+            self.outlived(flow);
             let response = Builder::response_to(&message, 481, "Subscription Does Not Exist")
                 .header(HeaderName::Server, self.shared.user_agent())
                 .finish();
@@ -47,7 +47,7 @@ impl Shard {
         let watched = watched.flatten();
         if in_dialog && watched.is_none() {
             self.counters.requests_other.add(1);
-            self.offended(flow, Offence::Junk);
+            self.outlived(flow);
             self.turn_away(id, &message, 481, "Call/Transaction Does Not Exist", &[]);
             return;
         }
@@ -238,6 +238,9 @@ impl Shard {
         self.judge(message, flow, &admission);
         match admission {
             Admission::Admitted(endpoint) => {
+                if flow.transport.is_reliable() {
+                    self.shared.connections.trust(flow.connection);
+                }
                 if endpoint.force_rport {
                     self.reply_to_source(id);
                 }
@@ -271,6 +274,17 @@ impl Shard {
         let registered = outcome.registered > 0;
         self.respond(id, outcome.response);
         if registered {
+            let now = endpoint::contacts::epoch_now();
+            let bound = endpoint.aors.iter().filter_map(|aor| {
+                let bindings = self.shared.contacts.of(aor);
+                bindings
+                    .iter()
+                    .map(|contact| contact.row.expiration_time)
+                    .max()
+            });
+            let life = bound.max().map_or(0, |until| until.saturating_sub(now));
+            let life = Duration::from_secs(u64::try_from(life).unwrap_or_default());
+            self.shared.protection.bound(flow.remote.ip(), life);
             crate::subscription::registered(self, &endpoint, &before);
         }
     }

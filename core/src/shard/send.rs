@@ -11,6 +11,7 @@ use strowger_sip::{Flow, Host, Transport};
 use super::inbox::ShardMessage;
 use super::{Shard, run};
 use crate::dns::Hop;
+use crate::transport::connections::Wanted;
 use crate::transport::stream::{self, Queued};
 use crate::transport::table::Active;
 use crate::transport::udp::Udp;
@@ -125,7 +126,10 @@ impl Shard {
         let transports = &self.shared.transports;
         let Some(active) = transports.towards(transport, remote, named) else {
             // What is connected already needs no address of ours.
-            let known = self.shared.connections.to(transport, remote, None);
+            let known = self
+                .shared
+                .connections
+                .to(transport, remote, Wanted::default());
             if known.is_none() {
                 tracing::warn!(%transport, %remote, "no transport of this kind and family is open");
             }
@@ -144,7 +148,9 @@ impl Shard {
             false => bind,
             true => SocketAddr::new(crate::transport::source_address(remote)?, bind.port()),
         };
-        stream::open(self, &active, local, remote, hop.name.as_ref())
+        // A transport that is named is meant, with its certificate.
+        let alone = named == Some(active.settings.id.as_str());
+        stream::open(self, &active, (local, remote), hop.name.as_ref(), alone)
     }
 
     /// The address of ours that a peer on this flow reaches, as far as we know ourselves: for sockets of media.

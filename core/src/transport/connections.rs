@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -18,17 +19,59 @@ pub(crate) enum Refusal {
     Address,
 }
 
+/// Whose a connection is: a connection of one name or certificate is not to be taken for another's (RFC 5922 §7.2, RFC
+/// 5923 §5).
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    /// Where our transport is bound, whose certificate the peer saw.
+    pub(crate) bind: SocketAddr,
+    /// The name that TLS was told when we opened it.
+    pub(crate) name: Option<Arc<str>>,
+    /// The peer's certificate was verified for that name.
+    pub(crate) verified: bool,
+}
+
+/// Which connection will do.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wanted<'a> {
+    /// Of this transport alone.
+    pub(crate) bind: Option<SocketAddr>,
+    /// For this name; one that was opened for none is as good where nothing is to be verified.
+    pub(crate) name: Option<&'a str>,
+    pub(crate) verified: bool,
+}
+
+impl Wanted<'_> {
+    fn fits(&self, known: &Known) -> bool {
+        let identity = &known.identity;
+        let name = identity.name.as_deref();
+        let named = match (self.verified, self.name, name) {
+            (true, wanted, name) => identity.verified && wanted == name,
+            (false, Some(wanted), Some(name)) => wanted == name,
+            (false, ..) => true,
+        };
+        named && self.bind.is_none_or(|bind| identity.bind == bind)
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Known {
     flow: Flow,
-    /// The name whose certificate was verified when we opened it.
-    name: Option<Arc<str>>,
+    identity: Identity,
+}
+
+#[derive(Debug)]
+struct Open {
+    flow: Flow,
+    /// It is no stranger's: a request that came by it was admitted.
+    trusted: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    by_peer: FxHashMap<(Transport, SocketAddr), Known>,
-    by_number: FxHashMap<u64, Flow>,
+    /// The newest last.
+    by_peer: FxHashMap<(Transport, SocketAddr), Vec<Known>>,
+    by_number: FxHashMap<u64, Open>,
     sources: FxHashMap<IpAddr, usize>,
     open: usize,
     /// Those that we opened, which no stranger is to take places from.
@@ -70,7 +113,7 @@ impl Drop for Place {
 }
 
 /// Whom an address belongs to: of IPv6 the first 64 bits, since one subscriber has all of the rest.
-fn source_of(ip: IpAddr) -> IpAddr {
+pub(super) fn source_of(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V4(ip) => ip.into(),
         IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) & (u128::MAX << 64)).into(),
@@ -121,11 +164,31 @@ impl ConnectionTable {
         inner.open + inner.own
     }
 
-    pub(crate) fn opened(&self, flow: Flow, name: Option<Arc<str>>) {
+    /// `own`: we opened it.
+    pub(crate) fn opened(&self, flow: Flow, identity: Identity, own: bool) {
         let mut inner = self.inner.write();
-        inner.by_number.insert(flow.connection, flow);
+        let open = Open {
+            flow,
+            trusted: AtomicBool::new(own),
+        };
+        inner.by_number.insert(flow.connection, open);
         let key = (flow.transport, flow.remote);
-        inner.by_peer.insert(key, Known { flow, name });
+        let known = inner.by_peer.entry(key).or_default();
+        known.push(Known { flow, identity });
+    }
+
+    /// Somebody whom we know sent a request by it.
+    pub(crate) fn trust(&self, number: u64) {
+        if let Some(open) = self.inner.read().by_number.get(&number) {
+            open.trusted.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it is more than a stranger's.
+    pub(crate) fn is_trusted(&self, number: u64) -> bool {
+        let inner = self.inner.read();
+        let open = inner.by_number.get(&number);
+        open.is_some_and(|open| open.trusted.load(Ordering::Relaxed))
     }
 
     /// False where it was not known.
@@ -135,30 +198,32 @@ impl ConnectionTable {
             return false;
         }
         let key = (flow.transport, flow.remote);
-        let same = |known: &Known| known.flow.connection == flow.connection;
-        if inner.by_peer.get(&key).is_some_and(same) {
-            inner.by_peer.remove(&key);
+        if let Some(known) = inner.by_peer.get_mut(&key) {
+            known.retain(|known| known.flow.connection != flow.connection);
+            if known.is_empty() {
+                inner.by_peer.remove(&key);
+            }
         }
         true
     }
 
     /// The connection of that number, while it is open.
     pub(crate) fn by_number(&self, number: u64) -> Option<Flow> {
-        self.inner.read().by_number.get(&number).copied()
+        let inner = self.inner.read();
+        Some(inner.by_number.get(&number)?.flow)
     }
 
-    /// The connection that leads to `peer`. Where the certificate of `name` has to be its own, only one that was opened
-    /// for that name (RFC 5923 §5).
+    /// The newest connection that leads to `peer` and will do.
     pub(crate) fn to(
         &self,
         transport: Transport,
         peer: SocketAddr,
-        name: Option<&str>,
+        wanted: Wanted<'_>,
     ) -> Option<Flow> {
         let inner = self.inner.read();
         let known = inner.by_peer.get(&(transport, peer))?;
-        let good = name.is_none_or(|name| known.name.as_deref() == Some(name));
-        good.then_some(known.flow)
+        let fitting = known.iter().rev().find(|known| wanted.fits(known));
+        fitting.map(|known| known.flow)
     }
 
     /// Notes that the contacts bound to this connection cannot be reached any more.
@@ -189,6 +254,14 @@ mod tests {
             local: "192.0.2.1:5061".parse().unwrap(),
             remote: remote.parse().unwrap(),
             connection,
+        }
+    }
+
+    fn identity(name: Option<&str>, verified: bool) -> Identity {
+        Identity {
+            bind: "192.0.2.1:5061".parse().unwrap(),
+            name: name.map(Into::into),
+            verified,
         }
     }
 
@@ -234,16 +307,69 @@ mod tests {
     fn a_connection_is_found_by_peer_and_number_until_it_is_closed() {
         let table = ConnectionTable::default();
         let (old, new) = (flow(1, "192.0.2.9:5061"), flow(2, "192.0.2.9:5061"));
-        table.opened(old, None);
-        table.opened(new, Some("sip.example".into()));
+        table.opened(old, identity(None, false), false);
+        table.opened(new, identity(Some("sip.example"), true), true);
         assert!(table.closed(&old) && !table.closed(&old));
-        let to = |name| table.to(Transport::Tls, new.remote, name);
-        assert_eq!(to(None), Some(new));
-        assert_eq!(to(Some("sip.example")), Some(new));
-        assert_eq!(to(Some("other.example")), None);
-        assert_eq!(table.to(Transport::Tcp, new.remote, None), None);
+        let to = |name, verified| {
+            let wanted = Wanted {
+                name,
+                verified,
+                ..Wanted::default()
+            };
+            table.to(Transport::Tls, new.remote, wanted)
+        };
+        assert_eq!(to(None, false), Some(new));
+        assert_eq!(to(Some("sip.example"), true), Some(new));
+        assert_eq!(to(Some("other.example"), true), None);
+        let plain = table.to(Transport::Tcp, new.remote, Wanted::default());
+        assert_eq!(plain, None);
         assert_eq!(table.by_number(2), Some(new));
         assert!(table.closed(&new));
-        assert_eq!((to(None), table.by_number(2)), (None, None));
+        assert_eq!((to(None, false), table.by_number(2)), (None, None));
+    }
+
+    #[test]
+    fn names_and_transports_at_one_address_have_connections_of_their_own() {
+        let table = ConnectionTable::default();
+        let remote = "192.0.2.9:5061";
+        let (one, two, theirs) = (flow(1, remote), flow(2, remote), flow(3, remote));
+        table.opened(one, identity(Some("one.example"), true), true);
+        let mut other = identity(Some("two.example"), false);
+        other.bind = "192.0.2.1:5063".parse().unwrap();
+        table.opened(two, other.clone(), true);
+        let to = |name, verified, bind| {
+            let wanted = Wanted {
+                name,
+                verified,
+                bind,
+            };
+            table.to(Transport::Tls, one.remote, wanted)
+        };
+        assert_eq!(to(Some("one.example"), true, None), Some(one));
+        assert_eq!(to(Some("two.example"), false, None), Some(two));
+        assert_eq!(to(Some("two.example"), true, None), None, "not verified");
+        assert_eq!(to(Some("three.example"), false, None), None);
+        let own = identity(None, false).bind;
+        assert_eq!(to(None, false, Some(own)), Some(one));
+        assert_eq!(to(Some("two.example"), false, Some(own)), None);
+        // Who connected to us showed no name: he is reached by his connection where none has to be verified.
+        table.opened(theirs, identity(None, false), false);
+        assert_eq!(to(Some("three.example"), false, Some(own)), Some(theirs));
+        assert_eq!(to(Some("one.example"), true, None), Some(one));
+        assert!(table.closed(&theirs));
+        assert_eq!(to(Some("one.example"), false, None), Some(one));
+    }
+
+    #[test]
+    fn a_connection_is_a_strangers_until_a_request_by_it_is_admitted() {
+        let table = ConnectionTable::default();
+        let (theirs, ours) = (flow(1, "192.0.2.9:5061"), flow(2, "192.0.2.9:5061"));
+        table.opened(theirs, identity(None, false), false);
+        table.opened(ours, identity(None, false), true);
+        assert!(table.is_trusted(2) && !table.is_trusted(1));
+        table.trust(1);
+        assert!(table.is_trusted(1));
+        table.closed(&theirs);
+        assert!(!table.is_trusted(1));
     }
 }

@@ -2,7 +2,7 @@
 //! has it; other shards send through that shard's inbox.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,18 +14,27 @@ use strowger_sip::message::{Frame, Framer};
 use strowger_sip::{Flow, Transport};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-use super::connections::{Place, Refusal};
+use super::connections::{Identity, Place, Refusal, Wanted, source_of};
 use super::settings::Settings;
 use super::table::Active;
 use super::websocket;
 use crate::shard::Shard;
+use crate::shard::inbox::ShardMessage;
 
 /// Messages waiting to be written on one connection.
 const WRITE_QUEUE: usize = 256;
 /// Handshakes (TLS, WebSocket) under way on one shard: each costs what a hundred messages do.
 const HANDSHAKES_MAX: usize = 256;
+/// Of these, those of one address: a gateway whose telephones come back all at once has room, and others beside it.
+const HANDSHAKES_OF_SOURCE_MAX: usize = 64;
+/// Connections at once of an address that is blocked: its calls under way may come by a new one.
+const BLOCKED_PLACES: usize = 64;
+/// A connection by which no request was admitted yet is given up after so long without a message.
+const STRANGER_IDLE: Duration = Duration::from_secs(60);
+/// How long a shard may take to say whether it uses a connection.
+const USE: Duration = Duration::from_secs(2);
 /// How long opening a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a write may stand still.
@@ -70,6 +79,8 @@ pub(crate) struct Connections {
     table: RefCell<FxHashMap<u64, Connection>>,
     next: Cell<u64>,
     handshakes: Cell<usize>,
+    /// The same for each source.
+    handshaking: RefCell<FxHashMap<IpAddr, usize>>,
 }
 
 /// The shard that has a connection.
@@ -99,33 +110,57 @@ impl Connections {
 }
 
 /// A handshake under way.
-struct Handshake(Rc<Shard>);
+struct Handshake {
+    shard: Rc<Shard>,
+    source: IpAddr,
+}
 
 impl Handshake {
-    fn begin(shard: &Rc<Shard>) -> Option<Self> {
-        let count = &shard.connections().handshakes;
-        if count.get() >= HANDSHAKES_MAX {
+    fn begin(shard: &Rc<Shard>, remote: SocketAddr) -> Option<Self> {
+        let connections = shard.connections();
+        let source = source_of(remote.ip());
+        let mut sources = connections.handshaking.borrow_mut();
+        let own = sources.get(&source).copied().unwrap_or_default();
+        let count = &connections.handshakes;
+        if count.get() >= HANDSHAKES_MAX || own >= HANDSHAKES_OF_SOURCE_MAX {
             shard.counters().handshakes_refused.add(1);
             return None;
         }
         count.set(count.get() + 1);
-        Some(Self(Rc::clone(shard)))
+        sources.insert(source, own + 1);
+        Some(Self {
+            shard: Rc::clone(shard),
+            source,
+        })
     }
 }
 
 impl Drop for Handshake {
     fn drop(&mut self) {
-        let count = &self.0.connections().handshakes;
+        let connections = self.shard.connections();
+        let count = &connections.handshakes;
         count.set(count.get().saturating_sub(1));
+        let mut sources = connections.handshaking.borrow_mut();
+        if let Some(own) = sources.get_mut(&self.source) {
+            *own -= 1;
+            if *own == 0 {
+                sources.remove(&self.source);
+            }
+        }
     }
 }
 
-fn admit(shard: &Shard, remote: SocketAddr) -> Option<Place> {
+fn admit(shard: &Shard, remote: SocketAddr, blocked: bool) -> Option<Place> {
     let limits = &shard.shared().config.limits;
+    let each = limits.connections_per_address;
     let place = shard.shared().connections.admit(
         remote.ip(),
         limits.connections,
-        limits.connections_per_address,
+        if blocked {
+            each.min(BLOCKED_PLACES)
+        } else {
+            each
+        },
     );
     match place {
         Ok(place) => Some(place),
@@ -167,11 +202,17 @@ pub(crate) async fn accept(
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {
-                if shard.shared().protection.is_blocked(remote.ip()) {
-                    shard.shared().protection.dropped(remote.ip());
-                    continue;
-                }
-                let Some(place) = admit(&shard, remote) else {
+                // What comes by it is looked at one by one: it may belong to a call.
+                let protection = &shard.shared().protection;
+                let blocked = protection.is_blocked(remote.ip());
+                let place = match blocked && !protection.is_talking(remote.ip()) {
+                    true => None,
+                    false => admit(&shard, remote, blocked),
+                };
+                let Some(place) = place else {
+                    if blocked {
+                        protection.dropped(remote.ip());
+                    }
                     continue;
                 };
                 shard.counters().tcp_accepted.add(1);
@@ -217,13 +258,18 @@ async fn incoming(
     // Bound to a wildcard, only the connection knows which address of ours it reached.
     let local = stream.local_addr().unwrap_or(settings.bind);
     let protocol = settings.protocol;
+    let identity = Identity {
+        bind: settings.bind,
+        name: None,
+        verified: false,
+    };
     if protocol == Transport::Tcp {
-        let (flow, queue) = register(shard, protocol, local, remote, None);
+        let (flow, queue) = register(shard, protocol, local, remote, identity, false);
         return serve(shard, stream, flow, queue, false).await;
     }
     let limit = Duration::from_secs(shard.shared().config.limits.handshake_s);
     let counters = shard.counters();
-    let open = |flow| register(shard, protocol, local, remote, flow);
+    let open = || register(shard, protocol, local, remote, identity, false);
     let deadline = tokio::time::Instant::now() + limit;
     // Who says nothing holds no place among the handshakes.
     match tokio::time::timeout_at(deadline, stream.readable()).await {
@@ -231,7 +277,7 @@ async fn incoming(
         Ok(Err(_)) => return,
         Err(_) => return counters.handshakes_late.add(1),
     }
-    let Some(handshake) = Handshake::begin(shard) else {
+    let Some(handshake) = Handshake::begin(shard, remote) else {
         return;
     };
     match &transport.tls {
@@ -249,12 +295,12 @@ async fn incoming(
             counters.tls_accepted.add(1);
             if protocol == Transport::Tls {
                 drop(handshake);
-                let (flow, queue) = open(None);
+                let (flow, queue) = open();
                 return serve(shard, stream, flow, queue, false).await;
             }
             if let Some(socket) = websocket::upgrade(shard, stream, remote, deadline).await {
                 drop(handshake);
-                let (flow, queue) = open(None);
+                let (flow, queue) = open();
                 let end = websocket::serve(shard, socket, flow, queue).await;
                 closed(shard, flow, end);
             }
@@ -262,7 +308,7 @@ async fn incoming(
         None => {
             if let Some(socket) = websocket::upgrade(shard, stream, remote, deadline).await {
                 drop(handshake);
-                let (flow, queue) = open(None);
+                let (flow, queue) = open();
                 let end = websocket::serve(shard, socket, flow, queue).await;
                 closed(shard, flow, end);
             }
@@ -275,7 +321,8 @@ fn register(
     transport: Transport,
     local: SocketAddr,
     remote: SocketAddr,
-    name: Option<Arc<str>>,
+    identity: Identity,
+    own: bool,
 ) -> (Flow, mpsc::Receiver<Bytes>) {
     let (queue, receiver) = mpsc::channel(WRITE_QUEUE);
     let connections = shard.connections();
@@ -289,37 +336,42 @@ fn register(
         .table
         .borrow_mut()
         .insert(flow.connection, Connection { flow, queue });
-    shard.shared().connections.opened(flow, name);
+    shard.shared().connections.opened(flow, identity, own);
     (flow, receiver)
 }
 
 /// A flow to `remote`: the open connection if there is one, else a new one that connects in the background. `local` is
-/// the address that requests on it are to name.
+/// the address that requests on it are to name. `alone`: another transport's connection will not do.
 pub(crate) fn open(
     shard: &Rc<Shard>,
     transport: &Arc<Active>,
-    local: SocketAddr,
-    remote: SocketAddr,
+    (local, remote): (SocketAddr, SocketAddr),
     name: Option<&Arc<str>>,
+    alone: bool,
 ) -> Option<Flow> {
     let protocol = transport.settings.protocol;
     let verified = transport
         .tls
         .as_ref()
         .is_some_and(|tls| tls.files().verify_server);
-    let wanted: Option<Arc<str>> = verified.then(|| match name {
-        Some(name) => Arc::clone(name),
-        None => remote.ip().to_string().into(),
-    });
-    let known = shard
-        .shared()
-        .connections
-        .to(protocol, remote, wanted.as_deref());
+    // Without TLS a name is nobody's.
+    let told = name.filter(|_| transport.tls.is_some()).cloned();
+    let identity = Identity {
+        bind: transport.settings.bind,
+        name: told.or_else(|| verified.then(|| remote.ip().to_string().into())),
+        verified,
+    };
+    let wanted = Wanted {
+        bind: alone.then_some(identity.bind),
+        name: identity.name.as_deref(),
+        verified,
+    };
+    let known = shard.shared().connections.to(protocol, remote, wanted);
     if known.is_some() || protocol.is_websocket() {
         return known;
     }
     let place = own_place(shard)?;
-    let (flow, receiver) = register(shard, protocol, local, remote, wanted);
+    let (flow, receiver) = register(shard, protocol, local, remote, identity, true);
     let (shard, transport) = (Rc::clone(shard), Arc::clone(transport));
     let name = name.cloned();
     shard.counters().connections_opened.add(1);
@@ -413,7 +465,10 @@ pub(super) fn closed(shard: &Rc<Shard>, flow: Flow, (end, used): (End, bool)) {
 
 /// When a connection is given up, and when it is asked for a sign of life.
 pub(super) struct Patience {
+    connection: u64,
     idle: Duration,
+    /// As long as it is a stranger's.
+    stranger: bool,
     accepted_until: tokio::time::Instant,
     heard: tokio::time::Instant,
     said: tokio::time::Instant,
@@ -421,10 +476,12 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    pub(super) fn new(shard: &Shard, used: bool) -> Self {
+    pub(super) fn new(shard: &Shard, connection: u64, used: bool) -> Self {
         let limits = &shard.shared().config.limits;
         let now = tokio::time::Instant::now();
         Self {
+            connection,
+            stranger: true,
             idle: Duration::from_secs(limits.connection_idle_s),
             accepted_until: now + Duration::from_secs(limits.first_message_s),
             heard: now,
@@ -446,21 +503,75 @@ impl Patience {
         if !self.used {
             return self.accepted_until;
         }
-        let idle = self.heard + self.idle;
+        let idle = self.heard + self.patience();
         match shard.shared().snapshot().globals.keep_alive_interval {
             0 => idle,
             seconds => idle.min(self.said + Duration::from_secs(seconds.into())),
         }
     }
 
-    /// At that moment: why the connection ends, if it does; else a keep-alive is due.
-    pub(super) fn end(&self) -> Option<End> {
-        let now = tokio::time::Instant::now();
+    fn patience(&self) -> Duration {
+        match self.stranger {
+            true => self.idle.min(STRANGER_IDLE),
+            false => self.idle,
+        }
+    }
+
+    /// At that moment: why the connection ends, if it does; else a keep-alive may be due.
+    pub(super) async fn end(&mut self, shard: &Rc<Shard>) -> Option<End> {
         if !self.used {
             return Some(End::Silent);
         }
-        (now >= self.heard + self.idle).then_some(End::Idle)
+        let is_idle =
+            |patience: &Self| tokio::time::Instant::now() >= patience.heard + patience.patience();
+        if self.stranger && is_idle(self) {
+            self.stranger = !shard.shared().connections.is_trusted(self.connection);
+        }
+        if !is_idle(self) {
+            return None;
+        }
+        if is_used(shard, self.connection).await {
+            // Who talks has nothing to say to us: the connection is needed all the same.
+            self.heard();
+            return None;
+        }
+        Some(End::Idle)
     }
+
+    /// A keep-alive is due.
+    pub(super) fn is_ping_due(&self, shard: &Shard) -> bool {
+        let interval = shard.shared().snapshot().globals.keep_alive_interval;
+        interval > 0 && self.said.elapsed() >= Duration::from_secs(interval.into())
+    }
+}
+
+/// Whether a call or subscription of any shard goes by this connection.
+async fn is_used(shard: &Rc<Shard>, connection: u64) -> bool {
+    if shard.uses(connection) {
+        return true;
+    }
+    let mut asked = Vec::new();
+    for (index, inbox) in shard.shared().inboxes().iter().enumerate() {
+        if index == shard.index() {
+            continue;
+        }
+        let (tell, told) = oneshot::channel();
+        let errand = ShardMessage::Errand(Box::new(move |shard: &Rc<Shard>| {
+            // Who asked may have gone.
+            let _ = tell.send(shard.uses(connection));
+        }));
+        if inbox.send(errand).is_err() {
+            return true;
+        }
+        asked.push(told);
+    }
+    for told in asked {
+        // A shard that is too busy to answer may use it.
+        if !matches!(tokio::time::timeout(USE, told).await, Ok(Ok(false))) {
+            return true;
+        }
+    }
+    false
 }
 
 async fn write(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> Result<(), End> {
@@ -483,7 +594,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     opened: bool,
 ) {
     // One we opened is there for a request of ours; a stranger's has to say something soon.
-    let mut patience = Patience::new(shard, opened);
+    let mut patience = Patience::new(shard, flow.connection, opened);
     let end = follow(shard, &mut stream, flow, &mut queue, &mut patience).await;
     let used = patience.used || !queue.is_empty();
     // TLS says goodbye, so that the peer knows that nothing was cut off.
@@ -545,14 +656,16 @@ async fn follow<S: AsyncRead + AsyncWrite + Unpin>(
                 patience.said();
             }
             () = tokio::time::sleep_until(next) => {
-                if let Some(end) = patience.end() {
+                if let Some(end) = patience.end(shard).await {
                     return end;
                 }
-                if let Err(end) = write(stream, PING).await {
-                    return end;
+                if patience.is_ping_due(shard) {
+                    if let Err(end) = write(stream, PING).await {
+                        return end;
+                    }
+                    shard.counters().pings_sent.add(1);
+                    patience.said();
                 }
-                shard.counters().pings_sent.add(1);
-                patience.said();
             }
         }
     }

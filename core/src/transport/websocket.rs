@@ -10,6 +10,7 @@ use strowger_sip::message::MESSAGE_LENGTH_MAX;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -106,7 +107,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     flow: Flow,
     mut queue: mpsc::Receiver<Bytes>,
 ) -> (End, bool) {
-    let mut patience = Patience::new(shard, false);
+    let mut patience = Patience::new(shard, flow.connection, false);
     let end = follow(shard, &mut socket, flow, &mut queue, &mut patience).await;
     let used = patience.used || !queue.is_empty();
     let _ = tokio::time::timeout(std::time::Duration::from_secs(1), socket.close(None)).await;
@@ -145,7 +146,11 @@ async fn follow<S: AsyncRead + AsyncWrite + Unpin>(
                         continue;
                     }
                     Some(Ok(Message::Pong(_) | Message::Frame(_))) => continue,
-                    Some(Err(Error::Io(_) | Error::AlreadyClosed)) => return End::Reset,
+                    Some(Err(
+                        Error::Io(_)
+                        | Error::AlreadyClosed
+                        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake),
+                    )) => return End::Reset,
                     Some(Err(_)) => {
                         shard.counters().sip_malformed.add(1);
                         return End::Unreadable;
@@ -176,14 +181,16 @@ async fn follow<S: AsyncRead + AsyncWrite + Unpin>(
                 patience.said();
             }
             () = tokio::time::sleep_until(next) => {
-                if let Some(end) = patience.end() {
+                if let Some(end) = patience.end(shard).await {
                     return end;
                 }
-                if let Err(end) = send(socket, Message::Ping(Bytes::new())).await {
-                    return end;
+                if patience.is_ping_due(shard) {
+                    if let Err(end) = send(socket, Message::Ping(Bytes::new())).await {
+                        return end;
+                    }
+                    shard.counters().pings_sent.add(1);
+                    patience.said();
                 }
-                shard.counters().pings_sent.add(1);
-                patience.said();
             }
         }
     }

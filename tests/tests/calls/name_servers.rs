@@ -63,6 +63,55 @@ fn pointers_services_and_addresses_lead_to_a_target_and_503_to_the_next() {
 }
 
 #[test]
+fn a_target_that_answered_503_is_not_asked_again_by_another_transport() {
+    // Both transports of one telephone.
+    let (udp, tcp) = loop {
+        let udp = socket();
+        if let Ok(tcp) = TcpListener::bind((HERE, port(&udp))) {
+            break (udp, tcp);
+        }
+    };
+    tcp.set_nonblocking(true).expect("not waiting");
+    let names = Names::start();
+    names.srv("_sip._udp.one.test", 10, 1, port(&udp), "a.one.test");
+    names.srv("_sip._tcp.one.test", 10, 1, port(&udp), "a.one.test");
+    names.a("a.one.test", HERE);
+    let mut exchange = exchange(names.address(), "sip:100@one.test", "");
+    exchange.start();
+    let bank = Bank::new();
+    let mut line = Line::datagrams(udp, exchange.sip());
+    let call = bank.phone("alice", "secret", exchange.sip()).call("server");
+    let invite = line.expect_request("INVITE");
+    line.respond(&invite, 503, None);
+    call.expect_ended(SOON);
+    assert!(tcp.accept().is_err(), "it said already that it cannot");
+    assert_eq!(exchange.metric("strowger_targets_failed_over_total"), 0);
+}
+
+#[test]
+fn a_question_that_nobody_answers_holds_up_one_call_and_not_the_next() {
+    let udp = socket();
+    let names = Names::start();
+    names.silence("quiet.test");
+    names.srv("_sip._udp.quiet.test", 10, 1, port(&udp), "a.quiet.test");
+    names.a("a.quiet.test", HERE);
+    let mut exchange = exchange(names.address(), "sip:100@quiet.test", "");
+    exchange.start();
+    let bank = Bank::new();
+    let mut line = Line::datagrams(udp, exchange.sip());
+    let mut asked = 0;
+    for number in 0..2 {
+        let call = bank.phone("alice", "secret", exchange.sip()).call("server");
+        let invite = line.expect_request("INVITE");
+        line.respond(&invite, 486, None);
+        call.expect_status(486, SOON);
+        let before = std::mem::replace(&mut asked, names.questions("quiet.test"));
+        assert!(asked > 0);
+        assert!(number == 0 || asked == before, "asked again: {asked}");
+    }
+}
+
+#[test]
 fn a_connection_that_is_refused_leads_to_the_next_target() {
     // Nobody but us listens there, so that no other test gets the port that is closed.
     let elsewhere = Ipv4Addr::new(127, 0, 0, 77);

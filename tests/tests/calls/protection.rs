@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, UdpSocket};
 use strowger_tests::wire::{Answer, SipText, authorization};
-use strowger_tests::{Bank, Ending, Exchange, Manner, SOON, Settings, text_of, wait_until};
+use strowger_tests::{Bank, Ending, Exchange, Line, Manner, SOON, Settings, text_of, wait_until};
 
 const BLOCKED: &str = "strowger_protection_addresses_blocked_total";
 const DROPPED: &str = "strowger_protection_dropped_from_blocked_total";
@@ -219,6 +219,48 @@ fn junk_blocks_its_sender_and_keep_alives_do_not() {
         list.contains("127.0.0.81") && !list.contains("127.0.0.80"),
         "{list}"
     );
+}
+
+#[test]
+fn a_call_of_a_blocked_address_goes_on_over_a_new_connection() {
+    let mut exchange = Exchange::prepare(Settings {
+        more: "\n[protection]\nspare_loopback = false\njunk = 20\n".to_owned(),
+        ..Settings::default()
+    });
+    exchange.subscriber("alice", "secret", "calls");
+    exchange.extension("calls", "wait", &[("Answer", ""), ("Wait", "60")]);
+    exchange.start();
+    let mut line = Line::tcp(exchange.sip());
+    let media = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let at = media.local_addr().expect("an address");
+    let uri = format!("sip:wait@{}", exchange.sip());
+    let invite = line.invite(&uri, "alice", at);
+    let answer = line.ask(invite.clone(), "alice", "secret");
+    assert_eq!(answer.status(), Some(200), "{answer:?}");
+    line.acknowledge(&invite, &answer);
+
+    let from = line.local().ip();
+    let loud = UdpSocket::bind((from, 0)).expect("a port");
+    // Who proved a password may err ten times as often.
+    for _ in 0..200 {
+        let sent = loud.send_to(b"GET / HTTP/1.1\r\n\r\n", exchange.sip());
+        sent.expect("sent");
+    }
+    wait_for(&exchange, BLOCKED, 1);
+    drop(line);
+    let mut again = Line::tcp(exchange.sip());
+    let dropped = exchange.metric(DROPPED);
+    let options = again.request("OPTIONS", "sip:pbx", "alice");
+    again.send(&options);
+    wait_for(&exchange, DROPPED, dropped + 1);
+    let mut bye = again.request("BYE", &uri, "alice");
+    for name in ["From", "Call-ID"] {
+        bye.set(name, invite.header(name).unwrap_or_default());
+    }
+    bye.set("To", answer.header("To").unwrap_or_default());
+    bye.set("CSeq", "3 BYE");
+    again.send(&bye);
+    assert_eq!(again.expect_final("BYE").status(), Some(200));
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! The same calls over TCP: an inbound connection carries a call and its answers, an outbound one reaches a contact
 //! that asks for TCP, and the two transports meet in one call.
 
-use std::time::Duration;
-use strowger_tests::{Exchange, Sipp};
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
+use strowger_tests::{Exchange, Line, Settings, Sipp};
 
 const LIMIT: Duration = Duration::from_secs(120);
 const TCP: [&str; 2] = ["-t", "t1"];
@@ -59,4 +60,36 @@ fn a_caller_over_udp_reaches_a_callee_over_tcp() {
         .run(LIMIT)
         .expect_all(10);
     server.finish(LIMIT).expect_all(10);
+}
+
+#[test]
+fn a_connection_with_a_call_is_kept_however_long_nothing_is_said() {
+    let mut exchange = Exchange::prepare(Settings {
+        more: "\n[limits]\nconnection_idle_s = 10\n".to_owned(),
+        ..Settings::default()
+    });
+    exchange.subscriber("alice", "secret", "house");
+    let steps = [("Answer", ""), ("Wait", "12"), ("Hangup", "")];
+    exchange.extension("house", "wait", &steps);
+    exchange.start();
+    let media = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let at = media.local_addr().expect("an address");
+    let began = Instant::now();
+    let mut line = Line::tcp(exchange.sip());
+    let uri = format!("sip:wait@{}", exchange.sip());
+    let invite = line.invite(&uri, "alice", at);
+    let answer = line.ask(invite.clone(), "alice", "secret");
+    assert_eq!(answer.status(), Some(200), "{answer:?}");
+    line.acknowledge(&invite, &answer);
+    // One that nobody talks by ends meanwhile.
+    let mut idle = Line::tcp(exchange.sip());
+    assert_eq!(
+        idle.register(exchange.sip(), "alice", "secret").status(),
+        Some(200)
+    );
+    idle.expect_closed(Duration::from_secs(15));
+    let bye = line.expect_request("BYE");
+    line.respond(&bye, 200, None);
+    assert!(began.elapsed() >= Duration::from_secs(12));
+    assert_eq!(exchange.metric("strowger_connections_idle_total"), 1);
 }

@@ -212,6 +212,9 @@ impl Layer {
         } else {
             build::reply(&message, 481, "Call/Transaction Does Not Exist", &tag, &[])
         };
+        if invite.is_none() {
+            self.counters.cancels_unmatched += 1;
+        }
         if invite.is_none() || self.servers.len() >= self.server_limit(true) {
             // The answer is the same each time, so it needs no memory.
             self.transmits.push_back(Transmit {
@@ -236,6 +239,7 @@ impl Layer {
                 scheduled: None,
             });
             self.server_keys.insert(key, id);
+            self.note_connection(&flow, Owner::Server(id));
             self.respond_inner(now, id, response);
         }
         if let Some(invite) = told {
@@ -295,6 +299,7 @@ impl Layer {
             scheduled: None,
         });
         self.server_keys.insert(key, id);
+        self.note_connection(&flow, Owner::Server(id));
         if let Some(key) = merge_key {
             self.merge_keys.insert(key, id);
         }

@@ -20,6 +20,9 @@ use crate::message::{Message, Method};
 /// and the time of one call bounded.
 const TIMERS_PER_CALL: usize = 1024;
 
+/// Connections without transactions that are kept in mind.
+const CONNECTIONS_KEPT: usize = 1024;
+
 #[derive(Debug)]
 pub(super) enum ClientMachine {
     Invite(ClientInvite),
@@ -109,6 +112,8 @@ pub struct Layer {
     pub(super) client_keys: HashMap<Key, u64>,
     pub(super) server_keys: HashMap<Key, u64>,
     pub(super) merge_keys: HashMap<Key, u64>,
+    /// What began on each connection, some of which may be over.
+    on_connection: HashMap<u64, Vec<Owner>>,
     queue: Queue<Owner>,
     pub(super) transmits: VecDeque<Transmit>,
     pub(super) events: VecDeque<Event>,
@@ -128,6 +133,7 @@ impl Layer {
             client_keys: HashMap::new(),
             server_keys: HashMap::new(),
             merge_keys: HashMap::new(),
+            on_connection: HashMap::new(),
             queue: Queue::new(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
@@ -195,6 +201,7 @@ impl Layer {
             scheduled: None,
         });
         self.client_keys.insert(key, id);
+        self.note_connection(&flow, Owner::Client(id));
         if !internal {
             self.counters.requests_sent += 1;
         }
@@ -344,18 +351,12 @@ impl Layer {
     }
 
     /// The transport cannot send over `flow` any more (connection closed or refused, ICMP error): ends what depends on
-    /// it. Costs a walk over all transactions.
+    /// it. Of a connection only what began on it is looked at; for a datagram's flow all transactions are walked over.
     pub fn transport_failed(&mut self, now: Instant, flow: &Flow) {
-        let failed = self.clients.iter().filter(|(_, t)| t.flow == *flow);
-        let clients: Vec<u64> = failed.map(|(id, _)| id).collect();
+        let (clients, servers) = self.on_flow(flow);
         for id in clients {
             self.request_failed(now, ClientId(id));
         }
-        let failed = self
-            .servers
-            .iter()
-            .filter(|(_, t)| t.reply == *flow || t.flow == *flow);
-        let servers: Vec<u64> = failed.map(|(id, _)| id).collect();
         for id in servers {
             let Some(transaction) = self.servers.get_mut(id) else {
                 continue;
@@ -366,6 +367,64 @@ impl Layer {
             };
             self.apply_server(now, id, effects);
         }
+    }
+
+    /// The client and server transactions on this flow.
+    fn on_flow(&mut self, flow: &Flow) -> (Vec<u64>, Vec<u64>) {
+        let (mut clients, mut servers) = (Vec::new(), Vec::new());
+        if flow.connection == 0 {
+            let failed = self.clients.iter().filter(|(_, t)| t.flow == *flow);
+            clients.extend(failed.map(|(id, _)| id));
+            let all = self.servers.iter();
+            let failed = all.filter(|(_, t)| t.reply == *flow || t.flow == *flow);
+            servers.extend(failed.map(|(id, _)| id));
+            return (clients, servers);
+        }
+        let began = self.on_connection.remove(&flow.connection);
+        for owner in began.unwrap_or_default() {
+            match owner {
+                Owner::Client(id) => clients.extend(self.clients.get(id).map(|_| id)),
+                Owner::Server(id) => servers.extend(self.servers.get(id).map(|_| id)),
+            }
+        }
+        (clients, servers)
+    }
+
+    /// A transaction began on this flow.
+    pub(super) fn note_connection(&mut self, flow: &Flow, owner: Owner) {
+        if flow.connection == 0 {
+            return;
+        }
+        let (clients, servers) = (&self.clients, &self.servers);
+        let lives = |owner: &Owner| match owner {
+            Owner::Client(id) => clients.get(*id).is_some(),
+            Owner::Server(id) => servers.get(*id).is_some(),
+        };
+        // What is over goes whenever a list would grow, so that each is looked at a few times at most; so do connections.
+        let most = CONNECTIONS_KEPT + 2 * (clients.len() + servers.len());
+        if self.on_connection.len() > most {
+            self.on_connection
+                .retain(|_, began| began.iter().any(lives));
+        }
+        let began = self.on_connection.entry(flow.connection).or_default();
+        if began.len() == began.capacity() {
+            began.retain(lives);
+            began.reserve(began.len().max(4));
+        }
+        began.push(owner);
+    }
+
+    /// Transactions kept in mind for the ends of their connections.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        let lists = self.on_connection.values();
+        lists.map(|began| 1 + began.len()).sum()
+    }
+
+    /// Messages that were refused or dropped here because they belong to nothing or cannot be understood.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.counters.requests_malformed + self.counters.cancels_unmatched
     }
 
     /// One request could not be sent (no connection, no address).

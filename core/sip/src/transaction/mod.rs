@@ -202,6 +202,8 @@ counters! {
     acks_absorbed,
     /// CANCELs received.
     cancels_received,
+    /// Of these, those for no INVITE that is here, answered 481.
+    cancels_unmatched,
     /// CANCELs sent.
     cancels_sent,
     /// Responses that match no transaction, dropped.

@@ -578,3 +578,45 @@ fn a_stateless_answer_leaves_nothing_and_is_the_same_for_a_repetition() {
     layer.handle_timeout(now + Duration::from_secs(200));
     assert!(layer.is_empty(), "something is left");
 }
+
+#[test]
+fn what_is_over_on_a_connection_is_not_kept_in_mind() {
+    let (mut layer, now) = layer();
+    let stream = |connection| Flow {
+        connection,
+        ..flow(Transport::Tcp)
+    };
+    for number in 0..1000 {
+        let branch = format!("z9hG4bKover{number}");
+        let id = layer.request(now, our_invite(&branch), stream(7));
+        layer.forget(id.expect("sent"));
+    }
+    assert!(layer.remembered() < 16, "{}", layer.remembered());
+    for connection in 10..5000 {
+        let branch = format!("z9hG4bKmany{connection}");
+        let id = layer.request(now, our_invite(&branch), stream(connection));
+        layer.forget(id.expect("sent"));
+    }
+    assert!(layer.remembered() < 2000, "{}", layer.remembered());
+    let last = layer
+        .request(now, our_invite("z9hG4bKlast"), stream(7))
+        .expect("sent");
+    layer.transport_failed(now, &stream(7));
+    let ended = events(&mut layer);
+    assert!(matches!(ended.first(), Some(Event::TransportError { id }) if *id == last));
+}
+
+#[test]
+fn what_belongs_to_nothing_or_cannot_be_understood_is_counted() {
+    let (mut layer, now) = layer();
+    layer.receive(now, request("CANCEL", VIA, 1, ""), flow(Transport::Udp));
+    assert_eq!(layer.refused(), 1, "a CANCEL for nothing");
+    let broken = text(
+        "OPTIONS sip:a SIP/2.0\nVia: SIP/2.0/UDP 198.51.100.7;branch=z9hG4bKx\nContent-Length: 0\n\n",
+    );
+    layer.receive(now, broken, flow(Transport::Udp));
+    assert_eq!(layer.refused(), 2, "no Call-ID");
+    layer.receive(now, invite(), flow(Transport::Udp));
+    layer.receive(now, request("CANCEL", VIA, 1, ""), flow(Transport::Udp));
+    assert_eq!(layer.refused(), 2, "a CANCEL for an INVITE that is here");
+}
