@@ -23,6 +23,8 @@ pub(crate) async fn run(shard: Rc<Shard>) {
     let mut devices = shared.devices.subscribe();
     let mut mailboxes = shared.voicemail.subscribe();
     let mut hints = shared.devices.subscribe_hints();
+    let mut tables = shared.realtime.subscribe();
+    let mut endpoints = shared.snapshot().version_of(Table::Endpoints);
     let bell = Rc::clone(&shard.subscriptions().borrow().bell);
     Shard::spawn(mwi::tell_all_at_start(Rc::clone(&shard)));
     loop {
@@ -46,6 +48,15 @@ pub(crate) async fn run(shard: Rc<Shard>) {
                 Ok(()) => rehint(&shard).await,
                 Err(_) => return,
             },
+            changed = tables.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let version = shared.snapshot().version_of(Table::Endpoints);
+                if std::mem::replace(&mut endpoints, version) != version {
+                    end_of_deleted(&shard).await;
+                }
+            }
             () = bell.notified() => {}
             () = tokio::time::sleep_until(at.into()) => due(&shard),
         }
@@ -148,6 +159,30 @@ pub(crate) async fn end_all(shard: &Rc<Shard>) {
     for (count, id) in all(shard).into_iter().enumerate() {
         shard.guarded("NOTIFY", |shard| {
             notify::end(shard, id, EndReason::Deactivated)
+        });
+        if count % BATCH == BATCH - 1 {
+            shard.flush();
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Endpoints are gone, or may not subscribe any more: their subscriptions end.
+async fn end_of_deleted(shard: &Rc<Shard>) {
+    let snapshot = shard.shared().snapshot();
+    let over: Vec<u64> = {
+        let table = shard.subscriptions().borrow();
+        let may = |id: &str| {
+            let endpoint = snapshot.endpoints.get(id);
+            endpoint.is_some_and(|endpoint| endpoint.allow_subscribe)
+        };
+        let all = table.by_id.iter();
+        let over = all.filter(|(_, subscription)| !may(&subscription.endpoint.id));
+        over.map(|(id, _)| *id).collect()
+    };
+    for (count, id) in over.into_iter().enumerate() {
+        shard.guarded("NOTIFY", |shard| {
+            notify::end(shard, id, EndReason::Rejected)
         });
         if count % BATCH == BATCH - 1 {
             shard.flush();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rustc_hash::FxHashSet;
 use strowger_store::{Snapshot, StaticRow};
 
 /// Longest time that changes of a list are gathered.
@@ -65,6 +66,18 @@ pub(super) fn option(row: &StaticRow) -> &str {
     row.var_val.trim_start_matches('>').trim()
 }
 
+/// The names of all lists.
+pub(super) fn names(snapshot: &Snapshot) -> FxHashSet<&str> {
+    let rows = snapshot.resource_lists.iter().map(|row| row.get("id"));
+    let sections = snapshot.statics.iter().filter(|row| {
+        row.filename == "pjsip.conf"
+            && row.var_name.eq_ignore_ascii_case("type")
+            && option(row).eq_ignore_ascii_case("resource_list")
+    });
+    rows.chain(sections.map(|row| row.category.as_str()))
+        .collect()
+}
+
 /// The list of this name for an event package.
 #[must_use]
 pub(super) fn find(snapshot: &Snapshot, name: &str, event: &str) -> Option<ResourceList> {
@@ -121,6 +134,9 @@ mod tests {
             ]),
             ..Snapshot::default()
         };
+        let mut known: Vec<_> = names(&snapshot).into_iter().collect();
+        known.sort_unstable();
+        assert_eq!(known, ["floor", "team"]);
         let team = find(&snapshot, "team", "presence").unwrap();
         assert_eq!(team.items, ["100", "101", "102"]);
         assert!(team.full_state);

@@ -47,7 +47,9 @@ pub(crate) use subscribe::{again, begin, watched};
 #[derive(Debug, Default)]
 pub struct Registry {
     count: Arc<AtomicUsize>,
-    /// How many each endpoint has.
+    /// What they are about: each resource of a list.
+    resources: Arc<AtomicUsize>,
+    /// How many resources each endpoint follows.
     by_endpoint: PerEndpoint,
     /// Endpoints that are told of their mailboxes because they asked, and how often they did.
     watching_mail: PerEndpoint,
@@ -61,22 +63,31 @@ impl Registry {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// A place for one more of this endpoint; `None`: there are `max`, or the endpoint has `max_each` (0: no limit).
-    fn enter(&self, endpoint: &str, max: usize, max_each: usize) -> Option<Held> {
-        let own = Counted::one(&self.by_endpoint, endpoint, max_each)?;
+    /// Places for one more of this endpoint that is about so many resources; `None`: there would be more than `max`, or the
+    /// endpoint would have more than `max_each` (0: no limit).
+    fn enter(
+        &self,
+        endpoint: &str,
+        resources: usize,
+        (max, max_each): (usize, usize),
+    ) -> Option<Held> {
+        let own = Counted::some(&self.by_endpoint, endpoint, resources, max_each)?;
         let entered = self
-            .count
+            .resources
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| {
-                (count < max).then_some(count + 1)
+                (count + resources <= max).then_some(count + resources)
             });
-        entered.is_ok().then(|| Held {
-            count: Arc::clone(&self.count),
+        entered.ok()?;
+        self.count.fetch_add(1, Ordering::AcqRel);
+        Some(Held {
+            all: [Arc::clone(&self.count), Arc::clone(&self.resources)],
+            resources,
             _own: own,
         })
     }
 
     fn watch_mail(&self, endpoint: &str) -> Option<Counted> {
-        Counted::one(&self.watching_mail, endpoint, 0)
+        Counted::some(&self.watching_mail, endpoint, 1, 0)
     }
 
     fn watches_mail(&self, endpoint: &str) -> bool {
@@ -84,35 +95,42 @@ impl Registry {
     }
 }
 
-/// A place among the subscriptions.
+/// Places among the subscriptions.
 struct Held {
-    count: Arc<AtomicUsize>,
+    /// Subscriptions and resources.
+    all: [Arc<AtomicUsize>; 2],
+    resources: usize,
     _own: Counted,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.count.fetch_sub(1, Ordering::AcqRel);
+        let [count, resources] = &self.all;
+        count.fetch_sub(1, Ordering::AcqRel);
+        resources.fetch_sub(self.resources, Ordering::AcqRel);
     }
 }
 
-/// One of what an endpoint has.
+/// Some of what an endpoint has.
 struct Counted {
     all: PerEndpoint,
     endpoint: String,
+    number: usize,
 }
 
 impl Counted {
-    /// One more; `None`: there are `max` (0: no limit).
-    fn one(all: &PerEndpoint, endpoint: &str, max: usize) -> Option<Self> {
+    /// So many more; `None`: there would be more than `max` (0: no limit).
+    fn some(all: &PerEndpoint, endpoint: &str, number: usize, max: usize) -> Option<Self> {
         let mut counts = all.lock();
-        if max > 0 && counts.get(endpoint).is_some_and(|count| *count >= max) {
+        let there = counts.get(endpoint).copied().unwrap_or_default();
+        if max > 0 && there + number > max {
             return None;
         }
-        *counts.entry(endpoint.to_owned()).or_default() += 1;
+        counts.insert(endpoint.to_owned(), there + number);
         Some(Self {
             all: Arc::clone(all),
             endpoint: endpoint.to_owned(),
+            number,
         })
     }
 }
@@ -121,7 +139,7 @@ impl Drop for Counted {
     fn drop(&mut self) {
         let mut all = self.all.lock();
         if let Some(count) = all.get_mut(&self.endpoint) {
-            *count -= 1;
+            *count -= self.number;
             if *count == 0 {
                 all.remove(&self.endpoint);
             }
@@ -278,6 +296,12 @@ impl Subscriptions {
         }
     }
 
+    /// Whether somebody is told by this connection.
+    pub(crate) fn uses(&self, connection: u64) -> bool {
+        let mut all = self.by_id.values();
+        all.any(|subscription| subscription.flow.connection == connection)
+    }
+
     /// Whether a request belongs to a subscription.
     pub(crate) fn knows(&self, request: &Message) -> bool {
         self.of_request(request).is_some()
@@ -310,7 +334,12 @@ mod tests {
     #[test]
     fn places_are_limited_and_given_back() {
         let registry = Registry::default();
-        let enter = |endpoint| registry.enter(endpoint, 3, 2);
+        let enter = |endpoint| registry.enter(endpoint, 1, (3, 2));
+        assert!(
+            registry.enter("100", 3, (3, 2)).is_none(),
+            "a list counts as what it is about"
+        );
+        assert_eq!(registry.count(), 0);
         let (first, second) = (enter("100"), enter("100"));
         assert!(first.is_some() && second.is_some());
         assert!(enter("100").is_none(), "two for each endpoint");

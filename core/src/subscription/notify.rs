@@ -4,13 +4,15 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use strowger_sip::notifier::EndReason;
-use strowger_sip::{Flow, HeaderName, Message, Method};
+use strowger_sip::{Flow, HeaderName, Message, Method, Transport};
 
 use super::subscribe::{EVENTLIST, uncounted};
-use super::{ALLOW_EVENTS, Sent, Subscriptions, persist};
-use crate::call::session::new_via;
+use super::{ALLOW_EVENTS, Sent, Subscription, Subscriptions, persist};
+use crate::call::session::{new_via, routed};
 use crate::shard::{ClientUser, Shard};
 
+/// A body above this leaves no room for headers in the largest datagram.
+const DATAGRAM_MAX: usize = 60_000;
 /// Pauses before mailboxes that could not be counted are tried again.
 const RECOUNT_PAUSES: [Duration; 5] = [
     Duration::from_secs(1),
@@ -163,7 +165,21 @@ fn next(shard: &Rc<Shard>, table: &mut Subscriptions, number: u64) -> Option<(Me
         return None;
     }
     let body = subscription.resource.tell(&view, due.full);
-    let flow = subscription.flow;
+    subscription.flow = live(shard, subscription);
+    let mut flow = subscription.flow;
+    let size = body.as_ref().map_or(0, |body| body.text.len());
+    if flow.transport == Transport::Udp && size > DATAGRAM_MAX {
+        match shard.flow_to(Transport::Tcp, flow.remote) {
+            Some(by_tcp) => flow = by_tcp,
+            None => {
+                tracing::warn!(
+                    endpoint = subscription.endpoint.id,
+                    size,
+                    "NOTIFY too large for a datagram, and no TCP transport is open: it cannot arrive"
+                );
+            }
+        }
+    }
     let via = new_via(shard, &flow);
     let mut request = subscription
         .dialog
@@ -184,6 +200,32 @@ fn next(shard: &Rc<Shard>, table: &mut Subscriptions, number: u64) -> Option<(Me
         authenticated: false,
     });
     Some((request, flow))
+}
+
+/// How the subscriber is reached: where his connection ended, by the one that he registered over since, or by a new one to
+/// his Contact.
+fn live(shard: &Rc<Shard>, subscription: &Subscription) -> Flow {
+    let Subscription { flow, dialog, .. } = subscription;
+    let connections = &shard.shared().connections;
+    if !flow.transport.is_reliable() || connections.by_number(flow.connection).is_some() {
+        return *flow;
+    }
+    let snapshot = shard.shared().snapshot();
+    let target = dialog.remote_target();
+    let aors = subscription.endpoint.aors.iter();
+    let bound = aors
+        .flat_map(|aor| shard.shared().contacts.all(&snapshot, aor))
+        .filter_map(|contact| {
+            let open = connections.by_number(contact.connection)?;
+            let same = contact.uri == *target || contact.sent_uri == target.to_string();
+            // A telephone that comes back has another port, but stays who it is.
+            let alike = contact.uri.user == target.user && open.remote.ip() == flow.remote.ip();
+            (same || alike).then_some((!same, open))
+        });
+    match bound.min_by_key(|(other, _)| *other) {
+        Some((_, open)) => open,
+        None => routed(shard, *flow, dialog),
+    }
 }
 
 /// A final response to a NOTIFY.

@@ -1,6 +1,8 @@
 //! What a subscription is about: an extension, the mailboxes of an address of record, or a list of such; and what of it is
 //! to be told.
 
+use std::cell::OnceCell;
+
 use rustc_hash::{FxHashMap, FxHashSet};
 use strowger_sip::uri::escape_user;
 use strowger_store::{Endpoint, Snapshot};
@@ -78,6 +80,8 @@ pub(super) struct Source<'a> {
     pub(super) host: &'a str,
     /// The subscriber knows lists.
     pub(super) lists: bool,
+    /// The names of all lists, once one is looked at: most of what it names are none.
+    pub(super) names: OnceCell<FxHashSet<&'a str>>,
 }
 
 /// What bodies are made of.
@@ -148,7 +152,8 @@ impl Source<'_> {
             if seen.contains(name) || seen.len() > RESOURCES_MAX {
                 continue;
             }
-            let inner = (depth < DEPTH_MAX)
+            let names = self.names.get_or_init(|| lists::names(self.snapshot));
+            let inner = (depth < DEPTH_MAX && names.contains(name.as_str()))
                 .then(|| lists::find(self.snapshot, name, self.package.event()))
                 .flatten();
             let found = match inner {
@@ -264,6 +269,14 @@ impl Resource {
             for item in items {
                 item.go_on_from(version);
             }
+        }
+    }
+
+    /// How many resources it is, those of lists within counted.
+    pub(super) fn count(&self) -> usize {
+        match &self.what {
+            What::List { items, .. } => items.iter().map(Self::count).sum::<usize>().max(1),
+            What::Extension { .. } | What::Mailboxes { .. } => 1,
         }
     }
 

@@ -185,6 +185,7 @@ fn create(
         host: &host,
         lists: request.lists(&HeaderName::Supported, EVENTLIST)
             || request.lists(&HeaderName::Require, EVENTLIST),
+        names: std::cell::OnceCell::new(),
     };
     let (resource, batch) = source.find(&name).map_err(|nothing| match nothing {
         Nothing::NotFound => Refusal::plain(404, "Not Found"),
@@ -225,7 +226,11 @@ fn create(
     // Last, so that nothing refused takes a place.
     let limits = &shared.config.limits;
     let (all, each) = (limits.subscriptions, limits.subscriptions_per_endpoint);
-    let Some(held) = shared.subscriptions.enter(&endpoint.id, all, each) else {
+    let resources = resource.count();
+    let held = shared
+        .subscriptions
+        .enter(&endpoint.id, resources, (all, each));
+    let Some(held) = held else {
         let later = vec![(HeaderName::RetryAfter, "30".to_owned())];
         return Err(Refusal(503, "Service Unavailable", later));
     };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use strowger_tests::wire::{SipText, param};
-use strowger_tests::{Bank, Exchange, SOON, Settings, Watcher, wait_until};
+use strowger_tests::{Bank, Exchange, Line, SOON, Settings, Watcher, wait_until};
 
 /// Bob's telephone shows at 201, any 3XX at the custom device of that number, and Alice may call 201.
 fn exchange(more: &str, watcher_ip: &str, columns: &[(&str, &str)]) -> (Exchange, Watcher) {
@@ -503,4 +503,42 @@ fn a_subscription_goes_on_after_a_crash_without_a_word_of_its_telephone() {
     assert_eq!(watcher.ask(&end).status(), Some(200));
     let gone = wait_until(SOON, || rows(&exchange).is_empty().then_some(()));
     assert!(gone.is_some(), "{:?}", rows(&exchange));
+}
+
+#[test]
+fn a_subscriber_is_told_over_his_new_connection_and_of_the_end_of_his_endpoint() {
+    let (exchange, _watcher) = exchange("", "127.0.77.21", &[]);
+    let mut line = Line::tcp(exchange.sip());
+    let registered = line.register(exchange.sip(), "alice", "secret");
+    assert_eq!(registered.status(), Some(200), "{registered:?}");
+    let at = format!("sip:301@{}", exchange.sip());
+    let mut subscribe = line.request("SUBSCRIBE", &at, "alice");
+    subscribe.push("Event", "dialog");
+    subscribe.push("Expires", "600");
+    let answer = line.ask(subscribe, "alice", "secret");
+    assert_eq!(answer.status(), Some(200), "{answer:?}");
+    let first = line.expect_request("NOTIFY");
+    line.respond(&first, 200, None);
+    drop(line);
+    let ended = wait_until(SOON, || {
+        (exchange.metric("strowger_connections_open") == 0).then_some(())
+    });
+    assert!(ended.is_some(), "the connection is gone");
+
+    let mut line = Line::tcp(exchange.sip());
+    let registered = line.register(exchange.sip(), "alice", "secret");
+    assert_eq!(registered.status(), Some(200), "{registered:?}");
+    let bank = Bank::new();
+    bank.phone("bob", "secret", exchange.sip()).call("9301");
+    let changed = line.expect_request("NOTIFY");
+    line.respond(&changed, 200, None);
+    assert_eq!(dialog(&changed), "confirmed");
+
+    let delete = "DELETE FROM ps_endpoints WHERE id = 'alice'";
+    exchange.database.execute(delete);
+    let last = line.expect_request("NOTIFY");
+    let state = last.header("Subscription-State");
+    assert_eq!(state, Some("terminated;reason=rejected"));
+    line.respond(&last, 200, None);
+    expect_subscriptions(&exchange, 0);
 }
