@@ -114,11 +114,17 @@ impl Names {
 
     /// How often that name was asked for, with any type.
     pub fn questions(&self, name: &str) -> usize {
+        self.count(|(asked, _)| asked.eq_ignore_ascii_case(name))
+    }
+
+    /// The same for NAPTR records, which only a way to somewhere is looked for by.
+    pub fn pointers_asked(&self, name: &str) -> usize {
+        self.count(|(asked, kind)| *kind == NAPTR && asked.eq_ignore_ascii_case(name))
+    }
+
+    fn count(&self, fits: impl Fn(&(String, u16)) -> bool) -> usize {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let asked = state.questions.iter();
-        asked
-            .filter(|(asked, _)| asked.eq_ignore_ascii_case(name))
-            .count()
+        state.questions.iter().filter(|asked| fits(asked)).count()
     }
 }
 

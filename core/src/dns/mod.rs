@@ -42,7 +42,7 @@ const STEP: Duration = Duration::from_secs(2);
 const LIMIT: Duration = Duration::from_secs(8);
 
 /// A server that says nothing to a question is not asked that again for so long: each call would wait for it anew.
-const SILENCE: Duration = Duration::from_secs(30);
+const SILENCE: Duration = Duration::from_secs(10);
 /// Questions that nobody answered, remembered at once.
 const SILENT_MAX: usize = 1024;
 /// How often a resolver that could not be set up is tried anew.
