@@ -611,11 +611,12 @@ fn what_belongs_to_nothing_or_cannot_be_understood_is_counted() {
     let (mut layer, now) = layer();
     layer.receive(now, request("CANCEL", VIA, 1, ""), flow(Transport::Udp));
     assert_eq!(layer.refused(), 1, "a CANCEL for nothing");
-    let broken = text(
-        "OPTIONS sip:a SIP/2.0\nVia: SIP/2.0/UDP 198.51.100.7;branch=z9hG4bKx\nContent-Length: 0\n\n",
-    );
+    let broken = request("OPTIONS", VIA, 1, "").raw().to_vec();
+    let broken = String::from_utf8(broken).expect("a text");
+    let broken = broken.replace("1 OPTIONS", "1 INFO").replace("\r\n", "\n");
+    let broken = text(&broken);
     layer.receive(now, broken, flow(Transport::Udp));
-    assert_eq!(layer.refused(), 2, "no Call-ID");
+    assert_eq!(layer.refused(), 2, "CSeq of another method");
     layer.receive(now, invite(), flow(Transport::Udp));
     layer.receive(now, request("CANCEL", VIA, 1, ""), flow(Transport::Udp));
     assert_eq!(layer.refused(), 2, "a CANCEL for an INVITE that is here");
