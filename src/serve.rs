@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
+use strowger_api::manager::Manager;
 use strowger_api::{ShardSource, Sources};
 use strowger_core::config::Cores;
 use strowger_core::counters::ShardCounters;
@@ -107,20 +108,31 @@ pub(crate) fn serve(config: Config, runtime: &Runtime) -> anyhow::Result<ExitCod
     }
     runtime.block_on(table::start(&shared, listeners.transports));
     shared.restore_subscriptions(std::mem::take(&mut keeping.subscriptions));
+    let manager = {
+        let _control = runtime.enter();
+        Manager::start(&shared, &plans)
+    };
+    let mut process = process_numbers(
+        &keeping,
+        &shared,
+        &plans,
+        shared.mp3.clone(),
+        writer_handle.clone(),
+    );
+    let counted = Arc::clone(&manager);
+    process.push(("manager_", Box::new(move || counted.counters())));
     let sources = Arc::new(Sources {
         shared: Arc::clone(&shared),
         shards: sources,
-        process: process_numbers(
-            &keeping,
-            &shared,
-            &plans,
-            shared.mp3.clone(),
-            writer_handle.clone(),
-        ),
+        process,
         ready: AtomicBool::new(true),
         control_key: crate::blocked::key(&paths.data)?,
     });
-    let http = runtime.spawn(strowger_api::serve(listeners.http, Arc::clone(&sources)));
+    let http = runtime.spawn(strowger_api::serve(
+        listeners.http,
+        Arc::clone(&sources),
+        manager,
+    ));
     // The banner is for a person; a closed stdout is no reason to stop.
     let _ = writeln!(std::io::stdout(), "{}", demo::banner(&config, &paths.data));
     let ended_in_time = runtime.block_on(wait_for_end(&shared, &plans, &config));

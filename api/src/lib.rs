@@ -1,7 +1,8 @@
-//! HTTP: health, readiness, metrics, and the addresses that are kept out. What lives here turns requests into questions to shards and counters; what never
+//! HTTP: health, readiness, metrics, and the addresses that are kept out; and the Manager interface, over TCP and HTTP. What lives here turns requests into questions to shards and counters; what never
 //! does: call state, SQL on a request's path, or anything that waits for a call.
 
 mod blocked;
+pub mod manager;
 mod metrics;
 
 use std::io;
@@ -57,7 +58,11 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves until the runtime ends.
-pub async fn serve(listener: TcpListener, sources: Arc<Sources>) -> io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    sources: Arc<Sources>,
+    manager: Arc<manager::Manager>,
+) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let metrics_sources = Arc::clone(&sources);
     let blocked = blocked::routes(Arc::clone(&sources));
@@ -74,7 +79,8 @@ pub async fn serve(listener: TcpListener, sources: Arc<Sources>) -> io::Result<(
         let (status, text) = readiness(&sources);
         warp::reply::with_status(text.to_owned(), status)
     });
-    warp::serve(metrics.or(health).or(ready).or(blocked))
+    let manager = manager::routes(manager);
+    warp::serve(metrics.or(health).or(ready).or(blocked).or(manager))
         .incoming(listener)
         .run()
         .await;

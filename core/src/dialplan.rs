@@ -51,6 +51,12 @@ pub trait Dialplan {
     /// What `${name}` is on a channel, a function or a variable; functions that wait are refused.
     fn read(&self, channel: &Channel, name: &str) -> String;
 
+    /// Sets a variable of a channel, or writes a function where the name has arguments.
+    ///
+    /// # Errors
+    /// What is wrong with the name or the value.
+    fn write(&self, channel: &Channel, name: &str, value: &str) -> Result<(), String>;
+
     /// Runs `Gosub(location(arguments))` on a channel that is not in the dialplan, and comes back.
     fn subroutine(
         &self,

@@ -84,6 +84,19 @@ pub(crate) fn next_cdr_sequence() -> u64 {
     CDR_SEQUENCE.fetch_add(1, Ordering::Relaxed)
 }
 
+/// A UUID of version 4.
+pub(crate) fn new_uuid() -> String {
+    let (high, low) = (crate::random_u64(), crate::random_u64());
+    format!(
+        "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
+        high >> 32,
+        high >> 16 & 0xffff,
+        high & 0xfff,
+        low >> 48 & 0x3fff | 0x8000,
+        low & 0xffff_ffff_ffff
+    )
+}
+
 /// State shared by all shards.
 pub struct Shared {
     pub config: Arc<Config>,

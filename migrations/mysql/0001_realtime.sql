@@ -413,6 +413,18 @@ CREATE TABLE IF NOT EXISTS static_sorcery (
     KEY static_sorcery_filename (`filename`, `commented`)
 ) DEFAULT CHARSET = utf8mb4;
 
+CREATE TABLE IF NOT EXISTS static_manager (
+    `id` INT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    `cat_metric` INT NOT NULL DEFAULT 0,
+    `var_metric` INT NOT NULL DEFAULT 0,
+    `commented` INT NOT NULL DEFAULT 0,
+    `filename` VARCHAR(128) NOT NULL,
+    `category` VARCHAR(128) NOT NULL DEFAULT 'default',
+    `var_name` VARCHAR(128) NOT NULL,
+    `var_val` TEXT,
+    KEY static_manager_filename (`filename`, `commented`)
+) DEFAULT CHARSET = utf8mb4;
+
 CREATE TABLE IF NOT EXISTS cdr (
     `accountcode` VARCHAR(80),
     `src` VARCHAR(80),

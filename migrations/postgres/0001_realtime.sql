@@ -533,6 +533,19 @@ CREATE TABLE IF NOT EXISTS static_sorcery (
 
 CREATE INDEX IF NOT EXISTS static_sorcery_filename ON static_sorcery ("filename", "commented");
 
+CREATE TABLE IF NOT EXISTS static_manager (
+    "id" SERIAL PRIMARY KEY,
+    "cat_metric" INTEGER NOT NULL DEFAULT 0,
+    "var_metric" INTEGER NOT NULL DEFAULT 0,
+    "commented" INTEGER NOT NULL DEFAULT 0,
+    "filename" VARCHAR(128) NOT NULL,
+    "category" VARCHAR(128) NOT NULL DEFAULT 'default',
+    "var_name" VARCHAR(128) NOT NULL,
+    "var_val" TEXT
+);
+
+CREATE INDEX IF NOT EXISTS static_manager_filename ON static_manager ("filename", "commented");
+
 CREATE TABLE IF NOT EXISTS cdr (
     "accountcode" VARCHAR(80),
     "src" VARCHAR(80),

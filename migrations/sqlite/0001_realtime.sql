@@ -418,6 +418,19 @@ CREATE TABLE IF NOT EXISTS static_sorcery (
 
 CREATE INDEX IF NOT EXISTS static_sorcery_filename ON static_sorcery ("filename", "commented");
 
+CREATE TABLE IF NOT EXISTS static_manager (
+    "id" INTEGER PRIMARY KEY AUTOINCREMENT,
+    "cat_metric" INTEGER NOT NULL DEFAULT 0,
+    "var_metric" INTEGER NOT NULL DEFAULT 0,
+    "commented" INTEGER NOT NULL DEFAULT 0,
+    "filename" TEXT NOT NULL,
+    "category" TEXT NOT NULL DEFAULT 'default',
+    "var_name" TEXT NOT NULL,
+    "var_val" TEXT
+);
+
+CREATE INDEX IF NOT EXISTS static_manager_filename ON static_manager ("filename", "commented");
+
 CREATE TABLE IF NOT EXISTS cdr (
     "accountcode" TEXT,
     "src" TEXT,

@@ -104,6 +104,10 @@ impl Dialplan for Script {
         strowger_dialplan::subst::resolve(name, &*task)
     }
 
+    fn write(&self, channel: &Channel, name: &str, value: &str) -> Result<(), String> {
+        Task::new(&self.host, channel.clone()).assign(name, value)
+    }
+
     fn subroutine(
         &self,
         channel: Channel,

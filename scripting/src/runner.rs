@@ -430,6 +430,7 @@ async fn run_step(
         && matches!(found.origin, Origin::Script(_))
     {
         task.channel.set_application(&found.app, &found.appdata);
+        task.channel.tell_step(&found.app, &found.appdata);
         return Measured(Box::pin(script::run(
             task,
             program,

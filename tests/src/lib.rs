@@ -11,6 +11,7 @@ mod certificates;
 mod database;
 mod exchange;
 mod line;
+pub mod manager;
 mod names;
 pub mod peer;
 pub mod phone;

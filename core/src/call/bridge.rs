@@ -215,6 +215,7 @@ impl Channel {
             return;
         };
         peer.watched_by(Some(self));
+        self.tell_bridged(peer);
         self.share_codec(peer);
         self.shard().media_send(Command::Bridge(caller, callee));
         self.data_mut().bridged = Some(peer.id());
@@ -250,7 +251,16 @@ impl Channel {
         if !self.is_over() {
             self.media(|leg| Command::Route(leg, Route::Silence));
         }
-        let Some(peer) = peer else { return };
+        let Some(peer) = peer else {
+            return self.tell_unbridged(0);
+        };
+        let (first, last) = if peer.is_over() {
+            (peer, self)
+        } else {
+            (self, peer)
+        };
+        first.tell_unbridged(1);
+        last.tell_unbridged(0);
         peer.data_mut().bridged = None;
         peer.stop_hold_music();
         peer.bring_home();
@@ -277,6 +287,7 @@ impl Channel {
         };
         if kept {
             self.data_mut().bridged = None;
+            self.tell_unbridged(1);
             self.stop_hold_music();
             self.bring_home();
             self.end_fax();
@@ -519,6 +530,8 @@ impl Channel {
                     data.hold_music = play;
                     // Only as long as the hold.
                     data.media_here = needed;
+                    drop(data);
+                    peer.tell_music(&class);
                 }
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "music on hold"),
@@ -530,6 +543,7 @@ impl Channel {
         let play = self.data_mut().hold_music.take();
         if let Some(play) = play {
             self.stop_play(play);
+            self.tell_music_over();
         }
         self.hold_far_end(false);
     }

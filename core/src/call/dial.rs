@@ -339,6 +339,8 @@ impl Channel {
                     if let Some(pre_dial) = &request.pre_dial {
                         pre_dial(channel.clone()).await;
                     }
+                    let resource = legs.legs.last().map(|leg| &leg.destination.resource);
+                    channel.tell_dial_begin(Some(self), resource.map_or("", String::as_str));
                     channel.place_call();
                 }
                 Err(cause) => {
@@ -444,6 +446,7 @@ impl Channel {
                     .cdr
                     .dial_replaced(&forwarder, &channel.name());
                 leg.channel.watched_by(None);
+                channel.tell_dial_begin(Some(self), &number);
                 channel.place_call();
                 leg.channel = channel;
                 true

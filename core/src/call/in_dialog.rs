@@ -467,6 +467,8 @@ impl Channel {
             return self.answer_request(id, response);
         };
         self.answer_request(id, Builder::response_to(request, 200, "OK").finish());
+        let told_ms = duration.and_then(|ms| ms.parse().ok());
+        self.tell_digit(digit, told_ms.unwrap_or(INFO_DIGIT_MS).into(), "Received");
         self.push_digit(digit);
         if let Some(peer) = self.bridge_peer() {
             let duration_ms = duration.and_then(|ms| ms.parse().ok());

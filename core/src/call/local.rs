@@ -250,7 +250,8 @@ pub(super) fn create(
         "Local/{exten}@{context}-{:08x}",
         shared.next_local_sequence()
     );
-    let uniqueid = shared.next_uniqueid();
+    let [chosen, chosen_other] = origin.uniqueids.clone();
+    let uniqueid = chosen.unwrap_or_else(|| shared.next_uniqueid());
     let linkedid = origin.linkedid.clone().unwrap_or_else(|| uniqueid.clone());
     let place = Location::new(context, exten, 1);
     let mut near = Data::new(State::Down, place.clone(), linkedid.clone());
@@ -276,7 +277,7 @@ pub(super) fn create(
     far.max_forwards = hops - 1;
     // Its dialplan is no deeper within another Dial than that of who dialled it.
     far.dial_depth = origin.dial_depth.saturating_sub(1);
-    let second = shared.next_uniqueid();
+    let second = chosen_other.unwrap_or_else(|| shared.next_uniqueid());
     let first = Channel::new(shard, format!("{name};1"), uniqueid, None, near);
     let second = Channel::new(shard, format!("{name};2"), second, None, far);
     let legs = [shard.next_leg_id(), shard.next_leg_id()];
@@ -300,6 +301,7 @@ pub(super) fn create(
     }
     second.configure_wire();
     first.configure_wire();
+    first.tell_pair(&second, stays);
     Ok(first)
 }
 

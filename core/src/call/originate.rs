@@ -65,6 +65,8 @@ pub struct OriginateRequest {
     pub linkedid: Option<String>,
     /// Runs on the channel before it is dialled.
     pub pre_dial: Option<Subroutine>,
+    /// Unique ids for the channel and, if it is a Local channel, for its other half.
+    pub uniqueids: [Option<String>; 2],
     /// Hops left to it: those of the call that makes it, so that calls that make each other come to an end.
     pub max_forwards: u8,
 }
@@ -84,6 +86,7 @@ impl OriginateRequest {
             early_media: false,
             linkedid: None,
             pre_dial: None,
+            uniqueids: [None, None],
             max_forwards: MAX_FORWARDS,
         }
     }
@@ -323,6 +326,7 @@ pub async fn call_out(
         language: request.language.clone().unwrap_or_else(|| "en".to_owned()),
         accountcode: request.accountcode.clone().unwrap_or_default(),
         codecs,
+        uniqueids: request.uniqueids.clone(),
     };
     let channel = match create_leg(shard, &destination, &origin).await {
         Ok(channel) => channel,
@@ -342,6 +346,7 @@ pub async fn call_out(
             .subroutine(channel.clone(), location, arguments);
         run.await;
     }
+    channel.tell_dial_begin(None, &destination.resource);
     channel.place_call();
     let until = started + request.timeout;
     loop {
@@ -370,6 +375,7 @@ pub async fn call_out(
     }
     drop(pending);
     ringing.0 = None;
+    channel.tell_dial_end("ANSWER");
     Ok(channel)
 }
 

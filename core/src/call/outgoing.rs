@@ -45,6 +45,8 @@ pub(crate) struct Origin {
     pub(crate) accountcode: String,
     /// What the other side speaks.
     pub(crate) codecs: Vec<Codec>,
+    /// Unique ids that somebody chose, of the channel and of the other half of a Local channel.
+    pub(crate) uniqueids: [Option<String>; 2],
 }
 
 impl Origin {
@@ -69,6 +71,7 @@ impl Origin {
             language: data.language.clone(),
             accountcode: data.accountcode.clone(),
             codecs,
+            uniqueids: [None, None],
         }
     }
 }
@@ -119,7 +122,8 @@ impl Channel {
             endpoint.id,
             shared.next_channel_sequence()
         );
-        let uniqueid = shared.next_uniqueid();
+        let chosen = origin.uniqueids[0].clone();
+        let uniqueid = chosen.unwrap_or_else(|| shared.next_uniqueid());
         let mut data = Data::new(
             State::Down,
             origin

@@ -117,6 +117,8 @@ impl Channel {
         self.data_mut().cdr.dial_replaced(&from, &channel.name());
         leg.channel.watched_by(None);
         leg.channel = channel;
+        leg.channel
+            .tell_dial_begin(Some(self), &leg.destination.resource);
         leg.channel.place_call();
         true
     }

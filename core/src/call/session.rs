@@ -324,6 +324,7 @@ impl Channel {
                 data.hangup_source = self.name().to_string();
             }
         }
+        self.tell_end(&end);
         self.end_signalling(&end);
         self.end_other_half(end.cause);
         self.close_media();
@@ -331,6 +332,7 @@ impl Channel {
         let party = self.party_a();
         let records = self.data_mut().cdr.close(SystemTime::now(), &party);
         for record in records {
+            self.note_record(&record);
             self.shard().shared().cdr.push(record);
         }
         tracing::debug!(channel = %self.name(), cause = end.cause.0, by_peer = end.by_peer, "channel ended");

@@ -144,6 +144,12 @@ pub struct Data {
     pub bridged: Option<ChannelId>,
     /// The conference it takes part in, and as whom.
     pub conference: Option<(std::rc::Rc<str>, MemberId)>,
+    /// The bridge it is in, as events name it.
+    pub bridge_id: Option<std::rc::Rc<str>>,
+    /// Its call records, to be told of when it is gone.
+    pub(crate) record_events: Vec<crate::events::Event>,
+    /// It was told that it is dialled.
+    pub(crate) dialling: Option<Box<super::Dialling>>,
     /// The bridge that its own task keeps up.
     pub bridge: Option<Bridging>,
     /// Who listens to that bridge (ChanSpy).
@@ -247,6 +253,9 @@ impl Data {
             runs_dialplan: false,
             bridged: None,
             conference: None,
+            bridge_id: None,
+            record_events: Vec::new(),
+            dialling: None,
             bridge: None,
             guests: Vec::new(),
             loudness: super::Loudness::default(),

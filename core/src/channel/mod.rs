@@ -12,6 +12,7 @@ mod party;
 mod playing;
 mod primitives;
 mod seize;
+mod told;
 mod variables;
 
 use std::cell::{Cell, Ref, RefCell, RefMut};
@@ -34,6 +35,7 @@ pub use playing::{Controlled, PlayKeys};
 pub(crate) use playing::{PlayEnd, PlayState};
 pub use primitives::{Interrupt, Played, RecordError, RecorderResult, RecorderSpec};
 pub use seize::{Afterwards, Seized, Yank};
+pub(crate) use told::Dialling;
 pub use variables::{GlobalVariables, Inheritance, VALUE_BYTES_MAX, VARIABLES_MAX, Variables};
 
 use crate::call::local::Half;
@@ -63,6 +65,7 @@ struct Inner {
     changed: Rc<Notify>,
     watcher: RefCell<Option<Rc<Notify>>>,
     device: DeviceUse,
+    told: RefCell<Option<told::Told>>,
 }
 
 impl Channel {
@@ -87,6 +90,7 @@ impl Channel {
             changed: Rc::new(Notify::new()),
             watcher: RefCell::new(None),
             device,
+            told: RefCell::new(None),
         }))
     }
 
@@ -209,12 +213,15 @@ impl Channel {
         if !self.data_mut().variables.set(name, value) {
             self.0.shard.counters().variables_refused.add(1);
             tracing::warn!(channel = %self.0.name, name, "variable refused: the channel has {VARIABLES_MAX} already");
+            return;
         }
+        self.tell_variable(name, value);
     }
 
     /// Wakes whoever waits for a change of this channel.
     pub(crate) fn touch(&self) {
         self.note_use();
+        self.tell_changes();
         self.0.changed.notify_waiters();
         if let Some(watcher) = &*self.0.watcher.borrow() {
             watcher.notify_waiters();

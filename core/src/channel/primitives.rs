@@ -358,6 +358,7 @@ impl Channel {
             DigitWay::Info => return self.send_info_digit(digit, duration_ms),
             DigitWay::None => return false,
         }
+        self.tell_digit(digit, u32::from(duration_ms), "Sent");
         self.media(|leg| Command::SendDtmf {
             leg,
             digit,
@@ -377,6 +378,7 @@ impl Channel {
 
     /// A digit was heard from the far end of this channel, in its media.
     pub(crate) fn heard_digit(&self, digit: char, duration_ms: u32) {
+        self.tell_digit(digit, duration_ms, "Received");
         self.volume_key(digit);
         self.push_digit(digit);
         // To a peer that takes events or tones the media engine has passed it on.
@@ -524,6 +526,48 @@ impl Channel {
         }
         self.touch();
         true
+    }
+
+    /// The same for any channel: one that runs no dialplan is taken out of its bridge and begins one. False if it is over.
+    pub fn take_to(&self, place: Location) -> bool {
+        if self.is_over() {
+            return false;
+        }
+        if self.data().runs_dialplan {
+            return self.redirect(place);
+        }
+        self.take_from_bridge();
+        self.go_to(place);
+        true
+    }
+
+    /// Runs an application instead of what the channel does, out of its bridge. False if it is over.
+    pub fn take_to_application(&self, name: &str, data: &str) -> bool {
+        if self.is_over() {
+            return false;
+        }
+        if !self.data().runs_dialplan {
+            self.take_from_bridge();
+        }
+        self.run_application(name, data);
+        true
+    }
+
+    /// The call ends after so long, or has no limit.
+    pub fn limit(&self, limit: Option<Duration>) {
+        self.data_mut().timeouts.absolute = limit.map(|limit| Instant::now() + limit);
+        self.touch();
+    }
+
+    /// Does it run the dialplan by itself?
+    pub fn runs_dialplan(&self) -> bool {
+        self.data().runs_dialplan
+    }
+
+    /// A digit counts as received from the far end.
+    pub fn receive_digit(&self, digit: char, duration_ms: u32) {
+        self.tell_digit(digit, duration_ms, "Received");
+        self.push_digit(digit);
     }
 
     /// Sets the state, waking those who wait.

@@ -254,6 +254,7 @@ impl Shard {
             channel.note_use();
         }
         self.shared.channel_created(incoming);
+        channel.tell_new();
     }
 
     /// The subscriptions of this shard.
@@ -295,6 +296,7 @@ impl Shard {
         self.permits.borrow_mut().remove(&channel.id());
         self.shared.directory.leave(&channel.name());
         self.shared.channel_destroyed();
+        channel.tell_gone();
         self.counters.calls_ended.add(1);
         if channel.has_open_transactions() {
             self.lingering

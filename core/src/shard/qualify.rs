@@ -13,7 +13,8 @@ use super::{ClientUser, Shard};
 use crate::call::session::new_via;
 use crate::call::target::Alternatives;
 use crate::endpoint::contacts::epoch_now;
-use crate::endpoint::qualify::{Probe, Qualifier};
+use crate::endpoint::qualify::{Probe, Qualifier, StatusChange};
+use crate::events::Event;
 
 /// The schedule is looked at at least so often, to notice new contacts.
 const LOOK: Duration = Duration::from_secs(1);
@@ -71,6 +72,23 @@ fn way(probe: &Probe) -> Option<(Vec<NameAddr>, Uri)> {
         .map_or(&probe.contact.uri, |route| &route.uri)
         .clone();
     Some((routes, hop))
+}
+
+/// The event that watchers of telephones know.
+fn contact_status(change: &StatusChange) -> Event {
+    let contact = &change.contact;
+    let event = Event::new("ContactStatus")
+        .with("URI", contact.uri.to_string())
+        .with("ContactStatus", change.to.as_str())
+        .with("AOR", &contact.aor)
+        .with(
+            "EndpointName",
+            contact.row.endpoint.as_deref().unwrap_or_default(),
+        );
+    match change.round_trip {
+        Some(time) => event.with("RoundtripUsec", time.as_micros().to_string()),
+        None => event,
+    }
 }
 
 impl Shard {
@@ -328,6 +346,7 @@ impl Shard {
                 "contact status"
             );
             self.shared.contacts.tell_change(&change.contact.aor);
+            self.shared.events.tell(|| contact_status(&change));
         }
     }
 }

@@ -19,7 +19,10 @@ const PROBLEMS_MAX: usize = 20;
 
 /// The static tables make one list, which [`table`] reads whole when asked for the first of them.
 pub(crate) fn is_loaded_with_another(table: Table) -> bool {
-    matches!(table, Table::StaticPjsip | Table::StaticSorcery)
+    matches!(
+        table,
+        Table::StaticPjsip | Table::StaticSorcery | Table::StaticManager
+    )
 }
 
 /// The table whose load includes this one.
@@ -105,13 +108,17 @@ pub(crate) async fn table(
             rows.sort_by(|a, b| a.get("id").cmp(b.get("id")));
             replace(&mut snapshot.resource_lists, rows)
         }
-        Table::StaticExtensions | Table::StaticPjsip | Table::StaticSorcery => {
+        Table::StaticExtensions
+        | Table::StaticPjsip
+        | Table::StaticSorcery
+        | Table::StaticManager => {
             let mut rows = Vec::new();
             let mut sorcery_speaks = false;
             for table in [
                 Table::StaticExtensions,
                 Table::StaticPjsip,
                 Table::StaticSorcery,
+                Table::StaticManager,
             ] {
                 sorcery_speaks |= load.statics(table, &mut rows).await?;
             }

@@ -39,6 +39,8 @@ pub enum Table {
     StaticPjsip,
     /// `static_sorcery`
     StaticSorcery,
+    /// `static_manager`
+    StaticManager,
     /// `musiconhold`
     Music,
     /// `musiconhold_entry`
@@ -57,7 +59,7 @@ pub enum Table {
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Endpoints,
         Self::Aors,
         Self::Auths,
@@ -71,6 +73,7 @@ impl Table {
         Self::StaticExtensions,
         Self::StaticPjsip,
         Self::StaticSorcery,
+        Self::StaticManager,
         Self::Music,
         Self::MusicEntries,
         Self::Queues,
@@ -96,6 +99,7 @@ impl Table {
             Self::StaticExtensions => "static_extensions",
             Self::StaticPjsip => "static_pjsip",
             Self::StaticSorcery => "static_sorcery",
+            Self::StaticManager => "static_manager",
             Self::Music => "musiconhold",
             Self::MusicEntries => "musiconhold_entry",
             Self::Queues => "queues",

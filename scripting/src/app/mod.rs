@@ -349,6 +349,7 @@ pub(crate) async fn execute(
 
 fn begins(task: &Task, app: &App, data: &str) {
     task.channel.set_application(app.name, data);
+    task.channel.tell_step(app.name, data);
     if let Some(test) = &task.rehearsal {
         test.application(app, data);
     }

@@ -64,6 +64,11 @@ async fn music(call: Call) -> AppResult {
         .map(|length| Instant::now() + length);
     audible(&call, false).await?;
     let mut play = start(&call, call.arg(0)).await;
+    let class = match call.arg(0) {
+        "" => call.channel().data().music_class.clone(),
+        class => class.to_owned(),
+    };
+    call.channel().tell_music(&class);
     let result = loop {
         match changed(call.channel(), until).await {
             Err(interrupt) => break Err(interrupt.into()),
@@ -80,6 +85,7 @@ async fn music(call: Call) -> AppResult {
     if let Some(play) = play {
         call.channel().stop_play(play);
     }
+    call.channel().tell_music_over();
     result
 }
 
@@ -104,6 +110,7 @@ async fn changed(channel: &Channel, until: Option<Instant>) -> Result<Option<cha
 async fn start_music(call: Call) -> AppResult {
     if let Some(music) = music_of(&call, call.arg(0)).await {
         play_in_background(&call, music);
+        call.channel().tell_music(call.arg(0));
     }
     Ok(Next::Continue)
 }

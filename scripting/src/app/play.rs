@@ -304,6 +304,9 @@ pub(super) fn end_background(call: &Call) {
 }
 
 pub(super) async fn stop_background(call: Call) -> AppResult {
+    if call.task.background.get().is_some() {
+        call.channel().tell_music_over();
+    }
     end_background(&call);
     Ok(Next::Continue)
 }

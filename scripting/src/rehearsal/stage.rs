@@ -77,6 +77,10 @@ impl Dialplan for Rehearsed {
         self.script.read(channel, name)
     }
 
+    fn write(&self, channel: &Channel, name: &str, value: &str) -> Result<(), String> {
+        self.script.write(channel, name, value)
+    }
+
     fn subroutine(
         &self,
         channel: Channel,

@@ -503,7 +503,11 @@ fn user_events_reach_whoever_listens_in_order_with_their_fields() {
     exchange.call("100", "");
     let mut listener = exchange.shared.events.subscribe();
     exchange.call("100", "");
-    let began = listener.try_recv().expect("an event");
+    // The call itself is told of too.
+    let mut next = || {
+        std::iter::from_fn(|| listener.try_recv().ok()).find(|event| event.name == "UserEvent")
+    };
+    let began = next().expect("an event");
     assert_eq!(began.name, "UserEvent");
     for (field, value) in [
         ("ChannelState", "4"),
@@ -521,14 +525,14 @@ fn user_events_reach_whoever_listens_in_order_with_their_fields() {
     }
     let channel = began.field("Channel").unwrap_or_default();
     assert!(channel.starts_with("PJSIP/tester-"), "{channel}");
-    let ended = listener.try_recv().expect("another event");
+    let ended = next().expect("another event");
     let own: Vec<&str> = ended.fields[14..]
         .iter()
         .map(|(name, _)| name.as_ref())
         .collect();
     assert_eq!(own, ["UserEvent", "Empty", "Alone"]);
     assert_eq!(ended.field("UserEvent"), Some("Ended"));
-    assert!(listener.try_recv().is_err(), "one without a name is none");
+    assert!(next().is_none(), "one without a name is none");
 }
 
 #[test]

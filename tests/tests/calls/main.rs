@@ -12,6 +12,7 @@ mod identity;
 mod ipv6;
 mod listening;
 mod local_channels;
+mod manager;
 mod message_waiting;
 mod name_servers;
 mod offers;

@@ -17,8 +17,8 @@ pub struct ExtensionRow {
     pub appdata: String,
 }
 
-/// One line of a configuration file kept in a table (`static_extensions`, `static_pjsip`, `static_sorcery`);
-/// rows that are commented out are not loaded.
+/// One line of a configuration file kept in a table (`static_extensions`, `static_pjsip`, `static_sorcery`,
+/// `static_manager`); rows that are commented out are not loaded.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StaticRow {
     /// Row id; 0 where the table has none.

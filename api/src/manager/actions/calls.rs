@@ -1,0 +1,417 @@
+//! Channels that there are: variables, moving, connecting, recording, ending them.
+
+use std::time::Duration;
+
+use strowger_core::channel::{Cause, Channel, Location};
+use strowger_core::record::{self, Request as Recording, Side};
+use strowger_dialplan::args::{self, Options, Priority};
+
+use super::super::answer::Answer;
+use super::Context;
+
+pub(super) async fn absolute_timeout(on: Context<'_>) -> String {
+    let Some(name) = on.request.given("Channel") else {
+        return on.error("No channel specified");
+    };
+    let seconds = on.request.get("Timeout").trim().parse::<u64>();
+    let Ok(seconds) = seconds else {
+        return on.error("No timeout specified");
+    };
+    let limit = (seconds > 0).then(|| Duration::from_secs(seconds.min(365 * 86_400)));
+    let set = on
+        .with_channel(name, move |channel| channel.limit(limit))
+        .await;
+    match set {
+        Some(()) => on.success("Timeout Set"),
+        None => on.error("No such channel"),
+    }
+}
+
+pub(super) async fn bridge(on: Context<'_>) -> String {
+    let names = (on.request.given("Channel1"), on.request.given("Channel2"));
+    let (Some(first), Some(second)) = names else {
+        return on.error("Missing channel parameter in request");
+    };
+    let missing = |name: &str| on.error(&format!("Channel {name} does not exist"));
+    let Some(first) = on.find_channel(first).await else {
+        return missing(first);
+    };
+    let Some(second) = on.find_channel(second).await else {
+        return missing(second);
+    };
+    if first == second {
+        return on.error("Unable to bridge a channel with itself");
+    }
+    let tone = on.request.get("Tone").to_ascii_lowercase();
+    let options = match tone.as_str() {
+        "channel2" | "both" | "yes" | "true" | "1" => "p",
+        _ => "",
+    };
+    let data = args::join(&[&second, options]);
+    let begun = on
+        .with_channel(&first, move |channel| {
+            channel.take_to_application("Bridge", &data)
+        })
+        .await;
+    if begun == Some(true) {
+        on.success("Channels have been bridged")
+    } else {
+        missing(&first)
+    }
+}
+
+pub(super) async fn get_variable(on: Context<'_>) -> String {
+    let Some(variable) = on.request.given("Variable") else {
+        return on.error("No variable specified");
+    };
+    let value = match on.request.given("Channel") {
+        None if variable.contains('(') => {
+            return on.error("No such channel");
+        }
+        None => on.manager.shared.globals.get(variable).unwrap_or_default(),
+        Some(name) => {
+            let wanted = variable.to_owned();
+            let read = move |channel: &Channel| channel.shard().dialplan().read(channel, &wanted);
+            match on.with_channel(name, read).await {
+                Some(value) => value,
+                None => return on.error("No such channel"),
+            }
+        }
+    };
+    let mut text = Answer::to(on.request);
+    text.response("Success")
+        .line("Variable", variable)
+        .line("Value", value)
+        .end();
+    text.into_text()
+}
+
+pub(super) async fn set_variable(on: Context<'_>) -> String {
+    let Some(variable) = on.request.given("Variable") else {
+        return on.error("No variable specified");
+    };
+    let value = on.request.get("Value");
+    let Some(name) = on.request.given("Channel") else {
+        return if variable.contains('(') {
+            on.error("No such channel")
+        } else if on.manager.shared.globals.set(variable, value) {
+            on.manager.shared.events.tell(|| {
+                use strowger_core::events::{Event, escape};
+                Event::new("VarSet")
+                    .with("Channel", "none")
+                    .with("Uniqueid", "none")
+                    .with("Variable", escape(variable))
+                    .with("Value", escape(value))
+            });
+            on.success("Variable Set")
+        } else {
+            on.error("Too many variables are set")
+        };
+    };
+    let (variable, value) = (variable.to_owned(), value.to_owned());
+    let write =
+        move |channel: &Channel| channel.shard().dialplan().write(channel, &variable, &value);
+    match on.with_channel(name, write).await {
+        Some(Ok(())) => on.success("Variable Set"),
+        Some(Err(why)) => on.error(&format!("Variable not set: {why}")),
+        None => on.error("No such channel"),
+    }
+}
+
+pub(super) async fn hang_up(on: Context<'_>) -> String {
+    let Some(name) = on.request.given("Channel") else {
+        return on.error("No channel specified");
+    };
+    let cause = match on.request.given("Cause") {
+        None => Cause::NORMAL_CLEARING,
+        Some(text) => match text.trim().parse::<u8>() {
+            Ok(number @ 0..=127) => Cause(number),
+            _ => {
+                tracing::warn!(
+                    cause = text,
+                    "Manager: Hangup: no cause from 0 to 127; 16 is taken"
+                );
+                Cause::NORMAL_CLEARING
+            }
+        },
+    };
+    let end = move |channel: &Channel| channel.hang_up_softly(cause);
+    let pattern = name
+        .strip_prefix('/')
+        .and_then(|rest| rest.strip_suffix('/'))
+        .filter(|pattern| !pattern.is_empty());
+    let Some(pattern) = pattern else {
+        return match on.with_channel(name, end).await {
+            Some(()) => on.success("Channel Hungup"),
+            None => on.error("No such channel"),
+        };
+    };
+    let Ok(regex) = regex::RegexBuilder::new(pattern)
+        .size_limit(1 << 20)
+        .build()
+    else {
+        return on.error("Regex compile failed on");
+    };
+    let names = on
+        .manager
+        .shared
+        .directory
+        .names(|name| regex.is_match(name));
+    let mut text = Answer::to(on.request);
+    text.list("Channels hung up will follow");
+    for name in names {
+        if on.with_channel(&name, end).await.is_some() {
+            text.bare_item("ChannelHungup")
+                .line("Channel", name)
+                .id()
+                .end();
+        }
+    }
+    text.complete("ChannelsHungupListComplete").end();
+    text.into_text()
+}
+
+pub(super) async fn play_digit(on: Context<'_>) -> String {
+    let Some(name) = on.request.given("Channel") else {
+        return on.error("Channel not found");
+    };
+    let digit = on.request.get("Digit").chars().next();
+    let Some(digit) = digit else {
+        return on.error("No digit specified");
+    };
+    let digit = digit.to_ascii_uppercase();
+    if !"0123456789*#ABCD".contains(digit) {
+        return on.error("Digit is not valid");
+    }
+    let duration = match on.request.given("Duration") {
+        None => 100,
+        Some(text) => match text.trim().parse::<u16>() {
+            Ok(duration) => duration.max(40),
+            Err(_) => return on.error("Could not convert Duration parameter"),
+        },
+    };
+    let received = on.request.is_true("Receive");
+    let sent = on
+        .with_channel(name, move |channel| {
+            if received {
+                channel.receive_digit(digit, u32::from(duration));
+            } else {
+                channel.send_digit(digit, duration);
+            }
+        })
+        .await;
+    match sent {
+        Some(()) => on.success("DTMF successfully queued"),
+        None => on.error("Channel not found"),
+    }
+}
+
+/// A priority; labels are for the dialplan.
+pub(super) fn priority(text: &str) -> Option<i32> {
+    match args::parse_goto(text).priority {
+        Priority::Number(number) => i32::try_from(number).ok().filter(|number| *number > 0),
+        _ => None,
+    }
+}
+
+/// Where `Redirect` leads, for the channel or the extra one.
+fn target(on: &Context<'_>, extra: &str) -> Result<Option<Location>, String> {
+    let get = |name: &str| on.request.get(&format!("{extra}{name}"));
+    let (exten, context) = (get("Exten"), get("Context"));
+    if !extra.is_empty() && exten.is_empty() && context.is_empty() && get("Priority").is_empty() {
+        return Ok(None);
+    }
+    let words = if extra.is_empty() {
+        ""
+    } else {
+        "ExtraChannel "
+    };
+    if exten.is_empty() {
+        return Err(on.error(&format!("{words}Exten not specified")));
+    }
+    if context.is_empty() {
+        return Err(on.error(&format!("{words}Context not specified")));
+    }
+    let Some(priority) = priority(get("Priority")) else {
+        return Err(on.error(&format!("{words}Priority is invalid")));
+    };
+    Ok(Some(Location::new(context, exten, priority)))
+}
+
+pub(super) async fn redirect(on: Context<'_>) -> String {
+    let Some(wanted) = on.request.given("Channel") else {
+        return on.error("Channel not specified");
+    };
+    let place = match target(&on, "") {
+        Ok(Some(place)) => place,
+        Ok(None) => return on.error("Exten not specified"),
+        Err(text) => return text,
+    };
+    let extra_place = match target(&on, "Extra") {
+        Ok(extra) => extra.unwrap_or_else(|| place.clone()),
+        Err(text) => return text,
+    };
+    let missing = |name: &str| on.error(&format!("Channel does not exist: {name}"));
+    let Some(name) = on.find_channel(wanted).await else {
+        return missing(wanted);
+    };
+    let Some(extra_wanted) = on.request.given("ExtraChannel") else {
+        return match on
+            .with_channel(&name, move |channel| channel.take_to(place))
+            .await
+        {
+            None => missing(wanted),
+            Some(true) => on.success("Redirect successful"),
+            Some(false) => on.error("Redirect failed"),
+        };
+    };
+    let Some(extra) = on.find_channel(extra_wanted).await else {
+        return missing(extra_wanted);
+    };
+    // Both in one go where they share a thread: the bridge of the two must not end for one before the other has left it.
+    let other = extra.clone();
+    let second = extra_place.clone();
+    let moved = on
+        .with_channel(&name, move |channel| {
+            let Some(peer) = channel.shard().channel_by_name(&other) else {
+                return (channel.take_to(place), None);
+            };
+            if peer.runs_dialplan() {
+                let first = channel.take_to(place);
+                (first, Some(peer.take_to(second)))
+            } else {
+                let extra = peer.take_to(second);
+                (channel.take_to(place), Some(extra))
+            }
+        })
+        .await;
+    let (first, second) = match moved {
+        None => return missing(wanted),
+        Some((first, Some(second))) => (first, Some(second)),
+        Some((first, None)) => {
+            let moved = on.with_channel(&extra, move |channel| channel.take_to(extra_place));
+            (first, moved.await)
+        }
+    };
+    match (first, second) {
+        (_, None) => missing(extra_wanted),
+        (true, Some(true)) => on.success("Dual Redirect successful"),
+        (false, _) => on.error("Redirect failed"),
+        (true, Some(false)) => on.error("Secondary redirect failed"),
+    }
+}
+
+pub(super) async fn record(on: Context<'_>) -> String {
+    let Some(name) = on.request.given("Channel") else {
+        return on.error("No channel specified");
+    };
+    let Ok(options) = Options::parse(on.request.get("Options")) else {
+        return on.error("Could not start monitoring channel");
+    };
+    let monitor = on.manager.shared.monitor();
+    let file = |name: Option<&str>| match name.filter(|name| !name.is_empty()) {
+        None => Ok(None),
+        Some(name) => record::target(name, monitor).map(Some),
+    };
+    let targets = (
+        file(on.request.given("File")),
+        file(options.argument('r')),
+        file(options.argument('t')),
+    );
+    let (Ok(mix), Ok(receive), Ok(transmit)) = targets else {
+        return on.error("Could not start monitoring channel");
+    };
+    if mix.is_none() && receive.is_none() && transmit.is_none() {
+        return on.error("Could not start monitoring channel");
+    }
+    let volume = |letter| {
+        let text = options.argument(letter).unwrap_or_default();
+        text.trim().parse::<i8>().unwrap_or_default().clamp(-4, 4)
+    };
+    let both = volume('W');
+    let recording = Recording {
+        mix,
+        receive,
+        transmit,
+        stereo: options.has('D'),
+        append: options.has('a'),
+        only_bridged: options.has('b'),
+        unpadded: options.has('n'),
+        volume_receive: if both == 0 { volume('v') } else { both },
+        volume_transmit: if both == 0 { volume('V') } else { both },
+        beep_at_start: options.has('p'),
+        beep_at_end: options.has('P'),
+        delete: options.has('d'),
+        command: on.request.given("Command").map(str::to_owned),
+        ..Recording::default()
+    };
+    let variable = options
+        .argument('i')
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned);
+    let started = on
+        .with_channel(name, move |channel| {
+            let (id, _) = record::start(channel, recording).ok()?;
+            if let Some(variable) = variable {
+                channel.set_variable(&variable, &id);
+            }
+            Some(id)
+        })
+        .await;
+    match started {
+        None => on.error("No such channel"),
+        Some(None) => on.error("Could not start monitoring channel"),
+        Some(Some(id)) => {
+            let mut text = Answer::to(on.request);
+            text.response("Success").line("MixMonitorID", id).end();
+            text.into_text()
+        }
+    }
+}
+
+pub(super) async fn mute_record(on: Context<'_>) -> String {
+    let Some(name) = on.request.given("Channel") else {
+        return on.error("No channel specified");
+    };
+    let side = match on.request.get("Direction").to_ascii_lowercase().as_str() {
+        "read" => Side::Read,
+        "write" => Side::Write,
+        "both" => Side::Both,
+        "" => return on.error("No direction specified. Must be read, write or both"),
+        _ => return on.error("Invalid direction specified. Must be read, write or both"),
+    };
+    let muted = match on.request.get("State") {
+        "1" => true,
+        "0" => false,
+        "" => return on.error("No state specified"),
+        _ => return on.error("Invalid state specified. Must be 0 or 1"),
+    };
+    let id = on.request.given("MixMonitorID").map(str::to_owned);
+    let done = on
+        .with_channel(name, move |channel| {
+            record::mute(channel, id.as_deref(), side, muted)
+        })
+        .await;
+    match done {
+        None => on.error("No such channel"),
+        Some(false) => on.error("Cannot set mute flag"),
+        Some(true) => on.done(),
+    }
+}
+
+pub(super) async fn stop_record(on: Context<'_>) -> String {
+    let Some(name) = on.request.given("Channel") else {
+        return on.error("No channel specified");
+    };
+    let id = on.request.given("MixMonitorID").map(str::to_owned);
+    let stopped = on
+        .with_channel(name, move |channel| {
+            record::stop(channel, id.as_deref()).is_some()
+        })
+        .await;
+    match stopped {
+        None => on.error("No such channel"),
+        Some(false) => on.error("Could not stop monitoring channel"),
+        Some(true) => on.done(),
+    }
+}

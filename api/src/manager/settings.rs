@@ -1,0 +1,329 @@
+//! `manager.conf`, as rows of `static_manager` have it: who may log in, from where, and what they may see and do.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use strowger_core::endpoint::acl::Acl;
+use strowger_store::StaticRow;
+
+use super::classes::Classes;
+use super::filter::Filters;
+use super::request::is_true;
+
+/// Somebody who may log in.
+#[derive(Clone)]
+pub(crate) struct User {
+    pub(crate) name: String,
+    pub(crate) secret: String,
+    pub(crate) acl: Acl,
+    pub(crate) read: Classes,
+    pub(crate) write: Classes,
+    /// Set on the channels that this user originates.
+    pub(crate) variables: Vec<(String, String)>,
+    pub(crate) filters: Filters,
+    pub(crate) write_timeout: Duration,
+    pub(crate) display_connects: bool,
+    pub(crate) multiple_logins: bool,
+}
+
+/// All of manager.conf.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) enabled: bool,
+    pub(crate) web_enabled: bool,
+    /// `cdr_manager.conf`: are call records events?
+    pub(crate) records: bool,
+    pub(crate) bind: SocketAddr,
+    pub(crate) timestamps: bool,
+    pub(crate) channel_variables: Vec<String>,
+    pub(crate) disabled_events: Vec<String>,
+    pub(crate) auth_timeout: Duration,
+    pub(crate) auth_limit: usize,
+    pub(crate) http_timeout: Duration,
+    pub(crate) users: Vec<Arc<User>>,
+    /// What cannot be understood, for the log.
+    pub(crate) problems: Vec<String>,
+}
+
+/// The longest of all times here.
+const TIME_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Options of `[general]` that other programs have and that change nothing here.
+const WITHOUT_MEANING: &[&str] = &[
+    "debug",
+    "brokeneventsaction",
+    "tlsenable",
+    "tlsbindaddr",
+    "tlscertfile",
+    "tlsprivatekey",
+    "tlscipher",
+];
+
+impl Settings {
+    /// Reads the rows; `bind` is where the configuration file has the Manager listen.
+    pub(crate) fn read(rows: &[StaticRow], bind: SocketAddr) -> Self {
+        let mut settings = Self {
+            enabled: false,
+            web_enabled: false,
+            records: false,
+            bind,
+            timestamps: false,
+            channel_variables: Vec::new(),
+            disabled_events: Vec::new(),
+            auth_timeout: Duration::from_secs(30),
+            auth_limit: 50,
+            http_timeout: Duration::from_secs(60),
+            users: Vec::new(),
+            problems: Vec::new(),
+        };
+        let (mut multiple, mut display) = (true, true);
+        let of = |file: &'static str| {
+            rows.iter()
+                .filter(move |row| row.filename.eq_ignore_ascii_case(file))
+        };
+        settings.records = of("cdr_manager.conf").any(|row| {
+            row.category == "general" && row.var_name == "enabled" && is_true(&row.var_val)
+        });
+        for row in of("manager.conf").filter(|row| row.category == "general") {
+            let value = row.var_val.trim();
+            match row.var_name.trim() {
+                "enabled" => settings.enabled = is_true(value),
+                "webenabled" => settings.web_enabled = is_true(value),
+                "bindaddr" => match value.parse::<IpAddr>() {
+                    Ok(ip) => settings.bind.set_ip(ip),
+                    Err(_) => settings.wrong("general", "bindaddr", value, "an IP address"),
+                },
+                "port" => match value.parse::<u16>() {
+                    Ok(port) if port > 0 => settings.bind.set_port(port),
+                    _ => settings.wrong("general", "port", value, "a port from 1 to 65535"),
+                },
+                "allowmultiplelogin" => multiple = is_true(value),
+                "displayconnects" => display = is_true(value),
+                "timestampevents" => settings.timestamps = is_true(value),
+                "channelvars" => settings.channel_variables = words(value),
+                "disabledevents" => settings.disabled_events.extend(words(value)),
+                "authtimeout" => {
+                    if let Some(time) = settings.seconds("authtimeout", value) {
+                        settings.auth_timeout = time;
+                    }
+                }
+                "httptimeout" => {
+                    if let Some(time) = settings.seconds("httptimeout", value) {
+                        settings.http_timeout = time;
+                    }
+                }
+                "authlimit" => match value.parse::<usize>() {
+                    Ok(limit @ 1..=10_000) => settings.auth_limit = limit,
+                    _ => settings.wrong("general", "authlimit", value, "a number from 1 to 10000"),
+                },
+                name if WITHOUT_MEANING.contains(&name) => {}
+                name => settings
+                    .problems
+                    .push(format!("[general] {name}: this option is not known")),
+            }
+        }
+        let mut names: Vec<&str> = Vec::new();
+        for row in of("manager.conf").filter(|row| row.category != "general") {
+            if !names.contains(&row.category.as_str()) {
+                names.push(&row.category);
+            }
+        }
+        for name in names {
+            let rows = of("manager.conf").filter(|row| row.category == name);
+            let user = settings.user(name, rows, (multiple, display));
+            if let Some(user) = user {
+                settings.users.push(Arc::new(user));
+            }
+        }
+        settings
+    }
+
+    fn wrong(&mut self, section: &str, option: &str, value: &str, wanted: &str) {
+        self.problems.push(format!(
+            "[{section}] {option} = {value}: {wanted} is needed"
+        ));
+    }
+
+    fn seconds(&mut self, option: &str, value: &str) -> Option<Duration> {
+        match value.parse().map(Duration::from_secs) {
+            Ok(time) if !time.is_zero() && time <= TIME_MAX => Some(time),
+            _ => {
+                self.wrong(
+                    "general",
+                    option,
+                    value,
+                    "a number of seconds from 1 to 86400",
+                );
+                None
+            }
+        }
+    }
+
+    fn user<'r>(
+        &mut self,
+        name: &str,
+        rows: impl Iterator<Item = &'r StaticRow>,
+        (multiple_logins, display_connects): (bool, bool),
+    ) -> Option<User> {
+        let mut user = User {
+            name: name.to_owned(),
+            secret: String::new(),
+            acl: Acl::default(),
+            read: Classes::NONE,
+            write: Classes::NONE,
+            variables: Vec::new(),
+            filters: Filters::default(),
+            write_timeout: Duration::from_millis(100),
+            display_connects,
+            multiple_logins,
+        };
+        let (mut deny, mut permit) = (Vec::new(), Vec::new());
+        for row in rows {
+            let value = row.var_val.trim();
+            match row.var_name.trim() {
+                "secret" => value.clone_into(&mut user.secret),
+                "deny" => deny.extend(words(value)),
+                "permit" => permit.extend(words(value)),
+                // A list that nobody knows lets nobody in.
+                "acl" => {
+                    self.problems.push(format!(
+                        "[{name}] acl = {value}: named lists are not known here; this user cannot log in. Use deny and permit"
+                    ));
+                    return None;
+                }
+                "read" => user.read = Classes::parse(value),
+                "write" => user.write = Classes::parse(value),
+                "setvar" => match value.split_once('=') {
+                    Some((name, value)) => user
+                        .variables
+                        .push((name.trim().to_owned(), value.trim().to_owned())),
+                    None => self.wrong(name, "setvar", value, "NAME=value"),
+                },
+                "writetimeout" => match value.parse().map(Duration::from_millis) {
+                    Ok(time) if time >= Duration::from_millis(100) && time <= TIME_MAX => {
+                        user.write_timeout = time;
+                    }
+                    _ => self.wrong(name, "writetimeout", value, "at least 100 milliseconds"),
+                },
+                "displayconnects" => user.display_connects = is_true(value),
+                "allowmultiplelogin" => user.multiple_logins = is_true(value),
+                option if option.starts_with("eventfilter") => {
+                    if let Err(error) = user.filters.add_row(option, value) {
+                        // Rather nobody than somebody who sees what he is not to see.
+                        self.problems.push(format!(
+                            "[{name}] {option}: {}; this user cannot log in",
+                            error.0
+                        ));
+                        return None;
+                    }
+                }
+                option => self
+                    .problems
+                    .push(format!("[{name}] {option}: this option is not known")),
+            }
+        }
+        if user.secret.is_empty() {
+            self.problems
+                .push(format!("[{name}] has no secret: this user cannot log in"));
+            return None;
+        }
+        match Acl::new(&deny, &permit) {
+            Ok(acl) => user.acl = acl,
+            Err(error) => {
+                self.problems.push(format!(
+                    "[{name}] deny, permit: {error}; this user cannot log in"
+                ));
+                return None;
+            }
+        }
+        Some(user)
+    }
+
+    /// The user of this name.
+    pub(crate) fn find(&self, name: &str) -> Option<&Arc<User>> {
+        self.users.iter().find(|user| user.name == name)
+    }
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn rows(lines: &[(&str, &str, &str)]) -> Vec<StaticRow> {
+        let lines = lines.iter().enumerate();
+        lines
+            .map(|(index, (category, name, value))| StaticRow {
+                id: index as i64,
+                filename: "manager.conf".to_owned(),
+                category: (*category).to_owned(),
+                var_name: (*name).to_owned(),
+                var_val: (*value).to_owned(),
+                ..StaticRow::default()
+            })
+            .collect()
+    }
+
+    fn read(lines: &[(&str, &str, &str)]) -> Settings {
+        Settings::read(&rows(lines), SocketAddr::from(([127, 0, 0, 1], 5038)))
+    }
+
+    #[test]
+    fn nothing_is_open_until_it_is_enabled() {
+        let settings = read(&[]);
+        assert!(!settings.enabled && !settings.web_enabled && settings.users.is_empty());
+        assert_eq!(settings.bind.to_string(), "127.0.0.1:5038");
+        let settings = read(&[
+            ("general", "enabled", "yes"),
+            ("general", "port", "5039"),
+            ("general", "authlimit", "none"),
+            ("general", "colour", "red"),
+        ]);
+        assert!(settings.enabled);
+        assert_eq!(settings.bind.to_string(), "127.0.0.1:5039");
+        assert_eq!(settings.auth_limit, 50);
+        assert_eq!(
+            settings.problems,
+            [
+                "[general] authlimit = none: a number from 1 to 10000 is needed",
+                "[general] colour: this option is not known"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_user_has_rights_and_places_or_cannot_log_in() {
+        let settings = read(&[
+            ("admin", "secret", "s3"),
+            ("admin", "read", "all"),
+            ("admin", "write", "call,originate"),
+            ("admin", "deny", "0.0.0.0/0"),
+            ("admin", "permit", "127.0.0.1/32"),
+            ("admin", "setvar", "A=1"),
+            ("admin", "eventfilter", "!VarSet"),
+            ("open", "read", "all"),
+            ("wrong", "secret", "x"),
+            ("wrong", "eventfilter", "("),
+            ("listed", "secret", "x"),
+            ("listed", "acl", "office"),
+        ]);
+        let names: Vec<_> = settings.users.iter().map(|user| &user.name).collect();
+        assert_eq!(names, ["admin"]);
+        let user = settings.find("admin").expect("a user");
+        assert_eq!(user.read, Classes::ALL);
+        assert_eq!(user.write, Classes::CALL.and(Classes::ORIGINATE));
+        assert!(user.acl.allows(IpAddr::from([127, 0, 0, 1])));
+        assert!(!user.acl.allows(IpAddr::from([127, 0, 0, 2])));
+        assert_eq!(user.variables, [("A".to_owned(), "1".to_owned())]);
+        assert_eq!(settings.problems.len(), 3, "{:?}", settings.problems);
+        assert!(settings.find("Admin").is_none());
+    }
+}
