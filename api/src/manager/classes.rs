@@ -32,6 +32,7 @@ impl Classes {
     pub(crate) const ALL: Self = Self((1 << NAMES.len()) - 1);
     pub(crate) const SYSTEM: Self = Self(1);
     pub(crate) const CALL: Self = Self(1 << 1);
+    pub(crate) const COMMAND: Self = Self(1 << 4);
     pub(crate) const AGENT: Self = Self(1 << 5);
     pub(crate) const USER: Self = Self(1 << 6);
     pub(crate) const CONFIG: Self = Self(1 << 7);

@@ -123,7 +123,8 @@ impl Parser {
             }
         }
         self.waiting.drain(..start);
-        if taken.is_none() && self.waiting.len() >= LINE_BYTES_MAX {
+        // One more may be the CR of a line that fits.
+        if taken.is_none() && self.waiting.len() > LINE_BYTES_MAX {
             self.wrong = Some("Failed to parse message: line too long");
             self.skips = true;
             self.waiting.clear();

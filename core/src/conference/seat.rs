@@ -14,6 +14,7 @@ use strowger_media::{
 use super::{Entry, MemberId, Rate, Refused, Table, View};
 use crate::channel::Channel;
 use crate::conference::Effect;
+use crate::events::{BridgeBlock, Event};
 use crate::shard::Shard;
 
 /// How a channel wants to come in; see [`Entry`].
@@ -38,6 +39,8 @@ pub struct Seat {
     room: RoomId,
     /// What the media thread was told: in the room, and how.
     told: Cell<Option<MemberOptions>>,
+    bridge: Arc<str>,
+    admin: bool,
 }
 
 impl Seat {
@@ -70,22 +73,89 @@ impl Seat {
             end_marked: request.end_marked,
             muted: request.muted,
         };
-        let (id, room) = change(shard, |table, effects| {
+        let (id, room, info) = change(shard, |table, effects| {
             let id = table.join(&request.conference, entry, effects)?;
             let view = table.view(&request.conference, id);
-            Ok((id, view.ok_or(Refused::Over)?.room))
+            let info = table.info(&request.conference);
+            let room = view.ok_or(Refused::Over)?.room;
+            Ok((id, room, info.ok_or(Refused::Over)?))
         })?;
         let conference: Rc<str> = request.conference.into();
         touch(shard, &conference);
         channel.data_mut().conference = Some((Rc::clone(&conference), id));
-        Ok(Self {
+        let seat = Self {
             channel: channel.clone(),
             conference,
             id,
             leg,
             room,
             told: Cell::new(None),
-        })
+            bridge: info.bridge,
+            admin: request.admin,
+        };
+        seat.tell_joined(info.parties, request.muted);
+        Ok(seat)
+    }
+
+    fn block(&self, channels: usize) -> BridgeBlock<'_> {
+        BridgeBlock {
+            id: &self.bridge,
+            kind: "base",
+            technology: "softmix",
+            creator: "ConfBridge",
+            name: &self.conference,
+            channels,
+        }
+    }
+
+    /// Programs that watch hear that he came; `parties` with him.
+    fn tell_joined(&self, parties: usize, muted: bool) {
+        let channel = &self.channel;
+        channel.data_mut().bridge_id = Some(Rc::from(&*self.bridge));
+        let events = &channel.shard().shared().events;
+        let others = parties.saturating_sub(1);
+        if others == 0 {
+            events.tell(|| Event::new("BridgeCreate").bridge("", self.block(0)));
+            events.tell(|| self.event("ConfbridgeStart", 0));
+        }
+        events.tell(|| {
+            self.event("ConfbridgeJoin", others)
+                .channel("", channel)
+                .with("Admin", yes(self.admin))
+                .with("Muted", yes(muted))
+        });
+        events.tell(|| {
+            Event::new("BridgeEnter")
+                .bridge("", self.block(parties))
+                .channel("", channel)
+        });
+    }
+
+    /// The same of his going; `left` are there still.
+    fn tell_left(&self, left: usize) {
+        let channel = &self.channel;
+        channel.data_mut().bridge_id = None;
+        let events = &channel.shard().shared().events;
+        events.tell(|| {
+            Event::new("BridgeLeave")
+                .bridge("", self.block(left))
+                .channel("", channel)
+        });
+        events.tell(|| {
+            self.event("ConfbridgeLeave", left)
+                .channel("", channel)
+                .with("Admin", yes(self.admin))
+        });
+        if left == 0 {
+            events.tell(|| self.event("ConfbridgeEnd", 0));
+            events.tell(|| Event::new("BridgeDestroy").bridge("", self.block(0)));
+        }
+    }
+
+    fn event(&self, name: &'static str, channels: usize) -> Event {
+        Event::new(name)
+            .with("Conference", &*self.conference)
+            .bridge("", self.block(channels))
     }
 
     /// The conference's name.
@@ -159,9 +229,17 @@ impl Drop for Seat {
             self.channel.shard().media_send(silence);
         }
         self.channel.data_mut().conference = None;
-        self.change(|table, name, id, effects| table.leave(name, id, effects));
+        let left = self.change(|table, name, id, effects| {
+            table.leave(name, id, effects);
+            table.info(name).map_or(0, |info| info.parties)
+        });
+        self.tell_left(left);
         touch(self.channel.shard(), &self.conference);
     }
+}
+
+fn yes(yes: bool) -> &'static str {
+    if yes { "Yes" } else { "No" }
 }
 
 /// Sounds as rooms take them, whatever rate they were loaded at for one listener.

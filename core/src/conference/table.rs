@@ -115,6 +115,8 @@ pub struct ConferenceInfo {
     pub recording: Option<PathBuf>,
     /// Hz.
     pub rate: u32,
+    /// Its bridge, as events name it.
+    pub bridge: Arc<str>,
 }
 
 /// A member, for lists.
@@ -154,6 +156,7 @@ struct Part {
 }
 
 struct Conference {
+    bridge: Arc<str>,
     rate_rule: Rate,
     rate: u32,
     parts: Vec<Part>,
@@ -284,6 +287,7 @@ impl Table {
             .conferences
             .entry(name.to_owned())
             .or_insert_with(|| Conference {
+                bridge: crate::shared::new_uuid().into(),
                 rate_rule: entry.conference_rate,
                 rate: match entry.conference_rate {
                     Rate::Auto => entry.rate.min(AUTO_RATE_MAX),
@@ -573,6 +577,7 @@ impl Table {
             muted: conference.muted,
             recording: conference.recording.clone(),
             rate: conference.rate,
+            bridge: Arc::clone(&conference.bridge),
         })
     }
 

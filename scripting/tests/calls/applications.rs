@@ -504,9 +504,8 @@ fn user_events_reach_whoever_listens_in_order_with_their_fields() {
     let mut listener = exchange.shared.events.subscribe();
     exchange.call("100", "");
     // The call itself is told of too.
-    let mut next = || {
-        std::iter::from_fn(|| listener.try_recv().ok()).find(|event| event.name == "UserEvent")
-    };
+    let mut next =
+        || std::iter::from_fn(|| listener.try_recv().ok()).find(|event| event.name == "UserEvent");
     let began = next().expect("an event");
     assert_eq!(began.name, "UserEvent");
     for (field, value) in [

@@ -23,7 +23,7 @@ fn exchange(rows: &[(&str, &str, &str)]) -> Exchange {
             ("Wait", "60"),
         ],
     );
-    exchange.extension("house", "400", &[("Hangup", "")]);
+    exchange.extension("house", "500", &[("Answer", ""), ("ConfBridge", "tea")]);
     let all = [
         ("general", "enabled", "yes"),
         ("admin", "secret", "s3cret"),
@@ -493,7 +493,8 @@ fn who_does_not_read_is_disconnected_and_nobody_else_loses_anything() {
     });
     assert!(gone.is_some(), "after {sent} events it is there still");
     let last = slow.expect_closed();
-    assert!(last.len() < sent, "it got all {sent} events");
+    let got = last.iter().filter(|block| block.event() == "UserEvent");
+    assert!(got.count() < sent, "it got all {sent} events");
     assert_eq!(reader.ask(&[("Action", "Ping")]).get("Ping"), "Pong");
 }
 
@@ -626,4 +627,85 @@ fn http_is_closed_unless_the_rows_open_it() {
         "",
     );
     assert_eq!(status, 404);
+}
+
+#[test]
+fn a_conference_is_told_listed_and_emptied() {
+    let exchange = exchange(&[]);
+    let bank = Bank::new();
+    let alice = bank.phone("alice", "secret", exchange.sip());
+    let mut admin = admin(&exchange);
+    let none = admin.ask(&[("Action", "ConfbridgeListRooms")]);
+    assert_eq!(none.get("Message"), "No active conferences.");
+    let call = alice.call("500");
+    call.expect_answered(SOON);
+    let blocks = admin.blocks_until("her place in the conference", |block| {
+        block.event() == "BridgeEnter"
+    });
+    let about: Vec<_> = blocks
+        .iter()
+        .filter(|block| block.get("BridgeTechnology") == "softmix")
+        .collect();
+    let names: Vec<_> = about.iter().map(|block| block.event()).collect();
+    assert_eq!(
+        names,
+        [
+            "BridgeCreate",
+            "ConfbridgeStart",
+            "ConfbridgeJoin",
+            "BridgeEnter"
+        ]
+    );
+    let join = about[2];
+    assert_eq!(
+        (
+            join.get("Conference"),
+            join.get("BridgeName"),
+            join.get("Admin"),
+            join.get("Muted")
+        ),
+        ("tea", "tea", "No", "No")
+    );
+    admin.send(&[("Action", "ConfbridgeList"), ("Conference", "tea")]);
+    let listed = admin.blocks_until("the list", |block| {
+        block.event() == "ConfbridgeListComplete"
+    });
+    let member = listed
+        .iter()
+        .find(|block| block.event() == "ConfbridgeList")
+        .expect("the member");
+    assert_eq!(member.get("Channel"), join.get("Channel"));
+    let answer = admin.ask(&[
+        ("Action", "ConfbridgeKick"),
+        ("Conference", "tea"),
+        ("Channel", "nobody"),
+    ]);
+    assert_eq!(
+        answer.get("Message"),
+        "No Channel by that name found in Conference."
+    );
+    let answer = admin.ask(&[
+        ("Action", "ConfbridgeKick"),
+        ("Conference", "tea"),
+        ("Channel", member.get("Channel")),
+    ]);
+    assert_eq!(answer.get("Message"), "User kicked");
+    let blocks = admin.blocks_until("the end of the conference", |block| {
+        block.event() == "BridgeDestroy"
+    });
+    let names: Vec<_> = blocks
+        .iter()
+        .filter(|block| block.get("BridgeTechnology") == "softmix")
+        .map(|block| block.event())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "BridgeLeave",
+            "ConfbridgeLeave",
+            "ConfbridgeEnd",
+            "BridgeDestroy"
+        ]
+    );
+    call.expect_ended(SOON);
 }

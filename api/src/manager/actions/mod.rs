@@ -1,6 +1,7 @@
 //! What can be asked for: each action with its rights and its synopsis, and who does it.
 
 mod calls;
+mod command;
 mod conferences;
 mod dialplan;
 mod lists;
@@ -53,6 +54,7 @@ pub(super) const ACTIONS: &[Action] = &[
         Classes::NONE,
         "Generate Challenge for MD5 Auth.",
     ),
+    ("Command", Classes::COMMAND, "Execute Asterisk CLI Command."),
     ("ConfbridgeKick", Classes::CALL, "Kick a Confbridge user."),
     (
         "ConfbridgeList",
@@ -312,6 +314,7 @@ pub(super) async fn perform(manager: &Arc<Manager>, user: &Arc<User>, request: &
         "Status" => lists::status(on).await,
         "StopMixMonitor" => calls::stop_record(on).await,
         "UserEvent" => system::user_event(on),
+        "Command" => command::run(on).await,
         "ConfbridgeList" => conferences::list(on).await,
         "ConfbridgeListRooms" => conferences::rooms(on),
         "ConfbridgeKick" => conferences::kick(on),

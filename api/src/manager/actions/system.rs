@@ -7,7 +7,7 @@ use strowger_core::events::Event;
 use strowger_core::voicemail::Counts;
 
 use super::super::answer::Answer;
-use super::super::{epoch, timestamp};
+use super::super::{Manager, epoch, timestamp};
 use super::{ACTIONS, Context};
 
 /// Headers of UserEvent; a request has no more.
@@ -86,9 +86,8 @@ pub(super) fn status(on: Context<'_>) -> String {
     text.into_text()
 }
 
-/// Rows and files are read again; rows are read whenever they change anyway.
-pub(super) async fn reload(on: Context<'_>) -> String {
-    let manager = on.manager;
+/// Rows and files are read again; rows are read whenever they change anyway. False if that failed.
+pub(super) async fn reload_all(manager: &Manager) -> bool {
     manager.plans.look_at_files();
     strowger_core::transport::table::renew(&manager.shared, true).await;
     let refreshed = manager.shared.realtime.refresh_now().await;
@@ -103,10 +102,14 @@ pub(super) async fn reload(on: Context<'_>) -> String {
             .with("Module", "All")
             .with("Status", if failed { "1" } else { "0" })
     });
-    if failed {
-        on.error("An unknown error occurred")
-    } else {
+    !failed
+}
+
+pub(super) async fn reload(on: Context<'_>) -> String {
+    if reload_all(on.manager).await {
         on.success("Module Reloaded")
+    } else {
+        on.error("An unknown error occurred")
     }
 }
 
