@@ -72,7 +72,7 @@ impl Session {
             is_same(request.get("Secret"), secret)
         };
         let user = found
-            .filter(|user| proved && user.acl.allows(from.to_canonical()))
+            .filter(|user| proved && user.may_come_from(from))
             .ok_or(Refused::Failed)?;
         if !user.multiple_logins && taken(&user.name) {
             return Err(Refused::InUse);

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use strowger_core::endpoint::acl::Acl;
+use strowger_core::endpoint::acl::{self, Acl};
 use strowger_store::StaticRow;
 
 use super::classes::Classes;
@@ -16,7 +16,9 @@ use super::request::is_true;
 pub(crate) struct User {
     pub(crate) name: String,
     pub(crate) secret: String,
-    pub(crate) acl: Acl,
+    acl: Acl,
+    /// Lists of `acl.conf`.
+    lists: Vec<Acl>,
     pub(crate) read: Classes,
     pub(crate) write: Classes,
     /// Set on the channels that this user originates.
@@ -25,6 +27,14 @@ pub(crate) struct User {
     pub(crate) write_timeout: Duration,
     pub(crate) display_connects: bool,
     pub(crate) multiple_logins: bool,
+}
+
+impl User {
+    /// May this user come from there?
+    pub(crate) fn may_come_from(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        self.acl.allows(ip) && self.lists.iter().all(|list| list.allows(ip))
+    }
 }
 
 /// All of manager.conf.
@@ -130,8 +140,8 @@ impl Settings {
             }
         }
         for name in names {
-            let rows = of("manager.conf").filter(|row| row.category == name);
-            let user = settings.user(name, rows, (multiple, display));
+            let of_user = of("manager.conf").filter(|row| row.category == name);
+            let user = settings.user(name, rows, of_user, (multiple, display));
             if let Some(user) = user {
                 settings.users.push(Arc::new(user));
             }
@@ -163,6 +173,7 @@ impl Settings {
     fn user<'r>(
         &mut self,
         name: &str,
+        statics: &[StaticRow],
         rows: impl Iterator<Item = &'r StaticRow>,
         (multiple_logins, display_connects): (bool, bool),
     ) -> Option<User> {
@@ -170,6 +181,7 @@ impl Settings {
             name: name.to_owned(),
             secret: String::new(),
             acl: Acl::default(),
+            lists: Vec::new(),
             read: Classes::NONE,
             write: Classes::NONE,
             variables: Vec::new(),
@@ -185,13 +197,16 @@ impl Settings {
                 "secret" => value.clone_into(&mut user.secret),
                 "deny" => deny.extend(words(value)),
                 "permit" => permit.extend(words(value)),
-                // A list that nobody knows lets nobody in.
-                "acl" => {
-                    self.problems.push(format!(
-                        "[{name}] acl = {value}: named lists are not known here; this user cannot log in. Use deny and permit"
-                    ));
-                    return None;
-                }
+                "acl" => match acl::named(statics, value) {
+                    Ok(list) => user.lists.push(list),
+                    // A list that nobody knows lets nobody in.
+                    Err(error) => {
+                        self.problems.push(format!(
+                            "[{name}] acl = {value}: {error}; this user cannot log in"
+                        ));
+                        return None;
+                    }
+                },
                 "read" => user.read = Classes::parse(value),
                 "write" => user.write = Classes::parse(value),
                 "setvar" => match value.split_once('=') {
@@ -273,7 +288,18 @@ pub(crate) mod tests {
     }
 
     fn read(lines: &[(&str, &str, &str)]) -> Settings {
-        Settings::read(&rows(lines), SocketAddr::from(([127, 0, 0, 1], 5038)))
+        // As the database gives them: by file.
+        let mut all: Vec<StaticRow> = [("deny", "0.0.0.0/0"), ("permit", "10.0.0.0/8")]
+            .map(|(name, value)| StaticRow {
+                filename: "acl.conf".to_owned(),
+                category: "lan".to_owned(),
+                var_name: name.to_owned(),
+                var_val: value.to_owned(),
+                ..StaticRow::default()
+            })
+            .into();
+        all.extend(rows(lines));
+        Settings::read(&all, SocketAddr::from(([127, 0, 0, 1], 5038)))
     }
 
     #[test]
@@ -314,14 +340,19 @@ pub(crate) mod tests {
             ("wrong", "eventfilter", "("),
             ("listed", "secret", "x"),
             ("listed", "acl", "office"),
+            ("near", "secret", "x"),
+            ("near", "acl", "lan"),
         ]);
         let names: Vec<_> = settings.users.iter().map(|user| &user.name).collect();
-        assert_eq!(names, ["admin"]);
+        assert_eq!(names, ["admin", "near"]);
+        let near = settings.find("near").expect("a user");
+        assert!(near.may_come_from(IpAddr::from([10, 1, 1, 1])));
+        assert!(!near.may_come_from(IpAddr::from([127, 0, 0, 1])));
         let user = settings.find("admin").expect("a user");
         assert_eq!(user.read, Classes::ALL);
         assert_eq!(user.write, Classes::CALL.and(Classes::ORIGINATE));
-        assert!(user.acl.allows(IpAddr::from([127, 0, 0, 1])));
-        assert!(!user.acl.allows(IpAddr::from([127, 0, 0, 2])));
+        assert!(user.may_come_from(IpAddr::from([127, 0, 0, 1])));
+        assert!(!user.may_come_from(IpAddr::from([127, 0, 0, 2])));
         assert_eq!(user.variables, [("A".to_owned(), "1".to_owned())]);
         assert_eq!(settings.problems.len(), 3, "{:?}", settings.problems);
         assert!(settings.find("Admin").is_none());

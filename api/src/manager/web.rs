@@ -352,7 +352,7 @@ async fn by_digest(
         tokio::time::sleep(FAILURE_DELAY).await;
         return Err(ask(false));
     };
-    if !user.acl.allows(ip.to_canonical()) {
+    if !user.may_come_from(ip) {
         return Err(Box::new(plain(StatusCode::FORBIDDEN)));
     }
     let found = u64::from_str_radix(&credentials.nonce, 16)

@@ -139,8 +139,11 @@ impl Acl {
 }
 
 /// The list of this name: a section of `acl.conf` in the static tables, its rules in the order of the lines.
-fn named(snapshot: &Snapshot, name: &str) -> Result<Acl, AclError> {
-    let lines = file(&snapshot.statics);
+///
+/// # Errors
+/// There is no such section, or a line of it cannot be read.
+pub fn named(statics: &[StaticRow], name: &str) -> Result<Acl, AclError> {
+    let lines = file(statics);
     let mut section = lines
         .iter()
         .filter(|row| row.category.eq_ignore_ascii_case(name))
@@ -177,7 +180,9 @@ fn both(
     name: Option<&String>,
     address: IpAddr,
 ) -> Result<bool, AclError> {
-    let named = name.map(|name| named(snapshot, name)).transpose()?;
+    let named = name
+        .map(|name| named(&snapshot.statics, name))
+        .transpose()?;
     Ok(own.allows(address) && named.is_none_or(|acl| acl.allows(address)))
 }
 
