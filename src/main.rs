@@ -5,6 +5,7 @@ mod check;
 mod demo;
 mod dialplan;
 mod dialplan_test;
+mod import;
 mod logging;
 mod serve;
 mod user;
@@ -59,6 +60,11 @@ enum Command {
     Blocked {
         #[command(subcommand)]
         command: Option<blocked::Command>,
+    },
+    /// Take over the configuration of another exchange.
+    Import {
+        #[command(subcommand)]
+        command: import::Command,
     },
     /// Print the version.
     Version,
@@ -115,6 +121,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }),
         Command::Blocked { command } => blocked::run(&config, command),
         Command::User { command } => runtime.block_on(user::run(&config, command)),
+        Command::Import { command } => runtime.block_on(import::run(&config, command)),
         Command::Version => Ok(ExitCode::SUCCESS),
     }
 }

@@ -7,22 +7,25 @@ use crate::schema::existing;
 use crate::snapshot::Table;
 
 /// The number of the last migration.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Tables of Asterisk and the product, then our own; in pieces that are separated by blank lines.
-fn scripts(kind: Kind) -> [&'static str; 2] {
+fn scripts(kind: Kind) -> [&'static str; 3] {
     match kind {
         Kind::Sqlite => [
             include_str!("../../../migrations/sqlite/0001_realtime.sql"),
             include_str!("../../../migrations/sqlite/0002_strowger.sql"),
+            include_str!("../../../migrations/sqlite/0003_imports.sql"),
         ],
         Kind::MySql => [
             include_str!("../../../migrations/mysql/0001_realtime.sql"),
             include_str!("../../../migrations/mysql/0002_strowger.sql"),
+            include_str!("../../../migrations/mysql/0003_imports.sql"),
         ],
         Kind::Postgres => [
             include_str!("../../../migrations/postgres/0001_realtime.sql"),
             include_str!("../../../migrations/postgres/0002_strowger.sql"),
+            include_str!("../../../migrations/postgres/0003_imports.sql"),
         ],
     }
 }
@@ -223,7 +226,7 @@ mod tests {
         };
         let sqlite = tables(Kind::Sqlite);
         assert!(
-            sqlite.iter().any(|table| table == "cdr") && sqlite.len() == 27,
+            sqlite.iter().any(|table| table == "cdr") && sqlite.len() == 28,
             "{sqlite:?}"
         );
         assert_eq!(sqlite, tables(Kind::MySql));

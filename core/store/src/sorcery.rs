@@ -19,7 +19,7 @@ const SORCERY: &str = "sorcery.conf";
 /// Problems reported of the static tables, besides their number.
 const PROBLEMS_MAX: usize = 40;
 /// Options that may stand several times; the values are joined, as they would stand in one column.
-const REPEATED: [&str; 14] = [
+pub(crate) const REPEATED: [&str; 14] = [
     "match",
     "local_net",
     "contact",

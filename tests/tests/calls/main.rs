@@ -1,6 +1,7 @@
 //! Calls through the built exchange, a file for each behaviour. One program for all of them: they wait for telephones more
 //! than they compute, and side by side they wait once.
 
+mod asterisk_import;
 mod columns;
 mod conference;
 mod data_functions;

@@ -1,0 +1,235 @@
+//! The files of a configuration on disk: those of one folder, and none outside of it.
+
+use std::path::{Component, Path, PathBuf};
+
+use super::conf::Files;
+
+/// The largest file that is read.
+const BYTES_MAX: u64 = 16 << 20;
+/// Files that one pattern may mean.
+const FOUND_MAX: usize = 1000;
+/// Where an Asterisk looks for its configuration; such a name means the folder that is read.
+const USUAL: &str = "/etc/asterisk";
+
+/// A folder.
+pub(crate) struct Folder {
+    root: PathBuf,
+}
+
+impl Folder {
+    /// # Errors
+    /// There is no such folder.
+    pub(crate) fn open(path: &Path) -> std::io::Result<Self> {
+        let root = path.canonicalize()?;
+        // Says now what reading the first file would.
+        std::fs::read_dir(&root)?;
+        Ok(Self { root })
+    }
+
+    /// The whole path, for what is remembered of it.
+    pub(crate) fn path(&self) -> String {
+        self.root.to_string_lossy().into_owned()
+    }
+
+    /// The names of the files directly in the folder, in order.
+    pub(crate) fn names(&self) -> std::io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.root)? {
+            let entry = entry?;
+            if entry.path().is_file()
+                && let Ok(name) = entry.file_name().into_string()
+            {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// A name in the folder, without what leads out of it.
+    fn inside(&self, name: &str) -> Result<PathBuf, String> {
+        let outside = || format!("lies outside of {}: not read", self.root.display());
+        let path = Path::new(name);
+        let path = match path.is_absolute() {
+            false => path,
+            true => path
+                .strip_prefix(&self.root)
+                .or_else(|_| path.strip_prefix(USUAL))
+                .map_err(|_| outside())?,
+        };
+        let plain = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+        if !path.components().all(plain) {
+            return Err(outside());
+        }
+        Ok(path.to_owned())
+    }
+
+    fn file(&self, path: &Path) -> Result<Option<(String, Vec<u8>)>, String> {
+        let whole = self.root.join(path);
+        let Ok(real) = whole.canonicalize() else {
+            return Ok(None);
+        };
+        if !real.starts_with(&self.root) {
+            return Err(format!("leads out of {}: not read", self.root.display()));
+        }
+        let about = std::fs::metadata(&real).map_err(|error| error.to_string())?;
+        if !about.is_file() {
+            return Ok(None);
+        }
+        if about.len() > BYTES_MAX {
+            return Err(format!("is larger than {} MiB: not read", BYTES_MAX >> 20));
+        }
+        let bytes = std::fs::read(&real).map_err(|error| error.to_string())?;
+        Ok(Some((path.to_string_lossy().into_owned(), bytes)))
+    }
+}
+
+impl Files for Folder {
+    fn read(&self, pattern: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
+        let path = self.inside(pattern)?;
+        let last = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or("");
+        if !last.contains(['*', '?', '[']) {
+            return Ok(self.file(&path)?.into_iter().collect());
+        }
+        let folder = path.parent().unwrap_or(Path::new(""));
+        if folder.to_string_lossy().contains(['*', '?', '[']) {
+            return Err(
+                "patterns stand for files, not for folders: write a line for each folder"
+                    .to_owned(),
+            );
+        }
+        let Ok(entries) = std::fs::read_dir(self.root.join(folder)) else {
+            return Ok(Vec::new());
+        };
+        let mut names: Vec<String> = entries
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            // As in a shell, a pattern does not mean hidden files.
+            .filter(|name| !name.starts_with('.') && fits(last, name))
+            .collect();
+        names.sort_unstable();
+        if names.len() > FOUND_MAX {
+            return Err(format!("means more than {FOUND_MAX} files: none is read"));
+        }
+        let mut found = Vec::new();
+        for name in names {
+            found.extend(self.file(&folder.join(name))?);
+        }
+        Ok(found)
+    }
+}
+
+/// Does a name fit a pattern of a shell?
+fn fits(pattern: &str, name: &str) -> bool {
+    let (pattern, name): (Vec<char>, Vec<char>) =
+        (pattern.chars().collect(), name.chars().collect());
+    // Where to go back to when what follows a star does not fit: place in the pattern, and in the name.
+    let (mut p, mut n, mut back) = (0, 0, None);
+    while n < name.len() {
+        if pattern.get(p) == Some(&'*') {
+            back = Some((p, n));
+            p += 1;
+            continue;
+        }
+        let length = one(&pattern[p.min(pattern.len())..], name[n]);
+        if let Some(length) = length {
+            p += length;
+            n += 1;
+        } else if let Some((star, from)) = back {
+            back = Some((star, from + 1));
+            (p, n) = (star + 1, from + 1);
+        } else {
+            return false;
+        }
+    }
+    pattern[p.min(pattern.len())..]
+        .iter()
+        .all(|char| *char == '*')
+}
+
+/// How much of the pattern stands for this character; `None`: it does not fit.
+fn one(pattern: &[char], char: char) -> Option<usize> {
+    match pattern.first()? {
+        '?' => Some(1),
+        '[' => {
+            let end = pattern
+                .iter()
+                .skip(2)
+                .position(|c| *c == ']')
+                .map(|at| at + 2);
+            let Some(end) = end else {
+                return (char == '[').then_some(1);
+            };
+            let set = &pattern[1..end];
+            let (not, set) = match set.first() {
+                Some('!' | '^') => (true, &set[1..]),
+                _ => (false, set),
+            };
+            let mut at = 0;
+            let mut found = false;
+            while at < set.len() {
+                if set.get(at + 1) == Some(&'-') && at + 2 < set.len() {
+                    found |= (set[at]..=set[at + 2]).contains(&char);
+                    at += 3;
+                } else {
+                    found |= set[at] == char;
+                    at += 1;
+                }
+            }
+            (found != not).then_some(end + 1)
+        }
+        first => (*first == char).then_some(1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_fit_as_in_a_shell() {
+        for (pattern, name, wanted) in [
+            ("*.conf", "a.conf", true),
+            ("*.conf", "a.conf.bak", false),
+            ("a*b*c", "aXbYbZc", true),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            ("[a-c]x", "bx", true),
+            ("[!a-c]x", "bx", false),
+            ("[ab", "[ab", true),
+            ("*", "", true),
+            ("", "a", false),
+        ] {
+            assert_eq!(fits(pattern, name), wanted, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn nothing_outside_of_the_folder_is_read() {
+        let outer = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
+        let inner = outer.path().join("asterisk");
+        std::fs::create_dir(&inner).unwrap_or_else(|error| panic!("{error}"));
+        for (path, text) in [
+            (outer.path().join("secret.conf"), "[secret]"),
+            (inner.join("own.conf"), "[own]"),
+            (inner.join(".hidden.conf"), "[hidden]"),
+        ] {
+            std::fs::write(path, text).unwrap_or_else(|error| panic!("{error}"));
+        }
+        std::os::unix::fs::symlink("../secret.conf", inner.join("way.conf"))
+            .unwrap_or_else(|error| panic!("{error}"));
+        let folder = Folder::open(&inner).unwrap_or_else(|error| panic!("{error}"));
+        for name in ["../secret.conf", "/etc/passwd", "way.conf", "*.conf"] {
+            assert!(folder.read(name).is_err(), "{name}");
+        }
+        let own = Ok(vec![("own.conf".to_owned(), b"[own]".to_vec())]);
+        assert_eq!(folder.read("own.conf"), own);
+        assert_eq!(folder.read("o*.conf"), own);
+        assert_eq!(folder.read("/etc/asterisk/own.conf"), own);
+        let whole = folder.path() + "/own.conf";
+        assert_eq!(folder.read(&whole), own);
+        assert_eq!(folder.read("none.conf"), Ok(Vec::new()));
+    }
+}

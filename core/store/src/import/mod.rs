@@ -1,0 +1,344 @@
+//! An Asterisk configuration taken into the tables: the files are read ([`conf`]), become units of rows ([`pjsip`],
+//! [`sections`], [`tables`]), and the units are brought together with what stands in the database ([`apply`]). Every line is
+//! answered for in a report. Neither the dialplan nor sounds are looked into here.
+
+mod apply;
+mod conf;
+mod folder;
+mod others;
+mod pjsip;
+mod report;
+mod sections;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod unit;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+pub use report::{Finding, Report, Verdict};
+pub use sections::DialplanLine;
+
+use crate::error::StoreError;
+use crate::store::Store;
+use apply::{Record, Work, fingerprint};
+use conf::{Conf, Files as _, Place};
+use folder::Folder;
+use report::Findings;
+use unit::{FilePlan, Unit};
+
+/// Where objects go that may stand in either place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Target {
+    /// Sections of files, kept in the static tables.
+    Static,
+    /// Rows of the realtime tables.
+    Realtime,
+}
+
+/// How to import.
+#[derive(Clone, Debug, Default)]
+pub struct ImportOptions {
+    /// Everything there; `None`: each kind of object where administrators look for it.
+    pub into: Option<Target>,
+    /// Changes nothing, and reports what would be.
+    pub dry_run: bool,
+    /// What the files say wins over what others wrote.
+    pub replace: bool,
+    /// The folder of dialplans in Lua.
+    pub scripts: PathBuf,
+}
+
+const SCRIPT: &str = "extensions.lua";
+
+/// What the files become.
+#[derive(Default)]
+struct Planned {
+    folder: String,
+    files: Vec<FilePlan>,
+    findings: Findings,
+    dialplan: Vec<DialplanLine>,
+    /// Kinds of SIP objects and where they went.
+    targets: BTreeSet<(&'static str, Target)>,
+    script: Option<Vec<u8>>,
+}
+
+/// Takes an Asterisk configuration into the tables; gives the report, and the lines of the dialplan for whoever looks into
+/// them.
+///
+/// # Errors
+/// The folder cannot be read, the database does not answer, a table is missing, or a row is refused: then nothing of that
+/// file was changed.
+pub async fn import_asterisk(
+    store: &Store,
+    folder: &Path,
+    options: &ImportOptions,
+) -> Result<(Report, Vec<DialplanLine>), StoreError> {
+    let planned = plan(folder, options.into)?;
+    let mut work = Work::begin(
+        store.pool(),
+        &planned.folder,
+        options.replace,
+        options.dry_run,
+    )
+    .await?;
+    work.findings = planned.findings;
+    for mut plan in planned.files {
+        if plan.file == pjsip::FILE {
+            let lines = work.sorcery().await?;
+            plan.units
+                .extend(sorcery(&lines, &planned.targets, options.into));
+        }
+        work.file(&plan).await?;
+    }
+    if let Some(script) = planned.script {
+        copy_script(&mut work, &script, options).await?;
+    }
+    let mut report = work.report;
+    report.extend(work.findings.0);
+    Ok((report, planned.dialplan))
+}
+
+fn plan(path: &Path, into: Option<Target>) -> Result<Planned, StoreError> {
+    let failed = || StoreError::file(format!("folder {}", path.display()));
+    let folder = Folder::open(path).map_err(failed())?;
+    let mut planned = Planned {
+        folder: folder.path(),
+        ..Planned::default()
+    };
+    let names = folder.names().map_err(failed())?;
+    // Files that are included somewhere are no files of their own.
+    let mut included: BTreeSet<String> = BTreeSet::new();
+    let mut whole: Vec<&String> = Vec::new();
+    for name in &names {
+        let Some(file) = known(name) else {
+            whole.push(name);
+            continue;
+        };
+        let conf = match Conf::read(&folder, name) {
+            Ok(Some(conf)) => conf,
+            Ok(None) => continue,
+            Err(why) => {
+                let place = place(name);
+                planned.findings.decide(&place, why);
+                continue;
+            }
+        };
+        let faults = conf.faults.iter();
+        for fault in faults {
+            planned.findings.decide(&fault.place, fault.what.clone());
+        }
+        included.extend(conf.files.iter().cloned());
+        for section in conf.sections.iter().filter(|section| section.template) {
+            let what = format!(
+                "[{}] is a template: its lines count where they are inherited",
+                section.name
+            );
+            planned.findings.section(section, Verdict::Taken, what);
+        }
+        let findings = &mut planned.findings;
+        let units = match file {
+            pjsip::FILE => {
+                let plan = pjsip::plan(&conf, into, findings);
+                planned.targets = plan.targets;
+                plan.units
+            }
+            sections::DIALPLAN => {
+                planned.dialplan.extend(sections::lines(&conf, file));
+                sections::dialplan(&conf, into, findings)
+            }
+            tables::QUEUES => tables::queues(&conf, into, findings),
+            tables::VOICEMAIL => tables::voicemail(&conf, into, findings),
+            tables::MUSIC => tables::music(&conf, into, findings),
+            file if others::READ.contains(&file) => {
+                others::read(file, &conf, findings);
+                continue;
+            }
+            file => {
+                if file == "func_odbc.conf" {
+                    planned.dialplan.extend(sections::lines(&conf, file));
+                }
+                sections::plan(&conf, file)
+            }
+        };
+        planned.files.push(FilePlan {
+            file: name.clone(),
+            units,
+        });
+    }
+    for name in whole {
+        if name == SCRIPT {
+            match folder.read(name) {
+                Ok(found) => planned.script = found.into_iter().next().map(|(_, bytes)| bytes),
+                Err(why) => planned.findings.decide(&place(name), why),
+            }
+        } else if !included.contains(name) && name.ends_with(".lua") {
+            let what =
+                format!("copy it to the folder of dialplans if {SCRIPT} needs it (`require`)");
+            planned.findings.decide(&place(name), what);
+        } else if !included.contains(name) && (name.ends_with(".conf") || name.ends_with(".ael")) {
+            others::unread(name, &mut planned.findings);
+        }
+    }
+    Ok(planned)
+}
+
+fn place(file: &str) -> Place {
+    Place {
+        file: file.into(),
+        line: 0,
+    }
+}
+
+/// Files that are read, by their name.
+fn known(name: &str) -> Option<&'static str> {
+    let own = [
+        pjsip::FILE,
+        sections::DIALPLAN,
+        tables::QUEUES,
+        tables::VOICEMAIL,
+        tables::MUSIC,
+    ];
+    let all = own.iter().chain(&sections::FILES).chain(&others::READ);
+    all.copied().find(|file| *file == name)
+}
+
+/// Lines of sorcery.conf that are needed so that objects are read from where they went. Where nobody has said anything both
+/// places are read, and nothing has to be said; but a line that comes later, for the demo for one, would change that.
+fn sorcery(
+    lines: &[(bool, [String; 3])],
+    targets: &BTreeSet<(&'static str, Target)>,
+    into: Option<Target>,
+) -> Vec<Unit> {
+    let objects = || {
+        pjsip::OBJECTS
+            .iter()
+            .filter(|object| !object.sorcery.is_empty())
+    };
+    let speaks = lines.iter().any(|(ours, _)| !ours);
+    let mut wanted: BTreeSet<(&str, Target)> = BTreeSet::new();
+    if speaks {
+        wanted.extend(
+            targets
+                .iter()
+                .filter(|(name, _)| objects().any(|object| object.name == *name)),
+        );
+        // A kind without a line of its own is read from its sections; a line for the table alone would end that.
+        let silent = |name: &str| {
+            let mut lines = lines.iter();
+            !lines.any(|(ours, [_, option, value])| !ours && option == name && !value.is_empty())
+        };
+        let tables: Vec<&str> = wanted
+            .iter()
+            .filter(|(name, target)| *target == Target::Realtime && silent(name))
+            .map(|(name, _)| *name)
+            .collect();
+        wanted.retain(|(name, target)| *target == Target::Realtime || !silent(name));
+        wanted.extend(tables.into_iter().map(|name| (name, Target::Static)));
+    } else if into.is_some() {
+        for object in objects() {
+            wanted.insert((object.name, Target::Static));
+            wanted.insert((object.name, Target::Realtime));
+        }
+    }
+    let mut units = Vec::new();
+    for (name, target) in wanted {
+        let Some(object) = objects().find(|object| object.name == name) else {
+            continue;
+        };
+        let (start, value) = match target {
+            Target::Realtime => ("realtime,", format!("realtime,{}", object.table)),
+            Target::Static => (
+                "config,pjsip.conf",
+                format!("config,pjsip.conf,criteria=type={name}"),
+            ),
+        };
+        let says = |(ours, [section, option, value]): &&(bool, [String; 3])| {
+            !ours && section == object.sorcery && option == name && value.starts_with(start)
+        };
+        if lines.iter().any(|line| says(&line)) {
+            continue;
+        }
+        units.push(Unit {
+            table: "static_sorcery",
+            key: vec![
+                ("filename", "sorcery.conf".to_owned()),
+                ("category", object.sorcery.to_owned()),
+                ("var_name", name.to_owned()),
+                ("var_val", value.clone()),
+            ],
+            rows: vec![vec![
+                ("cat_metric".to_owned(), "0".to_owned()),
+                ("var_metric".to_owned(), "0".to_owned()),
+                ("commented".to_owned(), "0".to_owned()),
+            ]],
+            place: place(pjsip::FILE),
+            last_line: 0,
+            what: format!("line {name} = {value} of sorcery.conf"),
+        });
+    }
+    units
+}
+
+/// Puts the dialplan in Lua into the folder that is read, unless another hand wrote the one that is there.
+async fn copy_script(
+    work: &mut Work<'_>,
+    script: &[u8],
+    options: &ImportOptions,
+) -> Result<(), StoreError> {
+    let target = options.scripts.join(SCRIPT);
+    let shown = target.display().to_string();
+    let now = match std::fs::read(&target) {
+        Ok(bytes) => Some(bytes),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(StoreError::file(shown)(error)),
+    };
+    let of = |bytes: &[u8]| fingerprint(&String::from_utf8_lossy(bytes));
+    let place = ("(file)".to_owned(), SCRIPT.to_owned());
+    let record = work.records.get(&place).cloned();
+    let ours = record.as_ref().is_some_and(|record| {
+        now.as_ref()
+            .is_some_and(|now| of(now) == record.fingerprint)
+    });
+    let what = match &now {
+        Some(now) if now == script => {
+            work.report.unchanged += 1;
+            "as it was"
+        }
+        Some(_) if !ours && !options.replace => {
+            let what = format!(
+                "{shown} is another, and was not imported so: left as it is; `--replace` takes this one"
+            );
+            work.findings.decide(&self::place(SCRIPT), what);
+            return Ok(());
+        }
+        Some(_) => {
+            work.report.changed += 1;
+            "changed"
+        }
+        None => {
+            work.report.added += 1;
+            "added"
+        }
+    };
+    if !options.dry_run && what != "as it was" {
+        let failed = || StoreError::file(format!("writing {shown}"));
+        std::fs::create_dir_all(&options.scripts).map_err(failed())?;
+        let beside = options.scripts.join(format!(".{SCRIPT}.new"));
+        std::fs::write(&beside, script).map_err(failed())?;
+        std::fs::rename(&beside, &target).map_err(failed())?;
+        let record = Record {
+            source: work.source(SCRIPT),
+            columns: BTreeSet::new(),
+            fingerprint: of(script),
+        };
+        let mut statements = Vec::new();
+        work.remember(place, record, &mut statements);
+        work.run(statements, SCRIPT).await?;
+    }
+    let text = format!("the dialplan in Lua -> {shown} ({what})");
+    work.findings
+        .add(&self::place(SCRIPT), Verdict::Taken, text);
+    Ok(())
+}

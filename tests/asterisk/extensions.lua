@@ -1,0 +1,6 @@
+extensions.lua_rooms = {
+    ["700"] = function()
+        app.answer()
+        app.hangup()
+    end,
+}
