@@ -2,12 +2,14 @@
 
 mod blocked;
 mod check;
+mod control;
 mod demo;
 mod dialplan;
 mod dialplan_test;
 mod import;
 mod logging;
 mod serve;
+mod trace;
 mod user;
 
 use std::path::PathBuf;
@@ -60,6 +62,11 @@ enum Command {
     Blocked {
         #[command(subcommand)]
         command: Option<blocked::Command>,
+    },
+    /// What was said over SIP in recent and failed calls of the running exchange.
+    Trace {
+        #[command(subcommand)]
+        command: Option<trace::Command>,
     },
     /// Take over the configuration of another exchange.
     Import {
@@ -121,6 +128,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }),
         Command::Blocked { command } => blocked::run(&config, command),
         Command::User { command } => runtime.block_on(user::run(&config, command)),
+        Command::Trace { command } => trace::run(&config, command),
         Command::Import { command } => runtime.block_on(import::run(&config, command)),
         Command::Version => Ok(ExitCode::SUCCESS),
     }

@@ -126,7 +126,7 @@ pub(crate) fn serve(config: Config, runtime: &Runtime) -> anyhow::Result<ExitCod
         shards: sources,
         process,
         ready: AtomicBool::new(true),
-        control_key: crate::blocked::key(&paths.data)?,
+        control_key: crate::control::key(&paths.data)?,
     });
     let http = runtime.spawn(strowger_api::serve(
         listeners.http,
@@ -280,6 +280,7 @@ fn process_numbers(
     let (rows, devices) = (keeping.rows.clone(), Arc::clone(shared));
     let registrations = Arc::clone(&shared.registrations);
     let protection = Arc::clone(shared);
+    let tracer = Arc::clone(shared);
     let (connected, names) = (Arc::clone(shared), Arc::clone(shared));
     let (plans, agi) = (Arc::clone(plans), Arc::clone(plans.agi()));
     vec![
@@ -300,6 +301,7 @@ fn process_numbers(
             "protection_",
             Box::new(move || protection.protection.counters()),
         ),
+        ("trace_", Box::new(move || tracer.tracer.counters())),
         ("recordings_", Box::new(move || mp3.counters())),
         ("", Box::new(move || writer.counters().snapshot())),
         (

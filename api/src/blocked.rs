@@ -31,10 +31,8 @@ fn answer(
     tail: &str,
     key: Option<&str>,
 ) -> (StatusCode, serde_json::Value) {
-    let given = key.and_then(|key| key.strip_prefix("Bearer "));
-    if !given.is_some_and(|given| is_key(given, &sources.control_key)) {
-        let error = "the key in control.key of the data directory is needed";
-        return (StatusCode::UNAUTHORIZED, json!({ "error": error }));
+    if let Some(refusal) = refused(sources, key) {
+        return refusal;
     }
     let protection = &sources.shared.protection;
     match (method.as_str(), tail) {
@@ -80,6 +78,19 @@ fn answer(
             (StatusCode::METHOD_NOT_ALLOWED, json!({ "error": error }))
         }
     }
+}
+
+/// The answer to who does not show the key.
+pub(crate) fn refused(
+    sources: &Sources,
+    key: Option<&str>,
+) -> Option<(StatusCode, serde_json::Value)> {
+    let given = key.and_then(|key| key.strip_prefix("Bearer "));
+    if given.is_some_and(|given| is_key(given, &sources.control_key)) {
+        return None;
+    }
+    let error = "the key in control.key of the data directory is needed";
+    Some((StatusCode::UNAUTHORIZED, json!({ "error": error })))
 }
 
 /// Compared in a time that does not tell where they differ.

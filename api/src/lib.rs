@@ -1,9 +1,11 @@
-//! HTTP: health, readiness, metrics, and the addresses that are kept out; and the Manager interface, over TCP and HTTP. What lives here turns requests into questions to shards and counters; what never
+//! HTTP: health, readiness, metrics, the addresses that are kept out, and what was said in calls; and the Manager interface,
+//! over TCP and HTTP. What lives here turns requests into questions to shards and counters; what never
 //! does: call state, SQL on a request's path, or anything that waits for a call.
 
 mod blocked;
 pub mod manager;
 mod metrics;
+mod trace;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -66,6 +68,7 @@ pub async fn serve(
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let metrics_sources = Arc::clone(&sources);
     let blocked = blocked::routes(Arc::clone(&sources));
+    let trace = trace::routes(Arc::clone(&sources));
     let metrics = warp::path!("metrics").and(warp::get()).map(move || {
         Response::builder()
             .header("content-type", "text/plain; version=0.0.4; charset=utf-8")
@@ -80,7 +83,8 @@ pub async fn serve(
         warp::reply::with_status(text.to_owned(), status)
     });
     let manager = manager::routes(manager);
-    warp::serve(metrics.or(health).or(ready).or(blocked).or(manager))
+    let all = metrics.or(health).or(ready).or(blocked).or(trace);
+    warp::serve(all.or(manager))
         .incoming(listener)
         .run()
         .await;

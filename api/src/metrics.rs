@@ -126,6 +126,7 @@ fn is_gauge(name: &str) -> bool {
     name.ends_with("_max")
         || name.ends_with("_waiting")
         || name.ends_with("_running")
+        || name.ends_with("_kept")
         || name.ends_with("_us")
         || matches!(
             name,

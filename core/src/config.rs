@@ -22,6 +22,7 @@ const SECTIONS: &[&str] = &[
     "mail",
     "limits",
     "protection",
+    "trace",
     "log",
 ];
 
@@ -61,6 +62,8 @@ pub struct Config {
     pub limits: Limits,
     /// Who is kept out.
     pub protection: crate::protect::Settings,
+    /// Messages of calls that are kept, and passed on.
+    pub trace: crate::trace::Settings,
     pub log: Log,
 }
 
@@ -644,6 +647,7 @@ impl Config {
         within("agi.system_s", agi.system_s, 1, 604_800)?;
         self.mail.validate()?;
         self.protection.validate()?;
+        self.trace.validate()?;
         let limits = &self.limits;
         let most = limits.connections_per_address as u64;
         within("limits.connections", limits.connections as u64, 1, MANY)?;

@@ -25,6 +25,7 @@ pub mod shard;
 pub mod shared;
 pub mod sounds;
 pub mod subscription;
+pub mod trace;
 pub mod transport;
 pub mod voicemail;
 

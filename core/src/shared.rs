@@ -30,6 +30,7 @@ use crate::shard::Shard;
 use crate::shard::inbox::{Inbox, ShardMessage};
 use crate::sounds::SoundStore;
 use crate::subscription::Registry;
+use crate::trace::Tracer;
 use crate::transport::connections::ConnectionTable;
 use crate::transport::table::Transports;
 use crate::voicemail::Voicemail;
@@ -125,6 +126,8 @@ pub struct Shared {
     writer: OnceLock<TableWriter>,
     /// What happens, for programs that watch.
     pub events: Events,
+    /// What was said over SIP, for people.
+    pub tracer: Tracer,
     /// Calls that wait in parking lots.
     pub parked: ParkedCalls,
     /// How legs sounded that have ended.
@@ -203,8 +206,10 @@ impl Shared {
             let _control = control.enter();
             Dns::new(&config.sip.dns_servers().unwrap_or_default())
         };
+        let tracer = Tracer::new(&config.trace);
         let shared = Arc::new(Self {
             protection,
+            tracer,
             config,
             transports: Transports::default(),
             connections: Arc::default(),
@@ -250,6 +255,7 @@ impl Shared {
         crate::device::start(&shared);
         crate::endpoint::names::start(&shared);
         crate::queue::start(&shared);
+        crate::trace::start(&shared);
         crate::voicemail::start(&shared);
         shared
     }

@@ -237,6 +237,7 @@ fn take(
     });
     *channel.session() = Some(session);
     apply_set_var(&channel, endpoint.set_var.as_deref());
+    shared.tracer.named(&key.call_id, &channel);
     shard.map_dialog(key, channel.id());
     shard.map_server(id, channel.id());
     shard.add_channel(&channel, true);

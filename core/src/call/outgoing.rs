@@ -199,6 +199,9 @@ impl Channel {
             let flow = session.flow;
             let built = build_invite(&shard, self, &target, session, &flow);
             if let Ok(invite) = &built {
+                if let Ok(call_id) = invite.call_id() {
+                    shard.shared().tracer.named(call_id, self);
+                }
                 session.outgoing = Some(Outgoing {
                     client: None,
                     forks: Forks::new(invite.clone()),

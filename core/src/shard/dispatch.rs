@@ -59,6 +59,7 @@ impl Shard {
     }
 
     pub(super) fn receive_own(self: &Rc<Self>, flow: Flow, bytes: Bytes) {
+        self.shared.tracer.message(&flow, false, &bytes);
         match Message::parse(bytes) {
             Ok(message) => {
                 let now = Instant::now();

@@ -55,6 +55,7 @@ impl Shard {
 
     pub(super) fn transmit(&self, flow: Flow, bytes: &Bytes) {
         self.counters.sip_sent.add(1);
+        self.shared.tracer.message(&flow, true, bytes);
         let queued = if flow.transport == Transport::Udp {
             self.send_datagram(&flow, bytes)
         } else {

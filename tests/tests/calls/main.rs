@@ -34,4 +34,5 @@ mod sip_over_websocket;
 mod sipp_calls;
 mod subscriptions;
 mod telephony;
+mod tracing;
 mod transports;

@@ -1,0 +1,399 @@
+//! What was said over SIP, for people: the messages of recent and failed calls kept in memory as ladders and capture files,
+//! and every message passed on to Homer. Shards only put a reference into a bounded queue, and not even that while tracing
+//! is off; reading, keeping and sending are work of the control runtime. Decides nothing about a call.
+
+mod hep;
+mod kept;
+mod ladder;
+mod pcap;
+mod settings;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use crossbeam_queue::ArrayQueue;
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use strowger_sip::{Flow, Transport};
+
+use crate::counters::Counter;
+use crate::shared::Shared;
+use kept::Kept;
+pub use kept::Summary;
+pub use settings::Settings;
+
+/// Messages that wait to be read; at 10,000 in a second this is a stall of 1.6 s.
+const QUEUE_MAX: usize = 16_384;
+/// How often the queue is looked at.
+const PERIOD: Duration = Duration::from_millis(50);
+/// Addresses whose way out is remembered.
+const WAYS_MAX: usize = 1024;
+/// The largest capture file.
+const PCAP_MAX: usize = 64 << 20;
+
+/// Something seen by a shard.
+enum Seen {
+    Message {
+        at: SystemTime,
+        flow: Flow,
+        sent: bool,
+        bytes: Bytes,
+    },
+    /// A call of SIP is a channel.
+    Named(Box<Named>),
+}
+
+/// A channel and its call of SIP.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Named {
+    call_id: String,
+    channel: String,
+    uniqueid: String,
+    linkedid: String,
+}
+
+impl Named {
+    /// Whether it is called so.
+    fn is(&self, name: &str) -> bool {
+        let names = [&self.call_id, &self.channel, &self.uniqueid, &self.linkedid];
+        names.into_iter().any(|known| known == name)
+    }
+}
+
+/// A message as it is kept.
+#[derive(Clone, Debug)]
+struct Line {
+    at: SystemTime,
+    /// We sent it.
+    sent: bool,
+    transport: Transport,
+    local: SocketAddr,
+    remote: SocketAddr,
+    bytes: Bytes,
+}
+
+impl Line {
+    fn ends(&self) -> (SocketAddr, SocketAddr) {
+        if self.sent {
+            (self.local, self.remote)
+        } else {
+            (self.remote, self.local)
+        }
+    }
+}
+
+/// The tap on SIP.
+pub struct Tracer {
+    /// Anything wants messages.
+    on: AtomicBool,
+    queue: ArrayQueue<Seen>,
+    desk: Mutex<Desk>,
+    lost: Counter,
+    sent: Counter,
+    failed: Counter,
+}
+
+/// Where messages are read.
+struct Desk {
+    kept: Kept,
+    homer: Option<Homer>,
+    /// Our address towards peers, where a socket has none of its own.
+    ways: FxHashMap<IpAddr, IpAddr>,
+}
+
+struct Homer {
+    socket: std::net::UdpSocket,
+    agent: u32,
+    key: String,
+    packet: Vec<u8>,
+}
+
+impl Tracer {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let homer = settings.homer().ok().flatten().and_then(|address| {
+            match Homer::open(address, settings) {
+                Ok(homer) => Some(homer),
+                Err(error) => {
+                    tracing::error!(%address, %error, "no messages are passed on to Homer");
+                    None
+                }
+            }
+        });
+        Self {
+            on: AtomicBool::new(settings.calls > 0 || homer.is_some()),
+            queue: ArrayQueue::new(QUEUE_MAX),
+            desk: Mutex::new(Desk {
+                kept: Kept::new(settings.calls, settings.memory_mib << 20),
+                homer,
+                ways: FxHashMap::default(),
+            }),
+            lost: Counter::default(),
+            sent: Counter::default(),
+            failed: Counter::default(),
+        }
+    }
+
+    /// A message came or goes. Costs a look at a flag while tracing is off.
+    pub(crate) fn message(&self, flow: &Flow, sent: bool, bytes: &Bytes) {
+        if !self.on.load(Ordering::Relaxed) {
+            return;
+        }
+        self.put(Seen::Message {
+            at: SystemTime::now(),
+            flow: *flow,
+            sent,
+            bytes: bytes.clone(),
+        });
+    }
+
+    /// This call of SIP is that channel.
+    pub(crate) fn named(&self, call_id: &str, channel: &crate::channel::Channel) {
+        if !self.on.load(Ordering::Relaxed) {
+            return;
+        }
+        self.put(Seen::Named(Box::new(Named {
+            call_id: call_id.to_owned(),
+            channel: channel.name().to_string(),
+            uniqueid: channel.uniqueid().to_string(),
+            linkedid: channel.data().linkedid.clone(),
+        })));
+    }
+
+    fn put(&self, seen: Seen) {
+        if self.queue.push(seen).is_err() {
+            self.lost.add(1);
+        }
+    }
+
+    /// The desk, with everything read that has come so far.
+    fn desk(&self) -> parking_lot::MutexGuard<'_, Desk> {
+        let mut desk = self.desk.lock();
+        // No more than there was: others may go on putting in.
+        for _ in 0..self.queue.len() {
+            match self.queue.pop() {
+                Some(Seen::Named(named)) => desk.kept.named(*named),
+                Some(Seen::Message {
+                    at,
+                    flow,
+                    sent,
+                    bytes,
+                }) => {
+                    let line = Line {
+                        at,
+                        sent,
+                        transport: flow.transport,
+                        local: desk.local(&flow),
+                        remote: flow.remote,
+                        bytes,
+                    };
+                    match desk.homer.as_mut().map(|homer| homer.send(&line)) {
+                        None => {}
+                        Some(true) => self.sent.add(1),
+                        Some(false) => self.failed.add(1),
+                    }
+                    desk.kept.message(line);
+                }
+                None => break,
+            }
+        }
+        desk
+    }
+
+    /// True if calls are kept.
+    pub fn keeps(&self) -> bool {
+        self.desk.lock().kept.keeps()
+    }
+
+    /// The calls that are kept, the newest first.
+    pub fn list(&self) -> Vec<Summary> {
+        self.desk().kept.list()
+    }
+
+    /// The ladder of a call and of what belongs to it: `name` is a Call-ID, a uniqueid, a linkedid or the name of a channel.
+    /// With `whole` the messages follow.
+    pub fn ladder(&self, name: &str, whole: bool) -> Option<String> {
+        let desk = self.desk();
+        let calls = desk.kept.belonging(name);
+        (!calls.is_empty()).then(|| ladder::text(&calls, whole))
+    }
+
+    /// The messages of calls as a capture file: those of this number, endpoint, channel or Call-ID (empty: of all), and not
+    /// older than that. The number of messages, and of those that had no room.
+    pub fn capture(&self, wanted: &str, newer: Duration) -> (Vec<u8>, usize, usize) {
+        let desk = self.desk();
+        let after = SystemTime::now().checked_sub(newer);
+        let mut lines: Vec<&Line> = desk
+            .kept
+            .matching(wanted)
+            .filter(|line| after.is_none_or(|after| line.at >= after))
+            .collect();
+        lines.sort_by_key(|line| line.at);
+        let mut file = pcap::begin();
+        let mut count = 0;
+        for line in &lines {
+            if file.len() + line.bytes.len() + 64 > PCAP_MAX {
+                break;
+            }
+            let (source, destination) = line.ends();
+            pcap::add(&mut file, line.at, source, destination, &line.bytes);
+            count += 1;
+        }
+        (file, count, lines.len() - count)
+    }
+
+    /// Numbers for the metrics page.
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        let (calls, bytes, cut) = {
+            let desk = self.desk.lock();
+            desk.kept.numbers()
+        };
+        vec![
+            ("calls_kept", calls),
+            ("bytes_kept", bytes),
+            ("messages_cut", cut),
+            ("messages_lost", self.lost.get()),
+            ("hep_sent", self.sent.get()),
+            ("hep_failed", self.failed.get()),
+        ]
+    }
+}
+
+impl Desk {
+    /// Our address on this flow.
+    fn local(&mut self, flow: &Flow) -> SocketAddr {
+        if !flow.local.ip().is_unspecified() {
+            return flow.local;
+        }
+        if self.ways.len() >= WAYS_MAX {
+            self.ways.clear();
+        }
+        let own = self.ways.entry(flow.remote.ip()).or_insert_with(|| {
+            crate::transport::source_address(flow.remote).unwrap_or(flow.local.ip())
+        });
+        SocketAddr::new(*own, flow.local.port())
+    }
+}
+
+impl Homer {
+    fn open(address: SocketAddr, settings: &Settings) -> std::io::Result<Self> {
+        let any: SocketAddr = if address.is_ipv4() {
+            ([0, 0, 0, 0], 0).into()
+        } else {
+            ([0_u16; 8], 0).into()
+        };
+        let socket = std::net::UdpSocket::bind(any)?;
+        socket.connect(address)?;
+        // Who does not take it loses it: nothing waits for Homer.
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            socket,
+            agent: settings.hep_id,
+            key: settings.hep_password.clone(),
+            packet: Vec::new(),
+        })
+    }
+
+    fn send(&mut self, line: &Line) -> bool {
+        let (source, destination) = line.ends();
+        let packet = hep::Packet {
+            at: line.at,
+            source,
+            destination,
+            is_udp: line.transport == Transport::Udp,
+            payload: &line.bytes,
+        };
+        hep::write(&mut self.packet, &packet, self.agent, &self.key)
+            && self.socket.send(&self.packet).is_ok()
+    }
+}
+
+/// Reads what shards have seen, from now on.
+pub(crate) fn start(shared: &Arc<Shared>) {
+    if !shared.tracer.on.load(Ordering::Relaxed) {
+        return;
+    }
+    let weak = Arc::downgrade(shared);
+    shared.control.spawn(async move {
+        let mut turns = tokio::time::interval(PERIOD);
+        turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            turns.tick().await;
+            let Some(shared) = weak.upgrade() else {
+                return;
+            };
+            drop(shared.tracer.desk());
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flow() -> Flow {
+        Flow {
+            transport: Transport::Udp,
+            local: SocketAddr::from(([127, 0, 0, 1], 5060)),
+            remote: SocketAddr::from(([127, 0, 0, 2], 5062)),
+            connection: 0,
+        }
+    }
+
+    #[test]
+    fn nothing_is_queued_while_tracing_is_off() {
+        let tracer = Tracer::new(&Settings::default());
+        tracer.message(&flow(), true, &Bytes::from_static(b"x"));
+        assert!(tracer.queue.is_empty() && !tracer.keeps());
+    }
+
+    #[test]
+    fn what_finds_the_queue_full_is_counted_and_delays_nobody() {
+        let tracer = Tracer::new(&Settings {
+            calls: 10,
+            ..Settings::default()
+        });
+        let invite = kept::tests::line(false, 0, "a", "INVITE sip:101@a SIP/2.0", "INVITE").bytes;
+        for _ in 0..QUEUE_MAX + 3 {
+            tracer.message(&flow(), false, &invite);
+        }
+        let lost = |tracer: &Tracer| {
+            let counters = tracer.counters();
+            let found = counters.iter().find(|(name, _)| *name == "messages_lost");
+            found.map(|(_, count)| *count)
+        };
+        assert_eq!(lost(&tracer), Some(3));
+        assert_eq!(tracer.list()[0].messages, 200);
+        tracer.message(&flow(), false, &invite);
+        assert_eq!(lost(&tracer), Some(3));
+        let (_, count, left_out) = tracer.capture("100", Duration::from_secs(60));
+        assert_eq!((count, left_out), (200, 0));
+        assert_eq!(tracer.capture("nobody", Duration::from_secs(60)).1, 0);
+        assert!(
+            tracer
+                .ladder("a", true)
+                .is_some_and(|text| text.contains("CSeq: 1 INVITE"))
+        );
+        assert_eq!(tracer.ladder("b", false), None);
+    }
+
+    #[test]
+    fn homer_hears_each_message_and_a_socket_that_is_gone_is_counted() {
+        let homer = std::net::UdpSocket::bind(("127.0.0.1", 0)).unwrap_or_else(|e| panic!("{e}"));
+        let address = homer.local_addr().unwrap_or_else(|e| panic!("{e}"));
+        let tracer = Tracer::new(&Settings {
+            hep: address.to_string(),
+            ..Settings::default()
+        });
+        tracer.message(&flow(), true, &Bytes::from_static(b"OPTIONS"));
+        tracer.message(&flow(), true, &Bytes::from(vec![b'x'; 65_530]));
+        drop(tracer.desk());
+        let mut packet = [0; 2048];
+        let length = homer.recv(&mut packet).unwrap_or_else(|e| panic!("{e}"));
+        assert!(packet[..length].ends_with(b"OPTIONS") && packet.starts_with(b"HEP3"));
+        let counters = tracer.counters();
+        assert!(counters.contains(&("hep_sent", 1)) && counters.contains(&("hep_failed", 1)));
+    }
+}
