@@ -270,10 +270,8 @@ impl Call {
     /// What a message means for the call.
     fn follow(&mut self, message: &Message) {
         match (message.method(), message.status()) {
-            (Some(Method::Bye), _) => {
-                if self.standing == Standing::Answered {
-                    self.standing = Standing::Over;
-                }
+            (Some(Method::Bye), _) if self.standing == Standing::Answered => {
+                self.standing = Standing::Over;
             }
             (None, Some(status)) => {
                 let of_invite = message
