@@ -27,6 +27,11 @@ build: setup
 run: build
 	./target/release/strowger --data $(DATA) serve
 
+# Tests of the programs `together` wait for telephones and timers more than they compute: more of them run side by side than
+# there are cores. The names match all other programs.
+TOGETHER ?= 4
+ONE_BY_CORE := --lib --bins --test '[!t]*' --test 't[!o]*'
+
 # The servers run in a temporary folder on private ports and end with the tests, however those end. They start when
 # everything is built: a build may take all the memory and time there is.
 test: setup-test
@@ -34,7 +39,9 @@ test: setup-test
 	@folder=$$(mktemp -d /tmp/strowger-test.XXXXXX); \
 	trap 'tests/databases.sh stop "$$folder" || true; rm -rf "$$folder"' EXIT INT TERM; \
 	urls=$$(tests/databases.sh start "$$folder"); eval "$$urls"; \
-	$(CARGO) test --workspace $(TEST_ARGS) || { tests/databases.sh told "$$folder"; exit 1; }
+	if [ -n "$(strip $(TEST_ARGS))" ]; then $(CARGO) test --workspace $(TEST_ARGS); \
+	else $(CARGO) test --workspace $(ONE_BY_CORE) && $(CARGO) test --workspace --test together -- --test-threads $(TOGETHER); \
+	fi || { tests/databases.sh told "$$folder"; exit 1; }
 
 check: setup
 	$(CARGO) fmt --all --check

@@ -84,10 +84,7 @@ pub async fn serve(
     });
     let manager = manager::routes(manager);
     let all = metrics.or(health).or(ready).or(blocked).or(trace);
-    warp::serve(all.or(manager))
-        .incoming(listener)
-        .run()
-        .await;
+    warp::serve(all.or(manager)).incoming(listener).run().await;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //! program of its own, because there is one log for each.
 
 #[expect(dead_code, reason = "other programs use the rest of it")]
-#[path = "calls/exchange/mod.rs"]
+#[path = "together/exchange/mod.rs"]
 mod exchange;
 
 use std::io::Write;

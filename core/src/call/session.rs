@@ -233,9 +233,9 @@ fn live(shard: &Rc<Shard>, flow: Flow, dialog: &Dialog) -> Flow {
 pub(crate) fn new_via(shard: &Shard, flow: &Flow) -> Via {
     let (host, port) = shard.told(flow);
     let mut via = Via::at(flow.transport, host, port, &shard.branch());
-    // RFC 3581 §3: the response comes back the way the request went.
-    if !shard.shared().snapshot().system.disable_rport {
-        via.params.set("rport", None);
+    // RFC 3581 §3: with `rport` the response comes back the way the request went.
+    if shard.shared().snapshot().system.disable_rport {
+        via.params.remove("rport");
     }
     via
 }

@@ -62,6 +62,10 @@ impl Shard {
     }
 
     fn send_due_registrations(self: &Rc<Self>) {
+        // Shards run before the first transports are open, and without one no server can be found.
+        if self.shared.transports.all().is_empty() {
+            return;
+        }
         let snapshot = self.shared.snapshot();
         let due = self
             .registering

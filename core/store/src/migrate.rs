@@ -226,7 +226,7 @@ mod tests {
         };
         let sqlite = tables(Kind::Sqlite);
         assert!(
-            sqlite.iter().any(|table| table == "cdr") && sqlite.len() == 28,
+            sqlite.iter().any(|table| table == "cdr") && sqlite.len() == 29,
             "{sqlite:?}"
         );
         assert_eq!(sqlite, tables(Kind::MySql));

@@ -2,9 +2,9 @@
 //! own, because these tests measure time and memory.
 
 #[expect(dead_code, reason = "the other program uses the rest of it")]
-#[path = "../calls/exchange/mod.rs"]
+#[path = "../together/exchange/mod.rs"]
 mod exchange;
-#[path = "../calls/scripts/mod.rs"]
+#[path = "../together/scripts/mod.rs"]
 mod scripts;
 
 mod agi_limits;

@@ -386,7 +386,7 @@ fn a_call_is_made_from_outside_followed_and_ended() {
             status.get("Variable"),
             status.get("Nativeformats")
         ),
-        (channel.as_str(), "Up", "Wait", "FROM=outside", "(alaw)")
+        (channel.as_str(), "Up", "Wait", "FROM=outside", "(slin)")
     );
     assert_eq!(listed.last().map(|block| block.get("Items")), Some("1"));
 

@@ -518,7 +518,7 @@ fn a_subscriber_is_told_over_his_new_connection_and_of_the_end_of_his_endpoint()
     let answer = line.ask(subscribe, "alice", "secret");
     assert_eq!(answer.status(), Some(200), "{answer:?}");
     let first = line.expect_request("NOTIFY");
-    line.respond(&first, 200, None);
+    line.send(&SipText::response(&first, 200, "OK", "alice"));
     drop(line);
     let ended = wait_until(SOON, || {
         (exchange.metric("strowger_connections_open") == 0).then_some(())
@@ -529,9 +529,10 @@ fn a_subscriber_is_told_over_his_new_connection_and_of_the_end_of_his_endpoint()
     let registered = line.register(exchange.sip(), "alice", "secret");
     assert_eq!(registered.status(), Some(200), "{registered:?}");
     let bank = Bank::new();
-    bank.phone("bob", "secret", exchange.sip()).call("9301");
+    let bob = bank.phone("bob", "secret", exchange.sip());
+    let _call = bob.call("9301");
     let changed = line.expect_request("NOTIFY");
-    line.respond(&changed, 200, None);
+    line.send(&SipText::response(&changed, 200, "OK", "alice"));
     assert_eq!(dialog(&changed), "confirmed");
 
     let delete = "DELETE FROM ps_endpoints WHERE id = 'alice'";
