@@ -207,6 +207,10 @@ fn an_admin_locks_the_door_and_sends_the_last_one_away() {
             "705",
             &[
                 QUIET,
+                // The last one is who comes after the admin.
+                ("While", "$[${CONFBRIDGE_INFO(parties,80)} = 0]"),
+                ("Wait", "0.05"),
+                ("EndWhile", ""),
                 ("ConfBridge", "80"),
                 ("Verbose", "0,guest was ${CONFBRIDGE_RESULT}"),
                 ("Hangup", ""),
