@@ -1,4 +1,4 @@
-//! The text of answers and events: which lines, in which order. No value ends a line.
+//! The text of answers and events: which lines, in which order. No name or value ends a line.
 
 use strowger_core::events::Event;
 
@@ -28,10 +28,7 @@ impl Answer {
     }
 
     pub(crate) fn line(&mut self, name: &str, value: impl AsRef<str>) -> &mut Self {
-        self.text.push_str(name);
-        self.text.push_str(": ");
-        push_value(&mut self.text, value.as_ref());
-        self.text.push_str("\r\n");
+        push_line(&mut self.text, name, value.as_ref());
         self
     }
 
@@ -108,11 +105,18 @@ pub(crate) fn error(request: &Request, text: &str) -> String {
     message(request, "Error", text)
 }
 
-fn push_value(text: &mut String, value: &str) {
-    text.extend(value.chars().map(|c| match c {
-        '\r' | '\n' => ' ',
-        c => c,
-    }));
+/// Names come from outside too: those of a UserEvent are what a client or a dialplan says.
+fn push_line(text: &mut String, name: &str, value: &str) {
+    let part = |text: &mut String, part: &str| {
+        text.extend(part.chars().map(|c| match c {
+            '\r' | '\n' => ' ',
+            c => c,
+        }));
+    };
+    part(text, name);
+    text.push_str(": ");
+    part(text, value);
+    text.push_str("\r\n");
 }
 
 /// What stands in every event beside its own fields.
@@ -126,12 +130,7 @@ pub(crate) struct Stamp {
 pub(crate) fn event(event: &Event, stamp: &Stamp) -> (Classes, String) {
     let classes = classes::of_event(event.name);
     let mut text = String::with_capacity(512);
-    let mut line = |name: &str, value: &str| {
-        text.push_str(name);
-        text.push_str(": ");
-        push_value(&mut text, value);
-        text.push_str("\r\n");
-    };
+    let mut line = |name: &str, value: &str| push_line(&mut text, name, value);
     line("Event", event.name);
     line("Privilege", &classes.printed());
     if let Some(time) = &stamp.time {
@@ -150,6 +149,15 @@ mod tests {
 
     fn request(id: &str) -> Request {
         Request::new(vec![("ActionID".to_owned(), id.to_owned())])
+    }
+
+    #[test]
+    fn a_header_of_a_user_event_cannot_forge_another_event() {
+        let forged =
+            Event::new("UserEvent").with("A: 1\r\n\r\nEvent: Hangup\r\nB".to_owned(), "2\r\n\r\n");
+        let (_, text) = event(&forged, &Stamp::default());
+        assert_eq!(text.matches("\r\n\r\n").count(), 1, "{text}");
+        assert!(!text.contains("\r\nEvent: Hangup"), "{text}");
     }
 
     #[test]
