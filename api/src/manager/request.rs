@@ -134,7 +134,7 @@ impl Parser {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -149,7 +149,7 @@ mod tests {
         taken
     }
 
-    fn request(headers: &[(&str, &str)]) -> Request {
+    pub(crate) fn request(headers: &[(&str, &str)]) -> Request {
         let headers = headers.iter();
         Request::new(
             headers

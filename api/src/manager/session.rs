@@ -187,6 +187,7 @@ pub(super) fn is_same(given: &str, expected: &str) -> bool {
 mod tests {
     use std::net::SocketAddr;
 
+    use super::super::request::tests::request;
     use super::super::settings::tests::rows;
     use super::*;
 
@@ -202,15 +203,6 @@ mod tests {
             ("far", "deny", "127.0.0.0/8"),
         ]);
         Settings::read(&rows, SocketAddr::from(([127, 0, 0, 1], 5038)))
-    }
-
-    fn request(headers: &[(&str, &str)]) -> Request {
-        let headers = headers.iter();
-        Request::new(
-            headers
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
-        )
     }
 
     #[test]

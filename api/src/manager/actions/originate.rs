@@ -232,6 +232,7 @@ impl Told {
 mod tests {
     use std::net::SocketAddr;
 
+    use super::super::super::request::tests::request;
     use super::super::super::settings::{Settings, tests::rows};
     use super::*;
 
@@ -243,15 +244,6 @@ mod tests {
         ]);
         let settings = Settings::read(&rows, SocketAddr::from(([127, 0, 0, 1], 5038)));
         Arc::clone(settings.find("dialler").expect("the user"))
-    }
-
-    fn request(headers: &[(&str, &str)]) -> Request {
-        let headers = headers.iter();
-        Request::new(
-            headers
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
-        )
     }
 
     #[test]
