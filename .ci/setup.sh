@@ -9,7 +9,7 @@ set -euo pipefail
 case ${1:-} in
   build) needs="cc:gcc c++:g++ cmake:cmake make:make pkg-config:pkg-config" ;;
   test) needs="sipp:sip-tester baresip:baresip-core mariadbd:mariadb-server postgres:postgresql sox:sox espeak-ng:espeak-ng
-    sqlite3:sqlite3 python3:python3 setpriv:util-linux prlimit:util-linux" ;;
+    sqlite3:sqlite3 python3:python3 linphonec:linphone-cli sipsak:sipsak svwar:sipvicious kamailio:kamailio setpriv:util-linux prlimit:util-linux" ;;
   *) echo "usage: .ci/setup.sh build|test" >&2; exit 2 ;;
 esac
 

@@ -1,6 +1,6 @@
 //! End-to-end tests: the built exchange, and telephones that call through it.
 //!
-//! Here live the harness ([`Exchange`]), the peers ([`phone`], [`Baresip`], [`Sipp`]) and the ears ([`audio`]). The tests
+//! Here live the harness ([`Exchange`]), the peers ([`phone`], [`Baresip`], [`Linphone`], [`Sipp`], [`Kamailio`]) and the ears ([`audio`]). The tests
 //! themselves are in `tests/`, a file for each behaviour. Nothing here depends on the exchange's crates: a peer that
 //! shares its parser or its codecs cannot hear its faults. What passes is decided by what arrived at the other end,
 //! never by an exit code alone.
@@ -10,7 +10,9 @@ mod baresip;
 mod certificates;
 mod database;
 mod exchange;
+mod kamailio;
 mod line;
+mod linphone;
 pub mod manager;
 mod names;
 pub mod peer;
@@ -24,7 +26,9 @@ pub use baresip::Baresip;
 pub use certificates::Authority;
 pub use database::{Database, Engine};
 pub use exchange::{Exchange, Settings, binary, text_of};
+pub use kamailio::Kamailio;
 pub use line::{Frame, Line, description};
+pub use linphone::Linphone;
 pub use names::Names;
 pub use phone::{Bank, Call, Challenge, Ending, Heard, Manner, Phone, Source, Stage};
 pub use sipp::{Sipp, SippResult};

@@ -10,6 +10,7 @@ mod early_dialog;
 mod errors_are_clear;
 mod fax;
 mod identity;
+mod interop;
 mod ipv6;
 mod listening;
 mod local_channels;
