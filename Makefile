@@ -11,7 +11,7 @@ help:
 	@echo "make run      build and start an exchange in $(DATA), on 127.0.0.1"
 	@echo "make test     all tests, with real telephones and database servers of their own"
 	@echo "make check    formatting and lints"
-	@echo "make bench    CPU per packet of relaying, rooms, transcoding and SRTP beside a bare relay, and of the dialplan"
+	@echo "make bench    CPU per packet of relaying, rooms, transcoding and SRTP beside a bare relay, of the dialplan, and of signalling"
 	@echo "make sounds   speak the prompts anew (espeak-ng, sox)"
 	@echo "make clean    remove what was built; $(DATA) stays"
 
@@ -52,6 +52,7 @@ bench: setup
 	./target/release/relay_cpu $(BENCH_ARGS)
 	./target/release/media_works $(WORKS_ARGS)
 	./target/release/dialplan_works $(DIALPLAN_ARGS)
+	./target/release/sip_works $(SIP_ARGS)
 
 sounds: setup-test
 	sounds/generate.sh

@@ -9,6 +9,7 @@ pub mod delay;
 pub mod dialplan;
 pub mod exchange;
 pub mod generator;
+pub mod signalling;
 pub mod subject;
 mod telephones;
 pub mod traffic;

@@ -6,7 +6,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use strowger_benches::dialplan::{
-    Figure, compiling, entering, looping, matching, pausing, reloading, suspended_calls,
+    compiling, entering, looping, matching, pausing, reloading, suspended_calls,
 };
 
 const WORKS: [&str; 7] = [
@@ -54,7 +54,7 @@ fn main() -> Result<()> {
             other => bail!("unknown work {other}; there are {}", WORKS.join(", ")),
         };
         for figure in figures {
-            print(&figure);
+            println!("{figure}");
             if !figure.holds() {
                 worse.push(figure.name);
             }
@@ -65,16 +65,4 @@ fn main() -> Result<()> {
     }
     ensure!(!check || worse.is_empty(), "a target was missed");
     Ok(())
-}
-
-fn print(figure: &Figure) {
-    let target = match figure.wanted {
-        Some(wanted) if figure.more => format!(", target at least {wanted}"),
-        Some(wanted) => format!(", target at most {wanted}"),
-        None => String::new(),
-    };
-    println!(
-        "{}: {:.2} {}{target} ({})",
-        figure.name, figure.value, figure.unit, figure.reference
-    );
 }

@@ -78,6 +78,11 @@ pub struct Inside {
 impl Inside {
     /// Starts one with these rows and, as name and text, files of Lua.
     pub fn start(rows: Vec<ExtensionRow>, files: &[(&str, &str)], limits: Limits) -> Result<Self> {
+        Self::start_with(snapshot(rows), files, limits)
+    }
+
+    /// The same with all tables.
+    pub fn start_with(snapshot: Snapshot, files: &[(&str, &str)], limits: Limits) -> Result<Self> {
         let data = tempfile::tempdir()?;
         let mut config = Config::default();
         config.data.0 = data.path().to_owned();
@@ -92,7 +97,6 @@ impl Inside {
             .enable_all()
             .build()?;
         let paths = Paths::new(&config)?;
-        let snapshot = snapshot(rows);
         let shared = {
             let _guard = runtime.enter();
             Shared::new(
@@ -197,7 +201,8 @@ impl Drop for Inside {
     }
 }
 
-fn snapshot(rows: Vec<ExtensionRow>) -> Snapshot {
+/// Tables with these rows, and one endpoint that calls.
+pub fn snapshot(rows: Vec<ExtensionRow>) -> Snapshot {
     let mut snapshot = Snapshot::default();
     let endpoint = Endpoint {
         id: "tester".to_owned(),

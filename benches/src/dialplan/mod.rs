@@ -5,10 +5,11 @@ mod inside;
 mod telephone;
 mod works;
 
-pub use inside::{Heart, Inside};
+pub use inside::{Heart, Inside, snapshot};
 pub use telephone::Telephone;
 pub use works::{
-    CALLS_MAX, Figure, compiling, entering, looping, matching, pausing, reloading, suspended_calls,
+    CALLS_MAX, Figure, compiling, entering, looping, matching, pausing, reloading, rows,
+    suspended_calls,
 };
 
 /// The context that callers are in.

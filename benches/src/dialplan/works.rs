@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use mlua::Lua;
 use rustc_hash::FxHashMap;
+use std::fmt;
 use std::hint::black_box;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -41,7 +42,7 @@ pub struct Figure {
 }
 
 impl Figure {
-    fn new(name: &str, value: f64, unit: &'static str, reference: String) -> Self {
+    pub fn new(name: &str, value: f64, unit: &'static str, reference: String) -> Self {
         Self {
             name: name.to_owned(),
             value,
@@ -52,14 +53,16 @@ impl Figure {
         }
     }
 
-    fn at_most(self, wanted: f64) -> Self {
+    #[must_use]
+    pub fn at_most(self, wanted: f64) -> Self {
         Self {
             wanted: Some(wanted),
             ..self
         }
     }
 
-    fn at_least(self, wanted: f64) -> Self {
+    #[must_use]
+    pub fn at_least(self, wanted: f64) -> Self {
         Self {
             wanted: Some(wanted),
             more: true,
@@ -77,6 +80,21 @@ impl Figure {
     }
 }
 
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            name, value, unit, ..
+        } = self;
+        write!(f, "{name}: {value:.2} {unit}")?;
+        match self.wanted {
+            Some(wanted) if self.more => write!(f, ", target at least {wanted}")?,
+            Some(wanted) => write!(f, ", target at most {wanted}")?,
+            None => {}
+        }
+        write!(f, " ({})", self.reference)
+    }
+}
+
 fn row(id: usize, exten: &str, priority: i32, app: &str, appdata: &str) -> ExtensionRow {
     ExtensionRow {
         id: id as i64,
@@ -88,7 +106,8 @@ fn row(id: usize, exten: &str, priority: i32, app: &str, appdata: &str) -> Exten
     }
 }
 
-fn rows(list: &[(&str, &str, &str)]) -> Vec<ExtensionRow> {
+/// Rows of steps by extension, in the order of their priorities.
+pub fn rows(list: &[(&str, &str, &str)]) -> Vec<ExtensionRow> {
     let mut priorities: FxHashMap<&str, i32> = FxHashMap::default();
     (1..)
         .zip(list)
