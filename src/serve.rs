@@ -219,7 +219,11 @@ async fn open(config: &Arc<Config>, paths: &Paths) -> anyhow::Result<(Arc<Shared
     let mp3 = Mp3Jobs::start(paths.spool.join("recordings"), config.recording.keep_wav)
         .context("cannot start the threads that make MP3 files")?;
     let control = tokio::runtime::Handle::current();
-    let sounds = Arc::new(SoundStore::new(paths.sounds.clone(), control.clone()));
+    let sounds = Arc::new(SoundStore::with_programs(
+        paths.sounds.clone(),
+        control.clone(),
+        config.agi.music_programs_max,
+    ));
     let shared = Shared::new(
         Arc::clone(config),
         paths.clone(),
@@ -281,7 +285,7 @@ fn process_numbers(
     let registrations = Arc::clone(&shared.registrations);
     let protection = Arc::clone(shared);
     let tracer = Arc::clone(shared);
-    let (connected, names) = (Arc::clone(shared), Arc::clone(shared));
+    let (connected, names, music) = (Arc::clone(shared), Arc::clone(shared), Arc::clone(shared));
     let (plans, agi) = (Arc::clone(plans), Arc::clone(plans.agi()));
     vec![
         ("agi_", Box::new(move || agi.counters())),
@@ -309,6 +313,7 @@ fn process_numbers(
             Box::new(move || vec![("open", connected.open_connections() as u64)]),
         ),
         ("dns_", Box::new(move || names.dns.counters())),
+        ("music_", Box::new(move || music.sounds.music_counters())),
         (
             "log_",
             Box::new(|| vec![("lines_lost", crate::logging::lost_lines())]),

@@ -408,6 +408,8 @@ pub struct Agi {
     pub shell_s: u64,
     /// How long a command of `System` may take, in seconds (1 to 604800).
     pub system_s: u64,
+    /// Programs that make music on hold, at a time (0 to 1000).
+    pub music_programs_max: usize,
 }
 
 impl Default for Agi {
@@ -422,6 +424,7 @@ impl Default for Agi {
             shells_max: 200,
             shell_s: 60,
             system_s: 3600,
+            music_programs_max: 10,
         }
     }
 }
@@ -645,6 +648,8 @@ impl Config {
         within("agi.shells_max", agi.shells_max as u64, 1, 10_000)?;
         within("agi.shell_s", agi.shell_s, 1, 86_400)?;
         within("agi.system_s", agi.system_s, 1, 604_800)?;
+        let most = agi.music_programs_max as u64;
+        within("agi.music_programs_max", most, 0, 1000)?;
         self.mail.validate()?;
         self.protection.validate()?;
         self.trace.validate()?;

@@ -27,7 +27,7 @@ pub use codec::{Codec, L16Rate};
 pub use counters::Counters;
 pub use engine::{FarEnd, Recorder, far_wire};
 pub use recording::{FileFormat, FileSetup, Order, RecorderSetup, Reply, TapMode};
-pub use sound::{SAMPLE_RATE, Sound, SoundError, SoundFormat, WIDE_RATE};
+pub use sound::{LiveWriter, SAMPLE_RATE, Sound, SoundError, SoundFormat, WIDE_RATE, live_sound};
 pub use stats::{Drops, LegStats};
 pub use types::{
     Command, ControlReport, Event, Format, LegId, LegSetup, LegStart, Negotiated, PlayAction,

@@ -46,7 +46,7 @@ use strowger_core::shard::Shard;
 use strowger_dialplan::Query;
 use strowger_dialplan::plan::HINT;
 
-pub use agi::Agi;
+pub use agi::{Agi, NotTaken};
 pub use check::{check, check_databases};
 pub use plans::{PlanWatcher, Plans, compile};
 pub use registry::{Applications, Help, applications, functions};

@@ -353,6 +353,24 @@ impl Dns {
         }
     }
 
+    /// The addresses behind the SRV records of a service (`_agi._tcp.example.com`), in the order in which they are to be
+    /// tried, each with the host it belongs to; 16 at most. Empty: there is no such service.
+    pub async fn service(&self, name: &str) -> Vec<(String, SocketAddr)> {
+        let services = self.services(name).await;
+        let hosts = services.iter().take(TARGETS_MAX);
+        let lookups = hosts.map(|service| self.addresses(service.target.trim_end_matches('.')));
+        let mut all = Vec::new();
+        for (service, found) in services.iter().zip(join_all(lookups).await) {
+            let host = service.target.trim_end_matches('.');
+            for ip in found {
+                if all.len() < TARGETS_MAX {
+                    all.push((host.to_owned(), SocketAddr::new(ip, service.port)));
+                }
+            }
+        }
+        all
+    }
+
     /// The addresses that a peer known by this name may call from: of its SRV targets where that is wanted, and its own.
     pub async fn sources(&self, host: &str, by_services: bool) -> Vec<IpAddr> {
         let mut hops = Vec::new();

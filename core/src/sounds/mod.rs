@@ -7,6 +7,7 @@
 mod cache;
 mod find;
 mod music;
+mod program;
 mod tones;
 mod zones;
 
@@ -22,6 +23,8 @@ use tokio::runtime::Handle;
 use cache::{Cache, Stamp};
 use find::Found;
 pub use music::{Music, MusicClass, MusicSource, Sort};
+use program::Programs;
+pub use program::{Program, ProgramFormat};
 pub use tones::{Cadence, ToneError};
 pub use zones::{DEFAULT_ZONE, indication, names as zone_names};
 
@@ -45,6 +48,8 @@ pub enum SoundError {
     Unreadable { path: String, message: String },
     #[error("music class \"{0}\" has no files that can be played")]
     NoMusic(String),
+    #[error("music class \"{0}\": its program is not started: [agi] music_programs_max others run")]
+    TooManyPrograms(String),
 }
 
 /// A name in a language at a rate.
@@ -73,13 +78,20 @@ pub struct SoundStore {
     gates: Mutex<FxHashMap<Key, Gate>>,
     tones: Mutex<FxHashMap<String, Cadence>>,
     beep: Arc<Sound>,
+    programs: Programs,
 }
 
 impl SoundStore {
-    /// `root` is `<data>/sounds`; files are read on `control`.
+    /// `root` is `<data>/sounds`; files are read on `control`. No programs are started for music.
     pub fn new(root: PathBuf, control: Handle) -> Self {
+        Self::with_programs(root, control, 0)
+    }
+
+    /// The same with so many programs for music at a time.
+    pub fn with_programs(root: PathBuf, control: Handle, programs_max: usize) -> Self {
         Self {
             root,
+            programs: Programs::new(programs_max, control.clone()),
             control,
             cache: Mutex::new(Cache::new(CACHE_SAMPLES_MAX)),
             names: Mutex::default(),
@@ -87,6 +99,11 @@ impl SoundStore {
             tones: Mutex::default(),
             beep: Arc::new(tones::beep()),
         }
+    }
+
+    /// What is counted of the programs that make music.
+    pub fn music_counters(&self) -> Vec<(&'static str, u64)> {
+        self.programs.counters()
     }
 
     /// Folder of the user's own sounds.

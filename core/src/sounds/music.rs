@@ -8,6 +8,7 @@ use strowger_media::{Sound, SoundFormat};
 use strowger_store::{MusicEntry, MusicRow, Snapshot, StaticRow};
 
 use super::find::BUILT_IN;
+use super::program::{Program, ProgramFormat};
 use super::{SoundError, SoundStore};
 
 /// The class of those who have none.
@@ -37,6 +38,7 @@ pub enum MusicSource {
     Playlist(Vec<String>),
     /// A folder of the built-in set.
     BuiltIn(String),
+    Program(Program),
 }
 
 /// A class of music on hold.
@@ -126,6 +128,8 @@ impl MusicClass {
                 "directory" => row.directory = value,
                 "digit" => row.digit = value,
                 "sort" => row.sort = value,
+                "application" => row.application = value,
+                "format" => row.format = value,
                 "random" if value.eq_ignore_ascii_case("yes") => row.sort = "random".to_owned(),
                 "announcement" => announcement = Some(value),
                 "entry" => entries.push(value),
@@ -143,8 +147,9 @@ impl MusicClass {
     ) -> Option<Self> {
         let source = if row.mode.eq_ignore_ascii_case("playlist") {
             MusicSource::Playlist(entries)
+        } else if row.mode.eq_ignore_ascii_case("custom") {
+            MusicSource::Program(program(&row, sounds)?)
         } else if row.directory.is_empty() {
-            // A program of mode `custom` is not run.
             return None;
         } else {
             // Relative to the data directory, or to the sounds in it.
@@ -186,6 +191,8 @@ impl MusicClass {
                     Some(path.with_extension("").to_str()?.to_owned())
                 })
                 .collect(),
+            // It makes one sound, which has no name.
+            MusicSource::Program(_) => Vec::new(),
             MusicSource::BuiltIn(folder) => BUILT_IN
                 .get_dir(folder)
                 .into_iter()
@@ -197,6 +204,30 @@ impl MusicClass {
         names.dedup();
         names
     }
+}
+
+/// The program of a class of mode `custom`; None, and a line in the log, where it cannot be one.
+fn program(row: &MusicRow, sounds: &Path) -> Option<Program> {
+    let class = &row.name;
+    if row.application.trim().is_empty() {
+        tracing::warn!(class, "music on hold: mode custom needs an application");
+        return None;
+    }
+    let Some(format) = ProgramFormat::parse(&row.format) else {
+        let format = &row.format;
+        tracing::warn!(
+            class,
+            format,
+            "music on hold: a program writes slin, ulaw or alaw of 8000 samples a second"
+        );
+        return None;
+    };
+    let folder = sounds.parent().unwrap_or(sounds).join(&row.directory);
+    Some(Program {
+        command: row.application.trim().to_owned(),
+        folder: folder.is_dir().then_some(folder),
+        format,
+    })
 }
 
 fn entries_of(entries: &[MusicEntry], name: &str) -> Vec<String> {
@@ -224,6 +255,14 @@ impl SoundStore {
         class: MusicClass,
         rate: u32,
     ) -> Result<Music, SoundError> {
+        if let MusicSource::Program(program) = &class.source {
+            let sound = self.programs.sound(program, &class.name);
+            let sound = sound.ok_or_else(|| SoundError::TooManyPrograms(class.name.clone()))?;
+            return Ok(Music {
+                class: class.name,
+                sounds: vec![sound],
+            });
+        }
         let wanted = class.clone();
         let mut names = self
             .control
@@ -324,6 +363,7 @@ mod tests {
                     directory: "/srv/music".to_owned(),
                     sort: "randstart".to_owned(),
                     digit: "5".to_owned(),
+                    ..MusicRow::default()
                 },
                 MusicRow {
                     name: "rows".to_owned(),
@@ -333,6 +373,22 @@ mod tests {
                 MusicRow {
                     name: "program".to_owned(),
                     mode: "custom".to_owned(),
+                    directory: "music".to_owned(),
+                    application: " /usr/bin/radio -q ".to_owned(),
+                    format: "alaw".to_owned(),
+                    ..MusicRow::default()
+                },
+                MusicRow {
+                    name: "nameless".to_owned(),
+                    mode: "custom".to_owned(),
+                    directory: "music".to_owned(),
+                    ..MusicRow::default()
+                },
+                MusicRow {
+                    name: "wide".to_owned(),
+                    mode: "custom".to_owned(),
+                    application: "radio".to_owned(),
+                    format: "slin16".to_owned(),
                     ..MusicRow::default()
                 },
             ]),
@@ -370,7 +426,15 @@ mod tests {
             find("").unwrap().source,
             MusicSource::BuiltIn("moh/default".to_owned())
         );
-        for name in ["program", "nothing", "..", "../x", "a/b"] {
+        assert_eq!(
+            find("program").unwrap().source,
+            MusicSource::Program(Program {
+                command: "/usr/bin/radio -q".to_owned(),
+                folder: Some(data.path().join("music")),
+                format: ProgramFormat::Alaw,
+            })
+        );
+        for name in ["nameless", "wide", "nothing", "..", "../x", "a/b"] {
             assert_eq!(find(name), None, "{name}");
         }
         assert_eq!(

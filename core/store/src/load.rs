@@ -430,16 +430,26 @@ impl Load<'_> {
     }
 
     async fn music(&mut self) -> Result<Vec<MusicRow>, StoreError> {
-        const WANTED: [&str; 5] = ["name", "mode", "directory", "digit", "sort"];
+        const WANTED: [&str; 7] = [
+            "name",
+            "mode",
+            "directory",
+            "digit",
+            "sort",
+            "application",
+            "format",
+        ];
         let mut rows = Vec::new();
         self.small(Table::Music, &WANTED, &["name"], |cells| {
-            let [name, mode, directory, digit, sort] = cells;
+            let [name, mode, directory, digit, sort, application, format] = cells;
             rows.push(MusicRow {
                 name,
                 mode,
                 directory,
                 digit,
                 sort,
+                application,
+                format,
             });
         })
         .await?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::rtp::send::SourceKey;
-use crate::sound::{SAMPLE_RATE, Sound};
+use crate::sound::{Place, SAMPLE_RATE, Sound};
 use crate::types::{PlayAction, PlayId, Repeat};
 
 /// Turns a second.
@@ -21,6 +21,8 @@ pub(super) struct Player {
     again: Option<usize>,
     index: usize,
     offset: usize,
+    /// The same in a sound that is still being made.
+    place: Place,
     played: u64,
     paused: bool,
 }
@@ -42,7 +44,7 @@ impl Player {
             sounds
                 .iter()
                 .skip(first)
-                .any(|sound| !sound.samples.is_empty())
+                .any(|sound| !sound.samples.is_empty() || sound.live.is_some())
         });
         let mut player = Self {
             play,
@@ -51,6 +53,7 @@ impl Player {
             again,
             index: 0,
             offset: 0,
+            place: Place::default(),
             played: 0,
             paused: false,
         };
@@ -112,7 +115,7 @@ impl Player {
         self.index = 0;
         self.offset = 0;
         while let Some(sound) = self.sounds.get(self.index) {
-            if left < sound.samples.len() {
+            if left < sound.samples.len() || sound.live.is_some() {
                 self.offset = left;
                 return;
             }
@@ -144,7 +147,13 @@ impl Player {
     fn fill(&mut self, frame: &mut [i16]) {
         let mut at = 0;
         while at < frame.len() && !self.is_done() {
-            let sound = &self.sounds[self.index].samples[self.offset..];
+            let sound = &self.sounds[self.index];
+            if let Some(live) = &sound.live {
+                live.read(&mut self.place, &mut frame[at..]);
+                self.played += (frame.len() - at) as u64;
+                return;
+            }
+            let sound = &sound.samples[self.offset..];
             let count = sound.len().min(frame.len() - at);
             frame[at..at + count].copy_from_slice(&sound[..count]);
             at += count;
@@ -159,6 +168,7 @@ impl Player {
     fn skip_finished(&mut self) {
         while let Some(sound) = self.sounds.get(self.index)
             && self.offset >= sound.samples.len()
+            && sound.live.is_none()
         {
             self.offset = 0;
             self.index += 1;
@@ -228,6 +238,29 @@ mod tests {
         let mut p = player(&[160], Repeat::After(1));
         p.fill(&mut frame);
         assert!(p.is_done());
+    }
+
+    #[test]
+    fn a_sound_that_is_still_being_made_has_no_end() {
+        let (live, mut writer) = crate::sound::live_sound(20);
+        let all = vec![
+            Arc::new(Sound::from_samples(vec![7; 80])),
+            Arc::new(live),
+            Arc::new(Sound::from_samples(vec![9; 160])),
+        ];
+        let mut p = Player::new(PlayId(1), SourceKey(1), all, Repeat::Forever);
+        let mut frame = [1i16; 160];
+        p.fill(&mut frame);
+        assert_eq!((frame[79], frame[80]), (7, 0));
+        writer.write(&[5; 320]);
+        p.fill(&mut frame);
+        p.fill(&mut frame);
+        assert_eq!(frame, [5; 160]);
+        p.fill(&mut frame);
+        assert_eq!((frame, p.is_done()), ([0; 160], false));
+        assert_eq!(p.played(), 640);
+        p.control(PlayAction::Skip { ms: 1000 });
+        assert!(!p.is_done());
     }
 
     #[test]

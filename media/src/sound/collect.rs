@@ -117,6 +117,7 @@ impl Collector {
         Ok(Sound {
             samples: self.out.into(),
             rate: self.rate,
+            live: None,
         })
     }
 

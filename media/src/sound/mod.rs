@@ -4,6 +4,7 @@
 mod collect;
 mod compressed;
 mod format;
+mod live;
 mod wav;
 
 use std::sync::Arc;
@@ -11,6 +12,8 @@ use std::sync::Arc;
 use crate::codec::{g711, g722, gsm};
 use collect::Collector;
 pub use format::SoundFormat;
+pub(crate) use live::{LiveSound, Place};
+pub use live::{LiveWriter, live_sound};
 
 /// Samples a second of telephone audio.
 pub const SAMPLE_RATE: u32 = 8000;
@@ -30,6 +33,8 @@ pub struct Sound {
     pub samples: Arc<[i16]>,
     /// Samples a second: [`SAMPLE_RATE`] or [`WIDE_RATE`].
     pub rate: u32,
+    /// It is still being made: there are no samples, and no end.
+    pub(crate) live: Option<LiveSound>,
 }
 
 /// Why a file is not a sound.
@@ -69,6 +74,7 @@ impl Sound {
         Self {
             samples: samples.into(),
             rate: SAMPLE_RATE,
+            live: None,
         }
     }
 
@@ -77,6 +83,7 @@ impl Sound {
         Self {
             samples: samples.into(),
             rate: WIDE_RATE,
+            live: None,
         }
     }
 
@@ -140,9 +147,10 @@ impl Sound {
         self.samples.len() as u64 * 1000 / u64::from(self.rate.max(1))
     }
 
-    /// The same at another rate: for the rare sound that was decoded for one listener and goes to another.
+    /// The same at another rate: for the rare sound that was decoded for one listener and goes to another. One that is still
+    /// being made stays as it is.
     pub fn at_rate(&self, rate: u32) -> Self {
-        if rate == self.rate || (rate != SAMPLE_RATE && rate != WIDE_RATE) {
+        if rate == self.rate || self.live.is_some() || (rate != SAMPLE_RATE && rate != WIDE_RATE) {
             return self.clone();
         }
         let mut out = Collector::new(rate);

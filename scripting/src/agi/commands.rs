@@ -121,7 +121,7 @@ pub(crate) static COMMANDS: &[Command] = &[
         Verb::AsyncBreak,
         (0, 0),
         "",
-        "Ends AsyncAGI.",
+        "Ends AsyncAGI; elsewhere nothing. 0.",
     ),
     live(
         "CHANNEL STATUS",

@@ -7,6 +7,8 @@ use std::time::Duration;
 use strowger_core::config;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::remote::{Command, Led, NotTaken, Remote};
+
 /// What a script lives in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -65,6 +67,7 @@ counters! {
     lines_too_long,
     shells_killed,
     shells_refused,
+    remote_commands_refused,
 }
 
 /// Limits and counters of the scripts of all shards.
@@ -75,6 +78,7 @@ pub struct Agi {
     connections: Arc<Semaphore>,
     pub(crate) shells: Semaphore,
     waiting: AtomicUsize,
+    remote: Remote,
     pub(crate) counters: Counters,
 }
 
@@ -101,6 +105,7 @@ impl Agi {
             shells: Semaphore::new(limits.shells_max),
             limits: limits.clone(),
             waiting: AtomicUsize::new(0),
+            remote: Remote::default(),
             counters: Counters::default(),
         }
     }
@@ -118,6 +123,27 @@ impl Agi {
 
     pub(crate) fn shell_time(&self) -> Duration {
         Duration::from_secs(self.limits.shell_s)
+    }
+
+    /// From now on, as long as the result lives, commands for this channel are taken.
+    pub(crate) fn led(&self, channel: &str) -> Led {
+        self.remote.enter(channel)
+    }
+
+    /// Gives a command to a channel that is in `AGI(agi:async)`; its answer is told as an event with this id.
+    ///
+    /// # Errors
+    /// The channel is not led so, or 128 commands wait for it.
+    pub fn command(&self, channel: &str, line: &str, id: &str) -> Result<(), NotTaken> {
+        let command = Command {
+            line: line.to_owned(),
+            id: id.to_owned(),
+        };
+        let given = self.remote.give(channel, command);
+        if given == Err(NotTaken::QueueFull) {
+            self.counters.remote_commands_refused();
+        }
+        given
     }
 
     /// Waits for a place. It is free again when the permit is dropped.
@@ -158,6 +184,7 @@ impl Agi {
                 "shells_running",
                 taken(self.limits.shells_max, &self.shells) as u64,
             ),
+            ("async_running", self.remote.count() as u64),
             (
                 "scripts_waiting",
                 self.waiting.load(Ordering::Relaxed) as u64,

@@ -51,6 +51,8 @@ pub(crate) struct Link {
     ended: oneshot::Receiver<Ending>,
     /// It is told of the hang-up by a line.
     network: bool,
+    /// Where nobody reads what is said.
+    kept: Option<mpsc::Receiver<Vec<u8>>>,
 }
 
 /// The other ends.
@@ -74,6 +76,7 @@ impl Link {
                 orders,
                 ended,
                 network,
+                kept: None,
             },
             Far {
                 lines: lines_to,
@@ -82,6 +85,20 @@ impl Link {
                 ended: ended_to,
             },
         )
+    }
+
+    /// One without a script: what is said is kept for [`Self::said`].
+    pub(crate) fn answers() -> Self {
+        let (mut link, far) = Self::pair(false);
+        link.kept = Some(far.replies);
+        link
+    }
+
+    /// What was said since this was last asked.
+    pub(crate) fn said(&mut self) -> Vec<Vec<u8>> {
+        let kept = &mut self.kept;
+        let next = || kept.as_mut()?.try_recv().ok();
+        std::iter::from_fn(next).collect()
     }
 
     /// The next line; `None` when the script says no more.

@@ -9,6 +9,7 @@ mod link;
 mod network;
 mod process;
 pub(crate) mod protocol;
+mod remote;
 mod shell;
 
 pub(crate) use audio::AUDIO_SAMPLES_MAX;
@@ -17,4 +18,6 @@ pub(crate) use gate::Kind;
 pub(crate) use link::{Ending, Link, StartError};
 pub(crate) use network::{Server, connect};
 pub(crate) use process::{Program, start};
+pub(crate) use remote::Command as RemoteCommand;
+pub use remote::NotTaken;
 pub(crate) use shell::{shell, system};

@@ -1,8 +1,11 @@
-//! Scripts behind a connection (FastAGI): a server that the exchange connects to.
+//! Scripts behind a connection (FastAGI): a server that the exchange connects to, or several that SRV records name.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use strowger_core::Shared;
+use strowger_core::dns::Dns;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
@@ -15,14 +18,19 @@ const PORT: u16 = 4573;
 const CONNECT_WAIT: Duration = Duration::from_secs(2);
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 4;
+/// For finding the servers of a service.
+const SERVICE_WAIT: Duration = Duration::from_secs(5);
+/// What stands before the name of a service in its SRV records.
+const SERVICE: &str = "_agi._tcp.";
 /// How long a server may take to read what it is told last.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// What `agi://host[:port][/script]` names.
+/// What `agi://host[:port][/script]` or `hagi://service[/script]` names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Server {
     host: String,
-    port: u16,
+    /// None: SRV records of the host name its servers.
+    port: Option<u16>,
     /// Without its first slash.
     pub(crate) script: String,
 }
@@ -55,31 +63,60 @@ impl Server {
         };
         Ok(Self {
             host: host.to_owned(),
-            port,
+            port: Some(port),
             script: script.to_owned(),
         })
+    }
+
+    /// Reads what stands behind `hagi://`.
+    pub(crate) fn of_service(rest: &str) -> Result<Self, String> {
+        let (host, script) = rest.split_once('/').unwrap_or((rest, ""));
+        if host.is_empty() {
+            return Err("the name of the service is missing: write hagi://name/script".to_owned());
+        }
+        if let Some((name, port)) = host.split_once(':') {
+            return Err(format!(
+                "\"{host}\": its SRV records name the ports: write hagi://{name}/{script}, or agi:// for port {port}"
+            ));
+        }
+        Ok(Self {
+            host: host.to_owned(),
+            port: None,
+            script: script.to_owned(),
+        })
+    }
+
+    /// Where it may be, in the order in which that is to be tried.
+    async fn addresses(&self, dns: &Dns) -> Result<Vec<SocketAddr>, String> {
+        let host = &self.host;
+        let too_late = |_| format!("{host}: its address is not known in time");
+        let Some(port) = self.port else {
+            let name = format!("{SERVICE}{host}");
+            let found = tokio::time::timeout(SERVICE_WAIT, dns.service(&name)).await;
+            let found = found.map_err(too_late)?;
+            if found.is_empty() {
+                return Err(format!("no server is known: {name} has no SRV records"));
+            }
+            return Ok(found.into_iter().map(|(_, address)| address).collect());
+        };
+        let found = tokio::net::lookup_host((host.as_str(), port));
+        let found = tokio::time::timeout(CONNECT_WAIT, found).await;
+        let found = found.map_err(too_late)?;
+        let found = found.map_err(|error| format!("{host}: {error}"))?;
+        Ok(found.take(ADDRESSES_MAX).collect())
     }
 }
 
 /// Connects. To be called on the control runtime.
 pub(crate) async fn connect(
     agi: Arc<Agi>,
+    shared: Arc<Shared>,
     server: Server,
     block: String,
     permit: OwnedSemaphorePermit,
 ) -> Result<Link, StartError> {
-    let name = (server.host.as_str(), server.port);
-    let found = tokio::time::timeout(CONNECT_WAIT, tokio::net::lookup_host(name)).await;
-    let addresses: Vec<_> = match found {
-        Ok(Ok(found)) => found.take(ADDRESSES_MAX).collect(),
-        Ok(Err(error)) => return Err(StartError::Failed(format!("{}: {error}", server.host))),
-        Err(_) => {
-            return Err(StartError::Failed(format!(
-                "{}: its address is not known in time",
-                server.host
-            )));
-        }
-    };
+    let found = server.addresses(&shared.dns).await;
+    let addresses = found.map_err(StartError::Failed)?;
     let mut error = format!("{} has no address", server.host);
     for address in addresses {
         match tokio::time::timeout(CONNECT_WAIT, TcpStream::connect(address)).await {
@@ -142,7 +179,7 @@ mod tests {
         let server = |host: &str, port, script: &str| {
             Ok(Server {
                 host: host.to_owned(),
-                port,
+                port: Some(port),
                 script: script.to_owned(),
             })
         };
@@ -166,6 +203,18 @@ mod tests {
             "[::1",
         ] {
             assert!(Server::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn services_are_named_without_ports() {
+        let named = Server::of_service("crm.example.com/leads?all=1").expect("a service");
+        assert_eq!(
+            (named.host.as_str(), named.port, named.script.as_str()),
+            ("crm.example.com", None, "leads?all=1")
+        );
+        for wrong in ["", "/script", "crm.example.com:4573/leads"] {
+            assert!(Server::of_service(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -176,6 +176,20 @@ impl Reply {
         Self("100 result=0 Trying...".to_owned())
     }
 
+    /// The number and the word by which `AGIExecEnd` tells of it.
+    pub(crate) fn outcome(&self) -> (&'static str, &'static str) {
+        match self.0.get(..3) {
+            Some("510") => ("510", "Invalid or unknown command"),
+            Some("511") => (
+                "511",
+                "Command not permitted on a dead channel or intercept routine",
+            ),
+            Some("520") => ("520", "Usage"),
+            _ if self.0.starts_with("200 result=-1") => ("-1", "Failure"),
+            _ => ("200", "Success"),
+        }
+    }
+
     /// The line (or lines) as sent.
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         let mut text = self.0;
@@ -357,6 +371,21 @@ mod tests {
         ] {
             assert_eq!(String::from_utf8(reply.into_bytes()).unwrap(), wanted);
         }
+    }
+
+    #[test]
+    fn watchers_are_told_how_a_command_ended() {
+        for (reply, wanted) in [
+            (Reply::result(0), ("200", "Success")),
+            (Reply::value("-1"), ("200", "Success")),
+            (Reply::result(-1).endpos(8), ("-1", "Failure")),
+            (Reply::result(-2), ("200", "Success")),
+            (Reply::unknown(), ("510", "Invalid or unknown command")),
+            (Reply::usage("X"), ("520", "Usage")),
+        ] {
+            assert_eq!(reply.outcome(), wanted, "{reply:?}");
+        }
+        assert_eq!(Reply::dead().outcome().0, "511");
     }
 
     #[test]

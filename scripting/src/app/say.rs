@@ -34,6 +34,18 @@ pub(super) const APPS: &[App] = &[
         "says an amount of money",
         say_money
     ),
+    app!(
+        "SayCountedNoun",
+        "SayCountedNoun(number,file)",
+        "plays the form of a noun that goes with a number",
+        say_counted_noun
+    ),
+    app!(
+        "SayCountedAdj",
+        "SayCountedAdj(number,file[,gender])",
+        "plays the form of an adjective that goes with a number",
+        say_counted_adjective
+    ),
     app!("SayAlpha", "SayAlpha(text)", "spells a text", say_alpha),
     app!(
         "SayAlphaCase",
@@ -137,6 +149,40 @@ async fn counted(
     };
     let prompts = prompts(grammar(call), number, Gender::parse(call.arg(1)));
     speak(call, prompts).await
+}
+
+async fn say_counted_noun(call: Call) -> AppResult {
+    counted_word(&call, "SayCountedNoun", say::noun_ending).await
+}
+
+async fn say_counted_adjective(call: Call) -> AppResult {
+    let gender = call.arg(2).trim().to_ascii_lowercase();
+    counted_word(&call, "SayCountedAdj", |language, number| {
+        say::adjective_ending(language, number, &gender)
+    })
+    .await
+}
+
+/// Plays a word with the ending that it has beside a number.
+async fn counted_word<'e>(
+    call: &Call,
+    name: &str,
+    ending: impl FnOnce(&str, i64) -> &'e str,
+) -> AppResult {
+    let (number, file) = (call.arg(0), call.arg(1));
+    let Ok(number) = number.trim().parse::<i64>() else {
+        call.warn(&format!("{name}: \"{number}\" is no whole number"));
+        return Ok(Next::Continue);
+    };
+    if file.is_empty() {
+        call.warn(&format!(
+            "{name} needs the name of a sound: write {name}(number,file)"
+        ));
+        return Ok(Next::Continue);
+    }
+    let language = call.channel().data().language.clone();
+    let prompt = format!("{file}{}", ending(&language, number));
+    speak(call, vec![prompt]).await
 }
 
 /// `3`, `3.2` and `-3.25` in hundredths; further digits are left out.

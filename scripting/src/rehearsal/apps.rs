@@ -82,6 +82,8 @@ const HEARD: &[&str] = &[
     "SayNumber",
     "SayOrdinal",
     "SayMoney",
+    "SayCountedNoun",
+    "SayCountedAdj",
     "SayAlpha",
     "SayAlphaCase",
     "SayPhonetic",

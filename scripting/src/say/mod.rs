@@ -102,6 +102,37 @@ pub(crate) fn money(grammar: Grammar, hundredths: i64) -> Prompts {
     prompts
 }
 
+/// Do nouns of this language have three forms beside a number, as in Russian?
+fn has_three_forms(language: &str) -> bool {
+    let language = language.split(['_', '-']).next().unwrap_or_default();
+    ["ru", "uk", "ua", "pl"]
+        .iter()
+        .any(|known| language.eq_ignore_ascii_case(known))
+}
+
+/// What stands behind the name of a sound that says a noun beside this number: nothing for one, `s` for all else; in
+/// Russian, Ukrainian and Polish nothing (1 звонок), `x1` (2 звонка) or `x2` (5 звонков).
+pub(crate) fn noun_ending(language: &str, number: i64) -> &'static str {
+    let size = number.unsigned_abs();
+    if has_three_forms(language) {
+        russian::form(size, ["", "x1", "x2"])
+    } else if size == 1 {
+        ""
+    } else {
+        "s"
+    }
+}
+
+/// The same for an adjective: nothing, as it is not declined; in the other languages the gender (`m`, `f`, `n` or none)
+/// beside one (1 новая), `x` beside all else (5 новых).
+pub(crate) fn adjective_ending<'g>(language: &str, number: i64, gender: &'g str) -> &'g str {
+    if !has_three_forms(language) {
+        return "";
+    }
+    let one = russian::form(number.unsigned_abs(), ["one", "", ""]);
+    if one.is_empty() { "x" } else { gender }
+}
+
 /// Digits, `*`, `#` and the minus sign, one by one; all else is left out.
 pub(crate) fn spelled_digits(text: &str) -> Prompts {
     text.chars()

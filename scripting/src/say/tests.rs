@@ -278,3 +278,29 @@ fn every_prompt_exists() {
         assert!(said.len() > 150, "{language}: {}", said.len());
     }
 }
+
+#[test]
+fn counted_words_have_the_form_that_goes_with_the_number() {
+    for (language, number, noun, adjective) in [
+        ("en", 1, "", ""),
+        ("en", -1, "", ""),
+        ("en_US", 0, "s", ""),
+        ("fr", 21, "s", ""),
+        ("ru", 1, "", "f"),
+        ("ru_RU", 2, "x1", "x"),
+        ("ru", 4, "x1", "x"),
+        ("ru", 5, "x2", "x"),
+        ("ru", 11, "x2", "x"),
+        ("ru", 14, "x2", "x"),
+        ("ru", 0, "x2", "x"),
+        ("uk", 21, "", "f"),
+        ("ru", -101, "", "f"),
+        ("pl", 112, "x2", "x"),
+        ("ru", i64::MIN, "x2", "x"),
+    ] {
+        assert_eq!(noun_ending(language, number), noun, "{language} {number}");
+        let ending = adjective_ending(language, number, "f");
+        assert_eq!(ending, adjective, "{language} {number}");
+    }
+    assert_eq!(adjective_ending("ru", 1, ""), "");
+}

@@ -12,6 +12,7 @@ mod fax;
 mod identity;
 mod interop;
 mod ipv6;
+mod led_calls;
 mod listening;
 mod local_channels;
 mod manager;

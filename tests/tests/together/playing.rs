@@ -363,6 +363,131 @@ fn classes_of_music_come_from_their_table_and_a_digit_changes_to_another() {
 }
 
 #[test]
+fn a_program_plays_to_all_who_are_on_hold_and_to_nobody_else() {
+    let line = line(
+        &[
+            ("1", &[("Answer", ""), ("MusicOnHold", "radio")]),
+            ("2", &[("Answer", ""), ("MusicOnHold", "gone")]),
+        ],
+        &[],
+        |exchange| {
+            let tone: Vec<u8> = sine(700.0, 8000.0, 1000)
+                .iter()
+                .flat_map(|sample| sample.to_le_bytes())
+                .collect();
+            std::fs::create_dir_all(exchange.data().join("music")).expect("a folder");
+            std::fs::write(exchange.data().join("music/tone.raw"), tone).expect("a file");
+            let radio = "echo x >> begun; while cat tone.raw; do :; done";
+            for (name, application) in [("radio", radio), ("gone", "exec /nonexistent/radio")] {
+                exchange.database.insert(
+                    "musiconhold",
+                    &[
+                        ("name", name),
+                        ("mode", "custom"),
+                        ("directory", "music"),
+                        ("application", application),
+                    ],
+                );
+            }
+        },
+    );
+    let begun = || {
+        std::fs::read_to_string(line.exchange.data().join("music/begun"))
+            .map_or(0, |text| text.lines().count())
+    };
+    let running = || line.exchange.metric("strowger_music_programs_running");
+    assert_eq!((begun(), running()), (0, 0), "nobody listens");
+    let first = line.alice.call("1");
+    first.expect_answered(SOON);
+    expect_tone(&first, 700.0);
+    let second = line.bob.call("1");
+    second.expect_answered(SOON);
+    expect_tone(&second, 700.0);
+    first.hang_up();
+    // Who still listens hears it without a break, and there was one program for both.
+    second.expect_tone(700.0, 2000, SOON);
+    assert_eq!((begun(), running()), (1, 1));
+    second.hang_up();
+    let ended = strowger_tests::wait_until(SOON, || (running() == 0).then_some(()));
+    assert!(ended.is_some(), "it goes on for nobody");
+    let again = line.alice.call("1");
+    again.expect_answered(SOON);
+    expect_tone(&again, 700.0);
+    assert_eq!(begun(), 2);
+    again.hang_up();
+
+    // One that cannot be run is tried again, and the call goes on in silence.
+    let silent = line.alice.call("2");
+    silent.expect_answered(SOON);
+    silent.expect_packets(50, SOON);
+    line.exchange
+        .expect_log("the program plays no more class=\"gone\"", SOON);
+    let ended = || line.exchange.metric("strowger_music_programs_ended_total");
+    let twice = strowger_tests::wait_until(SOON, || (ended() >= 2).then_some(()));
+    assert!(twice.is_some(), "it is not tried again");
+    silent.hang_up();
+}
+
+#[test]
+fn counted_words_are_said_in_the_form_of_their_number() {
+    let steps = [
+        ("SayCountedAdj", "1,new,f"),
+        ("SayCountedNoun", "1,call"),
+        ("SayCountedAdj", "22,new,f"),
+        ("SayCountedNoun", "22,call"),
+        ("SayCountedNoun", "11,call"),
+        ("SayCountedNoun", "many,call"),
+    ];
+    let russian = [&[("Set", "CHANNEL(language)=ru")], &steps[..]].concat();
+    let line = line(
+        &[
+            ("1", &[&[("Answer", "")], &russian[..]].concat()),
+            ("2", &steps),
+        ],
+        &[],
+        |exchange| {
+            for (name, hertz) in [
+                ("ru/newf", 500.0),
+                ("ru/call", 700.0),
+                ("ru/newx", 900.0),
+                ("ru/callx1", 1100.0),
+                ("ru/callx2", 1300.0),
+                ("en/new", 1500.0),
+                ("en/call", 1700.0),
+                ("en/calls", 1900.0),
+            ] {
+                let file = exchange.data().join(format!("sounds/{name}.wav"));
+                let folder = file.parent().expect("it has one");
+                std::fs::create_dir_all(folder).expect("a folder");
+                write_wav(&file, &sine(hertz, 8000.0, 400)).expect("a sound");
+            }
+        },
+    );
+    /// Tones in their order, each counted once.
+    fn tones(heard: &[i16]) -> Vec<u32> {
+        let mut order = Vec::new();
+        for part in heard.chunks(800) {
+            let loudest = (5..=19).step_by(2).map(|hundreds| hundreds * 100);
+            let found = loudest
+                .into_iter()
+                .find(|hertz| has_tone(part, f64::from(*hertz)));
+            if let Some(hertz) = found.filter(|hertz| order.last() != Some(hertz)) {
+                order.push(hertz);
+            }
+        }
+        order
+    }
+    let heard = heard_to_the_end(&line.alice, "1");
+    assert_eq!(tones(&heard), [500, 700, 900, 1100, 1300]);
+    line.exchange
+        .expect_log("SayCountedNoun: \"many\" is no whole number", SOON);
+    // Without an answer they are heard in the early media.
+    let call = line.alice.call("2");
+    call.expect_ended(SOON);
+    assert_eq!(tones(&call.heard().said), [1500, 1700, 1500, 1900]);
+}
+
+#[test]
 fn numbers_are_said_in_the_language_of_the_caller() {
     let line = line(
         &[

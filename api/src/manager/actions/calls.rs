@@ -27,6 +27,26 @@ pub(super) async fn absolute_timeout(on: Context<'_>) -> String {
     }
 }
 
+pub(super) async fn agi(on: Context<'_>) -> String {
+    let asked = (on.request.given("Channel"), on.request.given("Command"));
+    let (Some(wanted), Some(command)) = asked else {
+        return on.error("Both, Channel and Command are *required*");
+    };
+    let Some(name) = on.find_channel(wanted).await else {
+        return on.error(&format!("Channel {wanted} does not exist."));
+    };
+    let id = on.request.get("CommandID");
+    match on.manager.plans.agi().command(&name, command, id) {
+        Ok(()) => on.success("Added AGI command to queue"),
+        Err(why) => {
+            tracing::debug!(channel = name, %why, "Manager: AGI");
+            on.error(&format!(
+                "Failed to add AGI command to channel {name} queue"
+            ))
+        }
+    }
+}
+
 pub(super) async fn bridge(on: Context<'_>) -> String {
     let names = (on.request.given("Channel1"), on.request.given("Channel2"));
     let (Some(first), Some(second)) = names else {

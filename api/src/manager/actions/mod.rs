@@ -45,6 +45,11 @@ const CALL_REPORTING: Classes = Classes::CALL.and(Classes::REPORTING);
 pub(super) const ACTIONS: &[Action] = &[
     ("AbsoluteTimeout", SYSTEM_CALL, "Set absolute timeout."),
     (
+        "AGI",
+        Classes::AGI,
+        "Add an AGI command to execute by Async AGI.",
+    ),
+    (
         "Bridge",
         Classes::CALL,
         "Bridge two channels already in the PBX.",
@@ -282,6 +287,7 @@ pub(super) async fn perform(manager: &Arc<Manager>, user: &Arc<User>, request: &
     };
     match *name {
         "AbsoluteTimeout" => calls::absolute_timeout(on).await,
+        "AGI" => calls::agi(on).await,
         "Bridge" => calls::bridge(on).await,
         "CoreSettings" => system::settings(on),
         "CoreShowChannels" => lists::channels(on).await,

@@ -5,7 +5,7 @@
 pub struct MusicRow {
     /// Name, by which calls ask for it.
     pub name: String,
-    /// `files` (a folder), `playlist` (the entries), or `custom` and its like (a program, which is not run here).
+    /// `files` (a folder), `playlist` (the entries), or `custom` (a program).
     pub mode: String,
     /// Folder; a relative one lies in the data directory.
     pub directory: String,
@@ -13,6 +13,10 @@ pub struct MusicRow {
     pub digit: String,
     /// `random`, `randstart`, `alpha` or empty.
     pub sort: String,
+    /// The program of mode `custom`.
+    pub application: String,
+    /// What the program writes: `slin` (or empty), `ulaw`, `alaw`.
+    pub format: String,
 }
 
 /// A sound of a class of mode `playlist`.

@@ -4,15 +4,18 @@
 
 mod media;
 mod product;
+mod remote;
 mod verbs;
 
 use std::future::Future;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use strowger_core::channel::{Channel, Interrupt, Location, Tapped};
+use strowger_core::events::{Event, escape};
 
 use strowger_media::attention::TapReader;
 
@@ -47,7 +50,11 @@ pub(super) const APPS: &[App] = &[
 /// Arguments of a script.
 const ARGUMENTS_MAX: usize = 128;
 
+/// What is written instead of a script where a program leads the call by the Manager.
+const ASYNC: &str = "agi:async";
+
 /// How a conversation ended.
+#[derive(Debug)]
 enum Outcome {
     Ended(Ending),
     /// Something happened to the call, and nobody waits for the script any longer.
@@ -79,9 +86,14 @@ async fn lead(call: Call, enhanced: bool) -> AppResult {
         enhanced,
         tapped: None,
         left: None,
+        broken_off: false,
         call,
     };
-    let outcome = session.begin().await;
+    let outcome = if session.call.arg(0).eq_ignore_ascii_case(ASYNC) {
+        session.led_by_manager().await
+    } else {
+        session.begin().await
+    };
     let Session {
         life,
         agi,
@@ -221,6 +233,44 @@ async fn interrupted(channel: &Channel) -> Interrupt {
     }
 }
 
+/// A command that programs which watch the exchange are told of.
+struct Told {
+    number: u32,
+    text: String,
+}
+
+impl Told {
+    /// It begins; None while nobody listens.
+    fn begin(session: &Session, text: &str) -> Option<Self> {
+        static NUMBERS: AtomicU32 = AtomicU32::new(1);
+        let events = &session.call.shared().events;
+        if !events.are_heard() {
+            return None;
+        }
+        let told = Self {
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            text: escape(text),
+        };
+        events.tell(|| told.event("AGIExecStart", session));
+        Some(told)
+    }
+
+    fn event(&self, name: &'static str, session: &Session) -> Event {
+        Event::of(name, session.channel())
+            .with("CommandId", self.number.to_string())
+            .with("Command", self.text.clone())
+    }
+
+    fn end(&self, session: &Session, reply: &Reply) {
+        let (code, result) = reply.outcome();
+        session.call.shared().events.tell(|| {
+            self.event("AGIExecEnd", session)
+                .with("ResultCode", code)
+                .with("Result", result)
+        });
+    }
+}
+
 struct Session {
     call: Call,
     agi: Arc<Agi>,
@@ -232,6 +282,8 @@ struct Session {
     tapped: Option<Tapped>,
     /// A command ended the conversation before its answer was there.
     left: Option<Outcome>,
+    /// `ASYNCAGI BREAK` was said.
+    broken_off: bool,
 }
 
 /// What the name of a script means.
@@ -271,7 +323,11 @@ impl Session {
             Waited::Interrupted(interrupt) => return Outcome::Left(interrupt),
             Waited::TooLate => return Outcome::NotStarted,
         };
-        let block = self.environment(&script).block();
+        let network_script = match &script {
+            Script::Server(server) => Some(server.script.clone()),
+            Script::Process(_) => None,
+        };
+        let block = self.environment(network_script).block();
         let control = self.call.shared().control.clone();
         let mut starting = match script {
             Script::Process(path) => {
@@ -293,7 +349,8 @@ impl Session {
                 control.spawn(crate::agi::start(agi, program, permit))
             }
             Script::Server(server) => {
-                control.spawn(crate::agi::connect(agi, server, block, permit))
+                let shared = Arc::clone(self.call.shared());
+                control.spawn(crate::agi::connect(agi, shared, server, block, permit))
             }
         };
         let started = match self.life.wait(self.channel(), &mut starting).await {
@@ -349,15 +406,12 @@ impl Session {
         if let Some(rest) = name.strip_prefix("agi://") {
             return Server::parse(rest).map(Script::Server);
         }
-        if name.starts_with("hagi://") {
-            return Err(
-                "servers are not looked up by SRV records yet: write agi://host:port/script"
-                    .to_owned(),
-            );
+        if let Some(rest) = name.strip_prefix("hagi://") {
+            return Server::of_service(rest).map(Script::Server);
         }
         if name.starts_with("agi:") {
             return Err(format!(
-                "\"{name}\": there is no AsyncAGI yet, since there is no Manager"
+                "\"{name}\" is no script: write agi:async, agi://host/script, or the name of a file"
             ));
         }
         if let Some(why) = files::not_written(&self.call.task, name) {
@@ -391,14 +445,11 @@ impl Session {
             .collect()
     }
 
-    fn environment(&self, script: &Script) -> Environment {
+    fn environment(&self, network_script: Option<String>) -> Environment {
         let data = self.channel().data();
         let name = self.channel().name();
         Environment {
-            network_script: match script {
-                Script::Server(server) => Some(server.script.clone()),
-                Script::Process(_) => None,
-            },
+            network_script,
             request: self.call.arg(0).to_owned(),
             channel: name.to_string(),
             language: data.language.clone(),
@@ -560,6 +611,16 @@ impl Session {
             return Reply::unknown();
         };
         tracing::debug!(channel = %self.channel().name(), text, "AGI command");
+        let told = Told::begin(self, text);
+        let reply = self.execute(text, link).await;
+        if let Some(told) = told {
+            told.end(self, &reply);
+        }
+        reply
+    }
+
+    async fn execute(&mut self, text: &str, link: &mut Link) -> Reply {
+        let counters = &self.agi.counters;
         let words = words(text);
         let Some((command, arguments)) = commands::find(&words) else {
             counters.commands_refused();

@@ -52,8 +52,11 @@ pub(super) async fn run(
     let astdb = &call.shared().astdb;
     Ok(match verb {
         Verb::Answer => done(channel.answer(ANSWER_MEDIA_WAIT).await),
-        // Nobody is in AsyncAGI.
-        Verb::AsyncBreak | Verb::NoOp | Verb::Speech | Verb::TddMode => Reply::result(0),
+        Verb::AsyncBreak => {
+            session.broken_off = true;
+            Reply::result(0)
+        }
+        Verb::NoOp | Verb::Speech | Verb::TddMode => Reply::result(0),
         Verb::ChannelStatus => {
             let state = call
                 .with_channel(&name_or_own(channel, word(0)), |channel| {
