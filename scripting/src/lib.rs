@@ -37,6 +37,7 @@ mod trail;
 mod turns;
 mod vm;
 
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -45,6 +46,7 @@ use strowger_core::dialplan::{Dialplan, DialplanFactory, Exists, LocalFuture, Su
 use strowger_core::shard::Shard;
 use strowger_dialplan::Query;
 use strowger_dialplan::plan::HINT;
+use strowger_store::Snapshot;
 
 pub use agi::{Agi, NotTaken};
 pub use check::{check, check_databases};
@@ -125,6 +127,22 @@ impl Dialplan for Script {
     fn hangup_handlers(&self, channel: Channel) -> LocalFuture<()> {
         Box::pin(runner::hangup_handlers(Rc::clone(&self.host), channel))
     }
+}
+
+/// The keys that who transfers may dial meanwhile, by their name in `features.conf` (`atxferabort`, `atxfercomplete`,
+/// `atxferthreeway`, `atxferswap`). `None`: there is no such name, or it has no keys.
+pub fn transfer_code(snapshot: &Snapshot, name: &str) -> Option<String> {
+    app::transfer_code(snapshot, name)
+}
+
+/// Is there what a module of Asterisk brings, by the module's name (`app_dial.so`, with `.so` or without)?
+pub fn has_module(name: &str) -> bool {
+    func::module::is_there(name)
+}
+
+/// Where the recording of a conference is written: `file` below `monitor`, or a name made of the conference's.
+pub fn conference_recording(monitor: &Path, conference: &str, file: &str, epoch: u64) -> PathBuf {
+    conference::record_path(monitor, conference, file, false, epoch)
 }
 
 /// Makes the dialplan of each shard from the plans that [`PlanWatcher::start`] keeps up to date.

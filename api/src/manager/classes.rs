@@ -43,6 +43,7 @@ impl Classes {
     pub(crate) const ORIGINATE: Self = Self(1 << 12);
     pub(crate) const AGI: Self = Self(1 << 13);
     pub(crate) const SECURITY: Self = Self(1 << 17);
+    pub(crate) const MESSAGE: Self = Self(1 << 18);
 
     pub(crate) const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)

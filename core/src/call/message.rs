@@ -326,10 +326,30 @@ impl Channel {
         shown: &str,
         text: &TextMessage,
     ) -> Result<(), MessageError> {
+        let forwards = self.data().max_forwards;
+        self.shard()
+            .send_message(to, from, shown, text, forwards)
+            .await
+    }
+}
+
+impl Shard {
+    /// The same for whoever is no channel; `forwards` hops are left.
+    ///
+    /// # Errors
+    /// As [`Channel::send_message`].
+    pub async fn send_message(
+        self: &Rc<Self>,
+        to: &str,
+        from: &str,
+        shown: &str,
+        text: &TextMessage,
+        forwards: u8,
+    ) -> Result<(), MessageError> {
         if text.body.len() > MESSAGE_BYTES_MAX {
             return Err(MessageError::TooLong);
         }
-        let shard = Rc::clone(self.shard());
+        let shard = Rc::clone(self);
         let To::Device {
             endpoint,
             user,
@@ -375,7 +395,6 @@ impl Channel {
         for route in &target.routes {
             request.push(HeaderName::Route, route.to_string());
         }
-        let forwards = self.data().max_forwards;
         if forwards == 0 {
             return Err(MessageError::TooManyHops);
         }

@@ -38,3 +38,4 @@ pub use destination::{Destination, DestinationError, To};
 pub use dial::{DialOutcome, DialRequest, DialStatus, LegReport, PreDial, RingMode};
 pub use local::Reached;
 pub use message::{MESSAGE_BYTES_MAX, MESSAGE_DATA_MAX, MessageError, TextMessage};
+pub use refer::TransferError;

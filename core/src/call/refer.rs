@@ -48,6 +48,17 @@ enum Wanted {
 
 type Refused = (u16, &'static str);
 
+/// Why a transfer was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TransferError {
+    #[error("allow_transfer of the endpoint is no")]
+    NotPermitted,
+    #[error("the channel talks with nobody")]
+    Alone,
+    #[error("there is no such number")]
+    NoSuchNumber,
+}
+
 impl Channel {
     /// A REFER in our dialog.
     pub(super) fn on_refer(&self, id: ServerId, request: &Message) {
@@ -217,6 +228,27 @@ impl Channel {
         if self.is_over() && !self.has_open_transactions() {
             self.shard().forget_lingering(self.id());
         }
+    }
+
+    /// Sends whom this channel talks with to a number, in this context or where its transfers lead; the channel itself ends.
+    ///
+    /// # Errors
+    /// [`TransferError`]; nothing has changed then.
+    pub fn transfer_peer(&self, context: Option<&str>, exten: &str) -> Result<(), TransferError> {
+        let endpoint = self.endpoint();
+        if endpoint.is_some_and(|endpoint| !endpoint.allow_transfer) {
+            return Err(TransferError::NotPermitted);
+        }
+        let peer = self.transferee().ok_or(TransferError::Alone)?;
+        let context = context.map_or_else(|| self.transfer_context(), str::to_owned);
+        let place = self.existing(&context, exten);
+        let place = place.map_err(|_| TransferError::NoSuchNumber)?;
+        let name = self.name();
+        peer.set_variable("BLINDTRANSFER", &name);
+        peer.set_variable("TRANSFERERNAME", &name);
+        peer.leave_for(Leaving::Place(place));
+        self.hangup(Cause::NORMAL_CLEARING);
+        Ok(())
     }
 
     /// Sends `peer` to a place in the dialplan.

@@ -218,6 +218,20 @@ impl Qualifier {
         probes
     }
 
+    /// Contacts of this address of record are asked next, those that were not asked just now. How many that are.
+    pub fn hasten(&mut self, aor: &str, now: Instant) -> usize {
+        let queue = &mut self.queue;
+        let wanted = self.entries.iter_mut().filter(|(_, entry)| {
+            entry.contact.aor == aor && entry.sent.is_none() && entry.at > now
+        });
+        let hastened = wanted.map(|(key, entry)| {
+            queue.remove(&(entry.at, Arc::clone(key)));
+            entry.at = now;
+            queue.insert((now, Arc::clone(key)));
+        });
+        hastened.count()
+    }
+
     /// A final response came. One that comes after its time counts for nothing.
     pub fn answered(&mut self, key: &str, status: u16, now: Instant) {
         let Some((key, entry)) = self.entries.get_key_value(key) else {

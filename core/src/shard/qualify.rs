@@ -19,6 +19,9 @@ use crate::events::Event;
 /// The schedule is looked at at least so often, to notice new contacts.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// How long a contact has to answer that is asked only once.
+const ONCE: Duration = Duration::from_secs(3);
+
 /// A probe under way.
 struct Sent {
     key: Arc<str>,
@@ -92,6 +95,38 @@ fn contact_status(change: &StatusChange) -> Event {
 }
 
 impl Shard {
+    /// Asks the contacts of an address of record now, where that is this shard's business: those that are asked from time to
+    /// time are asked next, the others once.
+    pub fn qualify_now(self: &Rc<Self>, aor: &str) {
+        let now = Instant::now();
+        {
+            let mut qualification = self.qualification.borrow_mut();
+            if !qualification.schedule.owns(aor) {
+                return;
+            }
+            qualification.schedule.hasten(aor, now);
+        }
+        let snapshot = self.shared.snapshot();
+        let Some(row) = snapshot
+            .aors
+            .get(aor)
+            .filter(|aor| aor.qualify_frequency == 0)
+        else {
+            return;
+        };
+        for contact in self.shared.contacts.all(&snapshot, aor) {
+            self.probe(&Probe {
+                key: contact.row.id.as_str().into(),
+                endpoint: contact.row.endpoint.clone(),
+                outbound_proxy: row.outbound_proxy.clone(),
+                timeout: ONCE,
+                authenticate: false,
+                contact,
+            });
+        }
+        self.flush();
+    }
+
     pub(super) async fn run_qualify(self: Rc<Self>) {
         loop {
             let now = Instant::now();

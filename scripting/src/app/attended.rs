@@ -32,6 +32,15 @@ const CODES: [(&str, Feature, &str); 4] = [
     ("atxferswap", Feature::Swap, "*4"),
 ];
 
+/// The code of one of them, as `features.conf` has it. `None`: there is no such code.
+pub(crate) fn configured_code(snapshot: &Snapshot, name: &str) -> Option<String> {
+    let (_, _, usual) = CODES.iter().find(|(known, _, _)| *known == name)?;
+    // Asterisk has them among the other general options, older files among the codes.
+    let mapped = features::line(snapshot, "featuremap", name);
+    let code = mapped.or_else(|| features::line(snapshot, "general", name));
+    Some(code.unwrap_or(usual).to_owned()).filter(|code| !code.is_empty())
+}
+
 /// What `features.conf` says of it.
 #[derive(Clone)]
 struct Rules {
@@ -48,11 +57,8 @@ impl Rules {
     fn of(call: &Call) -> Self {
         let snapshot = call.shared().snapshot();
         let general = |name: &str| features::line(&snapshot, "general", name);
-        let keys = CODES.iter().filter_map(|(name, feature, usual)| {
-            // Asterisk has them among the other general options, older files among the codes.
-            let mapped = features::line(&snapshot, "featuremap", name);
-            let code = mapped.or_else(|| general(name)).unwrap_or(usual);
-            (!code.is_empty()).then(|| (code.to_owned(), *feature))
+        let keys = CODES.iter().filter_map(|(name, feature, _)| {
+            configured_code(&snapshot, name).map(|code| (code, *feature))
         });
         let call_backs = general("atxfercallbackretries").and_then(|text| text.parse().ok());
         Self {

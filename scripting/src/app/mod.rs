@@ -58,6 +58,7 @@ use strowger_dialplan::registry::{ArgumentStyle, nearest, standard_style};
 use crate::depth;
 use crate::task::Task;
 
+pub(crate) use attended::configured_code as transfer_code;
 pub(crate) use basic::refuse_channel;
 pub(crate) use files::not_written as file_refused;
 pub(crate) use record::Recording;

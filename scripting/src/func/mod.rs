@@ -18,7 +18,7 @@ mod logic;
 mod math;
 mod media;
 mod message;
-mod module;
+pub(crate) mod module;
 pub(crate) mod odbc;
 mod outside;
 pub(crate) mod party;

@@ -96,7 +96,7 @@ const OTHERS: &[&str] = &[
     "res_srtp",
 ];
 
-fn is_there(module: &str) -> bool {
+pub(crate) fn is_there(module: &str) -> bool {
     let name = module.strip_suffix(".so").unwrap_or(module);
     if OTHERS.contains(&name) {
         return true;

@@ -16,6 +16,7 @@ mod led_calls;
 mod listening;
 mod local_channels;
 mod manager;
+mod manager_actions;
 mod message_waiting;
 mod name_servers;
 mod offers;

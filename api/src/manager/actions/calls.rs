@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use strowger_core::channel::{Cause, Channel, Location};
+use strowger_core::channel::{Cause, Channel, Location, refusal};
 use strowger_core::record::{self, Request as Recording, Side};
 use strowger_dialplan::args::{self, Options, Priority};
 
@@ -189,6 +189,29 @@ pub(super) async fn hang_up(on: Context<'_>) -> String {
     }
     text.complete("ChannelsHungupListComplete").end();
     text.into_text()
+}
+
+pub(super) async fn hang_up_by_status(on: Context<'_>) -> String {
+    let Some(name) = on.request.given("Channel") else {
+        return on.error("No channel specified");
+    };
+    let status = on.request.get("Cause").trim();
+    let Some(status) = refusal(status) else {
+        return on.error("Invalid Cause: write a status of SIP from 400 to 699, or its name");
+    };
+    let end = move |channel: &Channel| {
+        if channel.name().starts_with("PJSIP/") {
+            channel.refuse_with(status);
+            true
+        } else {
+            false
+        }
+    };
+    match on.with_channel(name, end).await {
+        Some(true) => on.success("Channel Hungup"),
+        Some(false) => on.error("Not a chan_pjsip channel"),
+        None => on.error("No such channel"),
+    }
 }
 
 pub(super) async fn play_digit(on: Context<'_>) -> String {

@@ -3,8 +3,11 @@
 use strowger_core::channel::Channel;
 use strowger_core::conference::{Effect, Table, Who};
 use strowger_core::events::channel_block;
+use strowger_core::record;
 
 use super::super::answer::Answer;
+use super::super::classes::Classes;
+use super::super::epoch;
 use super::Context;
 
 fn yes(yes: bool) -> &'static str {
@@ -145,4 +148,48 @@ pub(super) fn lock(on: Context<'_>, locked: bool) -> String {
     } else {
         "Conference unlocked"
     })
+}
+
+pub(super) async fn start_record(on: Context<'_>) -> String {
+    let name = match named(&on) {
+        Ok(name) => name,
+        Err(text) => return text,
+    };
+    let file = on.request.get("RecordFile");
+    let shared = &on.manager.shared;
+    let elsewhere = file.starts_with('/') || file.split('/').any(|part| part == "..");
+    if elsewhere && on.user.write.both(Classes::SYSTEM).is_none() {
+        return on.error("RecordFile outside of the folder of recordings needs class system");
+    }
+    let path = strowger_scripting::conference_recording(shared.monitor(), name, file, epoch());
+    let target = match record::target(&path.to_string_lossy(), shared.monitor()) {
+        Ok(target) => target,
+        Err(why) => return on.error(&why),
+    };
+    if let Some(folder) = target.path.parent()
+        && let Err(error) = tokio::fs::create_dir_all(folder).await
+    {
+        tracing::warn!(%error, folder = %folder.display(), "Manager: ConfbridgeStartRecord");
+        return on.error("Internal error starting conference recording.");
+    }
+    let started = change(&on, |table, effects| {
+        table.record(name, target.path, target.format, true, effects)
+    });
+    if started {
+        on.success("Conference Recording Started.")
+    } else {
+        on.error("Conference is already being recorded.")
+    }
+}
+
+pub(super) fn stop_record(on: Context<'_>) -> String {
+    let name = match named(&on) {
+        Ok(name) => name,
+        Err(text) => return text,
+    };
+    if change(&on, |table, effects| table.stop_record(name, effects)) {
+        on.success("Conference Recording Stopped.")
+    } else {
+        on.error("Internal error while stopping recording.")
+    }
 }

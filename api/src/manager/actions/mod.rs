@@ -1,14 +1,20 @@
 //! What can be asked for: each action with its rights and its synopsis, and who does it.
 
+mod bridges;
 mod calls;
 mod command;
 mod conferences;
+mod config;
 mod dialplan;
+mod listings;
 mod lists;
+mod modules;
 mod originate;
 mod phones;
 mod queues;
 mod system;
+mod texts;
+mod transfers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,10 +55,38 @@ pub(super) const ACTIONS: &[Action] = &[
         Classes::AGI,
         "Add an AGI command to execute by Async AGI.",
     ),
+    ("Atxfer", Classes::CALL, "Attended transfer."),
+    (
+        "BlindTransfer",
+        Classes::CALL,
+        "Blind transfer channel(s) to the given destination",
+    ),
     (
         "Bridge",
         Classes::CALL,
         "Bridge two channels already in the PBX.",
+    ),
+    ("BridgeDestroy", Classes::NONE, "Destroy a bridge."),
+    (
+        "BridgeInfo",
+        Classes::NONE,
+        "Get information about a bridge.",
+    ),
+    ("BridgeKick", Classes::NONE, "Kick a channel from a bridge."),
+    (
+        "BridgeList",
+        Classes::NONE,
+        "Get a list of bridges in the system.",
+    ),
+    (
+        "BridgeTechnologyList",
+        Classes::NONE,
+        "List available bridging technologies and their statuses.",
+    ),
+    (
+        "CancelAtxfer",
+        Classes::CALL,
+        "Cancel an attended transfer.",
     ),
     (
         "Challenge",
@@ -78,6 +112,16 @@ pub(super) const ACTIONS: &[Action] = &[
     ),
     ("ConfbridgeMute", Classes::CALL, "Mute a Confbridge user."),
     (
+        "ConfbridgeStartRecord",
+        SYSTEM_CALL,
+        "Start recording a Confbridge conference.",
+    ),
+    (
+        "ConfbridgeStopRecord",
+        SYSTEM_CALL,
+        "Stop recording a Confbridge conference.",
+    ),
+    (
         "ConfbridgeUnlock",
         Classes::CALL,
         "Unlock a Confbridge conference.",
@@ -91,6 +135,11 @@ pub(super) const ACTIONS: &[Action] = &[
         "CoreSettings",
         SYSTEM_REPORTING,
         "Show PBX core settings (version etc).",
+    ),
+    (
+        "CoreShowChannelMap",
+        SYSTEM_REPORTING.and(Classes::CALL),
+        "List all channels connected to the specified channel.",
     ),
     (
         "CoreShowChannels",
@@ -129,11 +178,26 @@ pub(super) const ACTIONS: &[Action] = &[
         "Dynamically add filters for the current manager session.",
     ),
     (
+        "GetConfig",
+        Classes::SYSTEM.and(Classes::CONFIG),
+        "Retrieve configuration.",
+    ),
+    (
+        "GetConfigJSON",
+        Classes::SYSTEM.and(Classes::CONFIG),
+        "Retrieve configuration (JSON format).",
+    ),
+    (
         "Getvar",
         CALL_REPORTING,
         "Gets a channel variable or function value.",
     ),
     ("Hangup", SYSTEM_CALL, "Hangup channel."),
+    (
+        "ListCategories",
+        Classes::CONFIG,
+        "List categories in configuration file.",
+    ),
     (
         "ListCommands",
         Classes::NONE,
@@ -148,6 +212,11 @@ pub(super) const ACTIONS: &[Action] = &[
     ),
     ("MailboxStatus", CALL_REPORTING, "Check mailbox."),
     (
+        "MessageSend",
+        Classes::MESSAGE,
+        "Send an out of call message to an endpoint.",
+    ),
+    (
         "MixMonitor",
         Classes::SYSTEM,
         "Record a call and mix the audio during the recording.  Use of StopMixMonitor is required to guarantee the audio file is available for processing during dialplan execution.",
@@ -157,6 +226,8 @@ pub(super) const ACTIONS: &[Action] = &[
         SYSTEM_CALL,
         "Mute / unMute a Mixmonitor recording.",
     ),
+    ("ModuleCheck", Classes::SYSTEM, "Check if module is loaded."),
+    ("ModuleLoad", Classes::SYSTEM, "Module management."),
     ("MWIDelete", CALL_REPORTING, "Delete selected mailboxes."),
     (
         "MWIGet",
@@ -170,11 +241,19 @@ pub(super) const ACTIONS: &[Action] = &[
     ),
     ("Originate", Classes::ORIGINATE, "Originate a call."),
     ("Ping", Classes::NONE, "Keepalive command."),
+    ("PJSIPHangup", SYSTEM_CALL, "Hangup channel."),
+    (
+        "PJSIPQualify",
+        SYSTEM_REPORTING,
+        "Qualify a chan_pjsip endpoint.",
+    ),
     (
         "PJSIPRegister",
         SYSTEM_REPORTING,
         "Register an outbound registration.",
     ),
+    ("PJSIPShowAors", Classes::SYSTEM, "Lists PJSIP AORs."),
+    ("PJSIPShowAuths", Classes::SYSTEM, "Lists PJSIP Auths."),
     (
         "PJSIPShowContacts",
         Classes::SYSTEM,
@@ -191,6 +270,16 @@ pub(super) const ACTIONS: &[Action] = &[
         "Lists PJSIP endpoints.",
     ),
     (
+        "PJSIPShowRegistrationInboundContactStatuses",
+        SYSTEM_REPORTING,
+        "Lists ContactStatuses for PJSIP inbound registrations.",
+    ),
+    (
+        "PJSIPShowRegistrationsInbound",
+        SYSTEM_REPORTING,
+        "Lists PJSIP inbound registrations.",
+    ),
+    (
         "PJSIPShowRegistrationsOutbound",
         SYSTEM_REPORTING,
         "Lists PJSIP outbound registrations.",
@@ -205,11 +294,22 @@ pub(super) const ACTIONS: &[Action] = &[
         Classes::CALL,
         "Play DTMF signal on a specific channel.",
     ),
+    ("PresenceState", CALL_REPORTING, "Check Presence State"),
     ("QueueAdd", Classes::AGENT, "Add interface to queue."),
+    (
+        "QueueChangePriorityCaller",
+        Classes::NONE,
+        "Change priority of a caller on queue.",
+    ),
     (
         "QueueLog",
         Classes::AGENT,
         "Adds custom entry in queue_log.",
+    ),
+    (
+        "QueueMemberRingInUse",
+        Classes::AGENT,
+        "Set the ringinuse value for a queue member.",
     ),
     (
         "QueuePause",
@@ -222,18 +322,34 @@ pub(super) const ACTIONS: &[Action] = &[
         "Set the penalty for a queue member.",
     ),
     (
+        "QueueReload",
+        Classes::NONE,
+        "Reload a queue, queues, or any sub-section of a queue or queues.",
+    ),
+    (
         "QueueRemove",
         Classes::AGENT,
         "Remove interface from queue.",
     ),
     ("QueueReset", Classes::NONE, "Reset queue statistics."),
+    ("QueueRule", Classes::NONE, "Queue Rules."),
     ("QueueStatus", Classes::NONE, "Show queue status."),
     ("QueueSummary", Classes::NONE, "Show queue summary."),
+    (
+        "QueueWithdrawCaller",
+        Classes::NONE,
+        "Request to withdraw a caller from the queue back to the dialplan.",
+    ),
     ("Redirect", Classes::CALL, "Redirect (transfer) a call."),
     (
         "Reload",
         Classes::SYSTEM.and(Classes::CONFIG),
         "Send a reload event.",
+    ),
+    (
+        "SendText",
+        Classes::CALL,
+        "Sends a text message to channel. A content type can be optionally specified.",
     ),
     (
         "Setvar",
@@ -342,6 +458,36 @@ pub(super) async fn perform(manager: &Arc<Manager>, user: &Arc<User>, request: &
         "QueueReset" => queues::reset(on),
         "QueueStatus" => queues::status(on),
         "QueueSummary" => queues::summary(on),
+        "Atxfer" => transfers::attended(on).await,
+        "BlindTransfer" => transfers::blind(on).await,
+        "CancelAtxfer" => transfers::cancel(on).await,
+        "BridgeDestroy" => bridges::destroy(on).await,
+        "BridgeInfo" => bridges::info(on).await,
+        "BridgeKick" => bridges::kick_one(on).await,
+        "BridgeList" => bridges::list(on).await,
+        "BridgeTechnologyList" => bridges::technologies(on),
+        "CoreShowChannelMap" => bridges::map(on).await,
+        "ConfbridgeStartRecord" => conferences::start_record(on).await,
+        "ConfbridgeStopRecord" => conferences::stop_record(on),
+        "GetConfig" => config::get(on),
+        "GetConfigJSON" => config::get_json(on),
+        "ListCategories" => config::categories(on),
+        "PJSIPHangup" => calls::hang_up_by_status(on).await,
+        "PresenceState" => system::presence(on),
+        "MessageSend" => texts::send(on).await,
+        "SendText" => texts::send_in_call(on).await,
+        "ModuleCheck" => modules::check(on),
+        "ModuleLoad" => modules::load(on).await,
+        "PJSIPQualify" => listings::qualify(on).await,
+        "PJSIPShowAors" => listings::aors(on),
+        "PJSIPShowAuths" => listings::auths(on),
+        "PJSIPShowRegistrationInboundContactStatuses" => listings::registration_states(on),
+        "PJSIPShowRegistrationsInbound" => listings::registrations(on),
+        "QueueChangePriorityCaller" => queues::change_priority(on),
+        "QueueMemberRingInUse" => queues::ring_in_use(on),
+        "QueueReload" => queues::reload(on).await,
+        "QueueRule" => queues::rules(on),
+        "QueueWithdrawCaller" => queues::withdraw(on),
         // What is left concerns the session, which sees it first.
         _ => answer::error(request, "Permission denied"),
     }

@@ -98,7 +98,7 @@ fn camel(column: &str) -> String {
 }
 
 /// Options of a row as lists of the Manager have them.
-fn options(text: &mut Answer, columns: Vec<(&'static str, Option<String>)>) {
+pub(super) fn options(text: &mut Answer, columns: Vec<(&'static str, Option<String>)>) {
     for (column, value) in columns {
         if column == "id" {
             continue;
@@ -174,7 +174,7 @@ pub(super) fn endpoint(on: Context<'_>) -> String {
     text.into_text()
 }
 
-fn contact_status(text: &mut Answer, contact: &Contact, endpoint: &str) {
+pub(super) fn contact_status(text: &mut Answer, contact: &Contact, endpoint: &str) {
     let row = &contact.row;
     let (status, round_trip) = contact.status();
     text.item("ContactStatusDetail")

@@ -289,3 +289,126 @@ pub(super) fn reset(on: Context<'_>) -> String {
         on.error("No such queue")
     }
 }
+
+pub(super) fn ring_in_use(on: Context<'_>) -> String {
+    let request = on.request;
+    let (Some(interface), Some(text)) = (request.given("Interface"), request.given("RingInUse"))
+    else {
+        return on.error("Need 'Interface' and 'RingInUse' parameters.");
+    };
+    let ring = is_true(text);
+    let columns = [("ringinuse", flag(ring))];
+    let changed = on.manager.shared.change_queue_member(
+        request.given("Queue"),
+        interface,
+        &columns,
+        |member| member.ring_in_use = Some(ring),
+    );
+    if changed.is_empty() {
+        return on.error("Invalid interface, queuename or ringinuse value");
+    }
+    on.success("Interface ringinuse set successfully")
+}
+
+pub(super) async fn reload(on: Context<'_>) -> String {
+    let wanted = on.request.get("Queue");
+    let known = on.manager.shared.queues.with(|table| table.exists(wanted));
+    if !wanted.is_empty() && !known {
+        return on.error("No such queue");
+    }
+    if super::system::reload_all(on.manager).await {
+        on.success("Queue reloaded successfully")
+    } else {
+        on.error("An unknown error occurred")
+    }
+}
+
+/// Rules of penalties as they are written down, in the order of their times.
+pub(super) fn rules(on: Context<'_>) -> String {
+    let wanted = on.request.given("Rule");
+    let snapshot = on.manager.shared.snapshot();
+    let mut rules: Vec<(String, u64, String)> = Vec::new();
+    let lines = snapshot.statics.iter().filter(|row| {
+        row.filename.eq_ignore_ascii_case("queuerules.conf")
+            && row.var_name.eq_ignore_ascii_case("penaltychange")
+    });
+    for row in lines {
+        let (time, change) = row.var_val.split_once(',').unwrap_or((&row.var_val, ""));
+        if let Ok(time) = time.trim_start_matches('>').trim().parse() {
+            rules.push((row.category.clone(), time, change.trim().to_owned()));
+        }
+    }
+    for row in &*snapshot.queue_rules {
+        if let Ok(time) = row.get("time").trim().parse() {
+            let change = format!("{},{}", row.get("max_penalty"), row.get("min_penalty"));
+            rules.push((row.get("rule_name").to_owned(), time, change));
+        }
+    }
+    rules.retain(|(name, _, _)| wanted.is_none_or(|wanted| *wanted == **name));
+    if let Some(name) = wanted.filter(|_| rules.is_empty()) {
+        return on.error(&format!("Invalid rule name {name}"));
+    }
+    rules.sort();
+    let mut text = Answer::to(on.request);
+    text.response("Success");
+    for one in rules.chunk_by(|a, b| a.0 == b.0) {
+        if let Some((name, _, _)) = one.first() {
+            text.line("RuleList", name);
+        }
+        for (_, time, change) in one {
+            text.line("Rule", format!("{time},{change}"));
+        }
+    }
+    text.end();
+    text.into_text()
+}
+
+/// Queue and caller, both needed: the name of the caller's channel.
+fn queue_and_caller<'r>(on: &Context<'r>) -> Result<(&'r str, &'r str), String> {
+    let queue = on
+        .request
+        .given("Queue")
+        .ok_or_else(|| on.error("'Queue' not specified."))?;
+    let caller = on
+        .request
+        .given("Caller")
+        .ok_or_else(|| on.error("'Caller' not specified."))?;
+    if on.manager.shared.queues.with(|table| table.exists(queue)) {
+        Ok((queue, caller))
+    } else {
+        Err(on.error("Unable to find queue"))
+    }
+}
+
+pub(super) fn change_priority(on: Context<'_>) -> String {
+    let (queue, caller) = match queue_and_caller(&on) {
+        Ok(found) => found,
+        Err(text) => return text,
+    };
+    let Some(priority) = on.request.given("Priority") else {
+        return on.error("'Priority' not specified.");
+    };
+    let Ok(priority) = priority.trim().parse::<i64>() else {
+        return on.error("Priority need to be integer");
+    };
+    let queues = &on.manager.shared.queues;
+    if queues.with(|table| table.set_priority(queue, caller, priority)) {
+        on.success("Priority change for caller on queue")
+    } else {
+        on.error("Unable to change priority caller on queue: No such caller")
+    }
+}
+
+pub(super) fn withdraw(on: Context<'_>) -> String {
+    let (queue, caller) = match queue_and_caller(&on) {
+        Ok(found) => found,
+        Err(text) => return text,
+    };
+    let info = on.request.get("WithdrawInfo");
+    let queues = &on.manager.shared.queues;
+    if queues.with(|table| table.withdraw(queue, caller, info)) {
+        on.success("Withdraw requested successfully")
+    } else {
+        on.error("Caller not found in queue")
+    }
+}

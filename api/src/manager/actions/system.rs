@@ -248,6 +248,38 @@ async fn counted(on: &Context<'_>) -> Result<Counts, String> {
     Ok(all)
 }
 
+/// A presence that the dialplan set: `state,subtype,message,options`.
+pub(super) fn presence(on: Context<'_>) -> String {
+    let Some(provider) = on.request.given("Provider") else {
+        return on.error("No provider specified");
+    };
+    let name = provider.split_once(':').filter(|(kind, name)| {
+        kind.eq_ignore_ascii_case("CustomPresence") && !name.trim().is_empty()
+    });
+    let Some((_, name)) = name else {
+        return on.error("Invalid provider: write CustomPresence:name");
+    };
+    let astdb = &on.manager.shared.astdb;
+    let kept = astdb.get("CustomPresence", name.trim()).unwrap_or_default();
+    let mut parts = kept.split(',');
+    let mut part = || parts.next().unwrap_or_default();
+    let (state, subtype, message) = (part(), part(), part());
+    let state = if state.is_empty() { "not_set" } else { state };
+    let mut text = Answer::to(on.request);
+    text.response("Success")
+        .line("Message", "Presence State")
+        .line("State", state);
+    if !subtype.is_empty() {
+        text.line("Subtype", subtype);
+    }
+    if !message.is_empty() {
+        text.line("Message", message)
+            .line("PresenceMessage", message);
+    }
+    text.end();
+    text.into_text()
+}
+
 pub(super) async fn mailbox_status(on: Context<'_>) -> String {
     let counts = match counted(&on).await {
         Ok(counts) => counts,

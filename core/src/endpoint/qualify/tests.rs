@@ -186,3 +186,26 @@ fn first_probes_are_spread_over_the_time_of_the_globals() {
     let long = spread(20);
     assert!((10_000..=20_100).contains(&long), "{long}");
 }
+
+#[test]
+fn a_contact_is_asked_out_of_turn_where_somebody_wants_to_know() {
+    let mut b = Bench::new(|_| ());
+    let (first, probe) = b.run(0, 2200).unwrap();
+    assert_eq!(
+        b.qualifier.hasten("100", b.at(first + 10)),
+        0,
+        "it is being asked"
+    );
+    let now = b.at(first + 20);
+    b.qualifier.answered(&probe.key, 200, now);
+    let now = b.at(first + 1000);
+    assert_eq!(b.qualifier.hasten("101", now), 0);
+    assert_eq!(b.qualifier.hasten("100", now), 1);
+    let (again, probe) = b.run(first + 1000, first + 2000).unwrap();
+    assert_eq!(again, first + 1000);
+    let now = b.at(again + 20);
+    b.qualifier.answered(&probe.key, 200, now);
+    // From then on it is asked as often as before.
+    let (next, _) = b.run(again + 100, again + 20_000).unwrap();
+    assert_eq!(next, again + 10_000);
+}

@@ -1,0 +1,165 @@
+//! Sections of the static tables, as files of configuration: what programs that once read Asterisk's files ask for.
+
+use regex::Regex;
+use strowger_store::{Snapshot, StaticRow};
+
+use super::super::answer::Answer;
+use super::super::classes::Classes;
+use super::Context;
+
+/// Options that are told only to who may do everything anyway.
+const SECRETS: &[&str] = &["secret", "password", "md5secret", "md5_cred", "dbpass"];
+
+/// Sections of a file in their order, each with its lines.
+fn sections<'s>(snapshot: &'s Snapshot, file: &str) -> Vec<(&'s str, Vec<&'s StaticRow>)> {
+    let mut all: Vec<(&str, Vec<&StaticRow>)> = Vec::new();
+    let rows = snapshot.statics.iter();
+    for row in rows.filter(|row| row.filename.eq_ignore_ascii_case(file)) {
+        match all.iter_mut().find(|(name, _)| *name == row.category) {
+            Some((_, lines)) => lines.push(row),
+            None => all.push((&row.category, vec![row])),
+        }
+    }
+    all
+}
+
+/// The name of the file that a request means.
+fn file<'r>(on: &Context<'r>) -> Result<&'r str, String> {
+    let file = on.request.given("Filename");
+    file.ok_or_else(|| on.error("Filename not specified"))
+}
+
+/// `name=expression,...`: sections count that have each of these options with such a value.
+fn filters(text: &str) -> Result<Vec<(&str, Regex)>, String> {
+    let parts = text.split(',').map(str::trim);
+    let read = |part| {
+        let (name, value): (&str, &str) = match str::split_once(part, '=') {
+            Some(pair) => pair,
+            None => return Err(format!("Filter \"{part}\" is not name=expression")),
+        };
+        let regex = regex::RegexBuilder::new(value)
+            .size_limit(1 << 16)
+            .build()
+            .map_err(|_| format!("Filter \"{part}\" has no expression that can be read"))?;
+        Ok((name.trim(), regex))
+    };
+    parts.filter(|part| !part.is_empty()).map(read).collect()
+}
+
+/// The sections that a request asks for, without what its user is not to see.
+fn wanted<'s>(
+    on: &Context<'_>,
+    snapshot: &'s Snapshot,
+) -> Result<Vec<(&'s str, Vec<&'s StaticRow>)>, String> {
+    let mut all = sections(snapshot, file(on)?);
+    if all.is_empty() {
+        return Err(on.error("Config file not found"));
+    }
+    if let Some(category) = on.request.given("Category") {
+        all.retain(|(name, _)| *name == category);
+        if all.is_empty() {
+            return Err(on.error("No categories found"));
+        }
+    }
+    let filters = filters(on.request.get("Filter")).map_err(|why| on.error(&why))?;
+    all.retain(|(_, lines)| {
+        filters.iter().all(|(name, value)| {
+            lines
+                .iter()
+                .any(|line| line.var_name == *name && value.is_match(&line.var_val))
+        })
+    });
+    if on.user.write.both(Classes::SYSTEM).is_none() {
+        for (_, lines) in &mut all {
+            lines.retain(|line| !SECRETS.contains(&line.var_name.to_ascii_lowercase().as_str()));
+        }
+    }
+    Ok(all)
+}
+
+pub(super) fn get(on: Context<'_>) -> String {
+    let snapshot = on.manager.shared.snapshot();
+    let sections = match wanted(&on, &snapshot) {
+        Ok(sections) => sections,
+        Err(text) => return text,
+    };
+    let mut text = Answer::to(on.request);
+    text.response("Success");
+    for (number, (name, lines)) in sections.iter().enumerate() {
+        text.line(&format!("Category-{number:06}"), name);
+        for (at, line) in lines.iter().enumerate() {
+            let value = format!("{}={}", line.var_name, line.var_val);
+            text.line(&format!("Line-{number:06}-{at:06}"), value);
+        }
+    }
+    text.end();
+    text.into_text()
+}
+
+pub(super) fn get_json(on: Context<'_>) -> String {
+    let snapshot = on.manager.shared.snapshot();
+    let sections = match wanted(&on, &snapshot) {
+        Ok(sections) => sections,
+        Err(text) => return text,
+    };
+    let mut all = serde_json::Map::new();
+    for (name, lines) in sections {
+        let mut options = serde_json::Map::new();
+        for line in lines {
+            use serde_json::Value;
+            let value = Value::String(line.var_val.clone());
+            match options.get_mut(&line.var_name) {
+                None => {
+                    options.insert(line.var_name.clone(), value);
+                }
+                // A name that stands there several times has a list.
+                Some(Value::Array(values)) => values.push(value),
+                Some(first) => {
+                    let values = vec![first.take(), value];
+                    *first = Value::Array(values);
+                }
+            }
+        }
+        all.insert(name.to_owned(), serde_json::Value::Object(options));
+    }
+    let mut text = Answer::to(on.request);
+    text.response("Success")
+        .line("JSON", serde_json::Value::Object(all).to_string())
+        .end();
+    text.into_text()
+}
+
+pub(super) fn categories(on: Context<'_>) -> String {
+    let file = match file(&on) {
+        Ok(file) => file,
+        Err(text) => return text,
+    };
+    let snapshot = on.manager.shared.snapshot();
+    let sections = sections(&snapshot, file);
+    if sections.is_empty() {
+        return on.error("Config file not found or has invalid syntax");
+    }
+    let mut text = Answer::to(on.request);
+    text.response("Success");
+    for (number, (name, _)) in sections.iter().enumerate() {
+        text.line(&format!("Category-{number:06}"), name);
+    }
+    text.end();
+    text.into_text()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_are_pairs_of_a_name_and_an_expression() {
+        let read = filters("type=^peer, context=in.*").expect("two");
+        assert_eq!(read.len(), 2);
+        assert_eq!(read[1].0, "context");
+        assert!(read[0].1.is_match("peering") && !read[0].1.is_match("a peer"));
+        assert!(filters("").is_ok_and(|none| none.is_empty()));
+        assert!(filters("type").is_err());
+        assert!(filters("type=(").is_err());
+    }
+}
