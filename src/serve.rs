@@ -286,9 +286,11 @@ fn process_numbers(
     let protection = Arc::clone(shared);
     let tracer = Arc::clone(shared);
     let (connected, names, music) = (Arc::clone(shared), Arc::clone(shared), Arc::clone(shared));
+    let fax = Arc::clone(plans.fax());
     let (plans, agi) = (Arc::clone(plans), Arc::clone(plans.agi()));
     vec![
         ("agi_", Box::new(move || agi.counters())),
+        ("fax_", Box::new(move || fax.counters())),
         ("", Box::new(move || cdr.counters())),
         ("", Box::new(move || contacts.counters())),
         ("", Box::new(move || astdb.counters())),

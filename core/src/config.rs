@@ -19,6 +19,7 @@ const SECTIONS: &[&str] = &[
     "dialplan",
     "recording",
     "agi",
+    "fax",
     "mail",
     "limits",
     "protection",
@@ -58,6 +59,7 @@ pub struct Config {
     pub sql: BTreeMap<String, SqlDatabase>,
     pub recording: Recording,
     pub agi: Agi,
+    pub fax: Fax,
     pub mail: Mail,
     pub limits: Limits,
     /// Who is kept out.
@@ -429,6 +431,28 @@ impl Default for Agi {
     }
 }
 
+/// Fax machines.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Fax {
+    /// The program that is one; `strowger-fax` beside our own where this is empty.
+    pub program: PathBuf,
+    /// How many run at a time (0 to 1000).
+    pub sessions_max: usize,
+    /// How long one may run, in minutes (1 to 1440).
+    pub minutes_max: u64,
+}
+
+impl Default for Fax {
+    fn default() -> Self {
+        Self {
+            program: PathBuf::new(),
+            sessions_max: 30,
+            minutes_max: 60,
+        }
+    }
+}
+
 /// How messages are sent by e-mail. Off unless `from` and a way are given.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -650,6 +674,8 @@ impl Config {
         within("agi.system_s", agi.system_s, 1, 604_800)?;
         let most = agi.music_programs_max as u64;
         within("agi.music_programs_max", most, 0, 1000)?;
+        within("fax.sessions_max", self.fax.sessions_max as u64, 0, 1000)?;
+        within("fax.minutes_max", self.fax.minutes_max, 1, 1440)?;
         self.mail.validate()?;
         self.protection.validate()?;
         self.trace.validate()?;

@@ -11,6 +11,7 @@ use strowger_dialplan::{Context, Plan, Vars, expr, lua, subst};
 
 use crate::agi::Agi;
 use crate::app;
+use crate::fax::Fax;
 use crate::func;
 use crate::plans::Plans;
 use crate::registry::Applications;
@@ -88,6 +89,10 @@ impl Host {
 
     pub(crate) fn agi(&self) -> &Arc<Agi> {
         self.plans.agi()
+    }
+
+    pub(crate) fn fax(&self) -> &Arc<Fax> {
+        self.plans.fax()
     }
 
     /// What the scripts of all shards share.

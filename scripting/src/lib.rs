@@ -23,6 +23,7 @@ mod check;
 mod conference;
 mod decide;
 mod depth;
+mod fax;
 mod func;
 mod host;
 mod log_line;
@@ -50,6 +51,7 @@ use strowger_store::Snapshot;
 
 pub use agi::{Agi, NotTaken};
 pub use check::{check, check_databases};
+pub use fax::Fax;
 pub use plans::{PlanWatcher, Plans, compile};
 pub use registry::{Applications, Help, applications, functions};
 pub use script::Scripts;

@@ -17,6 +17,7 @@ use strowger_store::{Snapshot, Table};
 use tokio::sync::Notify;
 
 use crate::agi::Agi;
+use crate::fax::Fax;
 use crate::func;
 use crate::func::text::is_yes;
 use crate::log_line;
@@ -41,6 +42,7 @@ pub struct Plans {
     services: Arc<Services>,
     look: Notify,
     agi: Arc<Agi>,
+    fax: Arc<Fax>,
 }
 
 impl Plans {
@@ -72,6 +74,11 @@ impl Plans {
     /// The scripts of AGI that calls of all shards run.
     pub fn agi(&self) -> &Arc<Agi> {
         &self.agi
+    }
+
+    /// The fax machines that calls of all shards run.
+    pub fn fax(&self) -> &Arc<Fax> {
+        &self.fax
     }
 
     /// What the scripts of all shards share.
@@ -125,6 +132,7 @@ impl PlanWatcher {
             plans: Arc::new(Plans {
                 services: Arc::new(Services::new(Databases::of(&shared.config))),
                 agi: Arc::new(Agi::new(&shared.config.agi)),
+                fax: Arc::new(Fax::new(&shared.config.fax)),
                 ..Plans::default()
             }),
             folder: shared.paths().dialplan.clone(),

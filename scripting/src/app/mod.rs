@@ -14,6 +14,7 @@ mod control;
 mod dial;
 pub(crate) mod dial_options;
 mod dictate;
+mod fax;
 pub(crate) mod features;
 mod files;
 pub(crate) mod jump;
@@ -262,6 +263,7 @@ static LIST: &[&[App]] = &[
     morse::APPS,
     read_exten::APPS,
     dictate::APPS,
+    fax::APPS,
     record::APPS,
     recording::APPS,
     conference::APPS,

@@ -9,6 +9,7 @@ pub(crate) mod curl;
 mod database;
 mod device;
 mod dialplan;
+pub(crate) mod fax;
 pub(crate) mod feature;
 mod file_write;
 mod format;
@@ -168,7 +169,7 @@ impl Function {
 }
 
 /// All functions, as the files here list them.
-const GROUPS: [&[Function]; 26] = [
+const GROUPS: [&[Function]; 27] = [
     string::FUNCTIONS,
     logic::FUNCTIONS,
     party::FUNCTIONS,
@@ -192,6 +193,7 @@ const GROUPS: [&[Function]; 26] = [
     realtime::FUNCTIONS,
     odbc::FUNCTIONS,
     pjsip::FUNCTIONS,
+    fax::FUNCTIONS,
     feature::FUNCTIONS,
     module::FUNCTIONS,
     media::FUNCTIONS,

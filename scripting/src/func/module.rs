@@ -85,6 +85,7 @@ const OTHERS: &[&str] = &[
     "res_config_pgsql",
     "res_config_sqlite3",
     "res_curl",
+    "res_fax",
     "res_musiconhold",
     "res_odbc",
     "res_parking",
@@ -122,6 +123,7 @@ mod tests {
             ("chan_pjsip.so", true),
             ("chan_dahdi.so", false),
             ("app_fax.so", false),
+            ("res_fax.so", true),
             ("nothing", false),
         ] {
             assert_eq!(is_there(module), wanted, "{module}");

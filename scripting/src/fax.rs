@@ -1,0 +1,402 @@
+//! Fax machines: programs of their own, one for each fax, that are given what the far end says and give what it is to hear.
+//! Modems and pictures are C code that strangers talk to; whatever becomes of it there, the exchange only sees a program end.
+//! How many run, how long, and the queues of samples both ways live here; channels do not.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use strowger_core::{child, config};
+use strowger_media::LiveWriter;
+use strowger_media::attention::TapReader;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::log_line;
+
+/// How often samples are moved.
+const EVERY: Duration = Duration::from_millis(10);
+/// Samples that wait for the program: a second.
+pub(crate) const SAMPLES_MAX: usize = 8000;
+/// What the far end hears is so much later than it is made.
+pub(crate) const LEAD_MS: u32 = 60;
+/// How long a program may take to write what came of it when its audio has ended.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// What a program may say at its end, in bytes.
+const REPORT_BYTES_MAX: u64 = 16 * 1024;
+
+/// Which way a document goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Send,
+    Receive,
+}
+
+/// What a fax machine is to do.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) direction: Direction,
+    /// The TIFF file that is sent, or written.
+    pub(crate) file: PathBuf,
+    /// Errors are corrected (T.30 Annex A).
+    pub(crate) ecm: bool,
+    /// Modems that may be used: `v17`, `v29`, `v27`.
+    pub(crate) modems: Vec<&'static str>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// The number by which the machine tells how it ended; 0: well. None: it did not come to an end.
+    pub(crate) code: Option<i32>,
+    /// The same in words.
+    pub(crate) text: String,
+    pub(crate) pages: u32,
+    /// Bits a second.
+    pub(crate) rate: u32,
+    /// Pixels for each meter, across and down.
+    pub(crate) resolution: (u32, u32),
+    pub(crate) ecm: bool,
+}
+
+impl Report {
+    /// Reads lines `name=value`; what is not known is passed over.
+    fn read(text: &str) -> Self {
+        let mut report = Self::default();
+        for (name, value) in text.lines().filter_map(|line| line.split_once('=')) {
+            let number = || value.trim().parse().unwrap_or_default();
+            match name.trim() {
+                "code" => report.code = value.trim().parse().ok(),
+                "text" => value.trim().clone_into(&mut report.text),
+                "pages" => report.pages = number(),
+                "rate" => report.rate = number(),
+                "x" => report.resolution.0 = number(),
+                "y" => report.resolution.1 = number(),
+                "ecm" => report.ecm = value.trim() == "1",
+                _ => {}
+            }
+        }
+        report
+    }
+}
+
+/// Why a fax machine did not begin.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FaxError {
+    #[error("{0} others run ([fax] sessions_max)")]
+    Full(usize),
+    #[error("{program}: {why} (is it built, and does [fax] program name it?)")]
+    NotStarted { program: String, why: String },
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    sent: AtomicU64,
+    received: AtomicU64,
+    failed: AtomicU64,
+    refused: AtomicU64,
+    samples_lost: AtomicU64,
+}
+
+/// The fax machines of this process.
+#[derive(Debug)]
+pub struct Fax {
+    settings: config::Fax,
+    places: Arc<Semaphore>,
+    counters: Counters,
+}
+
+impl Default for Fax {
+    fn default() -> Self {
+        Self::new(&config::Fax::default())
+    }
+}
+
+impl Fax {
+    pub(crate) fn new(settings: &config::Fax) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(settings.sessions_max)),
+            settings: settings.clone(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// What is counted, with its names.
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        let taken = self.settings.sessions_max - self.places.available_permits();
+        let number = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = &self.counters;
+        vec![
+            ("sessions_running", taken as u64),
+            ("sent", number(&counters.sent)),
+            ("received", number(&counters.received)),
+            ("failed", number(&counters.failed)),
+            ("refused", number(&counters.refused)),
+            ("samples_lost", number(&counters.samples_lost)),
+        ]
+    }
+
+    /// The program: as configured, else the one beside our own.
+    fn program(&self) -> PathBuf {
+        let configured = &self.settings.program;
+        if !configured.as_os_str().is_empty() {
+            return configured.clone();
+        }
+        let own = std::env::current_exe().unwrap_or_default();
+        own.with_file_name("strowger-fax")
+    }
+
+    /// Starts a fax machine. To be called on the control runtime.
+    pub(crate) fn start(self: &Arc<Self>, job: &Job) -> Result<Machine, FaxError> {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            self.counters.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(FaxError::Full(self.settings.sessions_max));
+        };
+        let program = self.program();
+        let not_started = |why: String| FaxError::NotStarted {
+            program: program.display().to_string(),
+            why,
+        };
+        let mut command = Command::new(&program);
+        command
+            .arg(match job.direction {
+                Direction::Send => "send",
+                Direction::Receive => "receive",
+            })
+            .arg(&job.file)
+            .arg(format!("ecm={}", u8::from(job.ecm)))
+            .arg(format!("modems={}", job.modems.join(",")))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        child::without_settings(&mut command);
+        let child = command.spawn().map_err(|error| {
+            self.counters.failed.fetch_add(1, Ordering::Relaxed);
+            not_started(error.to_string())
+        })?;
+        Ok(Machine {
+            fax: Arc::clone(self),
+            direction: job.direction,
+            child,
+            _place: place,
+        })
+    }
+}
+
+/// A fax machine that runs.
+pub(crate) struct Machine {
+    fax: Arc<Fax>,
+    direction: Direction,
+    child: Child,
+    _place: OwnedSemaphorePermit,
+}
+
+/// How long it may run.
+pub(crate) fn limit(fax: &Fax) -> Duration {
+    Duration::from_secs(fax.settings.minutes_max * 60)
+}
+
+impl Machine {
+    /// Has it send and receive until it is done, the call is over (`heard` ends then), or it takes too long.
+    pub(crate) async fn run(mut self, heard: TapReader, said: LiveWriter) -> Report {
+        let time = limit(&self.fax);
+        let (input, output) = (self.child.stdin.take(), self.child.stdout.take());
+        let errors = self.child.stderr.take();
+        let listening = tokio::spawn(async move {
+            let mut text = String::new();
+            if let Some(errors) = errors {
+                let mut errors = errors.take(REPORT_BYTES_MAX);
+                let _ = errors.read_to_string(&mut text).await;
+            }
+            text
+        });
+        let lost = if let (Some(input), Some(output)) = (input, output) {
+            let moving = pass_on(heard, said, input, output);
+            tokio::time::timeout(time, moving).await.ok()
+        } else {
+            None
+        };
+        let text = tokio::time::timeout(LAST_WORDS, listening).await;
+        let text = text.ok().and_then(Result::ok).unwrap_or_default();
+        for line in text.lines().filter(|line| !line.contains('=')) {
+            tracing::debug!(line = %log_line::escape(line), "fax");
+        }
+        let _ = self.child.start_kill();
+        let _ = self.child.wait().await;
+        let mut report = Report::read(&text);
+        if lost.is_none() && report.code.is_none() {
+            report.text = format!("it took longer than {} min", self.fax.settings.minutes_max);
+        }
+        let counters = &self.fax.counters;
+        let lost = lost.unwrap_or_default();
+        counters.samples_lost.fetch_add(lost, Ordering::Relaxed);
+        let done = match (report.code, self.direction) {
+            (Some(0), Direction::Send) => &counters.sent,
+            (Some(0), Direction::Receive) => &counters.received,
+            _ => &counters.failed,
+        };
+        done.fetch_add(1, Ordering::Relaxed);
+        report
+    }
+}
+
+/// Moves samples both ways until either end is done; how many the program did not read in time.
+async fn pass_on(
+    mut heard: TapReader,
+    mut said: LiveWriter,
+    mut input: ChildStdin,
+    mut output: ChildStdout,
+) -> u64 {
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut bytes, mut part) = (Vec::new(), [0; 4096]);
+    // A sample may arrive in two pieces.
+    let mut waiting: Vec<u8> = Vec::new();
+    loop {
+        tokio::select! {
+            read = output.read(&mut part) => {
+                let count = read.unwrap_or(0);
+                if count == 0 {
+                    return heard.lost();
+                }
+                waiting.extend_from_slice(part.get(..count).unwrap_or_default());
+                let (pairs, rest) = waiting.as_chunks::<2>();
+                let samples: Vec<i16> = pairs.iter().map(|pair| i16::from_le_bytes(*pair)).collect();
+                let rest = rest.to_vec();
+                said.write(&samples);
+                waiting = rest;
+            }
+            _ = ticks.tick() => {
+                // Asked first, so that what came last is still read.
+                let over = heard.is_over();
+                heard.read(&mut bytes);
+                if !bytes.is_empty() && input.write_all(&bytes).await.is_err() {
+                    return heard.lost();
+                }
+                bytes.clear();
+                if over {
+                    // Its input ends with this, and it says what came of it.
+                    return heard.lost();
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use strowger_media::attention::{FRAME, Watch, audio_tap};
+    use strowger_media::live_sound;
+
+    use super::*;
+
+    fn fax(folder: &tempfile::TempDir, script: &str) -> Arc<Fax> {
+        let program = folder.path().join("machine");
+        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("a program");
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))
+            .expect("its mode");
+        Arc::new(Fax::new(&config::Fax {
+            program,
+            sessions_max: 1,
+            ..config::Fax::default()
+        }))
+    }
+
+    fn job() -> Job {
+        Job {
+            direction: Direction::Send,
+            file: "/tmp/a page.tiff".into(),
+            ecm: true,
+            modems: vec!["v17", "v27"],
+        }
+    }
+
+    fn number(fax: &Fax, name: &str) -> u64 {
+        let all = fax.counters();
+        let found = all.iter().find(|(known, _)| *known == name);
+        found.expect("it is counted").1
+    }
+
+    #[test]
+    fn reports_are_lines_of_names_and_values() {
+        let report = Report::read(
+            "noise\ncode=0\npages=3\nrate=14400\nx=8031\ny=7700\necm=1\ntext= OK \nnew=1",
+        );
+        assert_eq!(
+            report,
+            Report {
+                code: Some(0),
+                text: "OK".to_owned(),
+                pages: 3,
+                rate: 14_400,
+                resolution: (8031, 7700),
+                ecm: true,
+            }
+        );
+        assert_eq!(Report::read("code=x\npages=-1"), Report::default());
+    }
+
+    #[tokio::test]
+    async fn what_is_heard_goes_in_what_comes_out_is_said_and_the_end_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        // It gives back the first half second and says what it was asked for.
+        let fax = fax(
+            &folder,
+            "head -c 8000; printf 'code=0\\ntext=%s %s %s %s\\npages=2\\n' \"$1\" \"$2\" \"$3\" \"$4\" >&2",
+        );
+        let (tap, heard) = audio_tap(SAMPLES_MAX);
+        let mut tap = Watch::Tap(tap);
+        let (_, said) = live_sound(LEAD_MS);
+        for _ in 0..30 {
+            tap.frame(Some(&[5; FRAME]));
+        }
+        let machine = fax.start(&job()).expect("it starts");
+        assert_eq!(number(&fax, "sessions_running"), 1);
+        assert!(matches!(fax.start(&job()), Err(FaxError::Full(1))));
+        let report = machine.run(heard, said).await;
+        assert_eq!((report.code, report.pages), (Some(0), 2));
+        assert_eq!(report.text, "send /tmp/a page.tiff ecm=1 modems=v17,v27");
+        assert!(tap.is_over(), "nobody is listened to any longer");
+        assert_eq!(number(&fax, "sessions_running"), 0);
+        assert_eq!((number(&fax, "sent"), number(&fax, "refused")), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_ends_ends_the_machine_which_still_tells_what_it_has() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let fax = fax(
+            &folder,
+            "cat > /dev/null; echo pages=1 >&2; echo code=49 >&2; sleep 100",
+        );
+        let (tap, heard) = audio_tap(SAMPLES_MAX);
+        let (_, said) = live_sound(LEAD_MS);
+        drop(tap);
+        let machine = fax.start(&job()).expect("it starts");
+        let report = machine.run(heard, said).await;
+        assert_eq!((report.code, report.pages), (Some(49), 1));
+        assert_eq!(number(&fax, "failed"), 1);
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_not_there_is_named() {
+        let fax = Arc::new(Fax::new(&config::Fax {
+            program: "/nonexistent/strowger-fax".into(),
+            ..config::Fax::default()
+        }));
+        let why = fax
+            .start(&job())
+            .err()
+            .expect("it cannot start")
+            .to_string();
+        assert!(why.contains("/nonexistent/strowger-fax"), "{why}");
+        assert_eq!(number(&fax, "failed"), 1);
+    }
+}
