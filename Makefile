@@ -5,10 +5,11 @@ SHELL := /bin/bash
 CARGO ?= cargo
 DATA ?= ./var
 
-.PHONY: help run build setup setup-test test check bench sounds clean
+.PHONY: help run build fax setup setup-fax setup-test test check bench sounds clean
 
 help:
 	@echo "make run      build and start an exchange in $(DATA), on 127.0.0.1"
+	@echo "make fax      build strowger-fax, the fax machine of SendFAX and ReceiveFAX, beside the exchange"
 	@echo "make test     all tests, with real telephones and database servers of their own"
 	@echo "make check    formatting and lints"
 	@echo "make bench    CPU per packet of relaying, rooms, transcoding and SRTP beside a bare relay, of the dialplan, and of signalling"
@@ -18,11 +19,17 @@ help:
 setup:
 	@.ci/setup.sh build
 
-setup-test: setup
+setup-fax: setup
+	@.ci/setup.sh fax
+
+setup-test: setup-fax
 	@.ci/setup.sh test
 
 build: setup
 	$(CARGO) build --release
+
+fax: setup-fax
+	$(CARGO) build --release --package strowger-fax
 
 run: build
 	./target/release/strowger --data $(DATA) serve

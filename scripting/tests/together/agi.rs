@@ -90,8 +90,8 @@ fn how_a_script_ends_is_told_in_agistatus() {
             ("100", "Set", "GLOBAL(CLOSED)=${AGISTATUS}"),
             ("100", "AGI", "../secret.sh"),
             ("100", "Set", "GLOBAL(ESCAPE)=${AGISTATUS}"),
-            ("100", "AGI", "agi:async"),
-            ("100", "Set", "GLOBAL(ASYNC)=${AGISTATUS}"),
+            ("100", "AGI", "agi:later"),
+            ("100", "Set", "GLOBAL(LATER)=${AGISTATUS}"),
             ("100", "AGI", ""),
             ("100", "Set", "GLOBAL(NOTHING)=${AGISTATUS}"),
             ("100", "TryExec", "agi(good.sh)"),
@@ -118,7 +118,7 @@ fn how_a_script_ends_is_told_in_agistatus() {
     assert_eq!(got("CLOSED"), "FAILURE");
     assert_eq!(got("ESCAPE"), "FAILURE");
     assert!(!exchange.data.path().join("secret.sh.ran").exists());
-    assert_eq!(got("ASYNC"), "FAILURE");
+    assert_eq!(got("LATER"), "FAILURE");
     assert_eq!(got("NOTHING"), "FAILURE");
     assert_eq!(got("AGAIN"), "SUCCESS");
     wait_for_quiet(&exchange);

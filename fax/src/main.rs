@@ -1,0 +1,101 @@
+//! `strowger-fax`: a fax machine. What the far end says comes in by standard input, what it is to hear goes out by standard output
+//! (signed 16 bit, little-endian, 8000 samples a second, as much out as in), and what came of it is told on standard error.
+//!
+//! It is a program of its own because modems and pictures are C code that strangers talk to. No call, no SIP and no
+//! settings of the exchange are known here.
+
+mod machine;
+
+use std::io::{Read, Write};
+use std::process::ExitCode;
+
+use machine::{Direction, FRAME, Job, Machine, Report};
+
+/// Frames of silence behind the end, so that what was said last is heard: half a second.
+const TAIL: usize = 25;
+
+const USAGE: &str = "usage: strowger-fax send|receive FILE.tiff [ecm=0|1] [modems=v17,v29,v27]";
+
+fn job(arguments: &[String]) -> Option<Job> {
+    let [direction, file, rest @ ..] = arguments else {
+        return None;
+    };
+    let direction = match direction.as_str() {
+        "send" => Direction::Send,
+        "receive" => Direction::Receive,
+        _ => return None,
+    };
+    let mut job = Job::new(direction, file);
+    for option in rest {
+        match option.split_once('=')? {
+            ("ecm", "0") => job.ecm = false,
+            ("ecm", "1") => job.ecm = true,
+            ("modems", list) => job.modems = list.split(',').map(str::to_owned).collect(),
+            _ => return None,
+        }
+    }
+    Some(job)
+}
+
+/// Talks until the fax is through, or nothing comes in any more.
+fn talk(machine: &Machine, mut input: impl Read, mut output: impl Write) {
+    let mut bytes = [0; 2 * FRAME];
+    let mut tail = 0;
+    while tail < TAIL && input.read_exact(&mut bytes).is_ok() {
+        let mut heard = [0; FRAME];
+        for (sample, pair) in heard.iter_mut().zip(bytes.as_chunks::<2>().0) {
+            *sample = i16::from_le_bytes(*pair);
+        }
+        let said = machine.turn(&mut heard);
+        let said: Vec<u8> = said
+            .iter()
+            .flat_map(|sample| sample.to_le_bytes())
+            .collect();
+        if output
+            .write_all(&said)
+            .and_then(|()| output.flush())
+            .is_err()
+        {
+            return;
+        }
+        if machine.is_done() {
+            tail += 1;
+        }
+    }
+}
+
+fn tell(report: &Report) {
+    eprintln!(
+        "code={}\ntext={}\npages={}\nrate={}\nx={}\ny={}\necm={}",
+        report.code,
+        report.text,
+        report.pages,
+        report.rate,
+        report.resolution.0,
+        report.resolution.1,
+        u8::from(report.ecm)
+    );
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some(job) = job(&arguments) else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    let machine = match Machine::new(&job) {
+        Ok(machine) => machine,
+        Err(error) => {
+            eprintln!("code=-1\ntext={error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    talk(&machine, std::io::stdin().lock(), std::io::stdout().lock());
+    let report = machine.finish();
+    tell(&report);
+    if report.code == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
