@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use strowger_core::{child, config};
 use strowger_media::LiveWriter;
 use strowger_media::attention::TapReader;
@@ -208,7 +209,9 @@ impl Machine {
         let time = limit(&self.fax);
         let (input, output) = (self.child.stdin.take(), self.child.stdout.take());
         let errors = self.child.stderr.take();
-        let listening = tokio::spawn(async move {
+        let group = self.child.id().and_then(|id| i32::try_from(id).ok());
+        let group = group.and_then(Pid::from_raw);
+        let mut listening = tokio::spawn(async move {
             let mut text = String::new();
             if let Some(errors) = errors {
                 let mut errors = errors.take(REPORT_BYTES_MAX);
@@ -222,7 +225,14 @@ impl Machine {
         } else {
             None
         };
-        let text = tokio::time::timeout(LAST_WORDS, listening).await;
+        let mut text = tokio::time::timeout(LAST_WORDS, &mut listening).await;
+        if text.is_err()
+            && let Some(group) = group
+        {
+            // What it said before is read nevertheless.
+            let _ = kill_process_group(group, Signal::KILL);
+            text = tokio::time::timeout(LAST_WORDS, listening).await;
+        }
         let text = text.ok().and_then(Result::ok).unwrap_or_default();
         for line in text.lines().filter(|line| !line.contains('=')) {
             tracing::debug!(line = %log_line::escape(line), "fax");

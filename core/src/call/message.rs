@@ -14,6 +14,7 @@ use super::session::new_via;
 use super::target::find_target;
 use crate::channel::{Cause, Channel, Data, Location, State};
 use crate::dialplan::Exists;
+use crate::shard::inbox::ShardMessage;
 use crate::shard::{Shard, Ways};
 
 /// Longest text, in bytes.
@@ -28,6 +29,10 @@ const DATA_BYTES_MAX: usize = 1024;
 const RUNNING_MAX: usize = 1000;
 /// How long the dialplan of a text may run.
 const RUNS_MAX: Duration = Duration::from_secs(60);
+/// Hops of a text that begins here.
+const FORWARDS: u8 = 70;
+/// How long it may take to find out where a text goes.
+const SENT_WITHIN: Duration = Duration::from_secs(10);
 /// How the names of values begin that the exchange itself gives a text.
 const OURS: &str = "PJSIP_";
 /// What endpoints are found by that a destination names by itself.
@@ -422,6 +427,48 @@ impl Shard {
         };
         shard.request_by_ways(request, flow, endpoint.outbound_auth.clone(), ways);
         Ok(())
+    }
+}
+
+/// A text for somebody outside of calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parcel {
+    /// Whom it goes to, as [`Channel::send_message`] takes it.
+    pub to: String,
+    /// What From says; empty: nobody in particular.
+    pub from: String,
+    /// What To says; empty: the address.
+    pub shown: String,
+    pub text: TextMessage,
+}
+
+impl crate::shared::Shared {
+    /// Sends a text that no channel has anything to do with.
+    ///
+    /// # Errors
+    /// As [`Channel::send_message`], and where no shard answers in time.
+    pub async fn send_message(&self, parcel: Parcel) -> Result<(), MessageError> {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let errand = ShardMessage::Errand(Box::new(move |shard| {
+            let shard = Rc::clone(shard);
+            Shard::spawn(async move {
+                let Parcel {
+                    to,
+                    from,
+                    shown,
+                    text,
+                } = parcel;
+                let sent = shard.send_message(&to, &from, &shown, &text, FORWARDS);
+                let _ = tell.send(sent.await);
+            });
+        }));
+        let inbox = self.inboxes().first().ok_or(MessageError::Overloaded)?;
+        let posted = inbox.send(errand);
+        posted.map_err(|_| MessageError::Overloaded)?;
+        match tokio::time::timeout(SENT_WITHIN, told).await {
+            Ok(Ok(sent)) => sent,
+            _ => Err(MessageError::Overloaded),
+        }
     }
 }
 

@@ -221,15 +221,17 @@ impl Qualifier {
     /// Contacts of this address of record are asked next, those that were not asked just now. How many that are.
     pub fn hasten(&mut self, aor: &str, now: Instant) -> usize {
         let queue = &mut self.queue;
+        let mut hastened = 0;
         let wanted = self.entries.iter_mut().filter(|(_, entry)| {
             entry.contact.aor == aor && entry.sent.is_none() && entry.at > now
         });
-        let hastened = wanted.map(|(key, entry)| {
+        for (key, entry) in wanted {
             queue.remove(&(entry.at, Arc::clone(key)));
             entry.at = now;
             queue.insert((now, Arc::clone(key)));
-        });
-        hastened.count()
+            hastened += 1;
+        }
+        hastened
     }
 
     /// A final response came. One that comes after its time counts for nothing.

@@ -23,7 +23,7 @@ pub(crate) struct Command {
 pub enum NotTaken {
     #[error("the call is not led by AGI(agi:async)")]
     NotWaiting,
-    #[error("{COMMANDS_MAX} commands wait already")]
+    #[error("{} commands wait already", COMMANDS_MAX)]
     QueueFull,
 }
 

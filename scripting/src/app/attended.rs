@@ -14,6 +14,7 @@ use strowger_core::call::{
 use strowger_core::channel::{Cause, Channel, Interrupt, Location, Party};
 use strowger_core::dialplan::LocalFuture;
 use strowger_media::{PlayId, Repeat};
+use strowger_store::Snapshot;
 
 use super::features::{self, After, Heard, Stretch};
 use super::{Call, Next};

@@ -2,13 +2,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use strowger_core::call::{MESSAGE_BYTES_MAX, MessageError, TextMessage};
-use strowger_core::shard::Shard;
+use strowger_core::call::{MESSAGE_BYTES_MAX, MessageError, Parcel, TextMessage};
 
 use super::Context;
-
-/// Hops of a text that begins here.
-const FORWARDS: u8 = 70;
 
 pub(super) async fn send_in_call(on: Context<'_>) -> String {
     let (Some(name), Some(text)) = (on.request.given("Channel"), on.request.given("Message"))
@@ -60,10 +56,8 @@ pub(super) async fn send(on: Context<'_>) -> String {
     if body.len() > MESSAGE_BYTES_MAX {
         return on.error(&format!("A text has {MESSAGE_BYTES_MAX} bytes at most."));
     }
-    let mut text = TextMessage {
-        body,
-        ..TextMessage::default()
-    };
+    let mut text = TextMessage::default();
+    text.body = body;
     for pair in on.request.all("Variable") {
         if let Some((name, value)) = pair.split_once('=')
             && !text.set_data(name.trim(), value)
@@ -71,25 +65,18 @@ pub(super) async fn send(on: Context<'_>) -> String {
             return on.error("Too many variables are set");
         }
     }
-    let from = on.request.get("From").to_owned();
-    let (destination, shown) = (destination.to_owned(), shown.to_owned());
-    let Some(inbox) = on.manager.shared.inboxes().first() else {
-        return on.error("Message failed to send.");
+    let parcel = Parcel {
+        to: destination.to_owned(),
+        from: on.request.get("From").to_owned(),
+        shown: shown.to_owned(),
+        text,
     };
-    let (tell, told) = tokio::sync::oneshot::channel();
-    let errand = super::ShardMessage::Errand(Box::new(move |shard| {
-        let shard = std::rc::Rc::clone(shard);
-        Shard::spawn(async move {
-            let sent = shard.send_message(&destination, &from, &shown, &text, FORWARDS);
-            let _ = tell.send(sent.await);
-        });
-    }));
-    if inbox.send(errand).is_err() {
-        return on.error("Message failed to send.");
-    }
-    match tokio::time::timeout(super::SHARD_WAIT, told).await {
-        Ok(Ok(Ok(()))) => on.success("Message successfully sent"),
-        Ok(Ok(Err(MessageError::Protocol(_)))) => on.error("Message technology not found."),
-        _ => on.error("Message failed to send."),
+    match on.manager.shared.send_message(parcel).await {
+        Ok(()) => on.success("Message successfully sent"),
+        Err(MessageError::Protocol(_)) => on.error("Message technology not found."),
+        Err(error) => {
+            tracing::info!(%error, "Manager: MessageSend");
+            on.error("Message failed to send.")
+        }
     }
 }
