@@ -25,11 +25,15 @@ pub(crate) async fn check(config: &Config) -> anyhow::Result<ExitCode> {
             error => fault(error.to_string()),
         }
     }
-    busy.extend(
-        strowger_api::bind(config.http.bind)
-            .err()
-            .map(|error| error.to_string()),
-    );
+    let http = &config.http;
+    let addresses = [
+        ("http.bind", Some(http.bind)),
+        ("http.tls_bind", http.tls_bind),
+    ];
+    for (key, address) in addresses {
+        let bound = address.map(|address| strowger_api::bind(key, address));
+        busy.extend(bound.and_then(Result::err).map(|error| error.to_string()));
+    }
     if !busy.is_empty() && exchange_answers(config.http.bind) {
         warnings += 1;
         println!(

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use strowger_api::manager::Manager;
-use strowger_api::{ShardSource, Sources};
+use strowger_api::{Apis, ShardSource, Sources};
 use strowger_core::config::Cores;
 use strowger_core::counters::ShardCounters;
 use strowger_core::endpoint::contacts::Contacts;
@@ -18,6 +18,7 @@ use strowger_core::shard::inbox::Inbox;
 use strowger_core::shard::{self, RunningShard, ShardSetup};
 use strowger_core::sounds::SoundStore;
 use strowger_core::transport::table::{self, First};
+use strowger_core::transport::tls::{Minimum, Tls, TlsFiles};
 use strowger_core::{Config, Paths, Shared};
 use strowger_media::ports::PortRange;
 use strowger_media::worker::{self, WorkerConfig, WorkerControl};
@@ -33,6 +34,7 @@ use crate::demo;
 
 /// What is left of the database side for the end of the process.
 struct Keeping {
+    store: Store,
     cdr: CdrSpool,
     contacts: ContactWriter,
     rows: TableWriter,
@@ -119,6 +121,12 @@ pub(crate) fn serve(config: Config, runtime: &Runtime) -> anyhow::Result<ExitCod
         shared.mp3.clone(),
         writer_handle.clone(),
     );
+    let apis = {
+        let _control = runtime.enter();
+        Arc::new(Apis::new(&shared, &manager, keeping.store.clone()))
+    };
+    let counted = Arc::clone(&apis);
+    process.push(("http_", Box::new(move || counted.counters())));
     let counted = Arc::clone(&manager);
     process.push(("manager_", Box::new(move || counted.counters())));
     let sources = Arc::new(Sources {
@@ -131,7 +139,7 @@ pub(crate) fn serve(config: Config, runtime: &Runtime) -> anyhow::Result<ExitCod
     let http = runtime.spawn(strowger_api::serve(
         listeners.http,
         Arc::clone(&sources),
-        manager,
+        apis,
     ));
     // The banner is for a person; a closed stdout is no reason to stop.
     let _ = writeln!(std::io::stdout(), "{}", demo::banner(&config, &paths.data));
@@ -173,16 +181,41 @@ fn cores(config: &Config) -> anyhow::Result<Vec<usize>> {
 
 struct Listeners {
     transports: First,
-    http: std::net::TcpListener,
+    http: strowger_api::Listeners,
 }
 
 impl Listeners {
     fn bind(config: &Config, shards: usize) -> anyhow::Result<Self> {
         Ok(Self {
             transports: First::bind(config, shards)?,
-            http: strowger_api::bind(config.http.bind)?,
+            http: http_listeners(config)?,
         })
     }
+}
+
+/// HTTP without TLS, and with it where the configuration says so.
+fn http_listeners(config: &Config) -> anyhow::Result<strowger_api::Listeners> {
+    let http = &config.http;
+    let plain = strowger_api::bind("http.bind", http.bind)?;
+    let Some(address) = http.tls_bind else {
+        return Ok(strowger_api::Listeners { plain, tls: None });
+    };
+    let file = |name: &str| (!name.is_empty()).then(|| config.data.0.join(name));
+    let tls = Tls::load(&TlsFiles {
+        certificate: file(&http.certificate),
+        key: file(&http.key),
+        authorities: None,
+        verify_client: false,
+        require_client_cert: false,
+        verify_server: false,
+        minimum: Minimum::Tls12,
+    });
+    let tls = tls.context("configuration keys http.certificate and http.key")?;
+    let listener = strowger_api::bind("http.tls_bind", address)?;
+    Ok(strowger_api::Listeners {
+        plain,
+        tls: Some((listener, tls)),
+    })
 }
 
 async fn open(config: &Arc<Config>, paths: &Paths) -> anyhow::Result<(Arc<Shared>, Keeping)> {
@@ -209,7 +242,7 @@ async fn open(config: &Arc<Config>, paths: &Paths) -> anyhow::Result<(Arc<Shared
     let astdb = AstDb::open(&paths.data.join("astdb.sqlite3"))?;
     let subscriptions = store.subscriptions().await?;
     let rows = TableWriter::spawn(store.clone());
-    let writer = ContactWriter::spawn(store);
+    let writer = ContactWriter::spawn(store.clone());
     let contacts = Arc::new(Contacts::new("", Box::new(writer.clone())));
     let restored = contacts.restore(
         &realtime.current().contacts,
@@ -241,6 +274,7 @@ async fn open(config: &Arc<Config>, paths: &Paths) -> anyhow::Result<(Arc<Shared
     Ok((
         shared,
         Keeping {
+            store,
             cdr,
             contacts: writer,
             rows,

@@ -1,11 +1,18 @@
-//! HTTP: health, readiness, metrics, the addresses that are kept out, and what was said in calls; and the Manager interface,
-//! over TCP and HTTP. What lives here turns requests into questions to shards and counters; what never
-//! does: call state, SQL on a request's path, or anything that waits for a call.
+//! HTTP: health, readiness, metrics, the addresses that are kept out, and what was said in calls; the product's API; and the
+//! Manager interface, over TCP and HTTP. What lives here turns requests into questions to shards and counters; what never
+//! does: call state, or anything that a call waits for. SQL is asked for call records only, by few at a time.
 
 mod blocked;
+mod http;
+mod keys;
 pub mod manager;
 mod metrics;
+mod product;
+mod recordings;
+mod server;
+mod shards;
 mod trace;
+mod v1;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -15,8 +22,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use strowger_core::Shared;
 use strowger_core::counters::ShardCounters;
 use strowger_core::shard::inbox::Inbox;
-use warp::Filter;
+use strowger_core::transport::tls::Tls;
+use strowger_store::Store;
 use warp::http::{Response, StatusCode};
+use warp::{Filter, Reply};
+
+use keys::Keys;
+use product::Product;
+use server::Gate;
 
 /// Named numbers of one source, for the metrics page.
 pub type Numbers = Box<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>;
@@ -44,7 +57,7 @@ pub struct Sources {
 }
 
 /// Binds the HTTP port; the error names the key.
-pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+pub fn bind(key: &str, address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address).map_err(|error| {
         let what = match error.kind() {
             io::ErrorKind::AddrInUse => {
@@ -53,19 +66,59 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
             io::ErrorKind::AddrNotAvailable => "is no address of this machine".to_owned(),
             _ => error.to_string(),
         };
-        io::Error::new(error.kind(), format!("http.bind: TCP {address} {what}"))
+        io::Error::new(error.kind(), format!("{key}: TCP {address} {what}"))
     })?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
 
-/// Serves until the runtime ends.
-pub async fn serve(
-    listener: TcpListener,
-    sources: Arc<Sources>,
+/// The APIs for programs, and who comes to them.
+pub struct Apis {
+    gate: Arc<Gate>,
+    keys: Arc<Keys>,
+    product: Arc<Product>,
+    v1: Arc<v1::V1>,
     manager: Arc<manager::Manager>,
-) -> io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
+}
+
+impl Apis {
+    /// Puts them together; nobody is served yet.
+    pub fn new(shared: &Arc<Shared>, manager: &Arc<manager::Manager>, store: Store) -> Self {
+        let keys = Arc::new(Keys::new(shared));
+        Self {
+            gate: Arc::new(Gate::new(&shared.config.http)),
+            v1: Arc::new(v1::V1::new(shared, &manager.plans, store.clone(), &keys)),
+            product: Arc::new(Product {
+                shared: Arc::clone(shared),
+                manager: Arc::clone(manager),
+                store,
+                keys: Arc::clone(&keys),
+            }),
+            keys,
+            manager: Arc::clone(manager),
+        }
+    }
+
+    /// What is counted, for the metrics page.
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        let mut all = self.gate.counters();
+        all.extend(self.keys.counters());
+        all
+    }
+}
+
+/// Where HTTP is served.
+pub struct Listeners {
+    pub plain: TcpListener,
+    /// With the certificate of the connections.
+    pub tls: Option<(TcpListener, Tls)>,
+}
+
+/// Serves until the runtime ends.
+///
+/// # Errors
+/// A listener cannot be used.
+pub async fn serve(listeners: Listeners, sources: Arc<Sources>, apis: Arc<Apis>) -> io::Result<()> {
     let metrics_sources = Arc::clone(&sources);
     let blocked = blocked::routes(Arc::clone(&sources));
     let trace = trace::routes(Arc::clone(&sources));
@@ -82,9 +135,27 @@ pub async fn serve(
         let (status, text) = readiness(&sources);
         warp::reply::with_status(text.to_owned(), status)
     });
-    let manager = manager::routes(manager);
+    let product = product::routes(Arc::clone(&apis.product));
+    let v1 = v1::routes(Arc::clone(&apis.v1));
+    let manager = manager::routes(Arc::clone(&apis.manager));
     let all = metrics.or(health).or(ready).or(blocked).or(trace);
-    warp::serve(all.or(manager)).incoming(listener).run().await;
+    let all = all
+        .or(product)
+        .or(v1)
+        .or(manager)
+        .map(|reply| Reply::into_response(reply))
+        .boxed();
+    let gate = &apis.gate;
+    let plain = tokio::net::TcpListener::from_std(listeners.plain)?;
+    let serving = server::listen(Arc::clone(gate), plain, None, all.clone());
+    match listeners.tls {
+        None => serving.await,
+        Some((listener, tls)) => {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            let encrypted = server::listen(Arc::clone(gate), listener, Some(Arc::new(tls)), all);
+            tokio::join!(serving, encrypted);
+        }
+    }
     Ok(())
 }
 

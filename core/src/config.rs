@@ -1,11 +1,15 @@
 //! `strowger.toml`: every key, its default, and how the environment overrides it. Unknown keys are errors, so that a
 //! misspelt setting is found at start and not in a call.
 
+mod http;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+
+pub use http::Http;
 
 /// Sections whose keys may come from `STROWGER_SECTION_KEY`.
 const SECTIONS: &[&str] = &[
@@ -291,20 +295,6 @@ impl Rtp {
                 key: "rtp.address",
                 message: format!("\"{}\" is not an IP address", self.address),
             })
-    }
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Http {
-    pub bind: SocketAddr,
-}
-
-impl Default for Http {
-    fn default() -> Self {
-        Self {
-            bind: SocketAddr::from(([127, 0, 0, 1], 8088)),
-        }
     }
 }
 
@@ -676,6 +666,7 @@ impl Config {
         within("agi.music_programs_max", most, 0, 1000)?;
         within("fax.sessions_max", self.fax.sessions_max as u64, 0, 1000)?;
         within("fax.minutes_max", self.fax.minutes_max, 1, 1440)?;
+        self.http.validate()?;
         self.mail.validate()?;
         self.protection.validate()?;
         self.trace.validate()?;

@@ -43,6 +43,8 @@ pub struct Plans {
     look: Notify,
     agi: Arc<Agi>,
     fax: Arc<Fax>,
+    /// The files of the current plan.
+    scripts: ArcSwap<Scripts>,
 }
 
 impl Plans {
@@ -89,6 +91,11 @@ impl Plans {
     /// Looks at the files of the dialplan now.
     pub fn look_at_files(&self) {
         self.look.notify_one();
+    }
+
+    /// What would be wrong with a dialplan of these rows and the present files. Compiles, so not for a thread that may not wait.
+    pub fn problems_of(&self, snapshot: &Snapshot) -> Vec<Problem> {
+        compile(snapshot, &self.scripts.load(), Some(&self.current())).problems
     }
 
     /// What is wrong with the rows and files of the current plan.
@@ -303,6 +310,7 @@ impl PlanWatcher {
             }
         }
         known.globals.clone_from(&plan.globals);
+        self.plans.scripts.store(Arc::new(known.scripts.clone()));
         drop(known);
         let former = self.plans.current.swap(Arc::new(plan));
         self.retired.lock().push(former);

@@ -278,6 +278,11 @@ impl Exchange {
         Ok((status, body.to_owned()))
     }
 
+    /// Its address for HTTP.
+    pub fn http(&self) -> SocketAddr {
+        (self.ip, 8088).into()
+    }
+
     /// A number of the metrics page, summed over the shards; 0 when it is not there.
     pub fn metric(&self, name: &str) -> u64 {
         let (_, page) = self.get("/metrics").expect("the metrics page");

@@ -20,6 +20,7 @@ pub mod phone;
 mod sipp;
 mod tap;
 mod watcher;
+pub mod web;
 pub mod wire;
 
 pub use baresip::Baresip;

@@ -7,6 +7,7 @@ mod answer;
 mod classes;
 mod feed;
 mod filter;
+pub(crate) mod program;
 mod request;
 mod session;
 mod settings;

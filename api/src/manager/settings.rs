@@ -30,6 +30,23 @@ pub(crate) struct User {
 }
 
 impl User {
+    /// Another part of this process, which nobody logs in as.
+    pub(crate) fn program(write: Classes) -> Self {
+        Self {
+            name: String::new(),
+            secret: String::new(),
+            acl: Acl::default(),
+            lists: Vec::new(),
+            read: Classes::NONE,
+            write,
+            variables: Vec::new(),
+            filters: Filters::default(),
+            write_timeout: Duration::from_millis(100),
+            display_connects: false,
+            multiple_logins: true,
+        }
+    }
+
     /// May this user come from there?
     pub(crate) fn may_come_from(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();

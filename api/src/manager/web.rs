@@ -21,6 +21,8 @@ use super::answer::{self, Answer};
 use super::classes::Classes;
 use super::request::Request;
 use super::session::Session;
+use crate::http::Peer;
+
 use super::{FAILURE_DELAY, Manager, Seat, actions, random};
 use digest::Credentials;
 use render::Form;
@@ -167,7 +169,7 @@ pub(crate) fn routes(
         .and(warp::query::raw().or(warp::any().map(String::new)).unify())
         .and(warp::header::optional::<String>("cookie"))
         .and(warp::header::optional::<String>("authorization"))
-        .and(warp::addr::remote())
+        .and(warp::ext::optional::<Peer>())
         .and(
             warp::body::content_length_limit(BODY_MAX)
                 .and(warp::body::bytes())
@@ -180,12 +182,12 @@ pub(crate) fn routes(
                   query,
                   cookie,
                   authorization,
-                  from: Option<SocketAddr>,
+                  from: Option<Peer>,
                   body| {
                 let manager = Arc::clone(&manager);
                 async move {
                     // Without an address no access list can be kept.
-                    let Some(from) = from else {
+                    let Some(Peer(from)) = from else {
                         return plain(StatusCode::FORBIDDEN);
                     };
                     let asked = Asked {

@@ -122,28 +122,66 @@ fn encode(plan: &Plan, part: &Path) -> Result<(), Failure> {
     file.sync_all().map_err(write)
 }
 
-/// A WAV file of 16 bit linear samples in one channel.
+/// Encodes a WAV file, which may still be growing, and gives the MP3 stream piece by piece; ends early when `take` wants no
+/// more of it. What is there at the time is encoded.
+///
+/// # Errors
+/// Why it cannot be read or encoded, for people.
+pub fn stream_mp3(path: &Path, mut take: impl FnMut(Vec<u8>) -> bool) -> Result<(), String> {
+    let mut wav = Wav::open_any(path).map_err(|failure| failure.to_string())?;
+    // No first frame that names the length: nobody could put it right behind what was given.
+    let mut mp3 = Mp3Encoder::new(wav.rate, wav.channels, false)?;
+    loop {
+        let samples = wav
+            .samples(CHUNK * usize::from(wav.channels))
+            .map_err(|failure| failure.to_string())?;
+        let mut bytes = Vec::new();
+        if samples.is_empty() {
+            mp3.finish(&mut bytes)?;
+            take(bytes);
+            return Ok(());
+        }
+        mp3.encode(&samples, &mut bytes)?;
+        if !bytes.is_empty() && !take(bytes) {
+            return Ok(());
+        }
+    }
+}
+
+/// A WAV file of 16 bit linear samples.
 struct Wav {
     file: BufReader<File>,
     rate: u32,
+    channels: u16,
     path: PathBuf,
 }
 
 impl Wav {
+    /// One with one channel, as plans have them.
     fn open(path: &Path) -> Result<Self, Failure> {
+        let wav = Self::open_any(path)?;
+        if wav.channels == 1 {
+            return Ok(wav);
+        }
+        let path = path.display();
+        Err(Failure::Final(format!("{path} has more than one channel")))
+    }
+
+    fn open_any(path: &Path) -> Result<Self, Failure> {
         let open = File::open(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => Failure::Final(format!("{} is not there", path.display())),
             _ => passing("open", path, &error),
         })?;
         let mut file = BufReader::new(open);
         match header(&mut file) {
-            Ok(Some(rate)) => Ok(Self {
+            Ok(Some((rate, channels))) => Ok(Self {
                 file,
                 rate,
+                channels,
                 path: path.to_owned(),
             }),
             Ok(None) => Err(Failure::Final(format!(
-                "{} is no WAV file of 16 bit samples in one channel",
+                "{} is no WAV file of 16 bit samples in one channel or two",
                 path.display()
             ))),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(Failure::Final(
@@ -167,30 +205,33 @@ impl Wav {
     }
 }
 
-/// Reads up to the first sample; the rate, if it is a file that can be converted.
-fn header(file: &mut impl Read) -> io::Result<Option<u32>> {
+/// Reads up to the first sample; rate and channels, if it is a file that can be converted.
+fn header(file: &mut impl Read) -> io::Result<Option<(u32, u16)>> {
     let mut riff = [0; 12];
     file.read_exact(&mut riff)?;
     if &riff[..4] != b"RIFF" || &riff[8..] != b"WAVE" {
         return Ok(None);
     }
-    let mut rate = None;
+    let mut found = None;
     for _ in 0..CHUNKS_MAX {
         let mut chunk = [0; 8];
         file.read_exact(&mut chunk)?;
         let len = u32::from_le_bytes([chunk[4], chunk[5], chunk[6], chunk[7]]);
         match &chunk[..4] {
-            b"data" => return Ok(rate),
+            b"data" => return Ok(found),
             b"fmt " if (16..256).contains(&len) => {
                 let mut format = vec![0; len as usize];
                 file.read_exact(&mut format)?;
-                // Linear, one channel, 16 bits.
-                if format[..4] != [1, 0, 1, 0] || format[14..16] != [16, 0] {
+                let channels = u16::from_le_bytes([format[2], format[3]]);
+                // Linear, 16 bits.
+                if format[..2] != [1, 0]
+                    || !(1..=2).contains(&channels)
+                    || format[14..16] != [16, 0]
+                {
                     return Ok(None);
                 }
-                rate = Some(u32::from_le_bytes([
-                    format[4], format[5], format[6], format[7],
-                ]));
+                let rate = u32::from_le_bytes([format[4], format[5], format[6], format[7]]);
+                found = Some((rate, channels));
             }
             _ => {
                 let skipped = io::copy(&mut file.take(u64::from(len)), &mut io::sink())?;

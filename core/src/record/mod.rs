@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 use strowger_media::{FileFormat, RecorderId, Repeat, TapMode};
 use tokio::sync::Notify;
 
+pub use convert::stream_mp3;
+
 use crate::channel::{Channel, RecorderResult, RecorderSpec};
 use crate::shard::Shard;
 use crate::shared::Shared;

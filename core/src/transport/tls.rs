@@ -256,6 +256,13 @@ impl Tls {
         })
     }
 
+    /// What serves connections that speak one of these protocols (RFC 7301), as the files are now.
+    pub fn server_for(&self, protocols: &[&[u8]]) -> Arc<ServerConfig> {
+        let mut config = ServerConfig::clone(&self.server.load());
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        Arc::new(config)
+    }
+
     /// Reads the files anew if they changed, or in any case. True if new ones count now.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ mod astdb;
 mod cdr;
 mod changes;
 mod contacts;
+mod edit;
 mod error;
 mod import;
 mod load;
@@ -24,11 +25,12 @@ mod url;
 mod writer;
 
 pub use astdb::AstDb;
-pub use cdr::{Cdr, CdrSpool};
+pub use cdr::{Cdr, CdrOwner, CdrQuery, CdrSpool};
 pub use contacts::ContactWriter;
+pub use edit::{ApiUserRow, StepRow};
 pub use error::{Problem, Severity, StoreError};
 pub use import::{DialplanLine, Finding, ImportOptions, Report, Target, Verdict, import_asterisk};
-pub use pool::Kind;
+pub use pool::{Kind, TextRow};
 pub use query::{Cell, Database, Rows};
 pub use realtime::Realtime;
 pub use rows::{

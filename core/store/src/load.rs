@@ -108,6 +108,16 @@ pub(crate) async fn table(
             rows.sort_by(|a, b| a.get("id").cmp(b.get("id")));
             replace(&mut snapshot.resource_lists, rows)
         }
+        Table::ApiUsers => {
+            let mut rows = load.options(table, &["uuid", "api_key"]).await?;
+            rows.sort_by(|a, b| a.get("uuid").cmp(b.get("uuid")));
+            replace(&mut snapshot.api_users, rows)
+        }
+        Table::ApiContexts => {
+            let mut rows = load.options(table, &["name"]).await?;
+            rows.sort_by(|a, b| a.get("name").cmp(b.get("name")));
+            replace(&mut snapshot.api_contexts, rows)
+        }
         Table::StaticExtensions
         | Table::StaticPjsip
         | Table::StaticSorcery

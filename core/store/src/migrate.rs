@@ -7,25 +7,28 @@ use crate::schema::existing;
 use crate::snapshot::Table;
 
 /// The number of the last migration.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// Tables of Asterisk and the product, then our own; in pieces that are separated by blank lines.
-fn scripts(kind: Kind) -> [&'static str; 3] {
+fn scripts(kind: Kind) -> [&'static str; 4] {
     match kind {
         Kind::Sqlite => [
             include_str!("../../../migrations/sqlite/0001_realtime.sql"),
             include_str!("../../../migrations/sqlite/0002_strowger.sql"),
             include_str!("../../../migrations/sqlite/0003_imports.sql"),
+            include_str!("../../../migrations/sqlite/0004_api.sql"),
         ],
         Kind::MySql => [
             include_str!("../../../migrations/mysql/0001_realtime.sql"),
             include_str!("../../../migrations/mysql/0002_strowger.sql"),
             include_str!("../../../migrations/mysql/0003_imports.sql"),
+            include_str!("../../../migrations/mysql/0004_api.sql"),
         ],
         Kind::Postgres => [
             include_str!("../../../migrations/postgres/0001_realtime.sql"),
             include_str!("../../../migrations/postgres/0002_strowger.sql"),
             include_str!("../../../migrations/postgres/0003_imports.sql"),
+            include_str!("../../../migrations/postgres/0004_api.sql"),
         ],
     }
 }
@@ -226,7 +229,7 @@ mod tests {
         };
         let sqlite = tables(Kind::Sqlite);
         assert!(
-            sqlite.iter().any(|table| table == "cdr") && sqlite.len() == 29,
+            sqlite.iter().any(|table| table == "cdr") && sqlite.len() == 31,
             "{sqlite:?}"
         );
         assert_eq!(sqlite, tables(Kind::MySql));

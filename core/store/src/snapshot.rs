@@ -55,11 +55,15 @@ pub enum Table {
     Voicemail,
     /// `ps_resource_list`
     ResourceLists,
+    /// `api_users`
+    ApiUsers,
+    /// `api_contexts`
+    ApiContexts,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::Endpoints,
         Self::Aors,
         Self::Auths,
@@ -81,6 +85,8 @@ impl Table {
         Self::QueueRules,
         Self::Voicemail,
         Self::ResourceLists,
+        Self::ApiUsers,
+        Self::ApiContexts,
     ];
 
     /// Name in the database.
@@ -107,6 +113,8 @@ impl Table {
             Self::QueueRules => "queue_rules",
             Self::Voicemail => "voicemail",
             Self::ResourceLists => "ps_resource_list",
+            Self::ApiUsers => "api_users",
+            Self::ApiContexts => "api_contexts",
         }
     }
 
@@ -158,6 +166,10 @@ pub struct Snapshot {
     pub voicemail: Arc<Vec<OptionsRow>>,
     /// `ps_resource_list`, in the order of their ids.
     pub resource_lists: Arc<Vec<OptionsRow>>,
+    /// `api_users`, in the order of their uuids: programs that may use the HTTP APIs.
+    pub api_users: Arc<Vec<OptionsRow>>,
+    /// `api_contexts`, in the order of their names: whose each context of the dialplan is.
+    pub api_contexts: Arc<Vec<OptionsRow>>,
     /// Contacts of this moment: filled by the first load only, without those that have expired or are to be pruned.
     pub contacts: Arc<Vec<Contact>>,
     /// The tables of objects as they are, before `static_sorcery` says what counts.

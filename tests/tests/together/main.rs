@@ -1,6 +1,7 @@
 //! Calls through the built exchange, a file for each behaviour. One program for all of them: they wait for telephones more
 //! than they compute, and side by side they wait once.
 
+mod api_v1;
 mod asterisk_import;
 mod columns;
 mod conference;
@@ -24,6 +25,7 @@ mod offers;
 mod outbound_registration;
 mod peers;
 mod playing;
+mod product_api;
 mod product_examples;
 mod protection;
 mod recording;

@@ -19,6 +19,7 @@ mod transfers;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(super) use originate::read as read_originate;
 use strowger_core::channel::Channel;
 use strowger_core::shard::Shard;
 use strowger_core::shard::inbox::ShardMessage;

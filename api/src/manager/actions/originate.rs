@@ -38,7 +38,10 @@ const UNIQUEID_MAX: usize = 149;
 const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Reads the request; the error is the message of the answer.
-fn read(request: &Request, user: &User) -> Result<OriginateRequest, &'static str> {
+pub(in crate::manager) fn read(
+    request: &Request,
+    user: &User,
+) -> Result<OriginateRequest, &'static str> {
     let channel = request.given("Channel").ok_or("Channel not specified")?;
     let exten = request.get("Exten");
     let priority = match request.given("Priority") {

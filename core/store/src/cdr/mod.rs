@@ -4,8 +4,10 @@
 mod deliver;
 mod files;
 mod record;
+mod search;
 mod spool;
 mod table;
 
 pub use record::Cdr;
+pub use search::{CdrOwner, CdrQuery};
 pub use spool::CdrSpool;

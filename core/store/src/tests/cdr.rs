@@ -311,3 +311,116 @@ fn four_thousand_records_pass_through_and_leave_an_empty_spool() {
         db
     });
 }
+
+#[test]
+fn records_are_found_by_time_group_context_and_call() {
+    use crate::cdr::{CdrOwner, CdrQuery};
+    on_each_engine(|db| async move {
+        let store = db.migrated().await;
+        let spool = open(&db);
+        let delivery = spool.deliver(store.clone());
+        for number in 0..600 {
+            let mut one = record(number);
+            if number == 1 {
+                one.custom = vec![("group_uuid".into(), "g".into())];
+                one.dcontext = "elsewhere".into();
+            }
+            if number == 2 {
+                one.custom = vec![("group_uuid".into(), "other".into())];
+            }
+            spool.push(one);
+        }
+        assert!(spool.drain(LIMIT).await, "{:?}", spool.counters());
+        drop(delivery);
+        let found = async |query: CdrQuery| {
+            let rows = store.find_cdr(&query, &["sequence", "answer"]).await;
+            let rows = rows.unwrap_or_else(|error| panic!("{error}"));
+            assert!(rows.iter().all(|row| row.len() == 2 && row[1].is_none()));
+            let numbers = rows
+                .into_iter()
+                .filter_map(|row| row[0].as_ref()?.parse().ok());
+            numbers.collect::<Vec<i64>>()
+        };
+        let all = CdrQuery::default();
+        assert_eq!(found(all.clone()).await, (0..600).collect::<Vec<_>>());
+        assert_eq!(store.count_cdr(&all).await.ok(), Some(600));
+        let page = CdrQuery {
+            newest_first: true,
+            skip: 2,
+            limit: 3,
+            ..all.clone()
+        };
+        assert_eq!(found(page).await, [597, 596, 595]);
+        let starts = texts(
+            &store,
+            &format!(
+                "SELECT {} FROM cdr WHERE sequence IN (3, 5) ORDER BY sequence",
+                db.kind.as_text(&db.kind.quote("start"))
+            ),
+        )
+        .await;
+        let times = CdrQuery {
+            from: starts[0].clone(),
+            until: starts[1].clone(),
+            ..all.clone()
+        };
+        assert_eq!(found(times.clone()).await, [3, 4, 5]);
+        assert_eq!(store.count_cdr(&times).await.ok(), Some(3));
+        let owner = |contexts: &[&str]| CdrQuery {
+            owner: Some(CdrOwner {
+                group: "g".into(),
+                contexts: contexts.iter().map(|name| (*name).to_owned()).collect(),
+            }),
+            until: starts[0].clone(),
+            ..CdrQuery::default()
+        };
+        assert_eq!(found(owner(&[])).await, [1]);
+        assert_eq!(found(owner(&["local-evolvex", "x"])).await, [0, 1, 3]);
+        let call = CdrQuery {
+            call: Some("1730267935.7".into()),
+            ..all.clone()
+        };
+        assert_eq!(found(call).await, [7]);
+        let equal = |name, value: &str| CdrQuery {
+            equal: vec![(name, value.to_owned())],
+            ..CdrQuery::default()
+        };
+        assert_eq!(found(equal("sequence", "9")).await, [9]);
+        assert_eq!(found(equal("nowhere", "9")).await, Vec::<i64>::new());
+        assert_eq!(found(equal("src", "' OR 1=1 --")).await, Vec::<i64>::new());
+        store.close().await;
+        db
+    });
+}
+
+#[test]
+fn columns_that_a_table_lacks_are_null_in_what_is_found() {
+    on_each_engine(|db| async move {
+        let store = db.store().await;
+        run(
+            &store,
+            "CREATE TABLE cdr (calldate TIMESTAMP, src VARCHAR(80))",
+        )
+        .await;
+        run(
+            &store,
+            "INSERT INTO cdr VALUES ('2024-10-30 09:59:15', '110')",
+        )
+        .await;
+        let query = crate::cdr::CdrQuery {
+            from: Some("2024-10-30 00:00:00".into()),
+            until: Some("2024-10-30 23:59:59".into()),
+            ..crate::cdr::CdrQuery::default()
+        };
+        let rows = store.find_cdr(&query, &["dst", "src", "group_uuid"]).await;
+        let rows = rows.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(rows, [vec![None, Some("110".to_owned()), None]]);
+        let owned = crate::cdr::CdrQuery {
+            owner: Some(crate::cdr::CdrOwner::default()),
+            ..query
+        };
+        assert_eq!(store.count_cdr(&owned).await.ok(), Some(0));
+        store.close().await;
+        db
+    });
+}

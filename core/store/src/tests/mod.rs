@@ -4,6 +4,7 @@
 mod cdr;
 mod changes;
 mod contacts;
+mod edit;
 mod outage;
 mod tables;
 

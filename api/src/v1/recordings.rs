@@ -1,0 +1,143 @@
+//! Recordings: which calls have one, fetching and deleting them.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+use warp::http::StatusCode;
+
+use super::cdr::query_of;
+use super::problem::Problem;
+use super::{Answered, On, done};
+use crate::http::json;
+use crate::recordings::{self, Form, aside, files_of, unreadable};
+use crate::shards;
+
+/// Call records that one search looks at.
+const LOOKED_MAX: u64 = 1000;
+
+/// The recording of a call.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RecordingView {
+    /// The unique id of the call.
+    id: String,
+    /// `wav`, `mp3`: what is on disk. Either can be fetched.
+    format: &'static str,
+    bytes: u64,
+    start: Option<String>,
+    src: Option<String>,
+    dst: Option<String>,
+    /// Seconds.
+    duration: Option<String>,
+}
+
+/// Recordings, the newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RecordingPage {
+    recordings: Vec<RecordingView>,
+    /// Give it back as `cursor` for the next page; null: this is the last.
+    next: Option<String>,
+}
+
+/// Recordings of calls whose records fit.
+#[utoipa::path(get, path = "/api/v1/recordings", tag = "recordings", params(
+    ("from" = Option<String>, Query, description = "Calls that began then or later, in the zone of the server"),
+    ("until" = Option<String>, Query, description = "Calls that began then or earlier"),
+    ("src" = Option<String>, Query), ("dst" = Option<String>, Query), ("dcontext" = Option<String>, Query),
+    ("call" = Option<String>, Query, description = "`uniqueid` or `linkedid`"), ("cursor" = Option<String>, Query)),
+    responses((status = 200, body = RecordingPage), (status = 400, description = "What is wrong", content_type = "application/problem+json")))]
+pub(super) async fn search(on: On) -> Answered {
+    let (mut query, cursor) = query_of(&on)?;
+    let skip = match &cursor {
+        None => 0,
+        Some(text) => text
+            .parse::<u64>()
+            .map_err(|_| Problem::bad(format!("cursor: {text:?} is none of ours")))?,
+    };
+    query.skip = skip.min(1_000_000_000);
+    query.limit = LOOKED_MAX;
+    let columns = ["uniqueid", "start", "src", "dst", "duration"];
+    let rows = on.api.store.find_cdr(&query, &columns).await;
+    let rows = rows.map_err(|error| Problem::from(unreadable(&error)))?;
+    let next = (rows.len() as u64 == LOOKED_MAX).then(|| (query.skip + LOOKED_MAX).to_string());
+    let monitor = on.shared().monitor().to_owned();
+    let found = aside(move || {
+        let mut recordings: Vec<RecordingView> = Vec::new();
+        for row in rows {
+            let [id, start, src, dst, duration] = <[_; 5]>::try_from(row).unwrap_or_default();
+            let Some(id) = id.filter(|id| recordings::is_uniqueid(id)) else {
+                continue;
+            };
+            // A call with several records has one recording.
+            if recordings.iter().any(|known| known.id == id) {
+                continue;
+            }
+            if let Some(file) = recordings::look(&monitor, &id, Form::Wav) {
+                recordings.push(RecordingView {
+                    id,
+                    format: file.form.extension(),
+                    bytes: file.bytes,
+                    start,
+                    src,
+                    dst,
+                    duration,
+                });
+            }
+        }
+        recordings
+    });
+    let recordings = found.await?;
+    Ok(json(StatusCode::OK, &RecordingPage { recordings, next }))
+}
+
+/// The sound of a call.
+#[utoipa::path(get, path = "/api/v1/recordings/{id}", tag = "recordings", params(
+    ("id" = String, Path, description = "Unique id of the call"),
+    ("format" = Option<String>, Query, description = "`wav` or `mp3`; `wav`"),
+    ("Range" = Option<String>, Header, description = "One range of bytes")),
+    responses((status = 200, description = "All of it", content_type = "audio/wav"), (status = 206, description = "The range", content_type = "audio/wav"),
+        (status = 403, description = "A call of another group", content_type = "application/problem+json"),
+        (status = 404, description = "There is none", content_type = "application/problem+json"),
+        (status = 416, description = "The range lies behind its end")))]
+pub(super) async fn fetch(on: On) -> Answered {
+    let form = match on.query.get("format") {
+        "" | "wav" => Form::Wav,
+        "mp3" => Form::Mp3,
+        other => {
+            return Err(Problem::bad(format!(
+                "format: {other:?}; wav and mp3 are known"
+            )));
+        }
+    };
+    let (shared, store) = (on.shared(), &on.api.store);
+    let found = recordings::find(shared, store, &on.caller, on.place(0), form).await?;
+    Ok(recordings::send(shared, &on.asked, found, form).await?)
+}
+
+/// Deletes the files of a call that is over.
+#[utoipa::path(delete, path = "/api/v1/recordings/{id}", tag = "recordings", params(
+    ("id" = String, Path, description = "Unique id of the call")),
+    responses((status = 204, description = "They are gone"), (status = 403, description = "A call of another group", content_type = "application/problem+json"),
+        (status = 404, description = "There is none", content_type = "application/problem+json"),
+        (status = 409, description = "The call runs", content_type = "application/problem+json")))]
+pub(super) async fn delete(on: On) -> Answered {
+    let (shared, store, id) = (on.shared(), &on.api.store, on.place(0));
+    recordings::find(shared, store, &on.caller, id, Form::Wav).await?;
+    if shards::place_of(shared, id).await.is_some() {
+        return Err(Problem::new(StatusCode::CONFLICT, "the call runs"));
+    }
+    let files = files_of(shared.monitor(), id);
+    let removed = aside(move || {
+        files
+            .iter()
+            .try_for_each(|file| match std::fs::remove_file(file) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            })
+    });
+    removed.await?.map_err(|error| {
+        tracing::error!(id, %error, "API: a recording cannot be deleted");
+        let why = "the recording cannot be deleted; the log of the exchange says more";
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, why)
+    })?;
+    on.audit("recording deleted");
+    Ok(done())
+}
