@@ -5,7 +5,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 DATA ?= ./var
 
-.PHONY: help run build fax setup setup-fax setup-test test check bench sounds clean
+.PHONY: help run build fax setup setup-fax setup-test test check bench loadtest loadtest-full sounds clean
 
 help:
 	@echo "make run      build and start an exchange in $(DATA), on 127.0.0.1"
@@ -13,6 +13,7 @@ help:
 	@echo "make test     all tests, with real telephones and database servers of their own"
 	@echo "make check    formatting and lints"
 	@echo "make bench    CPU per packet of relaying, rooms, transcoding and SRTP beside a bare relay, of the dialplan, and of signalling"
+	@echo "make loadtest an exchange under each kind of load, with reports in target/loadtest (10 minutes); loadtest-full: hours"
 	@echo "make sounds   speak the prompts anew (espeak-ng, sox)"
 	@echo "make clean    remove what was built; $(DATA) stays"
 
@@ -60,6 +61,20 @@ bench: setup
 	./target/release/media_works $(WORKS_ARGS)
 	./target/release/dialplan_works $(DIALPLAN_ARGS)
 	./target/release/sip_works $(SIP_ARGS)
+
+# The exchange has core 0, the generator the last one.
+LOADTEST := ./target/release/strowger-loadtest proof --binary ./target/release/strowger
+
+loadtest: setup
+	$(CARGO) build --release -p strowger -p strowger-loadtest
+	$(LOADTEST) --soak 30 --out target/loadtest $(LOADTEST_ARGS)
+
+# Profiles at their full loads, the capacity of those whose capacity is asked for, and half an hour of soak.
+loadtest-full: setup-test
+	$(CARGO) build --release -p strowger -p strowger-loadtest
+	$(LOADTEST) --full --soak 1800 --soak-calls 500 --out target/loadtest-full $(LOADTEST_ARGS)
+	$(LOADTEST) --capacity --from 200 --profile relay --profile recorded-stereo --profile setup --profile registrations \
+	  --out target/loadtest-full/capacity
 
 sounds: setup-test
 	sounds/generate.sh

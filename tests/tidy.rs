@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 /// Files that may say `unsafe`: the rings, the calls they need, and the benches that measure them.
 const UNSAFE_ALLOWED: &[&str] = &[
     "media/src/uring/",
+    "loadtest/src/uring/",
     "benches/src/",
     "media/tests/hot_path_does_not_allocate.rs",
 ];

@@ -1,4 +1,4 @@
-//! SIPp: runs a scenario of `loadtest/` and reads its own account of it.
+//! SIPp: runs a scenario of `loadtest/sipp/` and reads its own account of it.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -37,7 +37,7 @@ pub struct SippResult {
 }
 
 impl Sipp {
-    /// A scenario file of `loadtest/` against that address, one call unless `calls` says otherwise.
+    /// A scenario file of `loadtest/sipp/` against that address, one call unless `calls` says otherwise.
     pub fn new(scenario: &str, target: SocketAddr) -> Self {
         let port = crate::free_port();
         Self {
@@ -254,7 +254,7 @@ impl SippResult {
 
 /// The folder of the scenarios.
 pub(crate) fn scenarios() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../loadtest")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../loadtest/sipp")
 }
 
 fn last_line(csv: &str) -> HashMap<String, String> {

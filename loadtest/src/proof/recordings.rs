@@ -1,0 +1,121 @@
+//! Whether the server's recordings hold what was said: in a channel that holds one side alone, each packet of G.711 comes
+//! back bit by bit when its samples are encoded again.
+
+use crate::talk::signature::{Reading, Signature};
+use crate::talk::{FRAME, Side, g711, wav};
+use anyhow::{Context as _, Result};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Recordings that are read through.
+const READ_MAX: usize = 40;
+/// The first and last packets of a side, which may lie outside of the recording.
+const EDGE: u32 = 2;
+
+/// What was found.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Found {
+    pub(super) files: usize,
+    pub(super) looked_at: usize,
+    /// Files of those looked at without any sound.
+    pub(super) silent: usize,
+    /// Packets that were found, and those that are missing between the first and the last that were.
+    pub(super) packets: u64,
+    pub(super) missing: u64,
+}
+
+/// Looks through the files of a folder whose names begin so.
+pub(super) fn look(folder: &Path, prefix: &str) -> Result<Found> {
+    let mut names: Vec<_> = std::fs::read_dir(folder)
+        .with_context(|| format!("there are no recordings in {}", folder.display()))?
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
+        .map(|entry| entry.path())
+        .collect();
+    names.sort();
+    let mut found = Found {
+        files: names.len(),
+        ..Found::default()
+    };
+    let step = names.len().div_ceil(READ_MAX).max(1);
+    for path in names.iter().step_by(step) {
+        let (_, channels) = wav::load(path)?;
+        found.looked_at += 1;
+        found.silent += usize::from(channels.iter().flatten().all(|&sample| sample == 0));
+        for samples in &channels {
+            let (packets, missing) = packets_in(samples);
+            found.packets += packets;
+            found.missing += missing;
+        }
+    }
+    Ok(found)
+}
+
+/// Signed packets in a channel, and how many numbers are missing among them.
+fn packets_in(samples: &[i16]) -> (u64, u64) {
+    let bytes: Vec<u8> = samples
+        .iter()
+        .map(|&sample| g711::to_ulaw(sample))
+        .collect();
+    let mut numbers: BTreeSet<u32> = BTreeSet::new();
+    let mut whose: Option<(u32, Side)> = None;
+    let mut at = 0;
+    while let Some(frame) = bytes.get(at..at + FRAME) {
+        match Signature::read(frame) {
+            Reading::Signed(signature) => {
+                whose.get_or_insert((signature.call, signature.side));
+                if whose == Some((signature.call, signature.side)) {
+                    numbers.insert(signature.number);
+                }
+                at += FRAME;
+            }
+            Reading::Damaged | Reading::Foreign => at += 1,
+        }
+    }
+    let (Some(&first), Some(&last)) = (numbers.first(), numbers.last()) else {
+        return (0, 0);
+    };
+    let wanted = u64::from(last - first) + 1 + u64::from(first.saturating_sub(EDGE));
+    let there = numbers.len() as u64;
+    (there, wanted.saturating_sub(there))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::talk::wav::Recording;
+
+    fn said(numbers: impl Iterator<Item = u32>) -> Recording {
+        let mut recording = Recording::default();
+        recording.put(0, &[0; 77]);
+        for number in numbers {
+            let mut payload = [0; FRAME];
+            Signature {
+                run: 1,
+                call: 2,
+                side: Side::Caller,
+                number,
+                sent_ns: 5,
+            }
+            .write(&mut payload);
+            let samples: Vec<i16> = payload.iter().map(|&byte| g711::from_ulaw(byte)).collect();
+            recording.put(77 + number * FRAME as u32, &samples);
+        }
+        recording
+    }
+
+    #[test]
+    fn what_is_missing_in_a_recording_is_found() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let save = |name: &str, recording: Recording| {
+            recording.save(&folder.path().join(name)).expect("saved");
+        };
+        save("a-1.wav", said(0..50));
+        save("a-2.wav", said((0..50).filter(|number| number % 10 != 3)));
+        save("b-1.wav", said(0..0));
+        let found = look(folder.path(), "a-").expect("looked");
+        assert_eq!((found.files, found.looked_at, found.silent), (2, 2, 0));
+        assert_eq!((found.packets, found.missing), (95, 5));
+        assert_eq!(look(folder.path(), "b-").expect("looked").silent, 1);
+    }
+}
