@@ -9,7 +9,7 @@ mod registrations;
 mod signalling;
 pub mod totals;
 
-use crate::scenario::{Codec, Kind, Scenario, Step, Talk};
+use crate::scenario::{Codec, Kind, Length, Scenario, Step, Talk};
 use crate::talk::Side;
 use crate::talk::tone::Loops;
 use crate::uring::{Carries, Ring, Slot, schedule};
@@ -36,7 +36,9 @@ const SLOTS: u64 = 20;
 /// A port for media is not used again before this time, so that late packets meet nobody.
 const QUARANTINE_MS: u64 = 1000;
 /// The last calls may take so long to end after the last step.
-const WIND_UP: Duration = Duration::from_secs(40);
+const WIND_UP: Duration = Duration::from_secs(60);
+/// So long after the last step calls with a length of their own are left alone.
+const PATIENCE: Duration = Duration::from_secs(12);
 /// How long a port that is taken is waited for.
 const PORT_PATIENCE: Duration = Duration::from_secs(3);
 /// Odd calls that are told one by one.
@@ -437,19 +439,20 @@ impl Engine {
                 });
                 return;
             }
-            let ear = owners
+            let media = owners
                 .get(came.slot.0 as usize)
                 .copied()
                 .flatten()
                 .filter(|leg| generations.get(leg.place as usize) == Some(&leg.generation))
                 .and_then(|leg| {
                     let call = calls.get_mut(leg.place as usize)?.as_mut()?;
-                    Some(&mut call.leg_mut(leg.side)?.media.as_mut()?.ear)
+                    call.leg_mut(leg.side)?.media.as_mut()
                 });
-            match ear {
+            match media {
                 None => totals.after_end += 1,
-                Some(ear) => {
-                    if let Some(took) = ear.hear(came.bytes, came.at) {
+                Some(media) => {
+                    totals.elsewhere += u64::from(media.remote.is_some_and(|at| at != came.source));
+                    if let Some(took) = media.ear.hear(came.bytes, came.at) {
                         delay[SECOND].add(took);
                         if steady {
                             delay[STEP].add(took);
@@ -492,6 +495,7 @@ impl Engine {
             times.clear();
         }
         let begun = Instant::now();
+        let endless = self.scenario.call.length == Length::End || self.stopped();
         let length = step.map_or(WIND_UP, |step| Duration::from_secs_f64(step.seconds));
         let mut schedule = step.map(|step| Schedule::new(step, &mut self.chance));
         let mut winding = Schedule::new(
@@ -527,10 +531,13 @@ impl Engine {
                         None => t >= Duration::from_secs(1).min(length / 3),
                     };
                 }
-                _ => {
-                    let due = winding.due(t.as_secs_f64(), &mut self.chance);
+                // Calls with a length of their own may end by themselves for a while.
+                _ if endless || t >= PATIENCE => {
+                    let since = if endless { t } else { t - PATIENCE };
+                    let due = winding.due(since.as_secs_f64(), &mut self.chance);
                     self.hang_up_some(due);
                 }
+                _ => {}
             }
             clock.tick += 1;
             let next = clock.start + Duration::from_millis(clock.tick);

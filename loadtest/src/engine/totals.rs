@@ -51,6 +51,8 @@ pub struct Totals {
     pub digits_wrong: u64,
     /// Packets that came for legs that were over.
     pub after_end: u64,
+    /// Packets from another address than the server's description named.
+    pub elsewhere: u64,
     /// Packets that the kernel did not take from the generator.
     pub send_errors: u64,
     /// What was heard.

@@ -142,8 +142,11 @@ fn counts(run: &Run) -> String {
         ),
     );
     row(
-        "of another call / of an earlier call / after the end",
-        format!("{} / {} / {}", heard.crossed, heard.stale, totals.after_end),
+        "of another call / of an earlier call / after the end / from another address",
+        format!(
+            "{} / {} / {} / {}",
+            heard.crossed, heard.stale, totals.after_end, totals.elsewhere
+        ),
     );
     row(
         "legs that heard nothing / another call",
