@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes};
+use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt as _};
 use hyper::upgrade::OnUpgrade;
 use serde::Serialize;
@@ -29,7 +29,7 @@ pub(crate) const BODY_MAX: usize = 256 * 1024;
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
 /// What comes of a body, piece by piece.
-pub(crate) type BodyStream = Pin<Box<dyn Stream<Item = Result<Bytes, Refused>> + Send>>;
+pub(crate) type BodyStream = Pin<Box<dyn Stream<Item = Result<Bytes, Refused>> + Send + Sync>>;
 
 /// A request.
 pub(crate) struct Incoming {
@@ -96,8 +96,8 @@ pub(crate) fn incoming(
 }
 
 /// A body whose sender may pause, but not for long.
-fn paced<B: bytes::Buf + Send>(
-    body: impl Stream<Item = Result<B, warp::Error>> + Send + 'static,
+fn paced<B: Buf + Send + Sync>(
+    body: impl Stream<Item = Result<B, warp::Error>> + Send + Sync + 'static,
 ) -> BodyStream {
     let body = Box::pin(body);
     Box::pin(futures_util::stream::unfold(

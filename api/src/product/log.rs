@@ -135,9 +135,11 @@ pub(super) async fn log(
     }
     let (give, take) = mpsc::channel(PIECES_WAITING);
     tokio::spawn(async move {
-        let (batches, mut rows) = mpsc::channel::<Vec<TextRow>>(1);
+        let (batches, rows) = mpsc::channel::<Vec<TextRow>>(1);
         let read = store.send_cdr(&query, &COLUMNS, batches);
         let write = async {
+            // Gone with this: the database is left when nobody takes the answer any more.
+            let mut rows = rows;
             let mut first = true;
             while let Some(batch) = rows.recv().await {
                 let piece = piece(batch, std::mem::take(&mut first));

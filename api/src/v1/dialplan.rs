@@ -156,17 +156,20 @@ pub(super) fn extensions(on: &On) -> Answered {
             application: row.app.clone(),
             data: row.appdata.clone(),
         };
-        match extensions.last_mut() {
-            Some(extension) if extension.extension == row.exten => extension.steps.push(step),
-            _ if extensions.len() >= EXTENSIONS_MAX => {
-                truncated = true;
-                break;
-            }
-            _ => extensions.push(ExtensionView {
-                extension: row.exten.clone(),
-                steps: vec![step],
-            }),
+        if let Some(extension) = extensions.last_mut()
+            && extension.extension == row.exten
+        {
+            extension.steps.push(step);
+            continue;
         }
+        if extensions.len() >= EXTENSIONS_MAX {
+            truncated = true;
+            break;
+        }
+        extensions.push(ExtensionView {
+            extension: row.exten.clone(),
+            steps: vec![step],
+        });
     }
     if extensions.is_empty() {
         let known = snapshot.extensions.iter().any(|row| row.context == context);

@@ -261,8 +261,10 @@ impl Store {
             return sent.map_err(StoreError::sql("reading call records"));
         }
         // A table of others: what it lacks is put in.
-        let (narrow, mut rows) = mpsc::channel::<Vec<TextRow>>(1);
+        let (narrow, rows) = mpsc::channel::<Vec<TextRow>>(1);
         let widen = async {
+            // Gone with this: who reads the table ends when nobody takes its rows any more.
+            let mut rows = rows;
             while let Some(batch) = rows.recv().await {
                 let wide = batch.into_iter().map(|mut row| {
                     let cells = places.iter();
