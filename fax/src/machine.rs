@@ -130,11 +130,15 @@ impl Machine {
                 };
             }
         };
+        // Who received the last page and said so may hang up before he has heard all of our good-bye.
+        let sent = statistics.pages_in_file > 0 && statistics.pages_tx >= statistics.pages_in_file;
+        let through = done || (self.direction == Direction::Send && sent);
         let code = match statistics.current_status {
-            0 if !done => CALL_DROPPED,
+            0 if !through => CALL_DROPPED,
             status => status,
         };
         let text = match T30State::completion_code(code) {
+            _ if code == CALL_DROPPED => "the call ended before the fax did".to_owned(),
             Some(error) => error.to_string(),
             None => format!("status {code}"),
         };
@@ -149,5 +153,104 @@ impl Machine {
             resolution: (statistics.x_resolution, statistics.y_resolution),
             ecm: statistics.error_correcting_mode != 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One page of 1728 by 64 pixels, not compressed.
+    fn document() -> Vec<u8> {
+        let mut file = b"II*\0\x08\0\0\0".to_vec();
+        let entries: [(u16, u16, u32); 11] = [
+            (256, 4, 1728),
+            (257, 4, 64),
+            (258, 3, 1),
+            (259, 3, 1),
+            (262, 3, 0),
+            (273, 4, 8 + 2 + 11 * 12 + 4 + 16),
+            (277, 3, 1),
+            (278, 4, 64),
+            (279, 4, 216 * 64),
+            (282, 5, 8 + 2 + 11 * 12 + 4),
+            (283, 5, 8 + 2 + 11 * 12 + 12),
+        ];
+        file.extend_from_slice(&11_u16.to_le_bytes());
+        for (tag, kind, value) in entries {
+            file.extend_from_slice(&tag.to_le_bytes());
+            file.extend_from_slice(&kind.to_le_bytes());
+            file.extend_from_slice(&1_u32.to_le_bytes());
+            file.extend_from_slice(&value.to_le_bytes());
+        }
+        file.extend_from_slice(&[0; 4]);
+        for number in [204_u32, 1, 98, 1] {
+            file.extend_from_slice(&number.to_le_bytes());
+        }
+        for row in 0..64_u8 {
+            file.extend((0..216).map(|x| if x % 9 == row % 9 { 0xf0 } else { 0 }));
+        }
+        file
+    }
+
+    fn machine(job: &Job) -> Machine {
+        Machine::new(job).expect("a fax machine")
+    }
+
+    /// Lets two machines hear each other until both are done, or so many seconds are over.
+    fn connect(one: &Machine, two: &Machine, seconds: usize) {
+        let (mut to_one, mut to_two) = ([0; FRAME], [0; FRAME]);
+        for _ in 0..seconds * 50 {
+            let (from_one, from_two) = (one.turn(&mut to_one), two.turn(&mut to_two));
+            (to_one, to_two) = (from_two, from_one);
+            if one.is_done() && two.is_done() {
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_goes_from_one_machine_to_another_by_any_modem() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::write(path("out.tif"), document()).expect("a document");
+        for (modem, ecm, rate) in [
+            ("v17", true, 14_400),
+            ("v29", false, 9600),
+            ("v27", true, 4800),
+        ] {
+            let mut send = Job::new(Direction::Send, &path("out.tif"));
+            send.modems = vec![modem.to_owned()];
+            send.ecm = ecm;
+            let receive = Job::new(Direction::Receive, &path(modem));
+            let (sender, receiver) = (machine(&send), machine(&receive));
+            connect(&sender, &receiver, 120);
+            for report in [sender.finish(), receiver.finish()] {
+                assert_eq!((report.code, report.pages), (0, 1), "{modem}: {report:?}");
+                assert_eq!((report.rate, report.ecm), (rate, ecm), "{modem}");
+            }
+            let length = std::fs::metadata(path(modem)).expect("a file").len();
+            assert!(length > 200, "{modem}: {length} bytes");
+        }
+    }
+
+    #[test]
+    fn what_does_not_come_to_an_end_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let receiver = machine(&Job::new(Direction::Receive, &path("in.tif")));
+        receiver.turn(&mut [0; FRAME]);
+        assert!(!receiver.is_done());
+        let report = receiver.finish();
+        assert_eq!((report.code, report.pages), (CALL_DROPPED, 0));
+        // Nobody is there: it gives up by itself.
+        let sender = machine(&Job::new(Direction::Send, &path("missing.tif")));
+        let silence = machine(&Job::new(Direction::Send, &path("missing.tif")));
+        connect(&sender, &silence, 180);
+        assert_ne!(sender.finish().code, 0);
+        let mut wrong = Job::new(Direction::Send, "x");
+        wrong.modems = vec!["v34".to_owned()];
+        let why = Machine::new(&wrong).err().expect("it is refused");
+        assert!(why.to_string().contains("v34"), "{why}");
     }
 }

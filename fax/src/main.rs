@@ -11,8 +11,9 @@ use std::process::ExitCode;
 
 use machine::{Direction, FRAME, Job, Machine, Report};
 
-/// Frames of silence behind the end, so that what was said last is heard: half a second.
-const TAIL: usize = 25;
+/// Frames of silence behind the end, so that what was said last is heard and who said good-bye is through before the call
+/// ends: 1.2 s.
+const TAIL: usize = 60;
 
 const USAGE: &str = "usage: strowger-fax send|receive FILE.tiff [ecm=0|1] [modems=v17,v29,v27]";
 
@@ -97,5 +98,33 @@ fn main() -> ExitCode {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        text.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn jobs_are_read_from_arguments() {
+        let plain = job(&words("send a.tif")).expect("a job");
+        assert_eq!(plain, Job::new(Direction::Send, "a.tif"));
+        let given = job(&words("receive b.tif ecm=0 modems=v27,v29")).expect("a job");
+        assert!(!given.ecm);
+        assert_eq!(given.modems, ["v27", "v29"]);
+        for wrong in [
+            "",
+            "send",
+            "read a.tif",
+            "send a.tif ecm",
+            "send a.tif ecm=2",
+            "send a.tif x=1",
+        ] {
+            assert!(job(&words(wrong)).is_none(), "{wrong}");
+        }
     }
 }

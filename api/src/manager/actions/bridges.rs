@@ -14,27 +14,23 @@ struct Seen {
     /// The conference that the bridge is.
     conference: Option<String>,
     runs_dialplan: bool,
-    peer: Option<String>,
 }
 
 fn seen(channel: &Channel) -> Option<Seen> {
-    let (bridge, conference, peer) = {
+    let (bridge, conference) = {
         let data = channel.data();
         let conference = data.conference.as_ref();
         (
             data.bridge_id.as_deref()?.to_owned(),
             conference.map(|(name, _)| name.to_string()),
-            data.bridged,
         )
     };
-    let peer = peer.and_then(|id| channel.shard().channel(id));
     Some(Seen {
         bridge,
         name: channel.name().to_string(),
         block: channel_block(channel).into(),
         conference,
         runs_dialplan: channel.runs_dialplan(),
-        peer: peer.map(|peer| peer.name().to_string()),
     })
 }
 
@@ -134,7 +130,7 @@ pub(super) async fn info(on: Context<'_>) -> String {
 
 /// Takes a channel out of its bridge: a member leaves his conference, a party of a call without a dialplan ends, and one
 /// with a dialplan loses the other and goes on as after any call.
-async fn kick(on: &Context<'_>, channel: &Seen) -> bool {
+async fn kick(on: &Context<'_>, channel: &Seen, all: &[Seen]) -> bool {
     if let Some(conference) = &channel.conference {
         let who = strowger_core::conference::Who::Channel(&channel.name);
         let shared = &on.manager.shared;
@@ -143,8 +139,11 @@ async fn kick(on: &Context<'_>, channel: &Seen) -> bool {
         });
         return change > 0;
     }
-    let leaves = match &channel.peer {
-        Some(peer) if channel.runs_dialplan => peer,
+    let peer = all
+        .iter()
+        .find(|other| other.bridge == channel.bridge && other.name != channel.name);
+    let leaves = match peer {
+        Some(peer) if channel.runs_dialplan => &peer.name,
         _ => &channel.name,
     };
     let shared = &on.manager.shared;
@@ -170,7 +169,7 @@ pub(super) async fn kick_one(on: Context<'_>) -> String {
     let Some(channel) = channels.iter().find(|channel| channel.name == name) else {
         return on.error("Channel is not in a bridge");
     };
-    if kick(&on, channel).await {
+    if kick(&on, channel, &channels).await {
         on.success("Channel has been kicked")
     } else {
         on.error("Channel kick from bridge failed")
@@ -184,7 +183,7 @@ pub(super) async fn destroy(on: Context<'_>) -> String {
     };
     if channels.iter().any(|channel| channel.conference.is_some()) {
         for channel in &channels {
-            kick(&on, channel).await;
+            kick(&on, channel, &channels).await;
         }
     } else if let Some(party) = channels
         .iter()
@@ -192,7 +191,7 @@ pub(super) async fn destroy(on: Context<'_>) -> String {
         .or(channels.first())
     {
         // Without one of the two there is no bridge.
-        kick(&on, party).await;
+        kick(&on, party, &channels).await;
     }
     on.success("Bridge has been destroyed")
 }

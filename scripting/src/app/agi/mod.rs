@@ -349,7 +349,7 @@ impl Session {
                 control.spawn(crate::agi::start(agi, program, permit))
             }
             Script::Server(server) => {
-                let shared = Arc::clone(self.call.shared());
+                let shared = Arc::clone(self.call.task.shared());
                 control.spawn(crate::agi::connect(agi, shared, server, block, permit))
             }
         };
