@@ -1,7 +1,8 @@
 //! `strowger trace`: what was said over SIP in recent and failed calls, as a list, ladders and capture files.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -72,13 +73,30 @@ pub(crate) fn run(config: &Config, command: Option<Command>) -> anyhow::Result<E
                 eprintln!("{count} messages had no room: ask for less with --last");
             }
             match file {
-                Some(file) => std::fs::write(&file, capture)
-                    .with_context(|| format!("writing {}", file.display()))?,
+                Some(file) => {
+                    write(&file, &capture).with_context(|| format!("writing {}", file.display()))?
+                }
                 None => std::io::stdout().write_all(&capture)?,
             }
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a file that nobody but its owner reads: it tells who called whom, and answers to challenges.
+fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    // One that was there has the rights that it had.
+    if file.metadata()?.is_file() {
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    }
+    file.write_all(bytes)
 }
 
 fn list(answer: &serde_json::Value) {

@@ -21,23 +21,29 @@ pub(crate) fn routes(
         .and(warp::path::tail())
         .and(warp::query::<HashMap<String, String>>())
         .and(warp::header::optional::<String>("authorization"))
-        .map(
+        .then(
             move |tail: warp::path::Tail, query: HashMap<String, String>, key: Option<String>| {
-                let answer = match refused(&sources, key.as_deref()) {
-                    Some((status, body)) => Answer::Json(status, body),
-                    None => answer(&sources, tail.as_str(), &query),
-                };
-                match answer {
-                    Answer::Json(status, body) => Response::builder()
-                        .status(status)
-                        .header("content-type", "application/json")
-                        .body(body.to_string().into_bytes()),
-                    Answer::Capture(file, left_out) => Response::builder()
-                        .header("content-type", "application/vnd.tcpdump.pcap")
-                        .header("x-messages-left-out", left_out)
-                        .body(file),
+                let sources = Arc::clone(&sources);
+                // Thousands of messages are looked through: that is no work for threads that others wait for.
+                let answer =
+                    tokio::task::spawn_blocking(move || match refused(&sources, key.as_deref()) {
+                        Some((status, body)) => Answer::Json(status, body),
+                        None => answer(&sources, tail.as_str(), &query),
+                    });
+                async move {
+                    let fault = |_| failed(StatusCode::INTERNAL_SERVER_ERROR, "a fault".to_owned());
+                    match answer.await.unwrap_or_else(fault) {
+                        Answer::Json(status, body) => Response::builder()
+                            .status(status)
+                            .header("content-type", "application/json")
+                            .body(body.to_string().into_bytes()),
+                        Answer::Capture(file, left_out) => Response::builder()
+                            .header("content-type", "application/vnd.tcpdump.pcap")
+                            .header("x-messages-left-out", left_out)
+                            .body(file),
+                    }
+                    .unwrap_or_default()
                 }
-                .unwrap_or_default()
             },
         )
 }

@@ -55,7 +55,6 @@ impl Shard {
 
     pub(super) fn transmit(&self, flow: Flow, bytes: &Bytes) {
         self.counters.sip_sent.add(1);
-        self.shared.tracer.message(&flow, true, bytes);
         let queued = if flow.transport == Transport::Udp {
             self.send_datagram(&flow, bytes)
         } else {
@@ -74,7 +73,9 @@ impl Shard {
                 }
             }
         };
-        if queued != Queued::Sent {
+        if queued == Queued::Sent {
+            self.shared.tracer.message(&flow, true, bytes);
+        } else {
             self.counters.sip_send_failed.add(1);
         }
         // A full queue loses this message alone; what else waits on the connection is not to fail with it.

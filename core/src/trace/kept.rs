@@ -1,6 +1,8 @@
-//! The calls whose messages are kept: recent ones, and failed ones longer, within limits of calls, messages and bytes.
+//! The calls whose messages are kept: recent ones, failed ones longer, and few of those that never became a channel, so that no
+//! stranger empties what is kept; within limits of calls, messages and bytes.
 
-use std::time::SystemTime;
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
@@ -14,6 +16,12 @@ const MESSAGES_MAX: usize = 200;
 const FIRST: usize = 100;
 /// What a message costs beside its bytes.
 const OVERHEAD: usize = 160;
+/// How long a request is waited for to be answered, or a challenge (64 T1, RFC 3261 §17.1.1.2).
+const PATIENCE: Duration = Duration::from_secs(32);
+/// The part of calls and of memory that those may have that are no channel: one of so many.
+const STRANGERS: usize = 10;
+/// So many of them have room though their part be smaller, or else half: a call is a channel only after its challenge.
+const STRANGERS_MIN: usize = 16;
 
 /// How a call stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +46,7 @@ impl Standing {
 }
 
 /// A call of SIP.
+#[derive(Clone)]
 pub(super) struct Call {
     pub(super) named: Named,
     pub(super) from: String,
@@ -48,6 +57,27 @@ pub(super) struct Call {
     pub(super) cut: usize,
     /// The number of its beginning.
     number: u64,
+    bytes: usize,
+    /// The number of its latest INVITE that begins a dialog.
+    cseq: u32,
+    /// What it has come to if nothing more is heard until [`PATIENCE`] after this.
+    unless: Option<(SystemTime, Standing)>,
+    class: Class,
+}
+
+/// How dear a call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    /// Never a channel.
+    Stranger,
+    Failed,
+    Other,
+}
+
+/// Calls of one class, in the order in which they began.
+#[derive(Default)]
+struct Shelf {
+    order: BTreeMap<u64, String>,
     bytes: usize,
 }
 
@@ -76,7 +106,8 @@ pub(super) struct Kept {
     calls_max: usize,
     bytes_max: usize,
     calls: FxHashMap<String, Call>,
-    bytes: usize,
+    /// By [`Class`].
+    shelves: [Shelf; 3],
     began: u64,
     cut: u64,
 }
@@ -87,7 +118,7 @@ impl Kept {
             calls_max,
             bytes_max,
             calls: FxHashMap::default(),
-            bytes: 0,
+            shelves: Default::default(),
             began: 0,
             cut: 0,
         }
@@ -99,38 +130,85 @@ impl Kept {
 
     /// Calls, bytes, messages that had no room.
     pub(super) fn numbers(&self) -> (u64, u64, u64) {
-        (self.calls.len() as u64, self.bytes as u64, self.cut)
+        (self.calls.len() as u64, self.bytes() as u64, self.cut)
+    }
+
+    fn bytes(&self) -> usize {
+        self.shelves.iter().map(|shelf| shelf.bytes).sum()
     }
 
     pub(super) fn named(&mut self, named: Named) {
-        if let Some(call) = self.calls.get_mut(&named.call_id) {
+        if !self.keeps() {
+            return;
+        }
+        let call_id = named.call_id.clone();
+        // Perhaps its INVITE is still to be sent.
+        if !self.calls.contains_key(&call_id) {
+            self.begin(&call_id);
+        }
+        if let Some(call) = self.calls.get_mut(&call_id) {
             call.named = named;
-        } else if self.keeps() {
-            // Its INVITE is still to be sent.
-            let call_id = named.call_id.clone();
-            let call = self.begin(&call_id);
-            call.named = named;
+        }
+        self.sort(&call_id);
+        self.make_room();
+    }
+
+    fn begin(&mut self, call_id: &str) {
+        self.began += 1;
+        let call = Call {
+            named: Named {
+                call_id: call_id.to_owned(),
+                ..Named::default()
+            },
+            from: String::new(),
+            to: String::new(),
+            standing: Standing::Ringing,
+            lines: Vec::new(),
+            cut: 0,
+            number: self.began,
+            bytes: 0,
+            cseq: 0,
+            unless: None,
+            class: Class::Stranger,
+        };
+        let shelf = &mut self.shelves[Class::Stranger as usize];
+        shelf.order.insert(call.number, call_id.to_owned());
+        self.calls.insert(call_id.to_owned(), call);
+    }
+
+    /// Puts a call where it belongs by now.
+    fn sort(&mut self, call_id: &str) {
+        let Some(call) = self.calls.get_mut(call_id) else {
+            return;
+        };
+        let class = call.class();
+        if class != call.class {
+            let shelf = &mut self.shelves[call.class as usize];
+            shelf.order.remove(&call.number);
+            shelf.bytes = shelf.bytes.saturating_sub(call.bytes);
+            let shelf = &mut self.shelves[class as usize];
+            shelf.order.insert(call.number, call_id.to_owned());
+            shelf.bytes += call.bytes;
+            call.class = class;
         }
     }
 
-    fn begin(&mut self, call_id: &str) -> &mut Call {
-        self.began += 1;
-        let number = self.began;
-        self.calls
-            .entry(call_id.to_owned())
-            .or_insert_with(|| Call {
-                named: Named {
-                    call_id: call_id.to_owned(),
-                    ..Named::default()
-                },
-                from: String::new(),
-                to: String::new(),
-                standing: Standing::Ringing,
-                lines: Vec::new(),
-                cut: 0,
-                number,
-                bytes: 0,
-            })
+    /// Settles what nobody will answer any more.
+    pub(super) fn settle(&mut self, now: SystemTime) {
+        let mut settled = Vec::new();
+        for (call_id, call) in &mut self.calls {
+            let over = |(since, _): &mut (SystemTime, Standing)| {
+                now.duration_since(*since)
+                    .is_ok_and(|waited| waited >= PATIENCE)
+            };
+            if let Some((_, standing)) = call.unless.take_if(over) {
+                call.standing = standing;
+                settled.push(call_id.clone());
+            }
+        }
+        for call_id in settled {
+            self.sort(&call_id);
+        }
     }
 
     pub(super) fn message(&mut self, line: Line) {
@@ -143,16 +221,17 @@ impl Kept {
         let Ok(call_id) = message.call_id() else {
             return;
         };
-        let known = self.calls.contains_key(call_id);
+        let call_id = call_id.to_owned();
+        let known = self.calls.contains_key(&call_id);
         // Calls begin with an INVITE; everything else is none.
         if !known && message.method() != Some(Method::Invite) {
             return;
         }
         let size = line.bytes.len() + OVERHEAD;
         if !known {
-            self.begin(call_id);
+            self.begin(&call_id);
         }
-        let Some(call) = self.calls.get_mut(call_id) else {
+        let Some(call) = self.calls.get_mut(&call_id) else {
             return;
         };
         if call.from.is_empty() {
@@ -164,7 +243,7 @@ impl Kept {
             call.from = user(message.from()).unwrap_or_default();
             call.to = user(message.to()).unwrap_or_default();
         }
-        call.follow(&message);
+        call.follow(&message, line.at);
         let mut freed = 0;
         if call.lines.len() >= MESSAGES_MAX {
             let gone = call.lines.remove(FIRST);
@@ -176,27 +255,38 @@ impl Kept {
         let bytes = Bytes::copy_from_slice(&line.bytes);
         call.lines.push(Line { bytes, ..line });
         call.bytes = (call.bytes + size).saturating_sub(freed);
-        self.bytes = (self.bytes + size).saturating_sub(freed);
+        let shelf = &mut self.shelves[call.class as usize];
+        shelf.bytes = (shelf.bytes + size).saturating_sub(freed);
+        self.sort(&call_id);
         self.make_room();
     }
 
-    /// Lets calls go until the rest is within the limits: the oldest, but failed ones only where they are more than half.
+    /// Lets calls go until the rest is within the limits, the oldest first: strangers above their share, then others, and
+    /// failed ones only where they are more than half.
     fn make_room(&mut self) {
-        while self.calls.len() > self.calls_max || self.bytes > self.bytes_max {
-            let failures = self.calls.values().filter(|call| call.has_failed()).count();
-            let spare = failures * 2 <= self.calls.len();
-            let oldest = |spare: bool| {
-                let calls = self.calls.iter();
-                calls
-                    .filter(|(_, call)| !(spare && call.has_failed()))
-                    .min_by_key(|(_, call)| call.number)
-                    .map(|(call_id, _)| call_id.clone())
+        let share = (self.calls_max / STRANGERS).max(STRANGERS_MIN.min(self.calls_max / 2));
+        loop {
+            let [strangers, failed, others] = &self.shelves;
+            let full = self.calls.len() > self.calls_max || self.bytes() > self.bytes_max;
+            let class = if strangers.order.len() > share.max(1)
+                || strangers.bytes > self.bytes_max / STRANGERS
+            {
+                Class::Stranger
+            } else if !full {
+                return;
+            } else if !failed.order.is_empty() && failed.order.len() > others.order.len() {
+                Class::Failed
+            } else if !others.order.is_empty() {
+                Class::Other
+            } else {
+                Class::Stranger
             };
-            let Some(call_id) = oldest(spare).or_else(|| oldest(false)) else {
+            let shelf = &mut self.shelves[class as usize];
+            let Some((_, call_id)) = shelf.order.pop_first() else {
                 return;
             };
             if let Some(call) = self.calls.remove(&call_id) {
-                self.bytes = self.bytes.saturating_sub(call.bytes);
+                shelf.bytes = shelf.bytes.saturating_sub(call.bytes);
             }
         }
     }
@@ -220,8 +310,8 @@ impl Kept {
         calls.collect()
     }
 
-    /// The call of this name, and those that belong to it.
-    pub(super) fn belonging(&self, name: &str) -> Vec<&Call> {
+    /// The call of this name, and those that belong to it, in the order in which they began.
+    pub(super) fn belonging(&self, name: &str) -> Vec<Call> {
         let mut said = self.calls.values().filter(|call| !call.lines.is_empty());
         let Some(first) = said.find(|call| call.named.is(name)) else {
             return Vec::new();
@@ -232,7 +322,7 @@ impl Kept {
                 && (call.number == first.number
                     || (!linked.is_empty() && call.named.linkedid == *linked))
         };
-        let mut calls: Vec<&Call> = self.calls.values().filter(belongs).collect();
+        let mut calls: Vec<Call> = self.calls.values().filter(belongs).cloned().collect();
         calls.sort_by_key(|call| call.number);
         calls
     }
@@ -263,34 +353,78 @@ fn plain(text: &str) -> String {
 }
 
 impl Call {
-    fn has_failed(&self) -> bool {
-        matches!(self.standing, Standing::Failed(..))
+    fn class(&self) -> Class {
+        match &self.standing {
+            _ if self.named.channel.is_empty() => Class::Stranger,
+            Standing::Failed(..) => Class::Failed,
+            _ => Class::Other,
+        }
     }
 
     /// What a message means for the call.
-    fn follow(&mut self, message: &Message) {
+    fn follow(&mut self, message: &Message, at: SystemTime) {
+        let cseq = message.cseq().ok();
         match (message.method(), message.status()) {
+            (Some(Method::Invite), _) => {
+                let within = message.to().is_ok_and(|to| to.tag().is_some());
+                let number = cseq.as_ref().map_or(0, |cseq| cseq.number);
+                let open = match self.standing {
+                    // The same again is a repetition, unless it was refused: then another is asked.
+                    Standing::Ringing => number != self.cseq,
+                    Standing::Failed(..) | Standing::Cancelled => true,
+                    Standing::Answered | Standing::Over => false,
+                };
+                if within || !open {
+                    return;
+                }
+                self.cseq = number;
+                self.standing = Standing::Ringing;
+                let nobody = Standing::Failed(408, "nothing was answered".to_owned());
+                self.unless = Some((at, nobody));
+            }
+            (Some(Method::Cancel), _) if self.standing == Standing::Ringing => {
+                self.unless = Some((at, Standing::Cancelled));
+            }
             (Some(Method::Bye), _) if self.standing == Standing::Answered => {
                 self.standing = Standing::Over;
             }
-            (None, Some(status)) => {
-                let of_invite = message
-                    .cseq()
-                    .is_ok_and(|cseq| cseq.method == Method::Invite);
-                let open = matches!(self.standing, Standing::Ringing);
-                if !of_invite || !open {
-                    return;
-                }
-                match status {
-                    200..300 => self.standing = Standing::Answered,
-                    487 => self.standing = Standing::Cancelled,
-                    // The INVITE comes again with credentials.
-                    401 | 407 => {}
-                    300.. => self.standing = Standing::Failed(status, plain(message.reason())),
-                    _ => {}
-                }
+            (None, Some(status))
+                if cseq
+                    .as_ref()
+                    .is_some_and(|cseq| cseq.method == Method::Invite) =>
+            {
+                self.answered(status, message.reason(), at);
             }
             _ => {}
+        }
+    }
+
+    /// An answer to an INVITE.
+    fn answered(&mut self, status: u16, reason: &str, at: SystemTime) {
+        let refused = || Standing::Failed(status, plain(reason));
+        match (status, &self.standing) {
+            (_, Standing::Over) => {}
+            // Whatever others said: one has answered.
+            (200..300, _) => {
+                self.standing = Standing::Answered;
+                self.unless = None;
+            }
+            (_, Standing::Answered | Standing::Cancelled | Standing::Failed(..)) => {}
+            // Who rings may ring long. Of a call that is cancelled only its end is waited for.
+            (..200, _) => {
+                self.unless
+                    .take_if(|(_, unless)| *unless != Standing::Cancelled);
+            }
+            (487, _) => {
+                self.standing = Standing::Cancelled;
+                self.unless = None;
+            }
+            // The INVITE comes again with credentials, or never.
+            (401 | 407, _) => self.unless = Some((at, refused())),
+            _ => {
+                self.standing = refused();
+                self.unless = None;
+            }
         }
     }
 }
@@ -350,24 +484,153 @@ pub(super) mod tests {
         assert_eq!(standing(&kept), "failed: 486 Busy Here");
     }
 
+    /// A line at this second, with the number of its CSeq.
+    fn at(second: u64, call_id: &str, first: &str, method: &str, number: u32) -> Line {
+        let line = line(true, second * 1000, call_id, first, method);
+        let text = String::from_utf8_lossy(&line.bytes).into_owned();
+        let text = text.replace("CSeq: 1 ", &format!("CSeq: {number} "));
+        Line {
+            bytes: Bytes::from(text),
+            ..line
+        }
+    }
+
+    #[test]
+    fn a_call_that_is_tried_again_stands_as_its_last_try() {
+        const INVITE: &str = "INVITE sip:101@a SIP/2.0";
+        for (messages, wanted) in [
+            // Another address, a longer interval, another telephone of a fork.
+            (
+                &[
+                    (INVITE, 1),
+                    ("SIP/2.0 503 Full", 1),
+                    (INVITE, 1),
+                    ("SIP/2.0 200 OK", 1),
+                ][..],
+                "answered",
+            ),
+            (
+                &[
+                    (INVITE, 1),
+                    ("SIP/2.0 422 Too Small", 1),
+                    (INVITE, 2),
+                    ("SIP/2.0 200 OK", 2),
+                ],
+                "answered",
+            ),
+            (
+                &[(INVITE, 1), ("SIP/2.0 486 Busy", 1), ("SIP/2.0 200 OK", 1)],
+                "answered",
+            ),
+            (
+                &[(INVITE, 1), ("SIP/2.0 503 Full", 1), (INVITE, 1)],
+                "ringing",
+            ),
+            (
+                &[
+                    (INVITE, 1),
+                    ("SIP/2.0 200 OK", 1),
+                    ("BYE sip:a SIP/2.0", 2),
+                    ("SIP/2.0 200 OK", 1),
+                ],
+                "over",
+            ),
+            (
+                &[(INVITE, 1), ("SIP/2.0 180 Ringing", 1), (INVITE, 1)],
+                "ringing",
+            ),
+        ] {
+            let mut kept = Kept::new(10, 1 << 20);
+            for (first, number) in messages {
+                let method = if first.starts_with("BYE") {
+                    "BYE"
+                } else {
+                    "INVITE"
+                };
+                kept.message(at(0, "a", first, method, *number));
+            }
+            assert_eq!(kept.list()[0].standing, wanted, "{messages:?}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_answers_has_failed_in_the_end() {
+        const INVITE: &str = "INVITE sip:101@a SIP/2.0";
+        for (messages, wanted) in [
+            (
+                &[(INVITE, "INVITE")][..],
+                "failed: 408 nothing was answered",
+            ),
+            (
+                &[(INVITE, "INVITE"), ("SIP/2.0 401 Unauthorized", "INVITE")],
+                "failed: 401 Unauthorized",
+            ),
+            (
+                &[(INVITE, "INVITE"), ("SIP/2.0 180 Ringing", "INVITE")],
+                "ringing",
+            ),
+            (
+                &[
+                    (INVITE, "INVITE"),
+                    ("SIP/2.0 180 Ringing", "INVITE"),
+                    ("CANCEL sip:a SIP/2.0", "CANCEL"),
+                ],
+                "cancelled",
+            ),
+        ] {
+            let mut kept = Kept::new(10, 1 << 20);
+            for (first, method) in messages {
+                kept.message(at(0, "a", first, method, 1));
+            }
+            let begin = kept.list()[0].began;
+            kept.settle(begin + Duration::from_secs(31));
+            assert_eq!(kept.list()[0].standing, "ringing", "{messages:?}");
+            kept.settle(begin + Duration::from_secs(32));
+            assert_eq!(kept.list()[0].standing, wanted, "{messages:?}");
+        }
+        // Credentials came after all.
+        let mut kept = Kept::new(10, 1 << 20);
+        kept.message(at(0, "a", INVITE, "INVITE", 1));
+        kept.message(at(1, "a", "SIP/2.0 407 Who", "INVITE", 1));
+        kept.message(at(30, "a", INVITE, "INVITE", 2));
+        let begin = kept.list()[0].began;
+        kept.settle(begin + Duration::from_secs(40));
+        assert_eq!(kept.list()[0].standing, "ringing");
+        kept.settle(begin + Duration::from_secs(70));
+        assert_eq!(kept.list()[0].standing, "failed: 408 nothing was answered");
+    }
+
+    /// The INVITE of a call that is a channel.
+    fn channel(kept: &mut Kept, call_id: &str) {
+        kept.named(Named {
+            call_id: call_id.to_owned(),
+            channel: format!("PJSIP/{call_id}-00000001"),
+            ..Named::default()
+        });
+        kept.message(invite(call_id));
+    }
+
+    fn ids(kept: &Kept) -> Vec<String> {
+        kept.list().into_iter().map(|call| call.call_id).collect()
+    }
+
     #[test]
     fn the_oldest_go_first_and_failed_ones_stay_longer() {
         let mut kept = Kept::new(4, 1 << 20);
-        kept.message(invite("bad"));
+        channel(&mut kept, "bad");
         kept.message(line(true, 5, "bad", "SIP/2.0 503 Full", "INVITE"));
         for number in 0..20 {
-            kept.message(invite(&format!("good-{number}")));
+            channel(&mut kept, &format!("good-{number}"));
         }
-        let ids: Vec<String> = kept.list().into_iter().map(|call| call.call_id).collect();
-        assert_eq!(ids, ["good-19", "good-18", "good-17", "bad"]);
+        assert_eq!(ids(&kept), ["good-19", "good-18", "good-17", "bad"]);
         // But not all that is kept is failures.
         for number in 0..20 {
             let name = format!("bad-{number}");
-            kept.message(invite(&name));
+            channel(&mut kept, &name);
             kept.message(line(true, 5, &name, "SIP/2.0 503 Full", "INVITE"));
         }
-        kept.message(invite("good"));
-        let ids: Vec<String> = kept.list().into_iter().map(|call| call.call_id).collect();
+        channel(&mut kept, "good");
+        let ids = ids(&kept);
         assert!(
             ids.contains(&"good".to_owned()) && ids.contains(&"bad-19".to_owned()),
             "{ids:?}"
@@ -376,9 +639,44 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn strangers_have_a_share_and_push_nobody_else_out() {
+        let mut kept = Kept::new(400, 4 << 20);
+        for number in 0..360 {
+            channel(&mut kept, &format!("call-{number}"));
+        }
+        for number in 0..10_000 {
+            let name = format!("stranger-{number}");
+            kept.message(invite(&name));
+            kept.message(line(true, 5, &name, "SIP/2.0 401 Unauthorized", "INVITE"));
+        }
+        let left = ids(&kept);
+        assert_eq!(left.len(), 400);
+        assert_eq!(
+            left.iter().filter(|id| id.starts_with("call-")).count(),
+            360
+        );
+        assert_eq!(
+            left[..4],
+            [
+                "stranger-9999",
+                "stranger-9998",
+                "stranger-9997",
+                "stranger-9996"
+            ]
+        );
+        // One that is let in is none any more.
+        channel(&mut kept, "stranger-9996");
+        for number in 0..40 {
+            kept.message(invite(&format!("late-{number}")));
+        }
+        assert!(ids(&kept).contains(&"stranger-9996".to_owned()));
+        assert!(!ids(&kept).contains(&"stranger-9999".to_owned()));
+    }
+
+    #[test]
     fn messages_and_bytes_have_limits() {
         let mut kept = Kept::new(1000, 100_000);
-        kept.message(invite("long"));
+        channel(&mut kept, "long");
         for number in 0..1000 {
             kept.message(line(true, number, "long", "INFO sip:101@a SIP/2.0", "INFO"));
         }
@@ -386,7 +684,7 @@ pub(super) mod tests {
         assert_eq!(long.messages, MESSAGES_MAX);
         assert_eq!(kept.numbers().2, 801);
         for number in 0..1000 {
-            kept.message(invite(&format!("call-{number}")));
+            channel(&mut kept, &format!("call-{number}"));
             assert!(kept.numbers().1 <= 100_000);
         }
         assert!(kept.list().len() > 100);

@@ -13,6 +13,10 @@ use super::kept::Call;
 const WIDTH: usize = 30;
 /// Columns besides ours; what goes to further addresses stands in the last.
 const COLUMNS_MAX: usize = 8;
+/// Calls, arrows, and bytes of whole messages of one picture.
+const CALLS_MAX: usize = 200;
+const ARROWS_MAX: usize = 5000;
+const BYTES_MAX: usize = 4 << 20;
 
 fn time(at: SystemTime) -> String {
     let local: DateTime<Local> = at.into();
@@ -20,8 +24,10 @@ fn time(at: SystemTime) -> String {
 }
 
 /// The ladder of calls that belong together; with `whole` every message follows as it was.
-pub(super) fn text(calls: &[&Call], whole: bool) -> String {
+pub(super) fn text(calls: &[Call], whole: bool) -> String {
     let mut text = String::new();
+    let all = calls.len();
+    let calls = &calls[..all.min(CALLS_MAX)];
     for (number, call) in calls.iter().enumerate() {
         let named = &call.named;
         let _ = write!(
@@ -49,6 +55,21 @@ pub(super) fn text(calls: &[&Call], whole: bool) -> String {
         lines.extend(call.lines.iter().map(|line| (number + 1, line)));
     }
     lines.sort_by_key(|(_, line)| line.at);
+    if all > CALLS_MAX {
+        let _ = writeln!(
+            text,
+            "{} more calls belong to these: ask for one of them, or for a capture file",
+            all - CALLS_MAX
+        );
+    }
+    if lines.len() > ARROWS_MAX {
+        let more = lines.len() - ARROWS_MAX;
+        let _ = writeln!(
+            text,
+            "the last {more} messages are left out: ask for a capture file"
+        );
+        lines.truncate(ARROWS_MAX);
+    }
     let Some((_, first)) = lines.first() else {
         return text;
     };
@@ -83,7 +104,17 @@ pub(super) fn text(calls: &[&Call], whole: bool) -> String {
         );
     }
     if whole {
-        for (number, line) in &lines {
+        let mut room = BYTES_MAX;
+        for (at, (number, line)) in lines.iter().enumerate() {
+            let Some(left) = room.checked_sub(line.bytes.len()) else {
+                let _ = writeln!(
+                    text,
+                    "\n{} messages are left out: ask for a capture file",
+                    lines.len() - at
+                );
+                break;
+            };
+            room = left;
             let (source, destination) = line.ends();
             let _ = write!(
                 text,
@@ -192,5 +223,38 @@ mod tests {
                 .all(|pair| width(pair[0]) == width(pair[1])),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_picture_has_its_limits_and_says_so() {
+        let mut kept = Kept::new(10_000, 64 << 20);
+        for number in 0..CALLS_MAX + 5 {
+            let call_id = format!("call-{number}");
+            kept.named(super::super::Named {
+                call_id: call_id.clone(),
+                channel: format!("PJSIP/{number}-00000001"),
+                uniqueid: format!("1.{number}"),
+                linkedid: "1.0".to_owned(),
+            });
+            kept.message(line(
+                false,
+                0,
+                &call_id,
+                "INVITE sip:101@a SIP/2.0",
+                "INVITE",
+            ));
+            for at in 0..30 {
+                kept.message(line(true, at, &call_id, "INFO sip:101@a SIP/2.0", "INFO"));
+            }
+        }
+        let text = text(&kept.belonging("1.0"), true);
+        assert!(text.contains("5 more calls belong"), "{}", &text[..200]);
+        let more = CALLS_MAX * 31 - ARROWS_MAX;
+        assert!(text.contains(&format!("the last {more} messages are left out")));
+        assert_eq!(
+            text.matches("- INFO sip").count() + text.matches("- INVITE sip").count(),
+            ARROWS_MAX
+        );
+        assert!(text.len() < BYTES_MAX + (ARROWS_MAX + CALLS_MAX) * 600);
     }
 }

@@ -4,6 +4,7 @@
 
 mod hep;
 mod kept;
+mod keys;
 mod ladder;
 mod pcap;
 mod settings;
@@ -11,7 +12,7 @@ mod settings;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
@@ -31,6 +32,8 @@ const QUEUE_MAX: usize = 16_384;
 const PERIOD: Duration = Duration::from_millis(50);
 /// Addresses whose way out is remembered.
 const WAYS_MAX: usize = 1024;
+/// How often calls that nobody answers are looked for, and a way to Homer.
+const SELDOM: Duration = Duration::from_secs(1);
 /// The largest capture file.
 const PCAP_MAX: usize = 64 << 20;
 
@@ -99,13 +102,20 @@ pub struct Tracer {
 /// Where messages are read.
 struct Desk {
     kept: Kept,
+    /// Keys of media stay in messages.
+    keys: bool,
     homer: Option<Homer>,
     /// Our address towards peers, where a socket has none of its own.
     ways: FxHashMap<IpAddr, IpAddr>,
+    /// When calls that nobody answers were looked for.
+    settled: Instant,
 }
 
 struct Homer {
-    socket: std::net::UdpSocket,
+    address: SocketAddr,
+    /// `None`: there is no way to it now, which was tried at `tried`.
+    socket: Option<std::net::UdpSocket>,
+    tried: Option<Instant>,
     agent: u32,
     key: String,
     packet: Vec<u8>,
@@ -113,22 +123,17 @@ struct Homer {
 
 impl Tracer {
     pub(crate) fn new(settings: &Settings) -> Self {
-        let homer = settings.homer().ok().flatten().and_then(|address| {
-            match Homer::open(address, settings) {
-                Ok(homer) => Some(homer),
-                Err(error) => {
-                    tracing::error!(%address, %error, "no messages are passed on to Homer");
-                    None
-                }
-            }
-        });
+        let address = settings.homer().ok().flatten();
+        let homer = address.map(|address| Homer::new(address, settings));
         Self {
             on: AtomicBool::new(settings.calls > 0 || homer.is_some()),
             queue: ArrayQueue::new(QUEUE_MAX),
             desk: Mutex::new(Desk {
                 kept: Kept::new(settings.calls, settings.memory_mib << 20),
+                keys: settings.keys,
                 homer,
                 ways: FxHashMap::default(),
+                settled: Instant::now(),
             }),
             lost: Counter::default(),
             sent: Counter::default(),
@@ -181,6 +186,11 @@ impl Tracer {
                     sent,
                     bytes,
                 }) => {
+                    let bytes = if desk.keys {
+                        bytes
+                    } else {
+                        keys::hidden(bytes)
+                    };
                     let line = Line {
                         at,
                         sent,
@@ -199,6 +209,10 @@ impl Tracer {
                 None => break,
             }
         }
+        if desk.settled.elapsed() >= SELDOM {
+            desk.settled = Instant::now();
+            desk.kept.settle(SystemTime::now());
+        }
         desk
     }
 
@@ -207,41 +221,40 @@ impl Tracer {
         self.desk.lock().kept.keeps()
     }
 
-    /// The calls that are kept, the newest first.
+    /// The calls that are kept, the newest first. Takes its time, as do [`Tracer::ladder`] and [`Tracer::capture`]: not for a
+    /// task that others wait for.
     pub fn list(&self) -> Vec<Summary> {
         self.desk().kept.list()
     }
 
     /// The ladder of a call and of what belongs to it: `name` is a Call-ID, a uniqueid, a linkedid or the name of a channel.
-    /// With `whole` the messages follow.
+    /// With `whole` the messages follow. What is more than a person reads is left out, and that is said.
     pub fn ladder(&self, name: &str, whole: bool) -> Option<String> {
-        let desk = self.desk();
-        let calls = desk.kept.belonging(name);
+        // Messages are shared: drawing them keeps nobody from the desk.
+        let calls = self.desk().kept.belonging(name);
         (!calls.is_empty()).then(|| ladder::text(&calls, whole))
     }
 
     /// The messages of calls as a capture file: those of this number, endpoint, channel or Call-ID (empty: of all), and not
-    /// older than that. The number of messages, and of those that had no room.
+    /// older than that. The number of messages, and of older ones that had no room.
     pub fn capture(&self, wanted: &str, newer: Duration) -> (Vec<u8>, usize, usize) {
-        let desk = self.desk();
         let after = SystemTime::now().checked_sub(newer);
-        let mut lines: Vec<&Line> = desk
-            .kept
-            .matching(wanted)
-            .filter(|line| after.is_none_or(|after| line.at >= after))
-            .collect();
+        let mut lines: Vec<Line> = {
+            let desk = self.desk();
+            let lines = desk.kept.matching(wanted);
+            lines
+                .filter(|line| after.is_none_or(|after| line.at >= after))
+                .cloned()
+                .collect()
+        };
         lines.sort_by_key(|line| line.at);
+        let left_out = pcap::begin_of(&lines, PCAP_MAX);
         let mut file = pcap::begin();
-        let mut count = 0;
-        for line in &lines {
-            if file.len() + line.bytes.len() + 64 > PCAP_MAX {
-                break;
-            }
+        for line in &lines[left_out..] {
             let (source, destination) = line.ends();
             pcap::add(&mut file, line.at, source, destination, &line.bytes);
-            count += 1;
         }
-        (file, count, lines.len() - count)
+        (file, lines.len() - left_out, left_out)
     }
 
     /// Numbers for the metrics page.
@@ -278,7 +291,34 @@ impl Desk {
 }
 
 impl Homer {
-    fn open(address: SocketAddr, settings: &Settings) -> std::io::Result<Self> {
+    fn new(address: SocketAddr, settings: &Settings) -> Self {
+        Self {
+            address,
+            socket: None,
+            tried: None,
+            agent: settings.hep_id,
+            key: settings.hep_password.clone(),
+            packet: Vec::new(),
+        }
+    }
+
+    /// The socket to Homer, opened where there is none, at most once in a second.
+    fn socket(&mut self) -> Option<&std::net::UdpSocket> {
+        if self.socket.is_none() && self.tried.is_none_or(|tried| tried.elapsed() >= SELDOM) {
+            let again = self.tried.replace(Instant::now()).is_some();
+            match Self::open(self.address) {
+                Ok(socket) => self.socket = Some(socket),
+                Err(error) if !again => {
+                    let address = self.address;
+                    tracing::error!(%address, %error, "no messages are passed on to Homer until there is a way");
+                }
+                Err(_) => {}
+            }
+        }
+        self.socket.as_ref()
+    }
+
+    fn open(address: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
         let any: SocketAddr = if address.is_ipv4() {
             ([0, 0, 0, 0], 0).into()
         } else {
@@ -288,15 +328,11 @@ impl Homer {
         socket.connect(address)?;
         // Who does not take it loses it: nothing waits for Homer.
         socket.set_nonblocking(true)?;
-        Ok(Self {
-            socket,
-            agent: settings.hep_id,
-            key: settings.hep_password.clone(),
-            packet: Vec::new(),
-        })
+        Ok(socket)
     }
 
     fn send(&mut self, line: &Line) -> bool {
+        use std::io::ErrorKind::{ConnectionRefused, WouldBlock};
         let (source, destination) = line.ends();
         let packet = hep::Packet {
             at: line.at,
@@ -305,8 +341,19 @@ impl Homer {
             is_udp: line.transport == Transport::Udp,
             payload: &line.bytes,
         };
-        hep::write(&mut self.packet, &packet, self.agent, &self.key)
-            && self.socket.send(&self.packet).is_ok()
+        let mut bytes = std::mem::take(&mut self.packet);
+        let whole = hep::write(&mut bytes, &packet, self.agent, &self.key);
+        let sent = whole.then(|| self.socket().map(|socket| socket.send(&bytes)));
+        self.packet = bytes;
+        match sent.flatten() {
+            Some(Ok(_)) => true,
+            // Its address or ours may be another by now.
+            Some(Err(error)) if !matches!(error.kind(), ConnectionRefused | WouldBlock) => {
+                self.socket = None;
+                false
+            }
+            _ => false,
+        }
     }
 }
 
@@ -395,5 +442,76 @@ mod tests {
         assert!(packet[..length].ends_with(b"OPTIONS") && packet.starts_with(b"HEP3"));
         let counters = tracer.counters();
         assert!(counters.contains(&("hep_sent", 1)) && counters.contains(&("hep_failed", 1)));
+    }
+
+    #[test]
+    fn a_way_to_homer_that_is_missing_is_looked_for_again() {
+        let settings = |hep: String| Settings {
+            hep,
+            ..Settings::default()
+        };
+        let count = |tracer: &Tracer, wanted: &str| {
+            let counters = tracer.counters();
+            let found = counters.iter().find(|(name, _)| *name == wanted);
+            found.map(|(_, count)| *count)
+        };
+        // Nobody may connect to all of the network.
+        let tracer = Tracer::new(&settings("255.255.255.255:9060".to_owned()));
+        for _ in 0..3 {
+            tracer.message(&flow(), true, &Bytes::from_static(b"OPTIONS"));
+        }
+        drop(tracer.desk());
+        assert_eq!(count(&tracer, "hep_failed"), Some(3));
+        // The way opens, and is tried after a second.
+        let homer = std::net::UdpSocket::bind(("127.0.0.1", 0)).unwrap_or_else(|e| panic!("{e}"));
+        let address = homer.local_addr().unwrap_or_else(|e| panic!("{e}"));
+        if let Some(way) = tracer.desk().homer.as_mut() {
+            way.address = address;
+        }
+        tracer.message(&flow(), true, &Bytes::from_static(b"OPTIONS"));
+        drop(tracer.desk());
+        assert_eq!(count(&tracer, "hep_failed"), Some(4));
+        std::thread::sleep(SELDOM);
+        tracer.message(&flow(), true, &Bytes::from_static(b"OPTIONS"));
+        drop(tracer.desk());
+        assert_eq!(
+            (count(&tracer, "hep_sent"), count(&tracer, "hep_failed")),
+            (Some(1), Some(4))
+        );
+        let mut packet = [0; 2048];
+        assert!(
+            homer
+                .recv(&mut packet)
+                .is_ok_and(|length| packet[..length].ends_with(b"OPTIONS"))
+        );
+    }
+
+    #[test]
+    fn keys_of_media_are_neither_kept_nor_passed_on_unless_that_is_wanted() {
+        let invite = kept::tests::line(false, 0, "a", "INVITE sip:101@a SIP/2.0", "INVITE").bytes;
+        let body = b"v=0\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:c2VjcmV0|2^20\r\n";
+        let message = Bytes::from([&invite[..], body].concat());
+        let homer = std::net::UdpSocket::bind(("127.0.0.1", 0)).unwrap_or_else(|e| panic!("{e}"));
+        let address = homer.local_addr().unwrap_or_else(|e| panic!("{e}"));
+        for (keys, wanted) in [
+            (false, "inline:********|2^20"),
+            (true, "inline:c2VjcmV0|2^20"),
+        ] {
+            let tracer = Tracer::new(&Settings {
+                calls: 10,
+                hep: address.to_string(),
+                keys,
+                ..Settings::default()
+            });
+            tracer.message(&flow(), false, &message);
+            let whole = tracer.ladder("a", true).unwrap_or_default();
+            assert!(whole.contains(wanted), "{whole}");
+            let (file, ..) = tracer.capture("", Duration::from_secs(60));
+            let mut packet = [0; 2048];
+            let length = homer.recv(&mut packet).unwrap_or_else(|e| panic!("{e}"));
+            for bytes in [&file[..], &packet[..length]] {
+                assert!(String::from_utf8_lossy(bytes).contains(wanted));
+            }
+        }
     }
 }

@@ -20,6 +20,19 @@ pub(crate) fn begin() -> Vec<u8> {
     out
 }
 
+/// From which message on they fit into a file of this size: the newest do.
+pub(super) fn begin_of(lines: &[super::Line], bytes_max: usize) -> usize {
+    let mut room = bytes_max;
+    let fits = |line: &super::Line| {
+        // Its own header, and those of the packet.
+        let left = room.checked_sub(line.bytes.len() + 64);
+        room = left.unwrap_or(0);
+        left.is_some()
+    };
+    let newest = lines.iter().rev().map(fits).take_while(|fits| *fits);
+    lines.len() - newest.count()
+}
+
 /// Adds a packet. What is longer than a packet can be is cut.
 pub(crate) fn add(
     out: &mut Vec<u8>,
@@ -157,6 +170,22 @@ mod tests {
         assert_eq!((packet[0], packet[6], packet.len()), (0x60, 17, 52));
         let pseudo = [&packet[8..40], &[0, 17, 0, 12]].concat();
         assert!(is_right(&[&pseudo, &packet[40..]]));
+    }
+
+    #[test]
+    fn of_too_many_messages_the_newest_have_room() {
+        let line = |at| super::super::kept::tests::line(true, at, "a", "ACK sip:a SIP/2.0", "ACK");
+        let lines: Vec<_> = (0..10).map(line).collect();
+        let size = lines[0].bytes.len() + 64;
+        for (room, wanted) in [
+            (0, 10),
+            (size - 1, 10),
+            (size, 9),
+            (3 * size + 1, 7),
+            (100 * size, 0),
+        ] {
+            assert_eq!(begin_of(&lines, room), wanted, "{room}");
+        }
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub struct Settings {
     pub hep_id: u32,
     /// What Homer wants to see of us; empty: nothing.
     pub hep_password: String,
+    /// Keys of encrypted media stay in what is kept and passed on, so that whoever has both can listen.
+    pub keys: bool,
 }
 
 impl Default for Settings {
@@ -30,6 +32,7 @@ impl Default for Settings {
             hep: String::new(),
             hep_id: 2001,
             hep_password: String::new(),
+            keys: false,
         }
     }
 }
@@ -41,6 +44,7 @@ impl std::fmt::Debug for Settings {
             .field("memory_mib", &self.memory_mib)
             .field("hep", &self.hep)
             .field("hep_id", &self.hep_id)
+            .field("keys", &self.keys)
             .finish_non_exhaustive()
     }
 }

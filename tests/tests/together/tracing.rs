@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use strowger_tests::{Bank, Exchange, Manner, SOON, Settings, text_of, wait_until};
@@ -107,6 +108,10 @@ fn a_failed_call_is_seen_as_ladder_as_capture_file_and_by_homer() {
     let file = exchange.data().join("calls.pcap");
     let path = file.to_string_lossy().into_owned();
     trace(&exchange, &["pcap", "100", "--file", &path]);
+    let rights = std::fs::metadata(&file)
+        .expect("a capture file")
+        .permissions();
+    assert_eq!(rights.mode() & 0o777, 0o600);
     let captured = packets(&std::fs::read(&file).expect("a capture file"));
     let (us, them) = (exchange.sip(), caller.address());
     let has = |from: SocketAddr, to: SocketAddr, start: &str| {
