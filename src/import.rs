@@ -1,5 +1,6 @@
 //! `strowger import asterisk`: the configuration of an Asterisk taken into the database, with a report of every line.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -74,7 +75,10 @@ pub(crate) async fn run(config: &Config, command: Command) -> anyhow::Result<Exi
     if dry_run {
         println!("a dry run: the database is as it was");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(match report.count(Verdict::Failed) {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
 }
 
 /// What is wrong with the lines of the dialplan, as `strowger check` would say it, with their places in the files.
@@ -89,10 +93,9 @@ async fn faults(
         Ok((snapshot, _)) => snapshot,
         Err(_) => Snapshot::default(),
     };
-    let written = |file: &str, section: &str| {
-        let mut lines = lines.iter();
-        lines.any(|line| line.conf == file && line.context == section)
-    };
+    let sections = lines.iter().map(|line| (line.conf, line.context.as_str()));
+    let sections: HashSet<(&str, &str)> = sections.collect();
+    let written = |file: &str, section: &str| sections.contains(&(file, section));
     let mut statics: Vec<StaticRow> = snapshot.statics.iter().cloned().collect();
     statics.retain(|row| !written(&row.filename, &row.category));
     let from_lines = lines.iter().enumerate();

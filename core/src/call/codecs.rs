@@ -59,8 +59,10 @@ fn allowed(endpoint: &Endpoint) -> (Vec<Codec>, Option<u8>) {
     let mut codecs: Vec<(Codec, Option<u8>)> = Vec::new();
     for text in &endpoint.allow {
         if let Some(removed) = text.trim().strip_prefix('!') {
+            // Without all means without those too that `all` does not add.
+            let all = removed.trim().eq_ignore_ascii_case("all");
             let (removed, _) = word(removed);
-            codecs.retain(|(codec, _)| !removed.contains(codec));
+            codecs.retain(|(codec, _)| !all && !removed.contains(codec));
         } else {
             let (named, framing) = word(text);
             for codec in named {
@@ -284,6 +286,16 @@ mod tests {
         assert_eq!(
             allowed(&[], &["all", "!alaw"]).as_deref(),
             Some("PCMU,G722,opus,GSM")
+        );
+        assert_eq!(
+            allowed(
+                &[],
+                &[
+                    "alaw:20", "g729", "!all", "gsm", "!g722", "alaw", "!alaw:30"
+                ]
+            )
+            .as_deref(),
+            Some("GSM")
         );
         assert_eq!(allowed(&["all"], &["slin16"]).as_deref(), Some("L16"));
         assert_eq!(allowed(&[], &[]).as_deref(), Some("PCMA,PCMU"));

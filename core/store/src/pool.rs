@@ -9,7 +9,7 @@ use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, Connection as _, Row as _};
+use sqlx::{AssertSqlSafe, Connection as _, MySql, Postgres, Row as _, Sqlite};
 
 use crate::url::Target;
 
@@ -331,19 +331,32 @@ impl Pool {
         .await
     }
 
-    /// Runs all statements in one transaction: all of them, or none.
+    /// Runs all statements in one transaction: all of them, or none. Each has its own time: many are no sign of a dead server.
     pub(crate) async fn transaction(&self, statements: Vec<Statement>) -> Result<(), sqlx::Error> {
-        timed(async {
-            each!(self, pool => {
-                let mut transaction = pool.begin().await?;
-                for statement in statements {
-                    let mut query = sqlx::query(AssertSqlSafe(statement.sql));
-                    for parameter in statement.parameters {
-                        query = query.bind(parameter);
-                    }
-                    query.execute(&mut *transaction).await?;
+        each!(self, pool => {
+            let mut transaction = timed(pool.begin()).await?;
+            for statement in statements {
+                let mut query = sqlx::query(AssertSqlSafe(statement.sql));
+                for parameter in statement.parameters {
+                    query = query.bind(parameter);
                 }
-                transaction.commit().await
+                timed(query.execute(&mut *transaction)).await?;
+            }
+            timed(transaction.commit()).await
+        })
+    }
+
+    /// Begins a transaction that will write: what it reads by [`Transaction::each_row_locked`] nobody else changes until its
+    /// end. It is undone unless it is committed.
+    pub(crate) async fn begin(&self) -> Result<Transaction, sqlx::Error> {
+        timed(async {
+            Ok(match self {
+                // The lock for writing comes first: who asks for it after reading may be refused.
+                Self::Sqlite(pool) => {
+                    Transaction::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?)
+                }
+                Self::MySql(pool) => Transaction::MySql(pool.begin().await?),
+                Self::Postgres(pool) => Transaction::Postgres(pool.begin().await?),
             })
         })
         .await
@@ -362,6 +375,79 @@ impl Pool {
     /// Closes all connections.
     pub(crate) async fn close(&self) {
         each!(self, pool => pool.close().await);
+    }
+}
+
+/// A transaction that is open, one variant an engine.
+pub(crate) enum Transaction {
+    Sqlite(sqlx::Transaction<'static, Sqlite>),
+    MySql(sqlx::Transaction<'static, MySql>),
+    Postgres(sqlx::Transaction<'static, Postgres>),
+}
+
+/// Runs `$body` with `$transaction` bound to the transaction of whichever engine.
+macro_rules! each_transaction {
+    ($self:expr, $transaction:ident => $body:expr) => {
+        match $self {
+            Transaction::Sqlite($transaction) => $body,
+            Transaction::MySql($transaction) => $body,
+            Transaction::Postgres($transaction) => $body,
+        }
+    };
+}
+
+impl Transaction {
+    /// Shows each row of a query over one table as [`Pool::each_row`] does, and keeps others from writing there.
+    pub(crate) async fn each_row_locked(
+        &mut self,
+        table: &str,
+        mut statement: Statement,
+        mut row: impl for<'r> FnMut(&'r dyn Fn(usize) -> Option<&'r str>) + Send,
+    ) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Sqlite(_) => {}
+            // Rows and the gaps between them.
+            Self::MySql(_) => statement.sql.push_str(" FOR UPDATE"),
+            // Locks of rows would let new ones in.
+            Self::Postgres(_) => {
+                let table = Kind::Postgres.quote(table);
+                let sql = format!("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE");
+                self.execute(Statement::new(sql)).await?;
+            }
+        }
+        timed(async {
+            each_transaction!(self, transaction => {
+                let mut query = sqlx::query(AssertSqlSafe(statement.sql));
+                for parameter in statement.parameters {
+                    query = query.bind(parameter);
+                }
+                let mut rows = query.fetch(&mut **transaction);
+                while let Some(found) = rows.try_next().await? {
+                    row(&|index| found.try_get_unchecked::<Option<&str>, _>(index).ok().flatten());
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Runs one statement; the number of rows it changed.
+    pub(crate) async fn execute(&mut self, statement: Statement) -> Result<u64, sqlx::Error> {
+        timed(async {
+            each_transaction!(self, transaction => {
+                let mut query = sqlx::query(AssertSqlSafe(statement.sql));
+                for parameter in statement.parameters {
+                    query = query.bind(parameter);
+                }
+                Ok(query.execute(&mut **transaction).await?.rows_affected())
+            })
+        })
+        .await
+    }
+
+    /// Ends it: everything counts.
+    pub(crate) async fn commit(self) -> Result<(), sqlx::Error> {
+        timed(async { each_transaction!(self, transaction => transaction.commit().await) }).await
     }
 }
 

@@ -263,6 +263,62 @@ impl Matcher {
     }
 }
 
+/// How extensions would be asked in both orders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Orders {
+    /// Whatever is dialled, what matches is asked in the same order.
+    Same,
+    /// Both of these match something, and the first comes first in [`Order::Specific`] but not in [`Order::Longest`].
+    Differ(usize, usize),
+    /// More than 4000 patterns, which were not compared.
+    TooMany,
+}
+
+/// Patterns that are compared with each other at most.
+const COMPARED_MAX: usize = 4000;
+
+/// Does it matter for these extensions, each a different text, in which order they are asked?
+#[must_use]
+pub fn differing(extensions: &[&str]) -> Orders {
+    let list: Vec<(&str, Pattern)> = extensions
+        .iter()
+        .map(|text| (*text, Pattern::parse(text)))
+        .collect();
+    let mut specific: Vec<usize> = (0..list.len()).collect();
+    specific.sort_by(|left, right| list[*left].1.search_order(&list[*right].1));
+    let mut long: Vec<usize> = (0..list.len()).collect();
+    long.sort_by(|left, right| longest(&list[*left], &list[*right]));
+    let mut rank = vec![0; list.len()];
+    for (at, place) in long.into_iter().enumerate() {
+        rank[place] = at;
+    }
+    let (patterns, names): (Vec<usize>, Vec<usize>) = specific
+        .into_iter()
+        .partition(|place| list[*place].1.is_pattern());
+    if patterns.len() > COMPARED_MAX {
+        return Orders::TooMany;
+    }
+    let differ = |first: usize, second: usize| {
+        rank[first] > rank[second] && list[first].1.overlaps(&list[second].1)
+    };
+    // Names that are one without their dashes stand side by side.
+    let beside = names.windows(2).map(|pair| (pair[0], pair[1]));
+    let mut found = beside
+        .clone()
+        .find(|(first, second)| differ(*first, *second));
+    for (at, first) in patterns.iter().enumerate() {
+        let mut later = patterns[at + 1..].iter();
+        let second = later.find(|second| differ(*first, **second));
+        found = found.or(second.map(|second| (*first, *second)));
+        if found.is_some() {
+            break;
+        }
+    }
+    found.map_or(Orders::Same, |(first, second)| {
+        Orders::Differ(first, second)
+    })
+}
+
 fn longest(left: &(&str, Pattern), right: &(&str, Pattern)) -> Ordering {
     left.1
         .is_pattern()

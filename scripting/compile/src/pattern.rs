@@ -22,6 +22,17 @@ impl ByteSet {
         set
     }
 
+    /// Is there a byte in both that data can have? It has no `-`.
+    fn meets(&self, other: &Self) -> bool {
+        let pairs = self.0.iter().zip(&other.0);
+        let mut both = Self::default();
+        for (word, (one, other)) in both.0.iter_mut().zip(pairs) {
+            *word = one & other;
+        }
+        both.0[usize::from(b'-' >> 6)] &= !(1 << (b'-' & 63));
+        !both.is_empty()
+    }
+
     fn insert(&mut self, byte: u8) {
         self.0[usize::from(byte >> 6)] |= 1 << (byte & 63);
     }
@@ -182,6 +193,32 @@ impl Pattern {
     #[must_use]
     pub fn matches(&self, data: &str) -> bool {
         self.compare(data, Mode::Match) != Outcome::No
+    }
+
+    /// Can both match the same data? Says yes rather than no of patterns with defects.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Name(one), Self::Name(other)) => one == other,
+            (Self::Name(name), pattern) | (pattern, Self::Name(name)) => pattern.matches(name),
+            (Self::Elements(left), Self::Elements(right)) => {
+                let (mut left, mut right) = (left.iter(), right.iter());
+                loop {
+                    return match (left.next(), right.next()) {
+                        (Some(Element::One(one)), Some(Element::One(other))) => {
+                            if one.meets(other) {
+                                continue;
+                            }
+                            false
+                        }
+                        // One more at least, which the end of the other does not have.
+                        (None, Some(Element::Many | Element::One(_)))
+                        | (Some(Element::Many | Element::One(_)), None) => false,
+                        _ => true,
+                    };
+                }
+            }
+        }
     }
 
     /// An extension that this pattern matches, for checks; `None` when there is none.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use strowger_tests::{Bank, Exchange, Manner, SOON, Source, text_of};
+use strowger_tests::{Bank, Ending, Exchange, Manner, SOON, Source, text_of};
 
 fn office() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("asterisk")
@@ -110,6 +110,83 @@ fn every_line_of_the_files_is_answered_for() {
             .select("ps_endpoints", &["id"], "")
             .is_empty()
     );
+}
+
+/// The import of a folder of these files: whether it says that all is well, and what it says.
+fn import_of(exchange: &Exchange, files: &[(&str, &str)], options: &[&str]) -> (bool, String) {
+    let folder = exchange.data().join("asterisk");
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).expect("a folder");
+    for (name, text) in files {
+        std::fs::write(folder.join(name), text).expect("a file");
+    }
+    let folder = folder.to_string_lossy().into_owned();
+    let mut arguments = vec!["import", "asterisk", &folder];
+    arguments.extend(options);
+    let output = exchange.run(&arguments);
+    (output.status.success(), text_of(&output))
+}
+
+#[test]
+fn a_missing_include_takes_no_telephone_away_and_a_file_that_cannot_be_written_is_told_at_the_end()
+{
+    let exchange = Exchange::new();
+    let all = "#include more.conf\n[100]\ntype=aor\nmax_contacts=1\n";
+    let more = "[101]\ntype=aor\nmax_contacts=2\n";
+    let (well, told) = import_of(&exchange, &[("pjsip.conf", all), ("more.conf", more)], &[]);
+    assert!(well && told.contains("2 added"), "{told}");
+    let (well, told) = import_of(&exchange, &[("pjsip.conf", all)], &[]);
+    assert!(well, "{told}");
+    assert!(
+        told.contains("pjsip.conf:1: decide: more.conf is not there"),
+        "{told}"
+    );
+    let ids = || exchange.database.select("ps_aors", &["id"], "ORDER BY id");
+    assert_eq!(ids().len(), 2, "{told}");
+    // The database refuses one row: its file is not written, the next one is, and the report is printed all the same.
+    exchange
+        .database
+        .execute("CREATE UNIQUE INDEX one_each ON ps_aors (max_contacts)");
+    let third = format!("{all}[102]\ntype=aor\nmax_contacts=2\n");
+    let queues = "[sales]\nstrategy=linear\n";
+    let files = [
+        ("pjsip.conf", &*third),
+        ("more.conf", more),
+        ("queues.conf", queues),
+    ];
+    let (well, told) = import_of(&exchange, &files, &[]);
+    assert!(!well, "{told}");
+    assert!(told.contains("pjsip.conf: failed: importing "), "{told}");
+    assert!(told.contains("queue sales -> queues (added)"), "{told}");
+    assert!(told.contains("1 file could not be written"), "{told}");
+    assert_eq!(ids().len(), 2, "{told}");
+}
+
+#[test]
+fn rules_and_patterns_keep_their_order_when_they_move_to_tables() {
+    let mut exchange = Exchange::new();
+    let address = "127.0.0.0/8";
+    let pjsip = format!(
+        "[100]\ntype=endpoint\ncontext=office\nauth=100\naors=100\nallow=alaw\npermit={address}\ndeny={address}\n\
+         [100]\ntype=auth\nusername=100\npassword=secret\n[100]\ntype=aor\nmax_contacts=1\n\
+         [101]\ntype=endpoint\ncontext=office\nauth=101\naors=101\nallow=alaw\ndeny=10.0.0.0/8\npermit={address}\n\
+         [101]\ntype=auth\nusername=101\npassword=secret\n[101]\ntype=aor\nmax_contacts=1\n"
+    );
+    // The first pattern is the one that an Asterisk asks first; rows would be asked the other way round.
+    let dialplan = "[office]\nexten => _1X.,1,Hangup(17)\nexten => _XXXX,1,Hangup(38)\n";
+    let files = [("pjsip.conf", &*pjsip), ("extensions.conf", dialplan)];
+    let (well, told) = import_of(&exchange, &files, &["--into", "realtime"]);
+    assert!(well, "{told}");
+    assert!(told.contains("match goes to _1X. first"), "{told}");
+    exchange.start();
+    let bank = Bank::new();
+    let permitted = bank.phone("101", "secret", exchange.sip());
+    let call = permitted.call("1234");
+    assert_eq!(call.expect_ended(SOON), Ending::Status(486));
+    // To an address that is denied the name does not exist.
+    let denied = bank.phone("100", "secret", exchange.sip());
+    let call = denied.call("1234");
+    assert_eq!(call.expect_ended(SOON), Ending::Status(401));
 }
 
 #[test]

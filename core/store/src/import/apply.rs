@@ -1,61 +1,23 @@
 //! Units against the tables: what is new, what the files say otherwise than before, and what others have written, which
-//! stays as it is. What was imported is remembered in `strowger_imports`, in the transaction that writes it.
+//! stays as it is. Each file is one transaction, which reads what it judges, and keeps others from changing it until it has
+//! written. What was imported is remembered in `strowger_imports`, in the same transaction.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use sha2::{Digest as _, Sha256};
-
-use super::conf::Place;
+use super::changes::Changes;
 use super::report::{Findings, Report, Verdict};
+use super::stand::{Source, Stand, known};
 use super::unit::{FilePlan, Unit, Values};
 use crate::error::StoreError;
-use crate::pool::{Kind, Pool, Statement};
+use crate::pool::Pool;
 use crate::schema::{Column, Columns};
 
 const REMEMBERED: &str = "strowger_imports";
+const REMEMBERED_COLUMNS: [&str; 5] = ["table_name", "row_key", "source", "columns", "fingerprint"];
 /// The longest key that is remembered, in characters.
 const KEY_MAX: usize = 400;
-/// Rows of one INSERT.
-const ROWS_MAX: usize = 50;
-/// Rows of one DELETE: databases have a limit of parameters.
-const DELETED_MAX: usize = 1000;
-
-/// Tables with the columns that tell units apart, and the number that the database gives each row.
-const TABLES: [(&str, &[&str], Option<&str>); 18] = [
-    ("ps_endpoints", &["id"], None),
-    ("ps_aors", &["id"], None),
-    ("ps_auths", &["id"], None),
-    ("ps_domain_aliases", &["id"], None),
-    ("ps_endpoint_id_ips", &["id"], None),
-    ("ps_registrations", &["id"], None),
-    ("ps_transports", &["id"], None),
-    ("ps_globals", &["id"], None),
-    ("ps_systems", &["id"], None),
-    ("ps_resource_list", &["id"], None),
-    ("realtime_extensions", &["context", "exten"], Some("id")),
-    ("static_extensions", &["filename", "category"], Some("id")),
-    ("static_pjsip", &["filename", "category"], Some("id")),
-    (
-        "static_sorcery",
-        &["filename", "category", "var_name", "var_val"],
-        Some("id"),
-    ),
-    ("queues", &["name"], None),
-    (
-        "queue_members",
-        &["queue_name", "interface"],
-        Some("uniqueid"),
-    ),
-    ("voicemail", &["context", "mailbox"], Some("uniqueid")),
-    ("musiconhold", &["name"], None),
-];
-const ENTRIES: (&str, &[&str], Option<&str>) = ("musiconhold_entry", &["name"], None);
-
-fn described(table: &str) -> (&'static [&'static str], Option<&'static str>) {
-    let mut tables = TABLES.iter().chain(std::iter::once(&ENTRIES));
-    let found = tables.find(|(name, ..)| *name == table);
-    found.map_or((&["id"], None), |(_, keys, own)| (keys, *own))
-}
+/// Columns whose values are not shown.
+const SECRETS: [&str; 4] = ["password", "secret", "md5_cred", "password_digest"];
 
 /// What was imported once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,94 +96,6 @@ fn judge(s: &Situation<'_>) -> Step {
     }
 }
 
-/// A table as it stands.
-struct Stand {
-    columns: Columns,
-    /// Rows by the key of their unit; each column by its name in small letters.
-    rows: HashMap<String, Vec<HashMap<String, String>>>,
-}
-
-impl Stand {
-    async fn read(pool: &Pool, table: &str) -> Result<Option<Self>, StoreError> {
-        let Some(columns) = Columns::find(pool, table).await? else {
-            return Ok(None);
-        };
-        let (keys, _) = described(table);
-        let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
-        let wanted: Vec<&str> = names.iter().map(String::as_str).collect();
-        let (sql, places) = columns.select(pool.kind(), table, &wanted);
-        let mut rows: HashMap<String, Vec<HashMap<String, String>>> = HashMap::new();
-        pool.each_row(Statement::new(sql), |get| {
-            let mut row = HashMap::new();
-            for (name, place) in names.iter().zip(&places) {
-                let text = place.and_then(get).unwrap_or_default();
-                row.insert(name.to_ascii_lowercase(), text.to_owned());
-            }
-            let key: Vec<&str> = keys
-                .iter()
-                .map(|key| row.get(*key).map_or("", String::as_str))
-                .collect();
-            rows.entry(key.join("|")).or_default().push(row);
-        })
-        .await
-        .map_err(StoreError::sql(format!("reading table {table}")))?;
-        Ok(Some(Self { columns, rows }))
-    }
-
-    /// A value as the table would give it back.
-    fn normal(&self, column: &str, value: &str) -> String {
-        let Some(found) = self.columns.get(column) else {
-            return value.to_owned();
-        };
-        let value = self
-            .columns
-            .fit(found, Some(value.to_owned()))
-            .unwrap_or_default();
-        match value.trim().parse::<f64>() {
-            Ok(number) if found.is_number() && number.is_finite() => number.to_string(),
-            _ => value,
-        }
-    }
-
-    /// What rows say in these columns.
-    fn content<'c>(
-        &self,
-        columns: &BTreeSet<String>,
-        rows: impl Iterator<Item = HashMap<&'c str, &'c str>>,
-    ) -> String {
-        let mut rows: Vec<String> = rows
-            .map(|row| {
-                let cells: Vec<String> = columns
-                    .iter()
-                    .map(|column| {
-                        let value = row.get(column.as_str()).copied().unwrap_or_default();
-                        format!("{column}={}", self.normal(column, value))
-                    })
-                    .collect();
-                cells.join("\u{1f}")
-            })
-            .collect();
-        rows.sort_unstable();
-        fingerprint(&rows.join("\u{1e}"))
-    }
-
-    fn content_now(&self, key: &str, columns: &BTreeSet<String>) -> Option<String> {
-        let rows = self.rows.get(key)?;
-        let rows = rows.iter().map(|row| {
-            let cells = row.iter();
-            cells
-                .map(|(name, value)| (name.as_str(), value.as_str()))
-                .collect()
-        });
-        Some(self.content(columns, rows))
-    }
-}
-
-pub(crate) fn fingerprint(text: &str) -> String {
-    let digest = Sha256::digest(text.as_bytes());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Works through the files of one import.
 pub(crate) struct Work<'w> {
     pool: &'w Pool,
@@ -229,9 +103,8 @@ pub(crate) struct Work<'w> {
     folder: &'w str,
     replace: bool,
     dry_run: bool,
-    stands: HashMap<&'static str, Option<Stand>>,
-    remembered: Option<Columns>,
-    pub(crate) records: Records,
+    /// Columns of tables; `None`: there is no such table.
+    columns: HashMap<&'static str, Option<Columns>>,
     pub(crate) report: Report,
     pub(crate) findings: Findings,
 }
@@ -243,57 +116,44 @@ impl<'w> Work<'w> {
         replace: bool,
         dry_run: bool,
     ) -> Result<Self, StoreError> {
-        let remembered = Columns::find(pool, REMEMBERED).await?;
-        let mut records = Records::new();
-        match &remembered {
-            Some(columns) => {
-                let wanted = ["table_name", "row_key", "source", "columns", "fingerprint"];
-                let (sql, _) = columns.select(pool.kind(), REMEMBERED, &wanted);
-                let rows = pool.rows(Statement::new(sql), wanted.len()).await;
-                for row in rows.map_err(StoreError::sql(format!("reading table {REMEMBERED}")))? {
-                    let mut cells = row.into_iter().map(Option::unwrap_or_default);
-                    let mut next = || cells.next().unwrap_or_default();
-                    let place = (next(), next());
-                    let source = next();
-                    let columns = next();
-                    let columns = columns.split(',').filter(|name| !name.is_empty());
-                    records.insert(
-                        place,
-                        Record {
-                            source,
-                            columns: columns.map(str::to_owned).collect(),
-                            fingerprint: next(),
-                        },
-                    );
-                }
-            }
-            None if dry_run => {}
-            None => return Err(missing(REMEMBERED)),
-        }
-        Ok(Self {
+        let mut work = Self {
             pool,
             folder,
             replace,
             dry_run,
-            stands: HashMap::new(),
-            remembered,
-            records,
+            columns: HashMap::new(),
             report: Report::default(),
             findings: Findings::default(),
-        })
+        };
+        work.look(REMEMBERED).await?;
+        Ok(work)
+    }
+
+    /// Looks which columns a table has, once.
+    async fn look(&mut self, table: &'static str) -> Result<(), StoreError> {
+        if !self.columns.contains_key(table) {
+            let columns = Columns::find(self.pool, table).await?;
+            if columns.is_none() && !self.dry_run {
+                return Err(missing(table));
+            }
+            self.columns.insert(table, columns);
+        }
+        Ok(())
     }
 
     /// Lines of sorcery.conf that nobody imported, and those that we did: section, name, value.
     pub(crate) async fn sorcery(&mut self) -> Result<Vec<(bool, [String; 3])>, StoreError> {
-        self.look("static_sorcery").await?;
-        let Some(Some(stand)) = self.stands.get("static_sorcery") else {
+        const TABLE: &str = "static_sorcery";
+        self.look(TABLE).await?;
+        let Some(Some(columns)) = self.columns.get(TABLE) else {
             return Ok(Vec::new());
         };
+        let mut source = Source::Pool(self.pool);
+        let stand = Stand::read(&mut source, self.pool.kind(), TABLE, columns.clone()).await?;
+        let records = self.records(&mut source).await?;
         let mut lines = Vec::new();
         for (key, rows) in &stand.rows {
-            let ours = self
-                .records
-                .contains_key(&("static_sorcery".to_owned(), key.clone()));
+            let ours = records.contains_key(&(TABLE.to_owned(), key.clone()));
             for row in rows {
                 let cell = |name: &str| row.get(name).cloned().unwrap_or_default();
                 if cell("filename") == "sorcery.conf" {
@@ -310,15 +170,29 @@ impl<'w> Work<'w> {
         Ok(lines)
     }
 
-    async fn look(&mut self, table: &'static str) -> Result<(), StoreError> {
-        if !self.stands.contains_key(table) {
-            let stand = Stand::read(self.pool, table).await?;
-            if stand.is_none() && !self.dry_run {
-                return Err(missing(table));
-            }
-            self.stands.insert(table, stand);
-        }
-        Ok(())
+    /// What is remembered.
+    async fn records(&self, source: &mut Source<'_>) -> Result<Records, StoreError> {
+        let mut records = Records::new();
+        let Some(Some(columns)) = self.columns.get(REMEMBERED) else {
+            return Ok(records);
+        };
+        let (sql, places) = columns.select(self.pool.kind(), REMEMBERED, &REMEMBERED_COLUMNS);
+        let read = source.each_row(REMEMBERED, sql, |get| {
+            let cell = |at: usize| {
+                let place = places.get(at).copied().flatten();
+                place.and_then(get).unwrap_or_default().to_owned()
+            };
+            let columns = cell(3);
+            let columns = columns.split(',').filter(|name| !name.is_empty());
+            let record = Record {
+                source: cell(2),
+                columns: columns.map(str::to_owned).collect(),
+                fingerprint: cell(4),
+            };
+            records.insert((cell(0), cell(1)), record);
+        });
+        read.await?;
+        Ok(records)
     }
 
     /// The whole name of a file.
@@ -326,42 +200,150 @@ impl<'w> Work<'w> {
         format!("{}/{file}", self.folder)
     }
 
-    /// Brings the tables to what one file says: everything in one transaction.
-    pub(crate) async fn file(&mut self, plan: &FilePlan) -> Result<(), StoreError> {
+    /// Brings the tables to what one file says: all of it, or nothing, which is told.
+    pub(crate) async fn file(&mut self, plan: &FilePlan) {
+        match self.bring(plan).await {
+            Ok((report, findings)) => {
+                self.report.added += report.added;
+                self.report.changed += report.changed;
+                self.report.removed += report.removed;
+                self.report.unchanged += report.unchanged;
+                self.findings.0.extend(findings.0);
+            }
+            Err(error) => {
+                let what = format!("{}: nothing of it was written", error.whole());
+                self.findings.add(&plan.place(), Verdict::Failed, what);
+            }
+        }
+    }
+
+    async fn bring(&mut self, plan: &FilePlan) -> Result<(Report, Findings), StoreError> {
         let source = self.source(&plan.file);
-        let mut statements = Vec::new();
-        let mut wanted: BTreeSet<(String, String)> = BTreeSet::new();
+        // Everything that can be learnt without holding others up comes first.
         for unit in &plan.units {
             self.look(unit.table).await?;
-            wanted.insert((unit.table.to_owned(), unit.name()));
-            self.unit(unit, &source, &mut statements);
         }
-        let gone: Vec<(String, String)> = self
+        let ours = |records: &Records| -> BTreeSet<&'static str> {
+            let records = records.iter().filter(|(_, record)| record.source == source);
+            records.filter_map(|((table, _), _)| known(table)).collect()
+        };
+        let before = self.records(&mut Source::Pool(self.pool)).await?;
+        for table in ours(&before) {
+            self.look(table).await?;
+        }
+        let failed = || StoreError::sql(format!("importing {source}"));
+        let mut open = match self.dry_run {
+            true => Source::Pool(self.pool),
+            false => Source::Transaction(self.pool.begin().await.map_err(failed())?),
+        };
+        let records = self.records(&mut open).await?;
+        let mut turn = Turn {
+            replace: self.replace,
+            source: &source,
+            stands: BTreeMap::new(),
+            remembered: self.columns.get(REMEMBERED).and_then(Option::as_ref),
+            changes: Changes::new(self.pool.kind()),
+            records,
+            report: Report::default(),
+            findings: Findings::default(),
+        };
+        let units = plan.units.iter().map(|unit| unit.table);
+        let tables: BTreeSet<&'static str> = units.chain(ours(&turn.records)).collect();
+        for table in tables {
+            if let Some(Some(columns)) = self.columns.get(table) {
+                let kind = self.pool.kind();
+                let stand = Stand::read(&mut open, kind, table, columns.clone()).await?;
+                turn.stands.insert(table, stand);
+            }
+        }
+        let mut wanted: BTreeSet<(String, String)> = BTreeSet::new();
+        for unit in &plan.units {
+            wanted.insert((unit.table.to_owned(), unit.name()));
+            turn.unit(unit);
+        }
+        let gone: Vec<(String, String)> = turn
             .records
             .iter()
             .filter(|(place, record)| record.source == source && !wanted.contains(place))
             .map(|(place, _)| place.clone())
             .collect();
         for (table, key) in gone {
-            let mut tables = TABLES.iter().chain(std::iter::once(&ENTRIES));
-            if let Some((table, ..)) = tables.find(|(name, ..)| *name == table) {
-                self.look(table).await?;
-                self.remove(plan, table, &key, &mut statements);
+            if let Some(table) = known(&table) {
+                turn.remove(plan, table, &key);
             }
         }
-        if !self.dry_run && !statements.is_empty() {
-            self.pool
-                .transaction(statements)
-                .await
-                .map_err(StoreError::sql(format!("importing {source}")))?;
-            // A later file may speak of the same tables.
-            self.stands.clear();
+        if let Source::Transaction(mut open) = open {
+            for statement in turn.changes.statements() {
+                open.execute(statement).await.map_err(failed())?;
+            }
+            open.commit().await.map_err(failed())?;
         }
-        Ok(())
+        Ok((turn.report, turn.findings))
     }
 
-    fn unit(&mut self, unit: &Unit, source: &str, statements: &mut Vec<Statement>) {
-        let Some(Some(stand)) = self.stands.get(unit.table) else {
+    /// What is remembered of one place.
+    pub(crate) async fn remembered(
+        &self,
+        place: &(String, String),
+    ) -> Result<Option<Record>, StoreError> {
+        let records = self.records(&mut Source::Pool(self.pool)).await?;
+        Ok(records.get(place).cloned())
+    }
+
+    /// Remembers what was written elsewhere.
+    pub(crate) async fn remember(
+        &self,
+        place: &(String, String),
+        record: &Record,
+    ) -> Result<(), StoreError> {
+        let mut changes = Changes::new(self.pool.kind());
+        if let Some(Some(columns)) = self.columns.get(REMEMBERED) {
+            forget(&mut changes, place);
+            remember(&mut changes, columns, place, record);
+        }
+        let done = self.pool.transaction(changes.statements()).await;
+        done.map_err(StoreError::sql(format!("importing {}", record.source)))
+    }
+}
+
+fn forget(changes: &mut Changes, (table, key): &(String, String)) {
+    changes.remove_where(REMEMBERED, &[("table_name", table), ("row_key", key)]);
+}
+
+fn remember(
+    changes: &mut Changes,
+    columns: &Columns,
+    (table, key): &(String, String),
+    record: &Record,
+) {
+    let written: Vec<&str> = record.columns.iter().map(String::as_str).collect();
+    let cells = [
+        table.clone(),
+        key.clone(),
+        record.source.clone(),
+        written.join(","),
+        record.fingerprint.clone(),
+    ];
+    let names = REMEMBERED_COLUMNS.map(str::to_owned);
+    changes.insert(REMEMBERED, columns, &names, cells.map(Some).to_vec());
+}
+
+/// One file, while its transaction is open.
+struct Turn<'t> {
+    replace: bool,
+    source: &'t str,
+    /// Tables that are there.
+    stands: BTreeMap<&'static str, Stand>,
+    remembered: Option<&'t Columns>,
+    changes: Changes,
+    records: Records,
+    report: Report,
+    findings: Findings,
+}
+
+impl Turn<'_> {
+    fn unit(&mut self, unit: &Unit) {
+        let Some(stand) = self.stands.get(unit.table) else {
             // A table that is still to be made.
             return self.done(unit, Step::Add);
         };
@@ -373,39 +355,29 @@ impl<'w> Work<'w> {
             );
             return self.findings.decide(&unit.place, what);
         }
-        let mut columns: BTreeSet<String> = BTreeSet::new();
-        for (column, value) in unit.rows.iter().flatten() {
-            match stand.columns.get(column) {
-                None => {
-                    let what = format!(
-                        "{}: {} has no column {column}: left out; `ALTER TABLE` adds one",
-                        unit.what, unit.table
-                    );
-                    self.findings.decide(&unit.place, what);
-                }
-                Some(found) => {
-                    if let Some(what) = too_long(found, value) {
-                        let what = format!("{}: {what}: not taken", unit.what);
-                        return self.findings.decide(&unit.place, what);
-                    }
-                    columns.insert(column.to_ascii_lowercase());
-                }
-            }
-        }
-        for (column, value) in &unit.key {
+        let cells = unit.key.iter().map(|(name, value)| (*name, value.as_str()));
+        let others = unit.rows.iter().flatten();
+        let cells = cells.chain(others.map(|(name, value)| (name.as_str(), value.as_str())));
+        for (column, value) in cells {
             let found = stand.columns.get(column);
             if let Some(what) = found.and_then(|found| too_long(found, value)) {
                 let what = format!("{}: {what}: not taken", unit.what);
                 return self.findings.decide(&unit.place, what);
             }
         }
-        let rows = unit.rows.iter().map(|row| {
+        let rows = held(stand, unit, &mut self.findings);
+        let names = rows
+            .iter()
+            .flatten()
+            .map(|(name, _)| name.to_ascii_lowercase());
+        let columns: BTreeSet<String> = names.collect();
+        let texts = rows.iter().map(|row| {
             let cells = row.iter();
             cells
                 .map(|(name, value)| (name.as_str(), value.as_str()))
                 .collect()
         });
-        let wanted = stand.content(&columns, rows);
+        let wanted = stand.content(&columns, texts);
         let now = stand.content_now(&key, &columns);
         let place = (unit.table.to_owned(), key.clone());
         let record = self.records.get(&place);
@@ -414,67 +386,33 @@ impl<'w> Work<'w> {
             now: now.as_deref(),
             wanted: &wanted,
             record: record.map(|record| (record, recorded.as_deref().unwrap_or_default())),
-            source,
+            source: self.source,
             replace: self.replace,
         });
-        if matches!(step, Step::Add | Step::Change) {
+        let writes = matches!(step, Step::Add | Step::Change);
+        // Both sides have come to say the same: that is what was imported, from now on.
+        let agrees = step == Step::Same
+            && record
+                .is_some_and(|record| record.source == self.source && record.fingerprint != wanted);
+        if writes {
             let former = record.map(|record| &record.columns);
-            statements.extend(write(self.pool.kind(), stand, unit, &key, &columns, former));
+            self.changes.write(stand, unit, &rows, &columns, former);
+        }
+        if writes || agrees {
+            if record.is_some() {
+                forget(&mut self.changes, &place);
+            }
             let record = Record {
-                source: source.to_owned(),
+                source: self.source.to_owned(),
                 columns,
                 fingerprint: wanted,
             };
-            self.remember(place, record, statements);
+            if let Some(remembered) = self.remembered {
+                remember(&mut self.changes, remembered, &place, &record);
+            }
+            self.records.insert(place, record);
         }
         self.done(unit, step);
-    }
-
-    /// Remembers what is written, with a statement for the same transaction.
-    pub(crate) fn remember(
-        &mut self,
-        place: (String, String),
-        record: Record,
-        statements: &mut Vec<Statement>,
-    ) {
-        if self.records.contains_key(&place) {
-            statements.extend(self.forgetting(&place));
-        }
-        if let Some(columns) = &self.remembered {
-            let names: Vec<&str> = record.columns.iter().map(String::as_str).collect();
-            let values = [
-                ("table_name", Some(place.0.clone())),
-                ("row_key", Some(place.1.clone())),
-                ("source", Some(record.source.clone())),
-                ("columns", Some(names.join(","))),
-                ("fingerprint", Some(record.fingerprint.clone())),
-            ];
-            statements.push(columns.insert(self.pool.kind(), REMEMBERED, &values));
-        }
-        self.records.insert(place, record);
-    }
-
-    fn forgetting(&self, place: &(String, String)) -> Option<Statement> {
-        let kind = self.pool.kind();
-        let sql = format!(
-            "DELETE FROM {REMEMBERED} WHERE table_name = {} AND row_key = {}",
-            kind.parameter(1),
-            kind.parameter(2)
-        );
-        let parameters = vec![Some(place.0.clone()), Some(place.1.clone())];
-        self.remembered
-            .as_ref()
-            .map(|_| Statement::with(sql, parameters))
-    }
-
-    /// Runs statements that belong together.
-    pub(crate) async fn run(
-        &self,
-        statements: Vec<Statement>,
-        what: &str,
-    ) -> Result<(), StoreError> {
-        let done = self.pool.transaction(statements).await;
-        done.map_err(StoreError::sql(format!("importing {what}")))
     }
 
     fn done(&mut self, unit: &Unit, step: Step) {
@@ -514,23 +452,13 @@ impl<'w> Work<'w> {
     }
 
     /// What a file said once and says no more.
-    fn remove(
-        &mut self,
-        plan: &FilePlan,
-        table: &'static str,
-        key: &str,
-        statements: &mut Vec<Statement>,
-    ) {
+    fn remove(&mut self, plan: &FilePlan, table: &'static str, key: &str) {
         let place = (table.to_owned(), key.to_owned());
         let Some(record) = self.records.get(&place) else {
             return;
         };
-        let stand = self.stands.get(table).and_then(Option::as_ref);
+        let stand = self.stands.get(table);
         let now = stand.and_then(|stand| stand.content_now(key, &record.columns));
-        let whole = Place {
-            file: plan.file.as_str().into(),
-            line: 0,
-        };
         let name = key.replace('|', ", ");
         if let (Some(stand), Some(now)) = (stand, now) {
             if now != record.fingerprint && !self.replace {
@@ -538,16 +466,51 @@ impl<'w> Work<'w> {
                     "{name} in {table} is in the file no more, but was changed here since it was imported: \
                      left as it is; `--replace` removes it"
                 );
-                return self.findings.decide(&whole, what);
+                return self.findings.decide(&plan.place(), what);
             }
-            statements.extend(delete(self.pool.kind(), stand, table, key));
+            self.changes.remove(stand, table, key);
             self.report.removed += 1;
             let what = format!("{name} in {table} is in the file no more (removed)");
-            self.findings.add(&whole, Verdict::Taken, what);
+            self.findings.add(&plan.place(), Verdict::Taken, what);
         }
-        statements.extend(self.forgetting(&place));
+        if self.remembered.is_some() {
+            forget(&mut self.changes, &place);
+        }
         self.records.remove(&place);
     }
+}
+
+/// The rows of a unit as the table takes them; what it does not take is left out and told.
+fn held(stand: &Stand, unit: &Unit, findings: &mut Findings) -> Vec<Values> {
+    let mut rows = Vec::new();
+    for row in &unit.rows {
+        let mut values = Values::new();
+        for (column, value) in row {
+            let what = match stand.columns.get(column) {
+                None => format!(
+                    "{}: {} has no column {column}: left out; `ALTER TABLE` adds one",
+                    unit.what, unit.table
+                ),
+                Some(found) => match found.take(stand.kind, value) {
+                    Ok(value) => {
+                        values.push((column.clone(), value));
+                        continue;
+                    }
+                    Err(why) => {
+                        let secret = SECRETS.iter().any(|name| name.eq_ignore_ascii_case(column));
+                        let said = if secret { "..." } else { value };
+                        format!(
+                            "{}: {column} says `{said}`, and {why}: left out, the default will count",
+                            unit.what
+                        )
+                    }
+                },
+            };
+            findings.decide(&unit.place, what);
+        }
+        rows.push(values);
+    }
+    rows
 }
 
 fn missing(table: &str) -> StoreError {
@@ -557,148 +520,17 @@ fn missing(table: &str) -> StoreError {
     }
 }
 
-/// Why a column cannot hold this text.
+/// Why a column cannot hold this text. Words that an enumeration lacks are another matter.
 fn too_long(column: &Column, value: &str) -> Option<String> {
+    if !column.labels.is_empty() {
+        return None;
+    }
     let length = value.chars().count();
     let limit = column.characters_max.filter(|limit| length > *limit)?;
     Some(format!(
         "column {} takes {limit} characters, and there are {length}",
         column.name
     ))
-}
-
-/// The statements that make the rows of a unit what the file says.
-fn write(
-    kind: Kind,
-    stand: &Stand,
-    unit: &Unit,
-    key: &str,
-    columns: &BTreeSet<String>,
-    former: Option<&BTreeSet<String>>,
-) -> Vec<Statement> {
-    let existing = stand.rows.get(key).map_or(0, Vec::len);
-    let mut statements = Vec::new();
-    if existing == 1 && unit.rows.len() == 1 {
-        // Columns that others have filled stay.
-        let mut all = columns.clone();
-        all.extend(former.into_iter().flatten().cloned());
-        statements.extend(update(kind, stand, unit, key, &all));
-        return statements;
-    }
-    if existing > 0 {
-        statements.extend(delete(kind, stand, unit.table, key));
-    }
-    let rows: Vec<Vec<(&str, Option<String>)>> = unit
-        .rows
-        .iter()
-        .map(|row| {
-            let keys = unit.key.iter();
-            let mut cells: Vec<(&str, Option<String>)> = keys
-                .map(|(name, value)| (*name, Some(value.clone())))
-                .collect();
-            cells.extend(
-                columns
-                    .iter()
-                    .map(|column| (column.as_str(), cell(row, column))),
-            );
-            cells
-        })
-        .collect();
-    for rows in rows.chunks(ROWS_MAX) {
-        let rows: Vec<&[(&str, Option<String>)]> = rows.iter().map(Vec::as_slice).collect();
-        statements.push(stand.columns.insert_all(kind, unit.table, &rows));
-    }
-    statements
-}
-
-fn cell(row: &Values, column: &str) -> Option<String> {
-    let mut cells = row.iter();
-    let found = cells.find(|(name, _)| name.eq_ignore_ascii_case(column));
-    found.map(|(_, value)| value.clone())
-}
-
-fn update(
-    kind: Kind,
-    stand: &Stand,
-    unit: &Unit,
-    key: &str,
-    columns: &BTreeSet<String>,
-) -> Option<Statement> {
-    let row = unit.rows.first()?;
-    let (mut set, mut parameters) = (Vec::new(), Vec::new());
-    for name in columns {
-        let Some(column) = stand.columns.get(name) else {
-            continue;
-        };
-        parameters.push(stand.columns.fit(column, cell(row, name)));
-        let mark = kind.parameter(parameters.len());
-        let mark = match kind {
-            Kind::Postgres => format!("CAST(CAST({mark} AS TEXT) AS {})", column.kind),
-            Kind::Sqlite | Kind::MySql => mark,
-        };
-        set.push(format!("{} = {mark}", kind.quote(&column.name)));
-    }
-    if set.is_empty() {
-        return None;
-    }
-    let rows = stand.rows.get(key)?;
-    let mut statement = condition(kind, stand, unit.table, rows, parameters)?;
-    statement.sql = format!(
-        "UPDATE {} SET {} WHERE {}",
-        kind.quote(unit.table),
-        set.join(", "),
-        statement.sql
-    );
-    Some(statement)
-}
-
-fn delete(kind: Kind, stand: &Stand, table: &str, key: &str) -> Vec<Statement> {
-    let rows = stand.rows.get(key).map_or(&[][..], Vec::as_slice);
-    let rows = rows.chunks(DELETED_MAX);
-    rows.filter_map(|rows| condition(kind, stand, table, rows, Vec::new()))
-        .map(|mut statement| {
-            statement.sql = format!("DELETE FROM {} WHERE {}", kind.quote(table), statement.sql);
-            statement
-        })
-        .collect()
-}
-
-/// The rows of a unit, by the number of each where they have one: names that differ in case only may be one to the database.
-fn condition(
-    kind: Kind,
-    stand: &Stand,
-    table: &str,
-    rows: &[HashMap<String, String>],
-    mut parameters: Vec<Option<String>>,
-) -> Option<Statement> {
-    let (keys, own) = described(table);
-    let text = |name: &str| kind.as_text(&kind.quote(name));
-    let own = own.and_then(|own| stand.columns.get(own));
-    let sql = match own {
-        Some(own) => {
-            let mut marks = Vec::new();
-            for row in rows {
-                parameters.push(row.get(&own.name.to_ascii_lowercase()).cloned());
-                marks.push(kind.parameter(parameters.len()));
-            }
-            format!("{} IN ({})", text(&own.name), marks.join(", "))
-        }
-        None => {
-            let mut parts = Vec::new();
-            let row = rows.first()?;
-            for name in keys {
-                let column = stand.columns.get(name)?;
-                parameters.push(row.get(*name).cloned());
-                parts.push(format!(
-                    "{} = {}",
-                    text(&column.name),
-                    kind.parameter(parameters.len())
-                ));
-            }
-            parts.join(" AND ")
-        }
-    };
-    Some(Statement::with(sql, parameters))
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! The files of an Asterisk configuration as text: sections with templates and additions, comments, included files. What a
 //! section inherits stands in it; what could not be read is a fault with its place. Reads no disk: see [`Files`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
+
+use super::filter::Filter;
 
 /// The longest line, in bytes; Asterisk passes over longer ones too.
 const LINE_MAX: usize = 8190;
@@ -77,15 +79,21 @@ pub(crate) struct Conf {
     pub(crate) faults: Vec<Fault>,
     /// All files that were read, the first too.
     pub(crate) files: BTreeSet<String>,
+    /// Something that belongs to it could not be read: what stands here may say less than its author meant, and what does
+    /// not stand here is not gone.
+    pub(crate) incomplete: bool,
 }
+
+/// A file with its name: its bytes, or why it is not read.
+pub(crate) type Found = (String, Result<Vec<u8>, String>);
 
 /// Gives files by name.
 pub(crate) trait Files {
-    /// The files that a name or pattern means, in order, each with its name and its bytes; none, if there is none.
+    /// The files that a name or pattern means, in order; none, if there is none.
     ///
     /// # Errors
-    /// Why they are not read.
-    fn read(&self, pattern: &str) -> Result<Vec<(String, Vec<u8>)>, String>;
+    /// Why it is not known what they are.
+    fn read(&self, pattern: &str) -> Result<Vec<Found>, String>;
 }
 
 impl Conf {
@@ -98,14 +106,25 @@ impl Conf {
         let mut reader = Reader {
             files,
             conf: Self::default(),
-            latest: None,
+            latest: Current::None,
             settings: 0,
             included: 0,
+            names: HashMap::new(),
         };
         for (name, bytes) in found {
-            reader.file(&name, &bytes, 1);
+            reader.file(&name, &bytes?, 1);
         }
         Ok(Some(reader.conf))
+    }
+
+    /// Writes these names of sections small, in whatever case they stand.
+    pub(crate) fn write_small(&mut self, names: &[&'static str]) {
+        for section in &mut self.sections {
+            let mut names = names.iter();
+            if let Some(small) = names.find(|name| section.name.eq_ignore_ascii_case(name)) {
+                section.name = (*small).to_owned();
+            }
+        }
     }
 
     /// The sections that count, templates left out.
@@ -114,16 +133,35 @@ impl Conf {
     }
 }
 
+/// Whom settings belong to.
+#[derive(Clone, Copy, Default)]
+enum Current {
+    /// No section has begun.
+    #[default]
+    None,
+    /// A section that cannot be what its author meant, which was told.
+    Refused,
+    Section(usize),
+}
+
 struct Reader<'f> {
     files: &'f dyn Files,
     conf: Conf,
-    /// The section that settings of the next file begin in.
-    latest: Option<usize>,
+    /// What settings of the next file belong to.
+    latest: Current,
     settings: usize,
     included: usize,
+    /// The sections of each name in small letters, in order.
+    names: HashMap<String, Vec<usize>>,
 }
 
 impl Reader<'_> {
+    /// Something is missing because of this: an Asterisk would refuse the whole configuration, or run a program for it.
+    fn lost(&mut self, place: &Place, what: impl Into<String>) {
+        self.conf.incomplete = true;
+        self.fault(place, what);
+    }
+
     fn fault(&mut self, place: &Place, what: impl Into<String>) {
         if self.conf.faults.len() < FAULTS_MAX {
             self.conf.faults.push(Fault {
@@ -152,7 +190,7 @@ impl Reader<'_> {
         for line in text.split('\n') {
             place.line = place.line.saturating_add(1);
             if line.len() > LINE_MAX {
-                self.fault(
+                self.lost(
                     &place,
                     format!("is longer than {LINE_MAX} bytes: passed over"),
                 );
@@ -165,23 +203,23 @@ impl Reader<'_> {
             }
         }
         if comments > 0 {
-            self.fault(
+            self.lost(
                 &place,
                 "ends within a comment that `;--` begins and no `--;` ends",
             );
         }
     }
 
-    fn line(&mut self, line: &str, place: &Place, current: &mut Option<usize>, depth: usize) {
+    fn line(&mut self, line: &str, place: &Place, current: &mut Current, depth: usize) {
         if let Some(rest) = line.strip_prefix('[') {
-            match self.header(rest, place) {
-                Some(section) => {
-                    *current = Some(section);
-                    self.latest = *current;
+            *current = match self.header(rest, place) {
+                Ok(section) => Current::Section(section),
+                Err(why) => {
+                    self.lost(place, why);
+                    Current::Refused
                 }
-                // What follows belongs to nobody.
-                None => *current = None,
-            }
+            };
+            self.latest = *current;
         } else if let Some(rest) = line.strip_prefix('#') {
             self.directive(rest, place, depth);
         } else {
@@ -189,20 +227,21 @@ impl Reader<'_> {
         }
     }
 
-    fn header(&mut self, rest: &str, place: &Place) -> Option<usize> {
-        let Some((name, rest)) = rest.split_once(']') else {
-            self.fault(place, "the name of the section has no `]` at its end");
-            return None;
-        };
+    fn header(&mut self, rest: &str, place: &Place) -> Result<usize, String> {
+        let (name, rest) = rest
+            .split_once(']')
+            .ok_or("the name of the section has no `]` at its end")?;
         let name = name.trim_matches(is_blank);
-        let rest = rest.trim_matches(is_blank);
         let options = match rest.strip_prefix('(').map(|rest| rest.split_once(')')) {
-            None => "",
-            Some(Some((options, _))) => options,
-            Some(None) => {
-                self.fault(place, "the options of the section have no `)` at their end");
-                return None;
+            None => {
+                if rest.trim_matches(is_blank).starts_with('(') {
+                    let what = "the options of the section do not stand directly behind `]`: without them, as in an Asterisk";
+                    self.fault(place, what);
+                }
+                ""
             }
+            Some(Some((options, _))) => options,
+            Some(None) => return Err("the options of the section have no `)` at their end".into()),
         };
         let mut section = Section {
             name: name.to_owned(),
@@ -216,58 +255,66 @@ impl Reader<'_> {
             .split(',')
             .map(|option| option.trim_matches(is_blank))
         {
-            match option {
-                "" => {}
-                "!" => section.template = true,
-                _ if option.starts_with('+') => match self.find(name) {
-                    Some(at) => onto = Some(at),
-                    None => self.fault(
-                        place,
-                        format!(
-                            "adds to section [{name}], which is not there yet: taken as a new one"
-                        ),
-                    ),
-                },
-                base => match self.find(base) {
-                    Some(at) => {
-                        let inherited = self.conf.sections[at].settings.clone();
-                        self.settings = self.settings.saturating_add(inherited.len());
-                        if self.settings > SETTINGS_MAX {
-                            self.fault(
-                                place,
-                                "the configuration is too large: nothing is inherited",
-                            );
-                        } else {
-                            section.settings.extend(inherited);
-                        }
-                    }
-                    None => self.fault(
-                        place,
-                        format!("inherits from [{base}], which is not there yet: without it"),
-                    ),
-                },
+            if option == "!" {
+                section.template = true;
+            } else if let Some(filter) = option.strip_prefix('+') {
+                let filter = filter.trim_matches(is_blank);
+                let at = self.matching(name, filter)?;
+                onto = Some(at.ok_or_else(|| match filter {
+                    "" => format!("adds to section [{name}], which is not there yet: its lines are left out"),
+                    _ => format!("adds to a section [{name}] with {filter}, and there is none yet: its lines are left out"),
+                })?);
+            } else if !option.is_empty() {
+                let at = self.find(option).ok_or_else(|| {
+                    format!(
+                        "inherits from [{option}], which is not there yet: [{name}] is left out"
+                    )
+                })?;
+                let inherited = self.conf.sections[at].settings.clone();
+                self.settings = self.settings.saturating_add(inherited.len());
+                if self.settings > SETTINGS_MAX {
+                    return Err(format!(
+                        "the configuration is too large: [{name}] is left out"
+                    ));
+                }
+                section.settings.extend(inherited);
             }
         }
         let Some(at) = onto else {
+            let at = self.conf.sections.len();
+            let known = self.names.entry(name.to_ascii_lowercase());
+            known.or_default().push(at);
             self.conf.sections.push(section);
-            return Some(self.conf.sections.len() - 1);
+            return Ok(at);
         };
         let existing = &mut self.conf.sections[at];
         existing.settings.append(&mut section.settings);
+        existing.template |= section.template;
         if *existing.place.file == *place.file {
             existing.last_line = existing.last_line.max(place.line);
         }
-        Some(at)
+        Ok(at)
+    }
+
+    /// The sections of this name, those of the same case first.
+    fn named(&self, name: &str) -> impl Iterator<Item = usize> {
+        let known = self.names.get(&name.to_ascii_lowercase());
+        let known = known.map_or(&[][..], Vec::as_slice);
+        let is = move |at: &usize| self.conf.sections[*at].name == name;
+        let exact = known.iter().copied().filter(is);
+        exact.chain(known.iter().copied().filter(move |at| !is(at)))
     }
 
     /// The first section of this name.
     fn find(&self, name: &str) -> Option<usize> {
-        let sections = &self.conf.sections;
-        let exact = sections.iter().position(|section| section.name == name);
-        exact.or_else(|| {
-            let mut names = sections.iter();
-            names.position(|section| section.name.eq_ignore_ascii_case(name))
-        })
+        self.named(name).next()
+    }
+
+    /// The first section of this name that an addition with this filter means.
+    fn matching(&self, name: &str, filter: &str) -> Result<Option<usize>, String> {
+        let filter = Filter::read(filter)?;
+        let fits = |at: &usize| filter.fits(&self.conf.sections[*at]);
+        Ok(self.named(name).find(fits))
     }
 
     fn directive(&mut self, rest: &str, place: &Place, depth: usize) {
@@ -285,42 +332,48 @@ impl Reader<'_> {
             "tryinclude" => true,
             "exec" => {
                 let what = "`#exec` is not run: put what it prints into a file and include that";
-                return self.fault(place, what);
+                return self.lost(place, what);
             }
             _ => {
                 let what = format!("`#{word}` is not known: include, tryinclude");
-                return self.fault(place, what);
+                return self.lost(place, what);
             }
         };
         if name.is_empty() {
-            return self.fault(place, format!("`#{word}` names no file"));
+            return self.lost(place, format!("`#{word}` names no file"));
         }
         if depth >= DEPTH_MAX {
             let what =
                 format!("files include each other more than {DEPTH_MAX} deep: {name} is left out");
-            return self.fault(place, what);
+            return self.lost(place, what);
         }
         self.included += 1;
         if self.included > FILES_MAX {
             let what = format!("more than {FILES_MAX} files are included: {name} is left out");
-            return self.fault(place, what);
+            return self.lost(place, what);
         }
         match self.files.read(name) {
-            Err(why) => self.fault(place, format!("{name}: {why}")),
+            Err(why) => self.lost(place, format!("{name}: {why}")),
             Ok(found) if found.is_empty() => {
                 if !optional {
-                    self.fault(place, format!("{name} is not there"));
+                    self.lost(place, format!("{name} is not there"));
                 }
             }
             Ok(found) => {
                 for (name, bytes) in found {
-                    self.file(&name, &bytes, depth + 1);
+                    match bytes {
+                        Ok(bytes) => self.file(&name, &bytes, depth + 1),
+                        Err(why) => self.lost(place, format!("{name}: {why}")),
+                    }
                 }
             }
         }
     }
 
-    fn setting(&mut self, line: &str, place: &Place, current: Option<usize>) {
+    fn setting(&mut self, line: &str, place: &Place, current: Current) {
+        if matches!(current, Current::Refused) {
+            return;
+        }
         let escaped = line.strip_prefix('\\');
         let line = escaped.unwrap_or(line);
         // An escaped first character is one of the name, whatever it is.
@@ -338,7 +391,11 @@ impl Reader<'_> {
         if name.is_empty() {
             return self.fault(place, "has no name before `=`");
         }
-        let Some(section) = current.and_then(|at| self.conf.sections.get_mut(at)) else {
+        let section = match current {
+            Current::Section(at) => self.conf.sections.get_mut(at),
+            Current::None | Current::Refused => None,
+        };
+        let Some(section) = section else {
             return self.fault(place, "stands before the first section");
         };
         if *section.place.file == *place.file {
@@ -351,7 +408,7 @@ impl Reader<'_> {
                 let whole = before.value.trim_matches(is_blank).to_owned();
                 // Many additions to one value are one value.
                 if whole.len() > 16 * LINE_MAX {
-                    return self.fault(place, "makes the value too long: passed over");
+                    return self.lost(place, "makes the value too long: passed over");
                 }
                 before.value = whole;
                 before.place = place.clone();
@@ -364,7 +421,7 @@ impl Reader<'_> {
         };
         self.settings = self.settings.saturating_add(1);
         if self.settings > SETTINGS_MAX {
-            return self.fault(place, "the configuration is too large: passed over");
+            return self.lost(place, "the configuration is too large: passed over");
         }
         section.settings.push(Setting {
             name: name.to_owned(),
@@ -374,7 +431,7 @@ impl Reader<'_> {
     }
 }
 
-fn is_blank(char: char) -> bool {
+pub(super) fn is_blank(char: char) -> bool {
     char <= ' '
 }
 
@@ -440,7 +497,7 @@ pub(super) mod tests {
     pub(crate) struct Memory(pub(crate) BTreeMap<String, Vec<u8>>);
 
     impl Files for Memory {
-        fn read(&self, pattern: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
+        fn read(&self, pattern: &str) -> Result<Vec<Found>, String> {
             let (start, end) = pattern.split_once('*').unwrap_or((pattern, ""));
             let fits = |name: &&String| match pattern.contains('*') {
                 true => name.starts_with(start) && name.ends_with(end),
@@ -448,7 +505,7 @@ pub(super) mod tests {
             };
             let found = self.0.keys().filter(fits);
             Ok(found
-                .map(|name| (name.clone(), self.0[name].clone()))
+                .map(|name| (name.clone(), Ok(self.0[name].clone())))
                 .collect())
         }
     }
@@ -554,24 +611,94 @@ pub(super) mod tests {
     #[test]
     fn what_is_wrong_is_told_with_its_line() {
         let long = format!("[ok]\nx={}\ny=1\n", "a".repeat(9000));
-        for (text, line, what) in [
-            ("x=1\n", 1, "stands before the first section"),
-            ("[a\n", 1, "no `]`"),
-            ("[a](b\n", 1, "no `)`"),
-            ("[a](b)\n", 1, "inherits from [b]"),
-            ("[a](+)\n", 1, "adds to section [a]"),
-            ("[a]\n\nplain\n", 3, "has no `=`"),
-            ("[a]\n=1\n", 2, "has no name"),
-            ("[a]\n#frobnicate x\n", 2, "is not known"),
-            ("[a]\n#include\n", 2, "names no file"),
-            ("[a]\nx=1 ;-- open\n", 3, "ends within a comment"),
-            (long.as_str(), 2, "longer than"),
+        for (text, line, what, incomplete) in [
+            ("x=1\n", 1, "stands before the first section", false),
+            ("[a\nx=1\n", 1, "no `]`", true),
+            ("[a](b\nx=1\n", 1, "no `)`", true),
+            ("[a](b)\nx=1\n", 1, "inherits from [b]", true),
+            ("[a](+)\nx=1\n", 1, "adds to section [a]", true),
+            ("[a] (!)\nx=1\n", 1, "not stand directly behind", false),
+            (
+                "[a]\n[a](+x=1)\n",
+                2,
+                "adds to a section [a] with x=1",
+                true,
+            ),
+            ("[a]\n[a](+x)\n", 2, "has no `=`", true),
+            ("[a]\n[a](+x=[)\n", 2, "no regular expression", true),
+            ("[a]\n\nplain\n", 3, "has no `=`", false),
+            ("[a]\n=1\n", 2, "has no name", false),
+            ("[a]\n#frobnicate x\n", 2, "is not known", true),
+            ("[a]\n#include\n", 2, "names no file", true),
+            ("[a]\n#exec x\n", 2, "is not run", true),
+            ("[a]\nx=1 ;-- open\n", 3, "ends within a comment", true),
+            (long.as_str(), 2, "longer than", true),
         ] {
-            let faults = read(text).faults;
+            let conf = read(text);
+            let faults = &conf.faults;
             assert_eq!(faults.len(), 1, "{text:?}: {faults:?}");
             assert_eq!(faults[0].place.line, line, "{text:?}");
             assert!(faults[0].what.contains(what), "{faults:?}");
+            assert_eq!(conf.incomplete, incomplete, "{text:?}");
         }
+        // A section without what it should inherit would be a door without its lock.
+        assert_eq!(shown(&read("[b]\n[a](c)\nx=1\n")), ["[b]"]);
+        // Options that an Asterisk does not see: no template.
+        assert_eq!(shown(&read("[a] (!)\nx=1\n")), ["[a]", "x=1"]);
+    }
+
+    #[test]
+    fn additions_with_a_filter_find_their_section() {
+        let conf = read(
+            "[100](!)\ntype=endpoint\n[100]\ntype=aor\n[100](100)\nauth=100\n[100]\ntype=auth\n\
+             [100](+type=^auth$)\nusername=a\n[100](+type=endpoint&auth=1)\ndeny=b\n\
+             [100](+TEMPLATES=restrict)\nlate=c\n[100](+)\nfirst=d\n",
+        );
+        assert_eq!(conf.faults, []);
+        assert_eq!(
+            shown(&conf),
+            [
+                "[100]",
+                "type=aor",
+                "first=d",
+                "[100]",
+                "type=endpoint",
+                "auth=100",
+                "deny=b",
+                "[100]",
+                "type=auth",
+                "username=a"
+            ]
+        );
+        assert_eq!(
+            conf.sections[0].get("late").map(|s| s.value.as_str()),
+            Some("c")
+        );
+        assert!(!conf.incomplete);
+    }
+
+    #[test]
+    fn one_bad_file_of_a_pattern_leaves_the_others_and_is_told() {
+        struct Torn;
+        impl Files for Torn {
+            fn read(&self, pattern: &str) -> Result<Vec<Found>, String> {
+                let text = |text: &str| Ok(text.as_bytes().to_vec());
+                Ok(match pattern {
+                    "a.conf" => vec![("a.conf".into(), text("[a]\n#include d/*.conf\n"))],
+                    _ => vec![
+                        ("d/1.conf".into(), Err("cannot be read".into())),
+                        ("d/2.conf".into(), text("x=1\n")),
+                    ],
+                })
+            }
+        }
+        let conf = Conf::read(&Torn, "a.conf")
+            .ok()
+            .flatten()
+            .unwrap_or_default();
+        assert_eq!(shown(&conf), ["[a]", "x=1"]);
+        assert_eq!(conf.faults[0].what, "d/1.conf: cannot be read");
+        assert!(conf.incomplete);
     }
 
     /// Sections as they would stand in a file.

@@ -1,8 +1,10 @@
-//! The files of a configuration on disk: those of one folder, and none outside of it.
+//! The files of a configuration on disk: those of one folder, and none outside of it. What cannot be read is never taken for
+//! absent.
 
+use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
-use super::conf::Files;
+use super::conf::{Files, Found};
 
 /// The largest file that is read.
 const BYTES_MAX: u64 = 16 << 20;
@@ -36,9 +38,9 @@ impl Folder {
         let mut names = Vec::new();
         for entry in std::fs::read_dir(&self.root)? {
             let entry = entry?;
-            if entry.path().is_file()
-                && let Ok(name) = entry.file_name().into_string()
-            {
+            // What cannot be looked at is named too: reading it says why.
+            let is_file = std::fs::metadata(entry.path()).map_or(true, |about| about.is_file());
+            if is_file && let Ok(name) = entry.file_name().into_string() {
                 names.push(name);
             }
         }
@@ -64,35 +66,77 @@ impl Folder {
         Ok(path.to_owned())
     }
 
-    fn file(&self, path: &Path) -> Result<Option<(String, Vec<u8>)>, String> {
+    /// The bytes of a file; `None`: there is none.
+    fn file(&self, path: &Path) -> Result<Option<Vec<u8>>, String> {
         let whole = self.root.join(path);
-        let Ok(real) = whole.canonicalize() else {
-            return Ok(None);
-        };
+        let failed = |error: std::io::Error| format!("cannot be read: {error}");
+        match std::fs::symlink_metadata(&whole) {
+            // A part of the way that is a file leads nowhere.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(failed(error)),
+            Ok(_) => {}
+        }
+        let real = whole.canonicalize().map_err(failed)?;
         if !real.starts_with(&self.root) {
             return Err(format!("leads out of {}: not read", self.root.display()));
         }
-        let about = std::fs::metadata(&real).map_err(|error| error.to_string())?;
+        let about = std::fs::metadata(&real).map_err(failed)?;
         if !about.is_file() {
-            return Ok(None);
+            return Err("is not a file".to_owned());
         }
         if about.len() > BYTES_MAX {
             return Err(format!("is larger than {} MiB: not read", BYTES_MAX >> 20));
         }
-        let bytes = std::fs::read(&real).map_err(|error| error.to_string())?;
-        Ok(Some((path.to_string_lossy().into_owned(), bytes)))
+        std::fs::read(&real).map(Some).map_err(failed)
+    }
+
+    /// The names in a folder that fit a pattern, in order.
+    fn fitting(&self, folder: &Path, pattern: &str) -> Result<Vec<String>, String> {
+        let entries = match std::fs::read_dir(self.root.join(folder)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(format!("its folder cannot be read: {error}")),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|error| format!("its folder cannot be read: {error}"))?;
+            let name = entry.file_name();
+            // As in a shell, a pattern does not mean hidden files.
+            if name.as_encoded_bytes().starts_with(b".") || !fits(pattern, &name.to_string_lossy())
+            {
+                continue;
+            }
+            let name = name.into_string().map_err(|name| {
+                format!("means a file whose name is not UTF-8: {}", name.display())
+            })?;
+            names.push(name);
+        }
+        names.sort_unstable();
+        if names.len() > FOUND_MAX {
+            return Err(format!("means more than {FOUND_MAX} files: none is read"));
+        }
+        Ok(names)
     }
 }
 
 impl Files for Folder {
-    fn read(&self, pattern: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
+    fn read(&self, pattern: &str) -> Result<Vec<Found>, String> {
         let path = self.inside(pattern)?;
+        let shown = |path: &Path| path.to_string_lossy().into_owned();
         let last = path
             .file_name()
             .and_then(|name| name.to_str())
             .unwrap_or("");
         if !last.contains(['*', '?', '[']) {
-            return Ok(self.file(&path)?.into_iter().collect());
+            let bytes = self.file(&path)?;
+            return Ok(bytes
+                .map(|bytes| (shown(&path), Ok(bytes)))
+                .into_iter()
+                .collect());
         }
         let folder = path.parent().unwrap_or(Path::new(""));
         if folder.to_string_lossy().contains(['*', '?', '[']) {
@@ -101,21 +145,11 @@ impl Files for Folder {
                     .to_owned(),
             );
         }
-        let Ok(entries) = std::fs::read_dir(self.root.join(folder)) else {
-            return Ok(Vec::new());
-        };
-        let mut names: Vec<String> = entries
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            // As in a shell, a pattern does not mean hidden files.
-            .filter(|name| !name.starts_with('.') && fits(last, name))
-            .collect();
-        names.sort_unstable();
-        if names.len() > FOUND_MAX {
-            return Err(format!("means more than {FOUND_MAX} files: none is read"));
-        }
         let mut found = Vec::new();
-        for name in names {
-            found.extend(self.file(&folder.join(name))?);
+        for name in self.fitting(folder, last)? {
+            let path = folder.join(name);
+            let bytes = self.file(&path).transpose();
+            found.extend(bytes.map(|bytes| (shown(&path), bytes)));
         }
         Ok(found)
     }
@@ -221,15 +255,42 @@ mod tests {
         std::os::unix::fs::symlink("../secret.conf", inner.join("way.conf"))
             .unwrap_or_else(|error| panic!("{error}"));
         let folder = Folder::open(&inner).unwrap_or_else(|error| panic!("{error}"));
-        for name in ["../secret.conf", "/etc/passwd", "way.conf", "*.conf"] {
+        for name in ["../secret.conf", "/etc/passwd", "way.conf"] {
             assert!(folder.read(name).is_err(), "{name}");
         }
-        let own = Ok(vec![("own.conf".to_owned(), b"[own]".to_vec())]);
-        assert_eq!(folder.read("own.conf"), own);
-        assert_eq!(folder.read("o*.conf"), own);
-        assert_eq!(folder.read("/etc/asterisk/own.conf"), own);
+        let own = ("own.conf".to_owned(), Ok(b"[own]".to_vec()));
+        // One bad file of a pattern leaves the others.
+        let all = folder.read("*.conf").unwrap_or_else(|why| panic!("{why}"));
+        assert_eq!(all[0], own);
+        assert!(all.len() == 2 && all[1].0 == "way.conf" && all[1].1.is_err());
+        for name in ["own.conf", "o*.conf", "/etc/asterisk/own.conf"] {
+            assert_eq!(folder.read(name), Ok(vec![own.clone()]), "{name}");
+        }
         let whole = folder.path() + "/own.conf";
-        assert_eq!(folder.read(&whole), own);
-        assert_eq!(folder.read("none.conf"), Ok(Vec::new()));
+        assert_eq!(folder.read(&whole), Ok(vec![own]));
+        for name in ["none.conf", "none/*.conf", "none/own.conf"] {
+            assert_eq!(folder.read(name), Ok(Vec::new()), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_not_there_is_absent() {
+        let root = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
+        let path = root.path();
+        std::fs::write(path.join("plain"), "").unwrap_or_else(|error| panic!("{error}"));
+        std::fs::create_dir(path.join("folder.conf")).unwrap_or_else(|error| panic!("{error}"));
+        for (from, to) in [("gone.conf", "lost.conf"), ("loop.conf", "loop.conf")] {
+            std::os::unix::fs::symlink(from, path.join(to)).unwrap_or_else(|e| panic!("{e}"));
+        }
+        let folder = Folder::open(path).unwrap_or_else(|error| panic!("{error}"));
+        // Rights are no hindrance to root, under whom tests may run; a chain of links without an end is one to everybody.
+        for name in ["folder.conf", "lost.conf", "loop.conf", "loop.conf/x.conf"] {
+            assert!(folder.read(name).is_err(), "{name}");
+        }
+        assert!(folder.read("loop.conf/*.conf").is_err());
+        let all = folder.read("*.conf").unwrap_or_else(|why| panic!("{why}"));
+        assert!(all.len() == 3 && all.iter().all(|(_, bytes)| bytes.is_err()));
+        let names = folder.names().unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(names, ["loop.conf", "lost.conf", "plain"]);
     }
 }

@@ -2,13 +2,18 @@
 //! [`sections`], [`tables`]), and the units are brought together with what stands in the database ([`apply`]). Every line is
 //! answered for in a report. Neither the dialplan nor sounds are looked into here.
 
+mod access;
 mod apply;
+mod changes;
 mod conf;
+mod filter;
 mod folder;
 mod others;
 mod pjsip;
 mod report;
+mod script;
 mod sections;
+mod stand;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -22,7 +27,7 @@ pub use sections::DialplanLine;
 
 use crate::error::StoreError;
 use crate::store::Store;
-use apply::{Record, Work, fingerprint};
+use apply::Work;
 use conf::{Conf, Files as _, Place};
 use folder::Folder;
 use report::Findings;
@@ -67,9 +72,10 @@ struct Planned {
 /// Takes an Asterisk configuration into the tables; gives the report, and the lines of the dialplan for whoever looks into
 /// them.
 ///
+/// A file that could not be written is told in the report ([`Verdict::Failed`]), and the others go on.
+///
 /// # Errors
-/// The folder cannot be read, the database does not answer, a table is missing, or a row is refused: then nothing of that
-/// file was changed.
+/// The folder cannot be read, the database does not answer, or the table that remembers is missing: nothing was changed.
 pub async fn import_asterisk(
     store: &Store,
     folder: &Path,
@@ -86,14 +92,25 @@ pub async fn import_asterisk(
     work.findings = planned.findings;
     for mut plan in planned.files {
         if plan.file == pjsip::FILE {
-            let lines = work.sorcery().await?;
-            plan.units
-                .extend(sorcery(&lines, &planned.targets, options.into));
+            match work.sorcery().await {
+                Ok(lines) => {
+                    let units = sorcery(&lines, &planned.targets, options.into);
+                    plan.units.extend(units);
+                }
+                Err(error) => {
+                    let what = format!("{}: nothing of it was written", error.whole());
+                    work.findings.add(&plan.place(), Verdict::Failed, what);
+                    continue;
+                }
+            }
         }
-        work.file(&plan).await?;
+        work.file(&plan).await;
     }
-    if let Some(script) = planned.script {
-        copy_script(&mut work, &script, options).await?;
+    if let Some(bytes) = planned.script
+        && let Err(error) = script::copy(&mut work, &bytes, options).await
+    {
+        let what = error.whole();
+        work.findings.add(&place(SCRIPT), Verdict::Failed, what);
     }
     let mut report = work.report;
     report.extend(work.findings.0);
@@ -116,7 +133,7 @@ fn plan(path: &Path, into: Option<Target>) -> Result<Planned, StoreError> {
             whole.push(name);
             continue;
         };
-        let conf = match Conf::read(&folder, name) {
+        let mut conf = match Conf::read(&folder, name) {
             Ok(Some(conf)) => conf,
             Ok(None) => continue,
             Err(why) => {
@@ -130,6 +147,12 @@ fn plan(path: &Path, into: Option<Target>) -> Result<Planned, StoreError> {
             planned.findings.decide(&fault.place, fault.what.clone());
         }
         included.extend(conf.files.iter().cloned());
+        conf.write_small(match file {
+            pjsip::FILE => &[],
+            sections::DIALPLAN => &["general", "globals"],
+            tables::VOICEMAIL => &["general", "zonemessages"],
+            _ => &["general"],
+        });
         for section in conf.sections.iter().filter(|section| section.template) {
             let what = format!(
                 "[{}] is a template: its lines count where they are inherited",
@@ -162,6 +185,13 @@ fn plan(path: &Path, into: Option<Target>) -> Result<Planned, StoreError> {
                 sections::plan(&conf, file)
             }
         };
+        if conf.incomplete {
+            // What is missing may be a password or a rule that keeps somebody out.
+            let what = "an Asterisk would not take it with these faults: nothing of it is written, and what was imported \
+                        before stays as it is";
+            planned.findings.decide(&place(name), what);
+            continue;
+        }
         planned.files.push(FilePlan {
             file: name.clone(),
             units,
@@ -170,7 +200,11 @@ fn plan(path: &Path, into: Option<Target>) -> Result<Planned, StoreError> {
     for name in whole {
         if name == SCRIPT {
             match folder.read(name) {
-                Ok(found) => planned.script = found.into_iter().next().map(|(_, bytes)| bytes),
+                Ok(found) => match found.into_iter().next() {
+                    Some((_, Ok(bytes))) => planned.script = Some(bytes),
+                    Some((_, Err(why))) => planned.findings.decide(&place(name), why),
+                    None => {}
+                },
                 Err(why) => planned.findings.decide(&place(name), why),
             }
         } else if !included.contains(name) && name.ends_with(".lua") {
@@ -279,66 +313,4 @@ fn sorcery(
         });
     }
     units
-}
-
-/// Puts the dialplan in Lua into the folder that is read, unless another hand wrote the one that is there.
-async fn copy_script(
-    work: &mut Work<'_>,
-    script: &[u8],
-    options: &ImportOptions,
-) -> Result<(), StoreError> {
-    let target = options.scripts.join(SCRIPT);
-    let shown = target.display().to_string();
-    let now = match std::fs::read(&target) {
-        Ok(bytes) => Some(bytes),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => return Err(StoreError::file(shown)(error)),
-    };
-    let of = |bytes: &[u8]| fingerprint(&String::from_utf8_lossy(bytes));
-    let place = ("(file)".to_owned(), SCRIPT.to_owned());
-    let record = work.records.get(&place).cloned();
-    let ours = record.as_ref().is_some_and(|record| {
-        now.as_ref()
-            .is_some_and(|now| of(now) == record.fingerprint)
-    });
-    let what = match &now {
-        Some(now) if now == script => {
-            work.report.unchanged += 1;
-            "as it was"
-        }
-        Some(_) if !ours && !options.replace => {
-            let what = format!(
-                "{shown} is another, and was not imported so: left as it is; `--replace` takes this one"
-            );
-            work.findings.decide(&self::place(SCRIPT), what);
-            return Ok(());
-        }
-        Some(_) => {
-            work.report.changed += 1;
-            "changed"
-        }
-        None => {
-            work.report.added += 1;
-            "added"
-        }
-    };
-    if !options.dry_run && what != "as it was" {
-        let failed = || StoreError::file(format!("writing {shown}"));
-        std::fs::create_dir_all(&options.scripts).map_err(failed())?;
-        let beside = options.scripts.join(format!(".{SCRIPT}.new"));
-        std::fs::write(&beside, script).map_err(failed())?;
-        std::fs::rename(&beside, &target).map_err(failed())?;
-        let record = Record {
-            source: work.source(SCRIPT),
-            columns: BTreeSet::new(),
-            fingerprint: of(script),
-        };
-        let mut statements = Vec::new();
-        work.remember(place, record, &mut statements);
-        work.run(statements, SCRIPT).await?;
-    }
-    let text = format!("the dialplan in Lua -> {shown} ({what})");
-    work.findings
-        .add(&self::place(SCRIPT), Verdict::Taken, text);
-    Ok(())
 }

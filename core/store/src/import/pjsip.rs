@@ -1,9 +1,10 @@
 //! `pjsip.conf`: its sections as rows of the `ps_*` tables, or as sections in `static_pjsip`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::LazyLock;
 
 use super::Target;
+use super::access;
 use super::conf::{Conf, Section, Setting};
 use super::report::{Findings, Verdict};
 use super::unit::{Unit, Values};
@@ -24,6 +25,9 @@ const SECRETS: [&str; 6] = [
     "refresh_token",
 ];
 
+/// Columns, and the texts that they cannot say.
+type Bad = Vec<(&'static str, String)>;
+
 /// A kind of object.
 pub(crate) struct Object {
     /// What `type` says.
@@ -32,8 +36,8 @@ pub(crate) struct Object {
     pub(crate) sorcery: &'static str,
     pub(crate) table: &'static str,
     columns: &'static [&'static str],
-    /// Columns whose text is no such value.
-    bad: fn(&Values) -> Vec<(&'static str, String)>,
+    /// Values in the spelling of the table, and columns whose text is no such value.
+    read: fn(&Values) -> (Values, Bad),
     /// Where it goes unless the administrator says otherwise.
     usual: Target,
 }
@@ -49,7 +53,7 @@ const fn object<R: Row>(
         sorcery,
         table,
         columns: R::COLUMNS,
-        bad: bad::<R>,
+        read: spelt::<R>,
         usual,
     }
 }
@@ -90,7 +94,7 @@ pub(crate) const OBJECTS: [Object; 10] = [
             "notification_batch_interval",
             "resource_display_name",
         ],
-        bad: |_| Vec::new(),
+        read: |values| (values.clone(), Bad::new()),
         usual: Target::Realtime,
     },
 ];
@@ -125,17 +129,27 @@ const FOREIGN: [(&str, &str); 8] = [
     ),
 ];
 
-fn bad<R: Row>(values: &Values) -> Vec<(&'static str, String)> {
+fn spelt<R: Row>(values: &Values) -> (Values, Bad) {
     let places: Vec<Option<usize>> = R::COLUMNS
         .iter()
         .map(|column| values.iter().position(|(name, _)| name == column))
         .collect();
     let mut bad = Vec::new();
     let get = |at: usize| values.get(at).map(|(_, value)| value.as_str());
-    R::read(Cells::new(&get, &places, R::COLUMNS, &mut bad));
-    bad.into_iter()
+    let row = R::read(Cells::new(&get, &places, R::COLUMNS, &mut bad));
+    let bad: Bad = bad
+        .into_iter()
         .map(|cell| (cell.column, cell.text))
-        .collect()
+        .collect();
+    let written: HashMap<&str, Option<String>> = row.write().into_iter().collect();
+    let good = values
+        .iter()
+        .filter(|(name, _)| !bad.iter().any(|(column, _)| column == name));
+    let good = good.filter_map(|(name, _)| {
+        let value = written.get(name.as_str())?.clone()?;
+        Some((name.clone(), value))
+    });
+    (good.collect(), bad)
 }
 
 /// What the sections become, and what is read from where.
@@ -153,6 +167,7 @@ pub(crate) fn plan(conf: &Conf, into: Option<Target>, findings: &mut Findings) -
     // Names of each type, for what refers to them.
     let mut names: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut statics: Vec<(&Section, Vec<Values>)> = Vec::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
     let mut read: Vec<(&Section, &Object, Values)> = Vec::new();
     for section in conf.real() {
         let types = types(section);
@@ -181,7 +196,11 @@ pub(crate) fn plan(conf: &Conf, into: Option<Target>, findings: &mut Findings) -
         }
     }
     for (section, object, values) in read {
-        check_values(section, object, &values, findings);
+        let mut values = check_values(section, object, &values, findings);
+        if object.name == "endpoint" {
+            let lists = access::lists(section, &mut values, findings);
+            plan.units.extend(lists);
+        }
         check_names(section, object, &values, &names, findings);
         let target = into.unwrap_or(object.usual);
         plan.targets.insert((object.name, target));
@@ -195,10 +214,8 @@ pub(crate) fn plan(conf: &Conf, into: Option<Target>, findings: &mut Findings) -
             Target::Static => {
                 let mut rows = vec![("type".to_owned(), object.name.to_owned())];
                 rows.extend(values);
-                match statics
-                    .iter_mut()
-                    .find(|(first, _)| first.name == section.name)
-                {
+                let place = *places.entry(&section.name).or_insert(statics.len());
+                match statics.get_mut(place) {
                     Some((_, all)) => all.push(rows),
                     None => statics.push((section, vec![rows])),
                 }
@@ -247,7 +264,7 @@ fn foreign(section: &Section, kind: &str, findings: &mut Findings) {
 /// The columns of an object, as the table would hold them.
 fn values(section: &Section, object: &Object, alone: bool, findings: &mut Findings) -> Values {
     let mut values: Values = Vec::new();
-    let (mut allow, mut disallow): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
+    let mut codecs = Codecs::default();
     for setting in &section.settings {
         if setting.name.eq_ignore_ascii_case("type") {
             continue;
@@ -272,17 +289,11 @@ fn values(section: &Section, object: &Object, alone: bool, findings: &mut Findin
             "allow" | "disallow" => {
                 let items = setting.value.split(',').map(str::trim);
                 for item in items.filter(|item| !item.is_empty()) {
-                    if *column == "allow" {
-                        allow.push(item);
-                        continue;
+                    match item.strip_prefix('!') {
+                        Some(item) if *column == "allow" => codecs.take_away(item.trim()),
+                        _ if *column == "allow" => codecs.allow.push(item.to_owned()),
+                        _ => codecs.take_away(item),
                     }
-                    // What stands later counts: it takes away what was allowed before.
-                    if item.eq_ignore_ascii_case("all") {
-                        allow.clear();
-                        disallow.clear();
-                    }
-                    allow.retain(|codec| !codec.eq_ignore_ascii_case(item));
-                    disallow.push(item);
                 }
                 continue;
             }
@@ -302,12 +313,46 @@ fn values(section: &Section, object: &Object, alone: bool, findings: &mut Findin
             None => values.push(((*column).to_owned(), setting.value.clone())),
         }
     }
-    for (name, list) in [("disallow", disallow), ("allow", allow)] {
+    for (name, list) in [("disallow", codecs.disallow), ("allow", codecs.allow)] {
         if !list.is_empty() {
             values.push((name.to_owned(), list.join(",")));
         }
     }
     values
+}
+
+/// What `allow` and `disallow` say one after the other: what stands later counts.
+#[derive(Default)]
+struct Codecs {
+    allow: Vec<String>,
+    disallow: Vec<String>,
+}
+
+impl Codecs {
+    fn take_away(&mut self, item: &str) {
+        if item.eq_ignore_ascii_case("all") {
+            self.allow.clear();
+            self.disallow.clear();
+        }
+        let gone = codec(item);
+        self.allow
+            .retain(|known| codec(known.trim_start_matches('!')) != gone);
+        // `all` stands for this one too, and `!` takes it out again.
+        if self.allow.iter().any(|known| codec(known) == "all") {
+            self.allow.push(format!("!{item}"));
+        }
+        self.disallow.push(item.to_owned());
+    }
+}
+
+/// The codec that a word names, without packet time, under one of its names.
+fn codec(word: &str) -> String {
+    let name = word.split(':').next().unwrap_or_default().trim();
+    match name.to_ascii_lowercase().as_str() {
+        "pcmu" | "g711u" => "ulaw".to_owned(),
+        "pcma" | "g711a" => "alaw".to_owned(),
+        other => other.to_owned(),
+    }
 }
 
 fn unknown(object: &Object, setting: &Setting, findings: &mut Findings) {
@@ -344,8 +389,15 @@ fn idle(table: &str, column: &str) -> Option<&'static str> {
     IDLE.get(&(table, column)).copied()
 }
 
-fn check_values(section: &Section, object: &Object, values: &Values, findings: &mut Findings) {
-    for (column, text) in (object.bad)(values) {
+/// Gives the values that count, as the table spells them.
+fn check_values(
+    section: &Section,
+    object: &Object,
+    values: &Values,
+    findings: &mut Findings,
+) -> Values {
+    let (values, bad) = (object.read)(values);
+    for (column, text) in bad {
         let place = section
             .get(column)
             .map_or(&section.place, |setting| &setting.place);
@@ -355,7 +407,7 @@ fn check_values(section: &Section, object: &Object, values: &Values, findings: &
             &text
         };
         let what = format!(
-            "{column} of [{}] says `{said}`, which it cannot: the default will count",
+            "{column} of [{}] says `{said}`, which it cannot: left out, the default will count",
             section.name
         );
         findings.decide(place, what);
@@ -376,6 +428,7 @@ fn check_values(section: &Section, object: &Object, values: &Values, findings: &
             format!("{column}={value}: DTLS-SRTP is not spoken here; media_encryption=sdes is");
         findings.decide(place, what);
     }
+    values
 }
 
 /// What refers to other objects names some that are there.
@@ -426,7 +479,134 @@ fn check_names(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap as Map;
+
+    use super::super::conf::tests::Memory;
     use super::*;
+
+    /// The units of a file, and what is said of it.
+    fn planned(text: &str, into: Option<Target>) -> (Vec<Unit>, String) {
+        let files = Memory(Map::from([(FILE.to_owned(), text.as_bytes().to_vec())]));
+        let conf = Conf::read(&files, FILE).ok().flatten().unwrap_or_default();
+        assert_eq!(conf.faults, []);
+        let mut findings = Findings::default();
+        let plan = plan(&conf, into, &mut findings);
+        let told: Vec<String> = findings.0.iter().map(ToString::to_string).collect();
+        (plan.units, told.join("\n"))
+    }
+
+    fn row<'u>(units: &'u [Unit], table: &str) -> Vec<(&'u str, &'u str)> {
+        let unit = units.iter().find(|unit| unit.table == table);
+        let cells = unit.into_iter().flat_map(|unit| unit.rows.iter().flatten());
+        cells
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect()
+    }
+
+    #[test]
+    fn values_are_spelt_as_the_table_spells_them_and_others_left_out() {
+        let (units, told) = planned(
+            "[1]\ntype=endpoint\ntimers=always\ndirect_media=No\nrtp_timeout=60.0\nset_var=A=B\n\
+             100rel=sometimes\n[2]\ntype=auth\nauth_type=DIGEST\n",
+            None,
+        );
+        assert_eq!(
+            row(&units, "ps_endpoints"),
+            [
+                ("timers", "forced"),
+                ("direct_media", "no"),
+                ("rtp_timeout", "60"),
+                ("set_var", "A=B")
+            ]
+        );
+        assert_eq!(row(&units, "ps_auths"), [("auth_type", "digest")]);
+        assert!(
+            told.contains("100rel of [1] says `sometimes`, which it cannot: left out"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn codecs_count_in_the_order_in_which_they_are_named() {
+        for (lines, allow, disallow) in [
+            ("disallow=all\nallow=ulaw,alaw", "ulaw,alaw", "all"),
+            ("allow=all\ndisallow=g722", "all,!g722", "g722"),
+            (
+                "allow=all\ndisallow=g722\nallow=g722",
+                "all,!g722,g722",
+                "g722",
+            ),
+            ("allow=alaw:20,ulaw\ndisallow=alaw", "ulaw", "alaw"),
+            ("allow=pcma,ulaw\ndisallow=ALAW:20", "ulaw", "ALAW:20"),
+            ("allow=g729\nallow=!all,alaw", "alaw", "all"),
+            ("allow=all,!gsm", "all,!gsm", "gsm"),
+        ] {
+            let (units, _) = planned(&format!("[1]\ntype=endpoint\n{lines}\n"), None);
+            let wanted = [("disallow", disallow), ("allow", allow)];
+            assert_eq!(row(&units, "ps_endpoints"), wanted, "{lines}");
+        }
+    }
+
+    #[test]
+    fn the_order_of_rules_about_addresses_is_kept() {
+        // The usual order stays in its columns.
+        let usual = "[1]\ntype=endpoint\ndeny=0.0.0.0/0\npermit=10.0.0.0/8\npermit=192.0.2.1\n";
+        let (units, _) = planned(usual, None);
+        let columns = [("deny", "0.0.0.0/0"), ("permit", "10.0.0.0/8,192.0.2.1")];
+        assert_eq!(row(&units, "ps_endpoints"), columns);
+        assert_eq!(units.len(), 1);
+
+        let rules = "permit=10.0.0.0/8\ndeny=10.1.0.0/16\npermit=10.1.2.3\n";
+        for (into, table) in [
+            (None, "ps_endpoints"),
+            (Some(Target::Static), "static_pjsip"),
+        ] {
+            let text = format!(
+                "[1]\ntype=endpoint\n{rules}contact_permit=10.0.0.0/8\ncontact_deny=10.1.0.0/16\n"
+            );
+            let (units, told) = planned(&text, into);
+            let endpoint = row(&units, table);
+            for cell in [
+                ("acl", "pjsip.conf/1"),
+                ("contact_acl", "pjsip.conf/1 contact"),
+            ] {
+                assert!(endpoint.contains(&cell) || into.is_some(), "{endpoint:?}");
+                let said = endpoint.iter().any(|(_, value)| *value == cell.1);
+                assert!(said, "{endpoint:?}");
+            }
+            let rules = ["10.0.0.0/8", "10.1.0.0/16"];
+            assert!(
+                !endpoint.iter().any(|(_, value)| rules.contains(value)),
+                "{endpoint:?}"
+            );
+            let lists: Vec<(&str, Vec<&str>)> = units
+                .iter()
+                .filter(|unit| unit.table == "static_extensions")
+                .map(|unit| {
+                    assert_eq!(unit.key[0].1, "acl.conf");
+                    let rows = unit.rows.iter();
+                    let cells = rows.map(|row| (row[3].1.as_str(), row[4].1.as_str()));
+                    let shown = cells.map(|(name, _)| name).collect();
+                    (unit.key[1].1.as_str(), shown)
+                })
+                .collect();
+            assert_eq!(lists[0], ("pjsip.conf/1", vec!["permit", "deny", "permit"]));
+            assert_eq!(lists[1], ("pjsip.conf/1 contact", vec!["permit", "deny"]));
+            assert!(told.contains("kept in their order"), "{told}");
+        }
+        // There is one place for a name: what cannot be said lets fewer in, not more.
+        let (units, told) = planned(&format!("[1]\ntype=endpoint\nacl=office\n{rules}"), None);
+        let columns = [
+            ("acl", "office"),
+            ("deny", "10.1.0.0/16"),
+            ("permit", "10.1.2.3"),
+        ];
+        assert_eq!(row(&units, "ps_endpoints"), columns);
+        assert!(
+            told.contains("decide: permit of [1] stands before deny"),
+            "{told}"
+        );
+    }
 
     #[test]
     fn columns_without_effect_are_known_from_their_documentation() {

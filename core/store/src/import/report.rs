@@ -13,6 +13,8 @@ pub enum Verdict {
     NoEquivalent,
     /// A person has to look at them; nothing was changed for them.
     Decision,
+    /// They could not be written: a fault of the database or of a disk, not of the file.
+    Failed,
 }
 
 /// What becomes of these lines of a file.
@@ -43,6 +45,7 @@ impl fmt::Display for Finding {
             Verdict::Taken => "taken",
             Verdict::NoEquivalent => "no equivalent",
             Verdict::Decision => "decide",
+            Verdict::Failed => "failed",
         };
         write!(f, ": {verdict}: {}", self.what)
     }
@@ -142,6 +145,11 @@ impl fmt::Display for Report {
             "{} without equivalent, {} to decide",
             self.count(Verdict::NoEquivalent),
             self.count(Verdict::Decision)
-        )
+        )?;
+        match self.count(Verdict::Failed) {
+            0 => Ok(()),
+            1 => writeln!(f, "1 file could not be written"),
+            count => writeln!(f, "{count} files could not be written"),
+        }
     }
 }

@@ -1,6 +1,10 @@
 //! Files whose sections stand in `static_extensions` as they are, and the dialplan, which may become steps of
 //! `realtime_extensions` instead.
 
+use std::collections::{HashMap, HashSet};
+
+use strowger_dialplan::matcher;
+
 use super::Target;
 use super::conf::{Conf, Section, Setting};
 use super::report::{Findings, Verdict};
@@ -50,11 +54,10 @@ fn pairs(settings: &[Setting]) -> Values {
 /// Sections by name, in their order; those that say nothing are left out.
 fn groups(conf: &Conf) -> Vec<Vec<&Section>> {
     let mut groups: Vec<Vec<&Section>> = Vec::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
     for section in conf.real().filter(|section| !section.settings.is_empty()) {
-        match groups
-            .iter_mut()
-            .find(|group| group[0].name == section.name)
-        {
+        let place = *places.entry(&section.name).or_insert(groups.len());
+        match groups.get_mut(place) {
             Some(group) => group.push(section),
             None => groups.push(vec![section]),
         }
@@ -161,10 +164,9 @@ fn check_line(setting: &Setting, findings: &mut Findings) {
             && setting.value.to_ascii_lowercase().starts_with(name)
     };
     if ["iax2/", "dundi/"].into_iter().any(other) {
-        let what = format!(
-            "switch {}: only Realtime, Lua and Loopback are here",
-            setting.value
-        );
+        // What stands behind may be a name with a password.
+        let (kind, _) = setting.value.split_once('/').unwrap_or_default();
+        let what = format!("switch {kind}: only Realtime, Lua and Loopback are here");
         findings.none(&setting.place, what);
     }
 }
@@ -181,6 +183,7 @@ struct Step<'s> {
 /// The steps of a context; what cannot be a row of numbers is told with its line.
 fn steps<'s>(group: &[&'s Section]) -> Result<Vec<Step<'s>>, (&'s Setting, String)> {
     let mut steps: Vec<Step<'s>> = Vec::new();
+    let mut known: HashSet<(String, i64)> = HashSet::new();
     let mut at: Option<(String, i64)> = None;
     for setting in group.iter().flat_map(|section| &section.settings) {
         let failed = |why: &str| (setting, why.to_owned());
@@ -238,8 +241,7 @@ fn steps<'s>(group: &[&'s Section]) -> Result<Vec<Step<'s>>, (&'s Setting, Strin
         };
         *last = number.saturating_add(plus).clamp(1, 2_000_000);
         let (app, appdata) = application_of(application);
-        let again = |step: &Step<'_>| step.exten == *exten && step.priority == *last;
-        if steps.iter().rev().any(again) {
+        if !known.insert((exten.clone(), *last)) {
             return Err(failed("two steps of one number"));
         }
         steps.push(Step {
@@ -250,7 +252,32 @@ fn steps<'s>(group: &[&'s Section]) -> Result<Vec<Step<'s>>, (&'s Setting, Strin
             setting,
         });
     }
+    same_order(&steps)?;
     Ok(steps)
+}
+
+/// Rows of a table are not asked in the order of a section: where that matters for a number, nobody may move it.
+fn same_order<'s>(steps: &[Step<'s>]) -> Result<(), (&'s Setting, String)> {
+    let mut seen: HashSet<&str> = HashSet::new();
+    let firsts: Vec<&Step<'s>> = steps
+        .iter()
+        .filter(|step| seen.insert(&step.exten))
+        .collect();
+    let names: Vec<&str> = firsts.iter().map(|step| step.exten.as_str()).collect();
+    match matcher::differing(&names) {
+        matcher::Orders::Same => Ok(()),
+        matcher::Orders::Differ(first, second) => {
+            let why = format!(
+                "a number that {} and {} match goes to {} first",
+                names[first], names[second], names[first]
+            );
+            Err((firsts[first].setting, why))
+        }
+        matcher::Orders::TooMany => {
+            let why = format!("{} extensions, too many to compare", names.len());
+            Err((firsts[0].setting, why))
+        }
+    }
 }
 
 /// `App(data)`, `App,data` or `App`.
@@ -273,27 +300,26 @@ fn realtime(group: &[&Section], steps: Vec<Step<'_>>) -> Vec<Unit> {
     let is_step = |setting: &&Setting| {
         setting.name.eq_ignore_ascii_case("exten") || setting.name.eq_ignore_ascii_case("same")
     };
-    let mut lines: Values = Vec::new();
+    // Before other switches: the steps stood in the context itself.
+    let mut lines: Values = vec![(
+        "switch".to_owned(),
+        "Realtime/@realtime_extensions".to_owned(),
+    )];
     for setting in group.iter().flat_map(|section| &section.settings) {
         if !is_step(&setting) {
             lines.push((setting.name.clone(), setting.value.clone()));
         }
     }
-    lines.push((
-        "switch".to_owned(),
-        "Realtime/@realtime_extensions".to_owned(),
-    ));
     let mut units = vec![Unit::sections(TABLE, DIALPLAN, group[0], &[lines])];
+    let mut places: HashMap<String, usize> = HashMap::new();
     for step in steps {
         let row = vec![
             ("priority".to_owned(), step.priority.to_string()),
             ("app".to_owned(), step.app),
             ("appdata".to_owned(), step.appdata),
         ];
-        let known = units
-            .iter_mut()
-            .find(|unit| unit.table == "realtime_extensions" && unit.key[1].1 == step.exten);
-        match known {
+        let place = *places.entry(step.exten.clone()).or_insert(units.len());
+        match units.get_mut(place) {
             Some(unit) => {
                 unit.rows.push(row);
                 unit.last_line = unit.last_line.max(step.setting.place.line);
@@ -329,5 +355,59 @@ mod tests {
         ] {
             assert_eq!(application_of(text), (app, data));
         }
+    }
+
+    fn conf(text: &str) -> Conf {
+        let files = super::super::conf::tests::Memory(
+            [("extensions.conf".to_owned(), text.as_bytes().to_vec())].into(),
+        );
+        let read = Conf::read(&files, "extensions.conf");
+        read.ok().flatten().unwrap_or_default()
+    }
+
+    #[test]
+    fn a_context_moves_only_where_each_number_goes_the_same_way() {
+        for (extensions, stays) in [
+            (&["_1XX", "_2XXX", "_2X.", "112"][..], None),
+            (&["_2XX", "_2X."], Some("match goes to _2XX first")),
+            (&["_1X.", "_XXXX"], Some("match goes to _1X. first")),
+            (&["_X.", "_0."], None),
+            (&["_0[1-9].", "_0!"], None),
+            (&["_[2-9]XX", "_9."], Some("match goes to _9. first")),
+        ] {
+            let lines: Vec<String> = extensions
+                .iter()
+                .map(|exten| format!("exten => {exten},1,Answer()\n"))
+                .collect();
+            let conf = conf(&format!("[office]\n{}", lines.concat()));
+            let mut findings = Findings::default();
+            let units = dialplan(&conf, Some(Target::Realtime), &mut findings);
+            let moved = units.iter().any(|unit| unit.table == "realtime_extensions");
+            assert_eq!(moved, stays.is_none(), "{extensions:?}");
+            let told: Vec<String> = findings.0.iter().map(ToString::to_string).collect();
+            match stays {
+                Some(part) => assert!(told[0].contains(part), "{told:?}"),
+                None => assert!(told.is_empty(), "{told:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn steps_that_moved_are_asked_before_other_switches() {
+        let conf = conf("[office]\nswitch => Lua/\ninclude => more\nexten => 1,1,Answer()\n");
+        let units = dialplan(&conf, Some(Target::Realtime), &mut Findings::default());
+        let said: Vec<&str> = units[0].rows.iter().map(|row| row[4].1.as_str()).collect();
+        assert_eq!(said, ["Realtime/@realtime_extensions", "Lua/", "more"]);
+    }
+
+    #[test]
+    fn no_password_of_a_switch_is_told() {
+        let conf =
+            conf("[office]\nswitch => IAX2/user:hidden@192.0.2.1/local\nlswitch=DUNDi/a:hidden\n");
+        let mut findings = Findings::default();
+        dialplan(&conf, None, &mut findings);
+        let told: Vec<String> = findings.0.iter().map(ToString::to_string).collect();
+        assert!(told[0].contains("switch IAX2: only") && told[1].contains("switch DUNDi: only"));
+        assert!(!told.concat().contains("hidden"), "{told:?}");
     }
 }

@@ -1,6 +1,10 @@
 //! `queues.conf`, `voicemail.conf` and `musiconhold.conf`: what people change every day as rows of tables, general settings
 //! as sections in `static_extensions`.
 
+use std::collections::{HashMap, HashSet};
+
+use strowger_dialplan::args;
+
 use super::Target;
 use super::conf::{Conf, Section, Setting};
 use super::report::{Findings, Verdict};
@@ -106,12 +110,13 @@ pub(crate) fn queues(conf: &Conf, into: Option<Target>, findings: &mut Findings)
         return sections::plan(conf, QUEUES);
     }
     let mut units = sections::plan_of(conf, QUEUES, &["general"]);
+    let mut known: HashSet<&str> = HashSet::new();
     for section in conf.real().filter(|section| section.name != "general") {
-        if is_again(&units, section, "queues", findings) {
+        if is_again(&mut known, section, findings) {
             continue;
         }
         let mut values: Values = Vec::new();
-        let mut members: Vec<Unit> = Vec::new();
+        let mut members = Members::default();
         for setting in &section.settings {
             let option = setting.name.to_ascii_lowercase().replace('-', "_");
             match option.as_str() {
@@ -144,24 +149,26 @@ pub(crate) fn queues(conf: &Conf, into: Option<Target>, findings: &mut Findings)
         let key = vec![("name", section.name.clone())];
         let what = format!("queue {}", section.name);
         units.push(Unit::of(section, "queues", key, vec![values], what));
-        units.append(&mut members);
+        units.append(&mut members.units);
     }
     units
 }
 
-/// `member => interface[,penalty[,name[,state interface[,ringinuse[,wrapuptime[,paused]]]]]]`.
-fn member(section: &Section, setting: &Setting, members: &mut Vec<Unit>, findings: &mut Findings) {
-    let mut parts = setting.value.split(',').map(str::trim);
+/// Members of one queue, in order.
+#[derive(Default)]
+struct Members {
+    units: Vec<Unit>,
+    places: HashMap<String, usize>,
+}
+
+/// `member => interface[,penalty[,name[,state interface[,ringinuse[,wrapuptime[,paused]]]]]]`, split as the data of an
+/// application is.
+fn member(section: &Section, setting: &Setting, members: &mut Members, findings: &mut Findings) {
+    let parts = args::split(&setting.value);
+    let mut parts = parts.iter().map(|part| part.trim());
     let interface = parts.next().unwrap_or_default();
     if interface.is_empty() {
         return findings.decide(&setting.place, "a member without an interface: not taken");
-    }
-    if members.iter().any(|unit| unit.key[1].1 == interface) {
-        let what = format!(
-            "member {interface} of [{}] a second time: the first counts",
-            section.name
-        );
-        return findings.decide(&setting.place, what);
     }
     let mut values: Values = Vec::new();
     for column in [
@@ -189,7 +196,7 @@ fn member(section: &Section, setting: &Setting, members: &mut Vec<Unit>, finding
         }
         set(&mut values, column, value);
     }
-    members.push(Unit {
+    let unit = Unit {
         table: "queue_members",
         key: vec![
             ("queue_name", section.name.clone()),
@@ -199,18 +206,29 @@ fn member(section: &Section, setting: &Setting, members: &mut Vec<Unit>, finding
         place: setting.place.clone(),
         last_line: setting.place.line,
         what: format!("queue {}, member {interface}", section.name),
-    });
+    };
+    let place = members.places.entry(interface.to_owned());
+    let place = *place.or_insert(members.units.len());
+    match members.units.get_mut(place) {
+        Some(before) => {
+            let what = format!(
+                "member {interface} of [{}] a second time: the last counts",
+                section.name
+            );
+            findings.decide(&before.place, what);
+            *before = unit;
+        }
+        None => members.units.push(unit),
+    }
 }
 
 /// A second section of a name that can be one row only.
-fn is_again(
-    units: &[Unit],
-    section: &Section,
-    table: &'static str,
+fn is_again<'s>(
+    known: &mut HashSet<&'s str>,
+    section: &'s Section,
     findings: &mut Findings,
 ) -> bool {
-    let known = |unit: &Unit| unit.table == table && unit.key[0].1 == section.name;
-    let again = units.iter().any(known);
+    let again = !known.insert(&section.name);
     if again {
         let what = format!("a second section [{}]: the first counts", section.name);
         findings.section(section, Verdict::Decision, what);
@@ -226,13 +244,11 @@ pub(crate) fn voicemail(conf: &Conf, into: Option<Target>, findings: &mut Findin
     let contexts = conf
         .real()
         .filter(|section| !matches!(section.name.as_str(), "general" | "zonemessages"));
+    let mut known: HashSet<(&str, &str)> = HashSet::new();
     for section in contexts {
         for setting in &section.settings {
             if let Some(unit) = mailbox(section, setting, findings) {
-                if units
-                    .iter()
-                    .any(|known| known.table == unit.table && known.key == unit.key)
-                {
+                if !known.insert((section.name.as_str(), setting.name.as_str())) {
                     findings.decide(
                         &setting.place,
                         format!("{} a second time: the first counts", unit.what),
@@ -317,6 +333,7 @@ pub(crate) fn music(conf: &Conf, into: Option<Target>, findings: &mut Findings) 
     }
     // Its section `general` says nothing that is read here, and would be a class.
     let mut units = Vec::new();
+    let mut known: HashSet<&str> = HashSet::new();
     for section in conf.real() {
         if section.name == "general" {
             for setting in &section.settings {
@@ -335,7 +352,7 @@ pub(crate) fn music(conf: &Conf, into: Option<Target>, findings: &mut Findings) 
             units.extend(sections::plan_of(conf, MUSIC, &[&section.name]));
             continue;
         }
-        if is_again(&units, section, "musiconhold", findings) {
+        if is_again(&mut known, section, findings) {
             continue;
         }
         let mut values: Values = Vec::new();

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::pool::Kind;
 use crate::tests::{count, on_each_engine, run, texts};
 
 struct Office {
@@ -261,6 +262,316 @@ fn everything_can_go_to_one_place_and_is_read_from_there() {
             let report = office.import(&store).await;
             assert_eq!(numbers(&report)[..3], [0, 0, 0], "{report}");
         }
+        db
+    });
+}
+
+#[test]
+fn rows_of_a_file_that_cannot_be_read_whole_stay_as_they_are() {
+    on_each_engine(|db| async move {
+        let store = db.migrated().await;
+        let all =
+            "[phone](!)\ntype=endpoint\nauth=100\n#include \"more.conf\"\n[100](phone)\naors=100\n";
+        let office = Office::new(&[
+            ("pjsip.conf", all),
+            (
+                "more.conf",
+                "[101](phone)\n[101]\ntype=auth\nusername=101\n",
+            ),
+            ("queues.conf", "[sales]\nstrategy=linear\n"),
+        ]);
+        let report = office.import(&store).await;
+        assert_eq!(numbers(&report), [4, 0, 0, 0], "{report}");
+        let long = format!("[100]\ntype=endpoint\nset_var={}\n", "a".repeat(9000));
+        for (pjsip, why) in [
+            // What more.conf would say is not known, and so are rows that it gave.
+            (
+                all.replace("more.conf", "gone.conf"),
+                "gone.conf is not there",
+            ),
+            // A telephone without its template would be one without a password.
+            (
+                all.replace("[phone](!)", "[other](!)"),
+                "inherits from [phone]",
+            ),
+            (long, "is longer than 8190 bytes"),
+            (format!("{all}#exec /bin/date\n"), "is not run"),
+        ] {
+            office.write("pjsip.conf", &pjsip);
+            let report = office.import(&store).await;
+            assert_eq!(numbers(&report), [0, 0, 0, 1], "{report}");
+            assert_says(&report, Verdict::Decision, why);
+            assert_says(&report, Verdict::Decision, "nothing of it is written");
+            assert_eq!(count(&store, "ps_endpoints WHERE auth = '100'").await, 2);
+        }
+        // What is not there on purpose is gone.
+        office.write(
+            "pjsip.conf",
+            &all.replace("#include", "#tryinclude")
+                .replace("more", "gone"),
+        );
+        let report = office.import(&store).await;
+        assert_eq!(numbers(&report), [0, 0, 2, 2], "{report}");
+        db
+    });
+}
+
+#[test]
+fn values_are_written_as_their_columns_take_them() {
+    on_each_engine(|db| async move {
+        let store = db.migrated().await;
+        let office = Office::new(&[
+            (
+                "pjsip.conf",
+                "[100]\ntype=endpoint\ndirect_media=No\ntimers=always\n100rel=sometimes\ncallerid_privacy=PROHIB\n\
+                 [100]\ntype=aor\nqualify_timeout=2.50\nmax_contacts=5000000000\n[100]\ntype=auth\npassword=x\n",
+            ),
+            (
+                "queues.conf",
+                "[sales]\nautofill=true\nringinuse=0\nstrategy=RRMemory\nmaxlen=many\n",
+            ),
+            (
+                "voicemail.conf",
+                "[office]\n100 => 1,Alice,,,delete=1|attach=On|maxmsg=7.0\n",
+            ),
+            (
+                "musiconhold.conf",
+                "[office]\nmode=Playlist\nloop_last=1\nentry=demo\n",
+            ),
+        ]);
+        let report = office.import(&store).await;
+        assert_eq!(numbers(&report), [7, 0, 0, 0], "{:?}: {report}", db.kind);
+        assert_says(
+            &report,
+            Verdict::Decision,
+            "100rel of [100] says `sometimes`",
+        );
+        assert_says(&report, Verdict::Decision, "maxlen says `many`");
+        for (sql, wanted) in [
+            ("SELECT timers FROM ps_endpoints", "forced"),
+            ("SELECT direct_media FROM ps_endpoints", "no"),
+            ("SELECT deletevoicemail FROM voicemail", "yes"),
+            ("SELECT attach FROM voicemail", "yes"),
+        ] {
+            let sql = sql.replacen("SELECT ", "", 1);
+            let (column, from) = sql.split_once(' ').unwrap_or_default();
+            let sql = format!("SELECT {} {from}", store.kind().as_text(column));
+            let found = texts(&store, &sql).await;
+            let found = found[0].as_deref().unwrap_or_default();
+            // Where the column is a text, it holds what the file says; it means the same.
+            let same = found == wanted || (db.kind == Kind::Sqlite && ["1", "On"].contains(&found));
+            assert!(same, "{:?} {sql}: {found}", db.kind);
+        }
+        let (snapshot, problems) = store.load().await.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(problems, [], "{:?}", db.kind);
+        assert!(!snapshot.endpoints["100"].direct_media);
+        // Nothing is another value when it comes back.
+        let report = office.import(&store).await;
+        assert_eq!(numbers(&report), [0, 0, 0, 7], "{:?}: {report}", db.kind);
+        assert!(!report.to_string().contains("was changed here"), "{report}");
+        db
+    });
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_told_and_the_others_are() {
+    on_each_engine(|db| async move {
+        let store = db.migrated().await;
+        run(&store, "DROP TABLE queues").await;
+        run(
+            &store,
+            "CREATE UNIQUE INDEX one_each ON ps_aors (max_contacts)",
+        )
+        .await;
+        let office = Office::new(&[
+            ("extensions.conf", DIALPLAN),
+            (
+                "pjsip.conf",
+                &format!("{PJSIP}[101]\ntype=aor\nmax_contacts=2\n"),
+            ),
+            ("queues.conf", "[sales]\nstrategy=linear\n"),
+            ("voicemail.conf", "[office]\n100 => 1,Alice\n"),
+        ]);
+        let report = office.import(&store).await;
+        assert_eq!(report.count(Verdict::Failed), 2, "{report}");
+        assert_says(
+            &report,
+            Verdict::Failed,
+            "queues.conf: failed: table queues: does not exist",
+        );
+        assert_says(&report, Verdict::Failed, "pjsip.conf: failed: importing ");
+        assert_eq!(numbers(&report), [3, 0, 0, 0], "{report}");
+        assert!(
+            !report.to_string().contains("ps_endpoints (added)"),
+            "{report}"
+        );
+        assert_eq!(count(&store, "ps_endpoints").await, 0);
+        assert_eq!(count(&store, "ps_aors").await, 0);
+        assert_eq!(count(&store, "voicemail").await, 1);
+        assert_eq!(count(&store, "strowger_imports").await, 3);
+        // The report stands as it would have been, once the fault is gone.
+        run(
+            &store,
+            if db.kind == Kind::MySql {
+                "DROP INDEX one_each ON ps_aors"
+            } else {
+                "DROP INDEX one_each"
+            },
+        )
+        .await;
+        let report = office.import(&store).await;
+        assert_eq!(report.count(Verdict::Failed), 1, "{report}");
+        assert_eq!(count(&store, "ps_aors").await, 2);
+        db
+    });
+}
+
+#[test]
+fn what_both_sides_changed_alike_follows_the_file_from_then_on() {
+    on_each_engine(|db| async move {
+        let store = db.migrated().await;
+        let office = Office::new(&[("pjsip.conf", PJSIP)]);
+        office.import(&store).await;
+        for contacts in [5, 6] {
+            let text = format!("max_contacts={contacts}\n");
+            office.write("pjsip.conf", &PJSIP.replace("max_contacts=2\n", &text));
+            if contacts == 5 {
+                run(&store, "UPDATE ps_aors SET max_contacts = 5").await;
+            }
+            let report = office.import(&store).await;
+            assert_eq!(report.count(Verdict::Decision), 0, "{report}");
+            let found = count(&store, &format!("ps_aors WHERE max_contacts = {contacts}")).await;
+            assert_eq!(found, 1, "{report}");
+        }
+        db
+    });
+}
+
+#[test]
+fn nobody_changes_what_an_import_has_read_until_it_has_written() {
+    on_each_engine(|db| async move {
+        let store = std::sync::Arc::new(db.migrated().await);
+        run(
+            &store,
+            "INSERT INTO ps_aors (id, max_contacts) VALUES ('100', 1)",
+        )
+        .await;
+        let mut open = store
+            .pool()
+            .begin()
+            .await
+            .unwrap_or_else(|error| panic!("{error}"));
+        let sql = format!(
+            "SELECT {} FROM ps_aors",
+            store.kind().as_text("max_contacts")
+        );
+        let mut read = Vec::new();
+        open.each_row_locked("ps_aors", crate::pool::Statement::new(sql), |get| {
+            read.push(get(0).map(str::to_owned));
+        })
+        .await
+        .unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(read, [Some("1".to_owned())]);
+        let other = std::sync::Arc::clone(&store);
+        let change = tokio::spawn(async move {
+            run(&other, "UPDATE ps_aors SET max_contacts = max_contacts + 1").await;
+        });
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        assert!(!change.is_finished(), "{:?}", db.kind);
+        let sql = "UPDATE ps_aors SET max_contacts = 10";
+        let statement = crate::pool::Statement::new(sql);
+        assert_eq!(
+            open.execute(statement)
+                .await
+                .unwrap_or_else(|error| panic!("{error}")),
+            1
+        );
+        open.commit()
+            .await
+            .unwrap_or_else(|error| panic!("{error}"));
+        change.await.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(count(&store, "ps_aors WHERE max_contacts = 11").await, 1);
+        // What is not committed never was.
+        let mut open = store
+            .pool()
+            .begin()
+            .await
+            .unwrap_or_else(|error| panic!("{error}"));
+        let statement = crate::pool::Statement::new(sql);
+        open.execute(statement)
+            .await
+            .unwrap_or_else(|error| panic!("{error}"));
+        drop(open);
+        assert_eq!(count(&store, "ps_aors WHERE max_contacts = 11").await, 1);
+        db
+    });
+}
+
+#[test]
+fn a_script_that_was_put_there_before_its_record_is_remembered() {
+    on_each_engine(|db| async move {
+        let store = db.migrated().await;
+        let office = Office::new(&[("extensions.lua", "extensions = {}\n")]);
+        office.import(&store).await;
+        // As if the import had ended between the two.
+        run(&store, "DELETE FROM strowger_imports").await;
+        assert_eq!(numbers(&office.import(&store).await), [0, 0, 0, 1]);
+        office.write("extensions.lua", "extensions = { a = {} }\n");
+        let report = office.import(&store).await;
+        assert_eq!(numbers(&report), [0, 1, 0, 0], "{report}");
+        db
+    });
+}
+
+#[test]
+fn names_and_members_are_read_as_an_asterisk_does() {
+    on_each_engine(|db| async move {
+        let store = db.migrated().await;
+        let office = Office::new(&[
+            (
+                "queues.conf",
+                "[General]\npersistentmembers=yes\n[sales]\n\
+                 member => PJSIP/101,1\n\
+                 member => PJSIP/100,0,\"Smith, John\",PJSIP/102\n\
+                 member => PJSIP/101,2,Bob\n",
+            ),
+            (
+                "voicemail.conf",
+                "[GENERAL]\nformat=wav\n[ZoneMessages]\na=b|c\n[office]\n1 => 1\n",
+            ),
+            (
+                "musiconhold.conf",
+                "[General]\ncachertclasses=yes\n[office]\nmode=playlist\nentry=demo\n",
+            ),
+            ("extensions.conf", "[Globals]\nA=1\n[general]\nstatic=yes\n"),
+        ]);
+        let report = office.import(&store).await;
+        assert_eq!(count(&store, "queues").await, 1);
+        assert_eq!(count(&store, "voicemail").await, 1);
+        assert_eq!(count(&store, "musiconhold").await, 1);
+        let sql = "SELECT category FROM static_extensions ORDER BY category";
+        let found: Vec<String> = texts(&store, sql).await.into_iter().flatten().collect();
+        assert_eq!(
+            found,
+            ["general", "general", "general", "globals", "zonemessages"],
+            "{report}"
+        );
+        let members = "queue_members WHERE interface = 'PJSIP/100' AND penalty = 0 AND membername = 'Smith, John' \
+                       AND state_interface = 'PJSIP/102'";
+        assert_eq!(count(&store, members).await, 1, "{report}");
+        let last =
+            "queue_members WHERE interface = 'PJSIP/101' AND penalty = 2 AND membername = 'Bob'";
+        assert_eq!(count(&store, last).await, 1, "{report}");
+        assert_says(
+            &report,
+            Verdict::Decision,
+            "queues.conf:4: decide: member PJSIP/101 of [sales] a second time: the last",
+        );
+        // The order of members counts.
+        let sql = "SELECT interface FROM queue_members ORDER BY uniqueid";
+        let order: Vec<String> = texts(&store, sql).await.into_iter().flatten().collect();
+        assert_eq!(order, ["PJSIP/101", "PJSIP/100"]);
+        assert_eq!(numbers(&office.import(&store).await)[..3], [0, 0, 0]);
         db
     });
 }

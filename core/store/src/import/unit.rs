@@ -86,3 +86,13 @@ pub(crate) struct FilePlan {
     pub(crate) file: String,
     pub(crate) units: Vec<Unit>,
 }
+
+impl FilePlan {
+    /// The file as a whole.
+    pub(crate) fn place(&self) -> Place {
+        Place {
+            file: self.file.as_str().into(),
+            line: 0,
+        }
+    }
+}

@@ -30,7 +30,7 @@ pub use options::OptionsRow;
 pub use registration::Registration;
 pub use transport::Transport;
 
-use cell::Cell;
+pub(crate) use cell::Cell;
 
 /// A struct whose fields are columns.
 pub(crate) trait Row: Sized {

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use proptest::prelude::*;
-use strowger_dialplan::matcher::{Matcher, Order, Verdict};
+use strowger_dialplan::matcher::{Matcher, Order, Orders, Verdict, differing};
 use strowger_dialplan::pattern::Mode;
 
 /// All extensions that match, in the order in which the matcher offers them.
@@ -66,6 +66,27 @@ fn the_most_specific_pattern_is_tried_first() {
             "_!"
         ]
     );
+}
+
+#[test]
+fn extensions_that_both_orders_ask_alike_are_told_from_others() {
+    let many: Vec<String> = (0..4001).map(|number| format!("_{number:05}X")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    for (extensions, orders) in [
+        (&["_XXXX", "_1X."][..], Orders::Differ(1, 0)),
+        (&["_[12]XX", "_2XX", "100", "_1X!"], Orders::Differ(3, 0)),
+        (&["_1XX", "_1XX!"], Orders::Same),
+        (&["_1XX", "_1XXX", "_2X.", "100"], Orders::Same),
+        (&["_0.", "_X."], Orders::Same),
+        (&["1-00", "100"], Orders::Same),
+        (&["100", "1-00"], Orders::Differ(0, 1)),
+        (&[], Orders::Same),
+        (&many[..4000], Orders::Same),
+        (&many, Orders::TooMany),
+    ] {
+        let shown = extensions.get(..4).unwrap_or(extensions);
+        assert_eq!(differing(extensions), orders, "{shown:?}");
+    }
 }
 
 #[test]
@@ -301,6 +322,17 @@ proptest! {
         let matcher = Matcher::new(Order::Specific, extensions.iter().copied());
         let more = matcher.could(&data, Mode::MatchMore, |_| Verdict::Take);
         prop_assert_eq!(more, slow_more(&extensions, &data));
+    }
+
+    #[test]
+    fn extensions_whose_order_is_said_to_be_the_same_are_offered_so(
+        extensions in proptest::collection::btree_set(extension(), 0..6),
+        data in "[0-5]{0,5}",
+    ) {
+        let extensions: Vec<&str> = extensions.iter().map(String::as_str).collect();
+        let specific = offered(Order::Specific, &extensions, &data);
+        let same = specific == offered(Order::Longest, &extensions, &data);
+        prop_assert!(same || differing(&extensions) != Orders::Same, "{:?} {}", extensions, data);
     }
 
     #[test]
