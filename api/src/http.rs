@@ -255,6 +255,9 @@ impl Parameters {
             let why = format!("{PARAMETERS_MAX} parameters are the limit of a request");
             return Err(Refused::bad(why));
         }
+        if name.contains('\0') || value.contains('\0') {
+            return Err(Refused::bad("a parameter holds a NUL, which no text may"));
+        }
         self.0.push((name, value));
         Ok(())
     }

@@ -10,12 +10,14 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use strowger_core::Shared;
+use strowger_core::call::destination::{Destination, To};
 use strowger_core::counters::Counter;
 use strowger_store::{CdrOwner, OptionsRow, Snapshot, Table};
 use subtle::ConstantTimeEq as _;
 use warp::http::StatusCode;
 
 use crate::http::{Incoming, Parameters, Refused, is_true};
+use crate::risky;
 
 /// How long somebody waits who shows a wrong key.
 const FAILURE_DELAY: Duration = Duration::from_secs(1);
@@ -67,6 +69,11 @@ impl User {
                 .map(str::to_owned)
                 .collect(),
         }
+    }
+
+    /// May this user use the product's API? Keys of the product have no scopes.
+    pub(crate) fn is_of_product(&self) -> bool {
+        self.scopes.is_empty() || self.may("product")
     }
 
     /// May this user do what needs the scope? `*` is every scope, `calls` is `calls:read` and `calls:write`.
@@ -252,6 +259,22 @@ impl Keys {
         })
     }
 
+    /// The same caller as the rows have him now; None: his key opens nothing any more.
+    pub(crate) fn again(&self, caller: &Caller) -> Option<Caller> {
+        let index = self.index();
+        let user = index.users.get(&digest(&caller.user.api_key))?;
+        if user.uuid != caller.user.uuid || !is_true(&user.enable) {
+            return None;
+        }
+        let mut user = User::clone(user);
+        caller.user.api_key.clone_into(&mut user.api_key);
+        Some(Caller {
+            user,
+            contexts: Arc::clone(&index.contexts),
+            shared: Arc::clone(&self.shared),
+        })
+    }
+
     /// How long somebody has to wait for the next request; None: not at all.
     fn too_often(&self, uuid: &str, now: Instant) -> Option<Duration> {
         let rate = f64::from(self.shared.config.http.requests_per_second);
@@ -329,30 +352,36 @@ impl Caller {
         self.owns_context(context) || endpoint_of(name).is_some_and(|id| self.owns_endpoint(id))
     }
 
-    /// May this caller have somebody called? A device whose calls begin in a context of the group, or a number of one.
+    /// May this caller have somebody called? A device whose calls begin in a context of the group, where it is registered, or a
+    /// number of one. Read as the call will be.
     pub(crate) fn may_call(&self, destination: &str) -> bool {
-        let Some((technology, rest)) = destination.split_once('/') else {
-            return false;
-        };
         if self.group().is_none() {
             return true;
         }
-        match technology.to_ascii_lowercase().as_str() {
-            "local" => {
-                let context = rest
-                    .rsplit_once('@')
-                    .map_or("default", |(_, context)| context);
-                let context = context.split('/').next().unwrap_or_default();
-                self.owns_context(context)
+        let snapshot = self.shared.snapshot();
+        match Destination::parse(destination, &snapshot).map(|destination| destination.to) {
+            Ok(To::Local { context, .. }) => self.owns_context(&context),
+            Ok(To::Device { endpoint, uri, .. }) => {
+                let contacts = &self.shared.contacts;
+                let is_contact = |uri: &String| {
+                    let mut aors = endpoint.aors.iter();
+                    aors.any(|aor| {
+                        let known = contacts.all(&snapshot, aor);
+                        known.iter().any(|contact| contact.uri.to_string() == *uri)
+                    })
+                };
+                self.owns_context(&endpoint.context) && uri.as_ref().is_none_or(is_contact)
             }
-            "pjsip" | "sip" => {
-                let rest = rest.split('/').next().unwrap_or_default();
-                // NUMBER@ENDPOINT goes through a trunk.
-                let id = rest.rsplit_once('@').map_or(rest, |(_, id)| id);
-                self.owns_endpoint(id)
-            }
-            _ => false,
+            Err(_) => false,
         }
+    }
+
+    /// May this caller set a variable of a channel? What the dialplan of all trusts is not for keys of a group.
+    pub(crate) fn may_set(&self, name: &str) -> bool {
+        if self.group().is_none() {
+            return !name.chars().any(char::is_control);
+        }
+        risky::may_set(name, |name| self.shared.globals.get(name).is_some())
     }
 
     /// Whose call records this caller sees; None: all.

@@ -9,6 +9,7 @@ pub mod manager;
 mod metrics;
 mod product;
 mod recordings;
+mod risky;
 mod server;
 mod shards;
 mod trace;

@@ -192,6 +192,31 @@ async fn is_own(
     }
 }
 
+/// Was there a call of this unique id, or is there a file of its name?
+pub(crate) async fn is_known(
+    shared: &Arc<Shared>,
+    store: &Store,
+    uniqueid: &str,
+) -> Result<bool, Refused> {
+    if !is_uniqueid(uniqueid) {
+        return Err(Refused::bad(
+            "channelid: letters, digits, `.`, `-` and `_` are allowed, 1 to 149 of them",
+        ));
+    }
+    let files = files_of(shared.monitor(), uniqueid);
+    if aside(move || files.iter().any(|file| file.exists())).await? {
+        return Ok(true);
+    }
+    let query = CdrQuery {
+        call: Some(uniqueid.to_owned()),
+        limit: 1,
+        ..CdrQuery::default()
+    };
+    let rows = store.find_cdr(&query, &["uniqueid"]).await;
+    rows.map(|rows| !rows.is_empty())
+        .map_err(|error| unreadable(&error))
+}
+
 /// The answer when call records cannot be read.
 pub(crate) fn unreadable(error: &strowger_store::StoreError) -> Refused {
     tracing::warn!(%error, "API: call records");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chrono::{Local, NaiveDate, NaiveDateTime, NaiveTime};
+use chrono::{Datelike as _, Local, NaiveDate, NaiveDateTime, NaiveTime};
 use strowger_store::{CdrQuery, TextRow};
 use tokio::sync::mpsc;
 use warp::Reply as _;
@@ -53,6 +53,10 @@ const TIME: &str = "%Y-%m-%d %H:%M:%S";
 
 /// A time as people write it; `end`: a day alone means its end.
 pub(crate) fn time(text: &str, end: bool) -> Option<NaiveDateTime> {
+    read_time(text, end).filter(|time| (1..=9999).contains(&time.year()))
+}
+
+fn read_time(text: &str, end: bool) -> Option<NaiveDateTime> {
     let text = text.trim().replace('T', " ");
     let forms = ["%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M"];
     let mut read = forms

@@ -97,7 +97,7 @@ async fn answer(product: &Arc<Product>, mut asked: Incoming) -> Result<Response,
         return uploads::upload(product, asked).await;
     }
     let parameters = asked.parameters().await?;
-    let caller = product.keys.admit(&asked, &parameters).await?;
+    let caller = admit(product, &asked, &parameters).await?;
     match name.as_str() {
         "check" => check::check(product, &caller, &parameters).await,
         "get_file_mp3" => file(product, &caller, &asked, &parameters, Form::Mp3).await,
@@ -112,6 +112,20 @@ async fn answer(product: &Arc<Product>, mut asked: Incoming) -> Result<Response,
             Err(Refused::new(StatusCode::NOT_FOUND, why))
         }
     }
+}
+
+/// Who asks, if his key is for this API.
+async fn admit(
+    product: &Product,
+    asked: &Incoming,
+    parameters: &Parameters,
+) -> Result<Caller, Refused> {
+    let caller = product.keys.admit(asked, parameters).await?;
+    if caller.user.is_of_product() {
+        return Ok(caller);
+    }
+    let why = "this key is for /api/v1: `scopes` of its row in api_users has no `product`";
+    Err(Refused::new(StatusCode::FORBIDDEN, why))
 }
 
 async fn file(

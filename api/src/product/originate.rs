@@ -15,6 +15,8 @@ use super::{Product, data};
 use crate::http::{Parameters, Refused, is_true};
 use crate::keys::Caller;
 use crate::manager::program;
+use crate::recordings;
+use crate::risky;
 use crate::shards;
 
 /// What the answer says: the Manager's words, and how the call went.
@@ -154,11 +156,28 @@ async fn check(
         Target::Application { .. } if caller.group().is_some() => {
             return forbidden("application: a key of a group calls extensions only".to_owned());
         }
+        Target::Application { name, data } if !risky::may_run(name, data) => {
+            return Err(Refused::bad(format!(
+                "Originate Access Forbidden: application: {name} runs programs or others, which only a dialplan may"
+            )));
+        }
         Target::Application { .. } => {}
     }
+    for (name, _) in &request.variables {
+        if !caller.may_set(name) {
+            return forbidden(format!("variable: {name:?} may not be set by this key"));
+        }
+    }
     for id in request.uniqueids.iter().flatten() {
-        if shards::find_channel(&product.shared, id).await.is_some() {
-            let why = format!("channelid: {id} is in use");
+        if caller.group().is_some() {
+            return forbidden(
+                "channelid, otherchannelid: a key of a group chooses none".to_owned(),
+            );
+        }
+        let used = shards::find_channel(&product.shared, id).await.is_some()
+            || recordings::is_known(&product.shared, &product.store, id).await?;
+        if used {
+            let why = format!("channelid: {id} is in use, or was");
             return Err(Refused::new(StatusCode::CONFLICT, why));
         }
     }
@@ -180,7 +199,7 @@ pub(super) async fn originate(
     );
     let outcome = product.shared.originate(request).map_err(|error| {
         let status = match error {
-            OriginateError::Variables => StatusCode::BAD_REQUEST,
+            OriginateError::Variables | OriginateError::UniqueId => StatusCode::BAD_REQUEST,
             OriginateError::Draining | OriginateError::Overloaded => {
                 StatusCode::SERVICE_UNAVAILABLE
             }

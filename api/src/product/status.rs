@@ -31,11 +31,24 @@ fn action_id() -> String {
 /// A block as an object: `Variable` keeps the last pair, and each pair is a field of its own too.
 fn object(block: Block) -> Fields {
     let mut fields = Fields::default();
+    let mut variables = Vec::new();
     for (name, value) in block {
-        fields.set(&name, &*value);
         if name == "Variable" {
+            fields.set(&name, &*value);
             let (variable, value) = value.split_once('=').unwrap_or((&value, ""));
-            fields.set(variable, value);
+            variables.push((variable.to_owned(), value.to_owned()));
+        } else if name == "ActionID" {
+            // Behind the variables.
+            variables.push((name, value));
+        } else if !fields.0.iter().any(|(known, _)| *known == name) {
+            fields.set(&name, value);
+        }
+    }
+    let of_channel: Vec<String> = fields.0.iter().map(|(name, _)| name.clone()).collect();
+    for (name, value) in variables {
+        // What the exchange says of a channel is not for its variables to say.
+        if !of_channel.contains(&name) {
+            fields.set(&name, value);
         }
     }
     // Whose number is known has a name, if only an empty one.
@@ -115,6 +128,23 @@ mod tests {
              \"Variable\":\"SIPDOMAIN=pbx1.ru\",\"RINGTIME\":\"0\",\"DIALSTATUS\":\"\",\
              \"SIPDOMAIN\":\"pbx1.ru\",\"ActionID\":\"66000f44594c1\"}"
         );
+    }
+
+    #[test]
+    fn a_variable_never_speaks_for_the_exchange() {
+        let fields = object(block(&[
+            ("Event", "Status"),
+            ("Channel", "PJSIP/a-1"),
+            ("Context", "theirs"),
+            ("Variable", "Context=mine"),
+            // A name with a line break in it would look so.
+            ("Context", "mine"),
+            ("Variable", "Channel=PJSIP/mine-1"),
+            ("ActionID", "1"),
+        ]));
+        assert_eq!(fields.get("Context"), "theirs");
+        assert_eq!(fields.get("Channel"), "PJSIP/a-1");
+        assert_eq!(fields.get("ActionID"), "1");
     }
 
     #[test]

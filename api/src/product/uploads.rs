@@ -4,10 +4,11 @@
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use strowger_media::{SAMPLE_RATE, Sound, SoundFormat};
-use tokio::sync::Semaphore;
 use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 
@@ -16,7 +17,7 @@ use crate::http::{Incoming, Parameters, Refused, damaged, next_part, too_large};
 use crate::recordings::{aside, write_wav};
 
 /// Sounds that are taken at a time.
-const UPLOADS_MAX: usize = 4;
+const UPLOADS_MAX: usize = 8;
 /// Bytes of a name, the extension included.
 const NAME_MAX: usize = 128;
 /// Parts of a form.
@@ -26,7 +27,39 @@ const FIELD_MAX: usize = 4096;
 /// Family of the AstDB that remembers who brought a sound.
 const FAMILY: &str = "api_uploads";
 
-static UPLOADS: Semaphore = Semaphore::const_new(UPLOADS_MAX);
+/// How long a form may take, and so much longer for each MiB that is allowed.
+const BODY_TIME: Duration = Duration::from_secs(30);
+const BODY_TIME_OF_MIB: Duration = Duration::from_secs(2);
+
+/// Keys that bring a sound at present.
+static UPLOADS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static KEEPING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// One of the uploads that run.
+struct Place(String);
+
+impl Place {
+    /// # Errors
+    /// Too many run, or one of this key.
+    fn take(key: &str) -> Result<Self, Refused> {
+        let mut uploads = UPLOADS.lock();
+        let why = if uploads.iter().any(|known| known == key) {
+            "a sound of this key is being taken; one at a time is".to_owned()
+        } else if uploads.len() >= UPLOADS_MAX {
+            format!("{UPLOADS_MAX} sounds are being taken, which is the limit; try again later")
+        } else {
+            uploads.push(key.to_owned());
+            return Ok(Self(key.to_owned()));
+        };
+        Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, why))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        UPLOADS.lock().retain(|known| *known != self.0);
+    }
+}
 
 /// What the answer says of a sound.
 #[derive(Debug, Serialize)]
@@ -121,31 +154,40 @@ pub(super) async fn upload(product: &Arc<Product>, asked: Incoming) -> Result<Re
     }
     // Who asks is known before anything of the body is read: strangers send no sounds.
     let parameters = Parameters::of_query(&asked.query)?;
-    let caller = product.keys.admit(&asked, &parameters).await?;
-    let Ok(_place) = UPLOADS.try_acquire() else {
-        let why =
-            format!("{UPLOADS_MAX} sounds are being taken, which is the limit; try again later");
-        return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, why));
-    };
-    let limit = product.shared.config.http.upload_mib * 1024 * 1024;
-    let (given, _) = read(asked, limit).await?;
+    let caller = super::admit(product, &asked, &parameters).await?;
+    let _place = Place::take(&caller.user.uuid)?;
+    let limit = product.shared.config.http.upload_mib;
+    let time = BODY_TIME + BODY_TIME_OF_MIB * u32::try_from(limit).unwrap_or(1);
+    let read = tokio::time::timeout(time, read(asked, limit * 1024 * 1024)).await;
+    let (given, _) = read.unwrap_or_else(|_| {
+        let why = format!("the body took longer than {} s", time.as_secs());
+        Err(Refused::new(StatusCode::REQUEST_TIMEOUT, why))
+    })?;
     let Some(given) = given else {
         return Err(Refused::bad("file: the form has no part of this name"));
     };
     let (stem, format) = name_of(&given.name)?;
     let owner = caller.group().unwrap_or_default().to_owned();
+    let bound = caller.group().is_some();
     let file = format!("{stem}.wav");
-    let sounds = product.shared.paths().sounds.clone();
-    let before = product.shared.astdb.get(FAMILY, &file);
-    if sounds.join(&file).exists() && caller.group().is_some() && before.as_deref() != Some(&owner)
-    {
-        let why =
-            format!("file: there is a sound {stem} already, and it was not brought by this group");
-        return Err(Refused::new(StatusCode::FORBIDDEN, why));
-    }
-    let name = file.clone();
-    let bytes = given.bytes;
-    let (duration, size) = aside(move || keep(&sounds, &name, format, bytes)).await??;
+    // One after the other, so that what is looked at is what is replaced.
+    let _turn = KEEPING.lock().await;
+    let shared = Arc::clone(&product.shared);
+    let (name, plain, of_group) = (file.clone(), stem.clone(), owner.clone());
+    let kept = aside(move || {
+        let brought = shared.astdb.get(FAMILY, &name);
+        let is_own = brought.as_deref() == Some(&of_group);
+        // A prompt of any form and in any of the languages here, or one that is built in.
+        let there = shared.sounds.exists(&plain, "ru") || shared.sounds.exists(&plain, "en");
+        if bound && there && !is_own {
+            let why = format!(
+                "file: there is a sound {plain} already, and it was not brought by this group"
+            );
+            return Err(Refused::new(StatusCode::FORBIDDEN, why));
+        }
+        keep(&shared.paths().sounds, &name, format, given.bytes)
+    });
+    let (duration, size) = kept.await??;
     if let Err(error) = product.shared.astdb.put(FAMILY, &file, &owner) {
         tracing::warn!(file, %error, "API: who brought a sound is not remembered");
     }

@@ -24,28 +24,13 @@ use super::problem::Problem;
 use super::{Answered, On, done};
 use crate::http::{is_true, json};
 use crate::keys::Caller;
+use crate::risky;
 use crate::shards;
 
 /// Calls in one answer.
 const CALLS_MAX: u64 = 10_000;
 /// The longest time that a call may ring, in milliseconds.
 const TIMEOUT_MAX_MS: u64 = 3_600_000;
-/// Applications that run programs or evaluate text: nobody has them run from outside.
-const FORBIDDEN: &[&str] = &[
-    "system",
-    "trysystem",
-    "agi",
-    "eagi",
-    "deadagi",
-    "externalivr",
-    "mixmonitor",
-    "exec",
-    "execif",
-    "tryexec",
-];
-/// Functions that do the same.
-const FUNCTIONS: &[&str] = &["EVAL(", "SHELL(", "FILE(", "CURL(", "ODBC"];
-
 /// Somebody who takes part in a call.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct PartyView {
@@ -329,11 +314,8 @@ impl OriginateBody {
                     let why = "application: a key of a group calls extensions only".to_owned();
                     return Err(forbidden(why));
                 }
-                let data = application.data.to_ascii_uppercase();
-                if FORBIDDEN.contains(&application.name.to_ascii_lowercase().as_str())
-                    || FUNCTIONS.iter().any(|function| data.contains(function))
-                {
-                    let why = "application: it runs programs or evaluates text, which only a dialplan may";
+                if !risky::may_run(&application.name, &application.data) {
+                    let why = "application: it runs programs or others, or evaluates text, which only a dialplan may";
                     return Err(forbidden(why.to_owned()));
                 }
                 Target::Application {
@@ -355,9 +337,14 @@ impl OriginateBody {
         request.early_media = self.early_media;
         request.codecs.clone_from(&self.codecs);
         for (name, value) in &self.variables {
-            if name.trim().is_empty() || name.contains(['(', '$', '{']) {
+            if !risky::is_variable(name) {
                 return Err(Problem::bad(format!(
-                    "variables: {name:?} is no name of a variable"
+                    "variables: {name:?} is no name of a variable: letters, digits and `_` are"
+                )));
+            }
+            if !caller.may_set(name) {
+                return Err(forbidden(format!(
+                    "variables: {name} may not be set by a key of a group"
                 )));
             }
             request.variables.push((name.clone(), value.clone()));
@@ -396,21 +383,29 @@ pub(super) async fn originate(mut on: On) -> Answered {
     let text = String::from_utf8_lossy(&text).into_owned();
     let body: OriginateBody = serde_json::from_str(&text)
         .map_err(|error| Problem::bad(format!("the body cannot be taken: {error}")))?;
-    let api = Arc::clone(&on.api);
-    let uuid = on.caller.user.uuid.clone();
-    let (before, doing) = api.idempotency.begin(&uuid, &key, &text, Instant::now())?;
-    if let Before::Done(status, body) = before {
-        let mut response = answer_of(status, body);
-        let replayed = HeaderValue::from_static("true");
-        response
-            .headers_mut()
-            .insert("idempotency-replayed", replayed);
-        return Ok(response);
-    }
-    let (status, originated) = make(&on, &body).await?;
-    let body = serde_json::to_string(&originated).unwrap_or_default();
-    doing.finish(status, &body);
-    Ok(answer_of(status, body))
+    // A task of its own: who does not wait for the answer must find the call made once, when he asks again.
+    let task = tokio::spawn(async move {
+        let api = Arc::clone(&on.api);
+        let uuid = on.caller.user.uuid.clone();
+        let (before, doing) = api.idempotency.begin(&uuid, &key, &text, Instant::now())?;
+        if let Before::Done(status, body) = before {
+            let mut response = answer_of(status, body);
+            let replayed = HeaderValue::from_static("true");
+            response
+                .headers_mut()
+                .insert("idempotency-replayed", replayed);
+            return Ok(response);
+        }
+        let (status, originated) = make(&on, &body).await?;
+        let body = serde_json::to_string(&originated).unwrap_or_default();
+        doing.finish(status, &body);
+        Ok(answer_of(status, body))
+    });
+    task.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "API: a task ended");
+        let why = "an error of the exchange; its log says more";
+        Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, why))
+    })
 }
 
 fn answer_of(status: StatusCode, body: String) -> Response {
@@ -441,7 +436,7 @@ async fn make(on: &On, body: &OriginateBody) -> Result<(StatusCode, Originated),
     on.audit(&format!("originate {}", body.channel));
     let outcome = on.shared().originate(request).map_err(|error| {
         let status = match error {
-            OriginateError::Variables => StatusCode::BAD_REQUEST,
+            OriginateError::Variables | OriginateError::UniqueId => StatusCode::BAD_REQUEST,
             OriginateError::Draining | OriginateError::Overloaded => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -600,20 +595,32 @@ pub(super) struct Variable {
     value: String,
 }
 
-/// The name in the address, if this caller may use it. Functions reach beyond a call: whom a group bounds has variables only.
+/// The name in the address. Functions reach beyond a call: whom a group bounds has variables only.
 fn variable_of(on: &On) -> Result<String, Problem> {
     let name = on.place(1);
-    let upper = name.to_ascii_uppercase();
-    if name.contains(['$', '{']) || FUNCTIONS.iter().any(|function| upper.contains(function)) {
+    if name.contains(['$', '{']) || risky::evaluates(name) {
         return Err(Problem::bad(format!(
             "name: {name:?} is evaluated, which only a dialplan may"
         )));
     }
-    if on.caller.group().is_some() && name.contains('(') {
+    if on.caller.group().is_some() && !risky::is_variable(name) {
         let why = "name: a key of a group reads and sets variables, no functions";
         return Err(Problem::new(StatusCode::FORBIDDEN, why));
     }
     Ok(name.to_owned())
+}
+
+/// A variable of the call itself, or what every call has under a name; nothing of what all calls share.
+fn own_variable(channel: &Channel, name: &str) -> String {
+    let location = channel.location();
+    match name {
+        "CHANNEL" => channel.name().to_string(),
+        "UNIQUEID" => channel.uniqueid().to_string(),
+        "CONTEXT" => location.context,
+        "EXTEN" => location.exten,
+        "PRIORITY" => location.priority.to_string(),
+        name => channel.variable(name).unwrap_or_default(),
+    }
 }
 
 /// A variable of a call, or what a function says of it.
@@ -623,7 +630,14 @@ fn variable_of(on: &On) -> Result<String, Problem> {
     responses((status = 200, body = Variable), (status = 404, description = "There is no such call", content_type = "application/problem+json")))]
 pub(super) async fn get_variable(on: On) -> Answered {
     let name = variable_of(&on)?;
-    let read = move |channel: &Channel| channel.shard().dialplan().read(channel, &name);
+    let bound = on.caller.group().is_some();
+    let read = move |channel: &Channel| {
+        if bound {
+            own_variable(channel, &name)
+        } else {
+            channel.shard().dialplan().read(channel, &name)
+        }
+    };
     let value = with_call(&on, on.place(0), read).await?;
     Ok(json(StatusCode::OK, &Variable { value }))
 }
@@ -636,6 +650,10 @@ pub(super) async fn get_variable(on: On) -> Answered {
         (status = 404, description = "There is no such call", content_type = "application/problem+json")))]
 pub(super) async fn set_variable(mut on: On) -> Answered {
     let name = variable_of(&on)?;
+    if !on.caller.may_set(&name) {
+        let why = format!("name: {name} may not be set by a key of a group");
+        return Err(Problem::new(StatusCode::FORBIDDEN, why));
+    }
     let Variable { value } = on.body().await?;
     let write = move |channel: &Channel| channel.shard().dialplan().write(channel, &name, &value);
     let written = with_call(&on, on.place(0), write).await?;

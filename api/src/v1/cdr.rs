@@ -28,32 +28,29 @@ pub(super) struct CdrPage {
 
 /// Where a page begins: at the records of a second, behind those of it that were given.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Cursor {
-    start: String,
-    skip: u64,
+pub(super) struct Cursor {
+    pub(super) start: String,
+    pub(super) skip: u64,
 }
 
 impl Cursor {
-    fn read(text: &str) -> Option<Self> {
+    pub(super) fn read(text: &str) -> Option<Self> {
         let (start, skip) = text.split_once('~')?;
         let skip = skip.parse().ok().filter(|skip| *skip <= SKIP_MAX)?;
         let start = time(start, false)?.format("%Y-%m-%d %H:%M:%S").to_string();
         Some(Self { start, skip })
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         format!("{}~{}", self.start.replace(' ', "T"), self.skip)
     }
 
-    /// The place behind these records.
-    fn behind(before: Option<&Self>, records: &[Fields]) -> Option<Self> {
-        let start = records.last()?.get("start").to_owned();
-        let same = records
-            .iter()
-            .rev()
-            .take_while(|record| record.get("start") == start)
-            .count();
-        let earlier = before.filter(|before| before.start == start && same == records.len());
+    /// The place behind records that began at these times.
+    pub(super) fn behind(before: Option<&Self>, starts: &[&str]) -> Option<Self> {
+        let start = (*starts.last()?).to_owned();
+        let same = starts.iter().rev().take_while(|known| **known == start);
+        let same = same.count();
+        let earlier = before.filter(|before| before.start == start && same == starts.len());
         Some(Self {
             skip: same as u64 + earlier.map_or(0, |before| before.skip),
             start,
@@ -95,6 +92,21 @@ pub(super) fn query_of(on: &On) -> Result<(CdrQuery, Option<String>), Problem> {
     Ok((query, on.query.given("cursor").map(str::to_owned)))
 }
 
+/// Begins where the page before ended.
+pub(super) fn go_on(
+    query: &mut CdrQuery,
+    cursor: Option<String>,
+) -> Result<Option<Cursor>, Problem> {
+    let Some(text) = cursor else {
+        return Ok(None);
+    };
+    let wrong = || Problem::bad(format!("cursor: {text:?} is none of ours"));
+    let cursor = Cursor::read(&text).ok_or_else(wrong)?;
+    query.until = Some(cursor.start.clone());
+    query.skip = cursor.skip;
+    Ok(Some(cursor))
+}
+
 /// Call records.
 #[utoipa::path(get, path = "/api/v1/cdr", tag = "cdr", params(
     ("from" = Option<String>, Query, description = "Calls that began then or later, in the zone of the server"),
@@ -108,17 +120,7 @@ pub(super) fn query_of(on: &On) -> Result<(CdrQuery, Option<String>), Problem> {
 pub(super) async fn search(on: On) -> Answered {
     let limit = on.number("limit", 100, PAGE_MAX)?;
     let (mut query, cursor) = query_of(&on)?;
-    let cursor = match cursor {
-        None => None,
-        Some(text) => {
-            let read = Cursor::read(&text);
-            Some(read.ok_or_else(|| Problem::bad(format!("cursor: {text:?} is none of ours")))?)
-        }
-    };
-    if let Some(cursor) = &cursor {
-        query.until = Some(cursor.start.clone());
-        query.skip = cursor.skip;
-    }
+    let cursor = go_on(&mut query, cursor)?;
     // One more shows whether there is another page.
     query.limit = limit + 1;
     let rows = on.api.store.find_cdr(&query, &COLUMNS).await;
@@ -126,8 +128,9 @@ pub(super) async fn search(on: On) -> Answered {
     let mut records: Vec<Fields> = rows.into_iter().map(record).collect();
     let more = records.len() as u64 > limit;
     records.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    let starts: Vec<&str> = records.iter().map(|record| record.get("start")).collect();
     let next = more
-        .then(|| Cursor::behind(cursor.as_ref(), &records))
+        .then(|| Cursor::behind(cursor.as_ref(), &starts))
         .flatten();
     let page = CdrPage {
         next: next.map(|next| next.text()),
@@ -141,25 +144,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn record_at(start: &str) -> Fields {
-        let mut fields = Fields::default();
-        fields.set("start", start);
-        fields
-    }
-
     #[test]
     fn a_cursor_goes_on_within_a_second_and_behind_it() {
         let (a, b) = ("2024-01-01 00:00:02", "2024-01-01 00:00:01");
-        let first =
-            Cursor::behind(None, &[record_at(a), record_at(b), record_at(b)]).expect("a cursor");
+        let first = Cursor::behind(None, &[a, b, b]).expect("a cursor");
         assert_eq!(first.text(), "2024-01-01T00:00:01~2");
         assert_eq!(Cursor::read(&first.text()), Some(first.clone()));
-        let second = Cursor::behind(Some(&first), &[record_at(b), record_at(b)]).expect("a cursor");
+        let second = Cursor::behind(Some(&first), &[b, b]).expect("a cursor");
         assert_eq!(second.skip, 4);
-        let third = Cursor::behind(
-            Some(&second),
-            &[record_at(b), record_at("2023-01-01 00:00:00")],
-        );
+        let third = Cursor::behind(Some(&second), &[b, "2023-01-01 00:00:00"]);
         assert_eq!(third.map(|third| third.skip), Some(1));
         for text in [
             "",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use strowger_dialplan::{Problem as Fault, Severity};
 use strowger_store::{ExtensionRow, Snapshot, StepRow, StoreError};
+use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 use warp::http::StatusCode;
 
@@ -21,6 +22,11 @@ const NAME_MAX: usize = 80;
 const DATA_MAX: usize = 1024;
 /// Extensions in one answer.
 const EXTENSIONS_MAX: usize = 10_000;
+
+/// Extensions that are looked at at a time: each look compiles the dialplan.
+const LOOKS_MAX: usize = 2;
+
+static LOOKS: Semaphore = Semaphore::const_new(LOOKS_MAX);
 
 /// A context.
 #[derive(Debug, Serialize, ToSchema)]
@@ -234,26 +240,40 @@ async fn faults(
     exten: &str,
     steps: &[StepRow],
 ) -> Result<Vec<Fault>, Problem> {
-    let mut snapshot = Snapshot::clone(&on.shared().snapshot());
-    let mut rows = Vec::clone(&snapshot.extensions);
-    rows.retain(|row| row.context != context || row.exten != exten);
-    rows.extend(steps.iter().map(|step| ExtensionRow {
-        id: 0,
-        context: context.to_owned(),
-        exten: exten.to_owned(),
-        priority: step.priority,
-        app: step.app.clone(),
-        appdata: step.appdata.clone(),
-    }));
-    rows.sort_by(|a, b| {
-        (&a.context, &a.exten, a.priority).cmp(&(&b.context, &b.exten, b.priority))
-    });
-    snapshot.extensions = Arc::new(rows);
-    let plans = Arc::clone(&on.api.plans);
+    let Ok(_turn) = LOOKS.try_acquire() else {
+        let why = format!(
+            "{LOOKS_MAX} extensions are being looked at, which is the limit; try again later"
+        );
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, why));
+    };
+    let (plans, shared) = (Arc::clone(&on.api.plans), Arc::clone(on.shared()));
+    let wanted: Vec<ExtensionRow> = steps
+        .iter()
+        .map(|step| ExtensionRow {
+            id: 0,
+            context: context.to_owned(),
+            exten: exten.to_owned(),
+            priority: step.priority,
+            app: step.app.clone(),
+            appdata: step.appdata.clone(),
+        })
+        .collect();
     let (context, exten) = (context.to_owned(), exten.to_owned());
+    let place = (context.clone(), exten.clone());
+    let problems = aside(move || {
+        let mut snapshot = Snapshot::clone(&shared.snapshot());
+        let mut rows = Vec::clone(&snapshot.extensions);
+        rows.retain(|row| row.context != place.0 || row.exten != place.1);
+        rows.extend(wanted);
+        rows.sort_by(|a, b| {
+            (&a.context, &a.exten, a.priority).cmp(&(&b.context, &b.exten, b.priority))
+        });
+        snapshot.extensions = Arc::new(rows);
+        plans.problems_of(&snapshot)
+    });
+    let problems = problems.await?;
     // A name may be written with the caller it is for.
     let bare = move |name: &str| name == exten || exten.split('/').next() == Some(name);
-    let problems = aside(move || plans.problems_of(&snapshot)).await?;
     Ok(problems
         .into_iter()
         .filter(|fault| fault.context == context && fault.exten.as_deref().is_some_and(&bare))
@@ -305,6 +325,8 @@ fn unwritten(error: &StoreError) -> Problem {
         (status = 404, description = "There is no such context", content_type = "application/problem+json"),
         (status = 422, body = FaultList, description = "It has errors and was not written")))]
 pub(super) async fn replace(mut on: On) -> Answered {
+    // Steps may run programs and call anybody: what a group may write would bound nobody.
+    on.unbound()?;
     let context = own_context(&on)?;
     let exten = on.place(1).to_owned();
     let body: ExtensionBody = on.body().await?;
@@ -333,6 +355,7 @@ pub(super) async fn replace(mut on: On) -> Answered {
     ("context" = String, Path), ("extension" = String, Path)),
     responses((status = 204, description = "It is gone"), (status = 404, description = "There is none", content_type = "application/problem+json")))]
 pub(super) async fn delete(on: On) -> Answered {
+    on.unbound()?;
     let context = own_context(&on)?;
     let deleted = on
         .api

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::{Local, SecondsFormat};
 use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
 use serde::Serialize;
 use strowger_core::Shared;
 use strowger_core::events::{Event, Listener};
@@ -25,12 +26,14 @@ use warp::http::header::HeaderValue;
 use super::problem::Problem;
 use super::{Answered, On};
 use crate::http::Fields;
-use crate::keys::Caller;
+use crate::keys::{Caller, Keys};
 
 /// Events that are kept.
 pub(super) const KEPT_MAX: usize = 20_000;
 /// Who listens at a time.
 const READERS_MAX: usize = 2000;
+/// Of these, with one key.
+const READERS_OF_KEY_MAX: usize = 1000;
 /// Events that a reader takes at a time.
 const BATCH: usize = 128;
 /// How long events are kept going when the last reader has left, so that he can come back.
@@ -53,6 +56,8 @@ struct Kept {
     events: VecDeque<Arc<Numbered>>,
     /// The number of the next.
     next: u64,
+    /// The first behind those that were lost before anybody here had them.
+    gap: u64,
 }
 
 /// The events of this process, with numbers; they are counted only while somebody listens or just did.
@@ -63,6 +68,8 @@ pub(crate) struct Stream {
     kept: Mutex<Kept>,
     newest: watch::Sender<u64>,
     readers: AtomicUsize,
+    /// The same by key.
+    of_key: Mutex<FxHashMap<String, usize>>,
     runs: AtomicBool,
 }
 
@@ -75,6 +82,7 @@ impl Stream {
             kept: Mutex::default(),
             newest: watch::channel(0).0,
             readers: AtomicUsize::new(0),
+            of_key: Mutex::default(),
             runs: AtomicBool::new(false),
         })
     }
@@ -102,6 +110,7 @@ impl Stream {
         let mut kept = self.kept.lock();
         kept.events.clear();
         kept.next += lost;
+        kept.gap = kept.next;
     }
 
     /// Follows what happens until nobody has listened for a while.
@@ -136,11 +145,29 @@ impl Stream {
     ///
     /// # Errors
     /// Too many listen.
-    fn join(self: &Arc<Self>, last: &str, wanted: Wanted) -> Result<Reader, Problem> {
+    fn join(
+        self: &Arc<Self>,
+        last: &str,
+        keys: &Arc<Keys>,
+        wanted: Wanted,
+    ) -> Result<Reader, Problem> {
         if self.readers.fetch_add(1, Ordering::SeqCst) >= READERS_MAX {
             self.readers.fetch_sub(1, Ordering::SeqCst);
             let why = format!("{READERS_MAX} programs listen, which is the limit");
             return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, why));
+        }
+        let uuid = wanted.caller.user.uuid.clone();
+        {
+            let mut of_key = self.of_key.lock();
+            let count = of_key.entry(uuid).or_default();
+            if *count >= READERS_OF_KEY_MAX {
+                self.readers.fetch_sub(1, Ordering::SeqCst);
+                let why = format!(
+                    "{READERS_OF_KEY_MAX} programs listen with this key, which is the limit"
+                );
+                return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, why));
+            }
+            *count += 1;
         }
         if !self.runs.swap(true, Ordering::SeqCst) {
             let listener = self.shared.events.subscribe();
@@ -156,6 +183,8 @@ impl Stream {
             missed: !last.is_empty() && place.is_none_or(|place| place > newest),
             next: place.filter(|place| *place <= newest).unwrap_or(newest),
             began: last.is_empty() || place.is_none(),
+            checked: Instant::now(),
+            keys: Arc::clone(keys),
         })
     }
 
@@ -251,6 +280,9 @@ struct Reader {
     wanted: Wanted,
     next: u64,
     missed: bool,
+    /// When his key was looked up.
+    checked: Instant,
+    keys: Arc<Keys>,
     /// He has nothing yet that could be missing.
     began: bool,
 }
@@ -258,6 +290,13 @@ struct Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         self.stream.readers.fetch_sub(1, Ordering::SeqCst);
+        let mut of_key = self.stream.of_key.lock();
+        if let Some(count) = of_key.get_mut(&self.wanted.caller.user.uuid) {
+            *count -= 1;
+            if *count == 0 {
+                of_key.remove(&self.wanted.caller.user.uuid);
+            }
+        }
     }
 }
 
@@ -268,8 +307,8 @@ pub(super) struct EventView {
     id: String,
     /// RFC 3339.
     time: String,
-    /// The name of the event in the Manager; `Missed`: events before this were lost; `TooSlow`: it is the last, because the reader
-    /// does not keep up.
+    /// The name of the event in the Manager; `Missed`: events before this were lost; `TooSlow`, `Closed`: it is the last, because the reader
+    /// does not keep up, or his key opens nothing any more.
     event: String,
     /// As in the Manager.
     #[schema(value_type = std::collections::BTreeMap<String, String>)]
@@ -299,6 +338,13 @@ impl Reader {
     async fn next(&mut self) -> Next {
         let until = Instant::now() + HEARTBEAT;
         loop {
+            if self.checked.elapsed() >= HEARTBEAT {
+                self.checked = Instant::now();
+                match self.keys.again(&self.wanted.caller) {
+                    Some(caller) if caller.user.may("events:read") => self.wanted.caller = caller,
+                    _ => return Next::End(self.special("Closed", self.next.saturating_sub(1))),
+                }
+            }
             self.news.borrow_and_update();
             if let Some(next) = self.take() {
                 return next;
@@ -318,18 +364,20 @@ impl Reader {
             ]));
         }
         loop {
-            let (batch, oldest) = {
+            let (batch, oldest, gap) = {
                 let kept = self.stream.kept.lock();
                 let oldest = kept.events.front().map_or(kept.next, |event| event.number);
                 let skip = usize::try_from(self.next.saturating_sub(oldest)).unwrap_or(usize::MAX);
                 let batch = kept.events.iter().skip(skip).take(BATCH).cloned();
-                (batch.collect::<Vec<_>>(), oldest)
+                (batch.collect::<Vec<_>>(), oldest, kept.gap)
             };
             if oldest > self.next {
                 let behind = oldest - 1;
+                // What nobody here had is no fault of the reader.
+                let lost = self.next < gap;
                 self.next = oldest;
                 // Who has just come back may have been away too long; who was here all the time is too slow.
-                if std::mem::replace(&mut self.began, true) {
+                if std::mem::replace(&mut self.began, true) && !lost {
                     return Some(Next::End(self.special("TooSlow", behind)));
                 }
                 return Some(Next::Events(vec![self.special("Missed", behind)]));
@@ -381,7 +429,10 @@ fn last_of(on: &On) -> String {
     responses((status = 200, body = EventView, content_type = "text/event-stream", description = "One after the other, as `data:`"),
         (status = 503, description = "Too many listen", content_type = "application/problem+json")))]
 pub(super) fn sse(on: &On) -> Answered {
-    let reader = on.api.stream.join(&last_of(on), Wanted::of(on))?;
+    let reader = on
+        .api
+        .stream
+        .join(&last_of(on), &on.api.keys, Wanted::of(on))?;
     let stream = futures_util::stream::unfold(Some(Locked::new(reader)), |reader| async move {
         let mut reader = reader?;
         let next = reader.get().next().await;

@@ -11,6 +11,8 @@ use super::problem::Problem;
 
 /// Answers that are remembered.
 const ANSWERS_MAX: usize = 10_000;
+/// Of these, of one key of the API.
+const OF_KEY_MAX: usize = 1000;
 /// For how long.
 const LIFE: Duration = Duration::from_secs(24 * 3600);
 /// Bytes of a key.
@@ -90,6 +92,19 @@ impl Answers {
         let digest: [u8; 32] = Sha256::digest(body.as_bytes()).into();
         let name = (user.to_owned(), key.to_owned());
         let mut answers = self.0.lock();
+        let own = answers.keys().filter(|(known, _)| known == user).count();
+        if own >= OF_KEY_MAX {
+            // His oldest makes room, unless it is being done.
+            let done = answers
+                .iter()
+                .filter(|((known, _), entry)| known == user && entry.answer.is_some());
+            let oldest = done
+                .min_by_key(|(_, entry)| entry.since)
+                .map(|(name, _)| name.clone());
+            if let Some(oldest) = oldest {
+                answers.remove(&oldest);
+            }
+        }
         if answers.len() >= ANSWERS_MAX {
             answers.retain(|_, entry| now.saturating_duration_since(entry.since) < LIFE);
         }
@@ -167,11 +182,16 @@ mod tests {
         let answers = Answers::default();
         let now = Instant::now();
         for number in 0..ANSWERS_MAX {
+            let user = (number % 10).to_string();
             let (_, doing) = answers
-                .begin("u", &number.to_string(), "", now)
+                .begin(&user, &number.to_string(), "", now)
                 .expect("room");
             doing.finish(StatusCode::OK, "");
         }
+        // Who has many loses one of his own.
+        let (_, doing) = answers.begin("3", "more", "", now).expect("room");
+        doing.finish(StatusCode::OK, "");
+        assert_eq!(answers.0.lock().len(), ANSWERS_MAX);
         let full = answers
             .begin("u", "more", "", now)
             .map(|(before, _)| before);

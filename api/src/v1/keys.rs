@@ -86,13 +86,15 @@ pub(super) fn list(on: &On) -> Answered {
 /// Is it a scope that any address asks for, or an area?
 fn is_scope(text: &str) -> bool {
     let mut scopes = ROUTES.iter().filter_map(|(_, _, scope, _)| *scope);
-    text == "*" || scopes.any(|scope| scope == text || scope.split(':').next() == Some(text))
+    matches!(text, "*" | "product")
+        || scopes.any(|scope| scope == text || scope.split(':').next() == Some(text))
 }
 
 /// May somebody with these scopes give that one away?
 fn may_give(user: &User, scope: &str) -> bool {
     match scope {
         "*" => user.scopes.iter().any(|own| own == "*"),
+        "product" => user.is_of_product(),
         scope if scope.contains(':') => user.may(scope),
         area => user.may(&format!("{area}:read")) && user.may(&format!("{area}:write")),
     }
@@ -131,6 +133,11 @@ pub(super) async fn make(mut on: On) -> Answered {
         return Err(Problem::bad(format!(
             "name, description: {NAME_MAX} characters are allowed, and a name is wanted"
         )));
+    }
+    if body.scopes.is_empty() {
+        return Err(Problem::bad(
+            "scopes: at least one is wanted, such as calls:read",
+        ));
     }
     for scope in &body.scopes {
         if !is_scope(scope) {

@@ -96,6 +96,9 @@ impl On {
         }
         let body = self.asked.whole_body().await?;
         let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
+        if body.contains(&0) || body.windows(6).any(|part| part == b"\\u0000") {
+            return Err(Problem::bad("the body holds a NUL, which no text may"));
+        }
         serde_json::from_slice(body)
             .map_err(|error| Problem::bad(format!("the body cannot be taken: {error}")))
     }
@@ -349,7 +352,9 @@ fn places(pattern: &str, path: &str) -> Option<Vec<String>> {
             (None, None) => return Some(found),
             (Some(pattern), Some(part)) if pattern.starts_with('{') => {
                 let text = percent_encoding::percent_decode_str(part).decode_utf8();
-                let text = text.ok().filter(|text| !text.is_empty())?;
+                let text = text
+                    .ok()
+                    .filter(|text| !text.is_empty() && !text.contains('\0'))?;
                 found.push(text.into_owned());
             }
             (Some(pattern), Some(part)) if pattern == part => {}

@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use warp::http::StatusCode;
 
-use super::cdr::query_of;
+use super::cdr::{Cursor, go_on, query_of};
 use super::problem::Problem;
 use super::{Answered, On, done};
 use crate::http::json;
@@ -46,18 +46,20 @@ pub(super) struct RecordingPage {
     responses((status = 200, body = RecordingPage), (status = 400, description = "What is wrong", content_type = "application/problem+json")))]
 pub(super) async fn search(on: On) -> Answered {
     let (mut query, cursor) = query_of(&on)?;
-    let skip = match &cursor {
-        None => 0,
-        Some(text) => text
-            .parse::<u64>()
-            .map_err(|_| Problem::bad(format!("cursor: {text:?} is none of ours")))?,
-    };
-    query.skip = skip.min(1_000_000_000);
+    let cursor = go_on(&mut query, cursor)?;
     query.limit = LOOKED_MAX;
     let columns = ["uniqueid", "start", "src", "dst", "duration"];
     let rows = on.api.store.find_cdr(&query, &columns).await;
     let rows = rows.map_err(|error| Problem::from(unreadable(&error)))?;
-    let next = (rows.len() as u64 == LOOKED_MAX).then(|| (query.skip + LOOKED_MAX).to_string());
+    let starts: Vec<&str> = rows
+        .iter()
+        .map(|row| row.get(1).and_then(Option::as_deref).unwrap_or_default())
+        .collect();
+    let more = rows.len() as u64 == LOOKED_MAX;
+    let next = more
+        .then(|| Cursor::behind(cursor.as_ref(), &starts))
+        .flatten();
+    let next = next.map(|next| next.text());
     let monitor = on.shared().monitor().to_owned();
     let found = aside(move || {
         let mut recordings: Vec<RecordingView> = Vec::new();

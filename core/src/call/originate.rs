@@ -22,6 +22,8 @@ pub const TIMEOUT: Duration = Duration::from_secs(30);
 pub const PENDING_MAX: usize = 1000;
 /// Variables of one request.
 const VARIABLES_MAX: usize = 256;
+/// Longest unique id that may be chosen.
+const UNIQUEID_MAX: usize = 149;
 /// `Max-Forwards` of a call that begins here.
 const MAX_FORWARDS: u8 = 70;
 /// The extension that is told of a call that failed.
@@ -181,6 +183,10 @@ pub enum OriginateError {
     Overloaded,
     #[error("{VARIABLES_MAX} variables are the limit of one request")]
     Variables,
+    #[error(
+        "a unique id has 1 to {UNIQUEID_MAX} letters, digits, `.`, `-`, `_` and `:`, and begins with a letter or a digit"
+    )]
+    UniqueId,
 }
 
 /// One of the calls that are being made; counted while it lives.
@@ -219,6 +225,9 @@ impl Shared {
         if request.variables.len() > VARIABLES_MAX {
             return Err(OriginateError::Variables);
         }
+        if !request.uniqueids.iter().flatten().all(|id| is_safe(id)) {
+            return Err(OriginateError::UniqueId);
+        }
         let inboxes = self.inboxes();
         let inbox = inboxes
             .get(self.next_originate() % inboxes.len().max(1))
@@ -233,6 +242,15 @@ impl Shared {
         inbox.send(errand).map_err(|_| OriginateError::Overloaded)?;
         Ok(told)
     }
+}
+
+/// Can it be part of a path and of a command? Dialplans name files after it, and give it to programs.
+fn is_safe(id: &str) -> bool {
+    (1..=UNIQUEID_MAX).contains(&id.len())
+        && id.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && id
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':'))
 }
 
 /// Makes the call on this shard. Comes back when somebody answered, or nobody will.
@@ -402,4 +420,29 @@ fn tell_failed(shard: &Rc<Shard>, request: &OriginateRequest, reason: Reason) {
     let channel = Channel::new(shard, name, uniqueid, None, data);
     shard.add_channel(&channel, false);
     super::incoming::run(channel);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chosen_unique_id_can_be_no_path_and_no_command() {
+        for id in ["1711279935.60", "pbx-1", "a:b_c", &"1".repeat(UNIQUEID_MAX)] {
+            assert!(is_safe(id), "{id}");
+        }
+        for id in [
+            "",
+            "../x",
+            "/tmp/x",
+            "$(touch x)",
+            "a b",
+            "a;b",
+            ".a",
+            "-a",
+            &"1".repeat(UNIQUEID_MAX + 1),
+        ] {
+            assert!(!is_safe(id), "{id}");
+        }
+    }
 }

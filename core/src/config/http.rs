@@ -39,7 +39,7 @@ impl Default for Http {
             certificate: String::new(),
             key: String::new(),
             connections: 4000,
-            connections_per_address: 2000,
+            connections_per_address: 500,
             head_s: 30,
             stall_s: 60,
             requests_per_second: 200,

@@ -17,8 +17,6 @@ use crate::url::Target;
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a statement may take before the server counts as down.
 pub(crate) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
-/// Rows of a large answer that are handed over at a time.
-const ROWS_AT_ONCE: usize = 256;
 /// Connections kept at most.
 const CONNECTIONS: u32 = 4;
 
@@ -257,43 +255,6 @@ impl Pool {
         })
         .await?;
         Ok(rows)
-    }
-
-    /// Gives the rows of a query whose columns are all text to whoever takes them, some at a time, and waits for him: so
-    /// that a large answer is never in memory. Ends early when nobody takes them any more.
-    pub(crate) async fn send_rows(
-        &self,
-        statement: Statement,
-        columns: usize,
-        takers: &tokio::sync::mpsc::Sender<Vec<TextRow>>,
-    ) -> Result<(), sqlx::Error> {
-        timed(async {
-            each!(self, pool => {
-                let mut query = sqlx::query(AssertSqlSafe(statement.sql));
-                for parameter in statement.parameters {
-                    query = query.bind(parameter);
-                }
-                let mut rows = query.fetch(pool);
-                let mut batch = Vec::with_capacity(ROWS_AT_ONCE);
-                while let Some(found) = rows.try_next().await? {
-                    let cells = (0..columns).map(|index| {
-                        let cell = found.try_get_unchecked::<Option<&str>, _>(index);
-                        cell.ok().flatten().map(str::to_owned)
-                    });
-                    batch.push(cells.collect());
-                    if batch.len() == ROWS_AT_ONCE
-                        && takers.send(std::mem::take(&mut batch)).await.is_err()
-                    {
-                        return Ok(());
-                    }
-                }
-                if !batch.is_empty() {
-                    let _ = takers.send(batch).await;
-                }
-                Ok(())
-            })
-        })
-        .await
     }
 
     /// The first column of the first row.

@@ -54,7 +54,10 @@ pub(in crate::v1) fn socket(on: &On) -> Answered {
         );
         return Err(problem.with_header("sec-websocket-version", "13"));
     }
-    let reader = on.api.stream.join(&last_of(on), Wanted::of(on))?;
+    let reader = on
+        .api
+        .stream
+        .join(&last_of(on), &on.api.keys, Wanted::of(on))?;
     tokio::spawn(talk(upgrade, reader));
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     let headers = response.headers_mut();
@@ -96,7 +99,7 @@ async fn talk(upgrade: OnUpgrade, mut reader: Reader) {
             Next::End(event) => {
                 let why = CloseFrame {
                     code: CloseCode::Policy,
-                    reason: Utf8Bytes::from_static("too slow"),
+                    reason: Utf8Bytes::from(event.event.clone()),
                 };
                 (vec![message(&event), Message::Close(Some(why))], true)
             }

@@ -13,6 +13,8 @@ use crate::store::Store;
 const TABLE: &str = "cdr";
 /// Searches at a time.
 const SEARCHES_MAX: usize = 2;
+/// Records that are read at a time.
+const PAGE: u64 = 500;
 /// How long a search waits for its turn.
 const TURN_MAX: Duration = Duration::from_secs(5);
 /// Contexts of a group that are looked for; more would make a statement that some engines refuse.
@@ -164,6 +166,27 @@ fn start(columns: &Columns) -> Option<&Column> {
 }
 
 impl CdrQuery {
+    /// Begins behind a page whose records began at these times.
+    fn go_on_behind(&mut self, starts: &[Option<String>]) {
+        let edge = if self.newest_first {
+            &mut self.until
+        } else {
+            &mut self.from
+        };
+        let Some(last) = starts.last().cloned().flatten() else {
+            // Records without a time are counted.
+            self.skip += starts.len() as u64;
+            return;
+        };
+        let same = starts.iter().rev();
+        let same = same
+            .take_while(|start| start.as_deref() == Some(last.as_str()))
+            .count();
+        let all = same == starts.len() && edge.as_deref() == Some(last.as_str());
+        self.skip = same as u64 + if all { self.skip } else { 0 };
+        *edge = Some(last);
+    }
+
     /// The statement that counts, or the one that reads `wanted`, with the place of each of them in a row.
     fn statement(
         &self,
@@ -183,7 +206,15 @@ impl CdrQuery {
                 let count = kind.as_text("COUNT(*)");
                 (format!("SELECT {count} FROM {TABLE}"), Vec::new())
             }
-            Some(wanted) => columns.select(kind, TABLE, wanted),
+            Some(wanted) => {
+                // The time when a call began, under whatever name.
+                let began = start(columns).map_or("start", |column| column.name.as_str());
+                let named = wanted.iter().map(|name| match *name {
+                    "start" => began,
+                    name => name,
+                });
+                columns.select(kind, TABLE, &named.collect::<Vec<_>>())
+            }
         };
         sql.push_str(&conditions.text());
         if wanted.is_some() {
@@ -241,52 +272,53 @@ impl Store {
         Ok(count.and_then(|text| text.parse().ok()).unwrap_or(0))
     }
 
-    /// Gives these columns of call records to `takers`, some rows at a time, and waits while nobody takes them; a column that
-    /// the table lacks is NULL. The order is that of their beginning.
+    /// Gives these columns of call records to `takers`, some rows at a time; a column that the table lacks is NULL. The order is that
+    /// of their beginning. Between pages the turn and the connection are given back: who takes rows slowly holds neither.
     ///
     /// # Errors
-    /// The database does not answer, or not everything was taken within 30 s; or too many search already.
+    /// The database does not answer, or too many search already.
     pub async fn send_cdr(
         &self,
         query: &CdrQuery,
         wanted: &[&str],
         takers: mpsc::Sender<Vec<TextRow>>,
     ) -> Result<(), StoreError> {
-        let _turn = self.search_turn().await?;
-        let columns = self.cdr_columns().await?;
-        let (statement, places) = query.statement(self.kind(), &columns, Some(wanted));
-        let found = places.iter().flatten().count();
-        if found == wanted.len() {
-            let sent = self.pool().send_rows(statement, found, &takers).await;
-            return sent.map_err(StoreError::sql("reading call records"));
-        }
-        // A table of others: what it lacks is put in.
-        let (narrow, rows) = mpsc::channel::<Vec<TextRow>>(1);
-        let widen = async {
-            // Gone with this: who reads the table ends when nobody takes its rows any more.
-            let mut rows = rows;
-            while let Some(batch) = rows.recv().await {
-                let wide = batch.into_iter().map(|mut row| {
-                    let cells = places.iter();
-                    cells
-                        .map(|place| row.get_mut((*place)?).and_then(Option::take))
-                        .collect()
+        let mut rest = query.clone();
+        let mut columns_wanted = wanted.to_vec();
+        columns_wanted.push("start");
+        let mut left = if query.limit == 0 {
+            u64::MAX
+        } else {
+            query.limit
+        };
+        while left > 0 {
+            rest.limit = left.min(PAGE);
+            let mut page = {
+                let _turn = self.search_turn().await?;
+                let columns = self.cdr_columns().await?;
+                let (statement, places) =
+                    rest.statement(self.kind(), &columns, Some(&columns_wanted));
+                let found = places.iter().flatten().count();
+                let rows = self.pool().rows(statement, found.max(1)).await;
+                let rows = rows.map_err(StoreError::sql("reading call records"))?;
+                let wide = rows.into_iter().map(|row| {
+                    let cell = |place: &Option<usize>| row.get((*place)?).cloned().flatten();
+                    places.iter().map(cell).collect::<TextRow>()
                 });
-                if takers.send(wide.collect()).await.is_err() {
-                    return;
-                }
+                wide.collect::<Vec<_>>()
+            };
+            let count = page.len() as u64;
+            let starts: Vec<_> = page.iter_mut().filter_map(Vec::pop).collect();
+            if count > 0 && takers.send(page).await.is_err() {
+                return Ok(());
             }
-        };
-        let read = async {
-            let sent = self
-                .pool()
-                .send_rows(statement, found.max(1), &narrow)
-                .await;
-            drop(narrow);
-            sent
-        };
-        let (sent, ()) = tokio::join!(read, widen);
-        sent.map_err(StoreError::sql("reading call records"))
+            if count < rest.limit {
+                break;
+            }
+            left -= count;
+            rest.go_on_behind(&starts);
+        }
+        Ok(())
     }
 
     /// All rows of a search, for those who ask for few.

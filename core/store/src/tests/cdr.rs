@@ -415,6 +415,10 @@ fn columns_that_a_table_lacks_are_null_in_what_is_found() {
         let rows = store.find_cdr(&query, &["dst", "src", "group_uuid"]).await;
         let rows = rows.unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(rows, [vec![None, Some("110".to_owned()), None]]);
+        let rows = store.find_cdr(&query, &["start"]).await;
+        let rows = rows.unwrap_or_else(|error| panic!("{error}"));
+        let time = rows[0][0].as_deref().unwrap_or_default();
+        assert!(time.starts_with("2024-10-30 09:59:15"), "{time}");
         let owned = crate::cdr::CdrQuery {
             owner: Some(crate::cdr::CdrOwner::default()),
             ..query

@@ -56,7 +56,7 @@ fn an_extension_is_looked_at_replaced_called_and_deleted() {
     exchange.start();
     let path = "/contexts/house/extensions/700";
     let wrong = json!({"steps": [{"application": "Playbakc", "data": "x"}]});
-    let refused = ask(&exchange, HOUSE, "PUT", path, &wrong);
+    let refused = ask(&exchange, ROOT, "PUT", path, &wrong);
     assert_eq!(
         (refused.status, refused.json()["valid"].clone()),
         (422, json!(false)),
@@ -77,8 +77,9 @@ fn an_extension_is_looked_at_replaced_called_and_deleted() {
         (&looked["valid"], &looked["problems"]),
         (&json!(true), &json!([]))
     );
-    assert_eq!(ask(&exchange, HOUSE, "PUT", path, &right).status, 201);
-    assert_eq!(ask(&exchange, HOUSE, "PUT", path, &right).status, 200);
+    assert_eq!(ask(&exchange, HOUSE, "PUT", path, &right).status, 403);
+    assert_eq!(ask(&exchange, ROOT, "PUT", path, &right).status, 201);
+    assert_eq!(ask(&exchange, ROOT, "PUT", path, &right).status, 200);
     let bank = Bank::new();
     let alice = bank.phone("alice", "secret", exchange.sip());
     let known = wait_until(SOON, || {
@@ -110,13 +111,13 @@ fn an_extension_is_looked_at_replaced_called_and_deleted() {
     let contexts = get(&exchange, HOUSE, "/contexts");
     assert_eq!(contexts["contexts"].as_array().map(Vec::len), Some(1));
     assert_eq!(contexts["contexts"][0]["group"], "g-house");
-    assert_eq!(ask(&exchange, OTHER, "PUT", path, &right).status, 404);
+    assert_eq!(ask(&exchange, OTHER, "PUT", path, &right).status, 403);
     assert_eq!(
-        ask(&exchange, HOUSE, "DELETE", path, &Value::Null).status,
+        ask(&exchange, ROOT, "DELETE", path, &Value::Null).status,
         204
     );
     assert_eq!(
-        ask(&exchange, HOUSE, "DELETE", path, &Value::Null).status,
+        ask(&exchange, ROOT, "DELETE", path, &Value::Null).status,
         404
     );
 }

@@ -490,6 +490,37 @@ fn originate_calls_with_variables_and_says_how_it_went() {
         ),
         (
             KEY,
+            "channel=Local/100@foreign/n@outgoing&exten=300&context=outgoing&priority=1",
+            403,
+            "channel: Local",
+        ),
+        (
+            KEY,
+            "channel=PJSIP/user-109/sip:victim@192.0.2.1&exten=300&context=outgoing&priority=1",
+            403,
+            "channel: PJSIP",
+        ),
+        (KEY, &format!("{base}&channelid=mine"), 403, "chooses none"),
+        (
+            ALL,
+            &format!("{base}&channelid=$(touch+x)"),
+            400,
+            "channelid: letters",
+        ),
+        (
+            KEY,
+            &format!("{base}&variable=__MIXMONITOR_COMMAND=id"),
+            403,
+            "MIXMONITOR_COMMAND",
+        ),
+        (
+            KEY,
+            &format!("{base}&variable=CDR(group_uuid)=g-other"),
+            403,
+            "CDR(group_uuid)",
+        ),
+        (
+            KEY,
             "channel=PJSIP/user-109&application=Echo",
             403,
             "extensions only",
