@@ -399,7 +399,7 @@ pub(super) async fn originate(mut on: On) -> Answered {
         let (status, originated) = make(&on, &body).await?;
         let body = serde_json::to_string(&originated).unwrap_or_default();
         doing.finish(status, &body);
-        Ok(answer_of(status, body))
+        Ok::<Response, Problem>(answer_of(status, body))
     });
     task.await.unwrap_or_else(|error| {
         tracing::error!(%error, "API: a task ended");
