@@ -132,7 +132,7 @@ fn pages(file: &[u8]) -> Vec<Page> {
 fn received(file: &Path) -> Vec<Page> {
     let plain = file.with_extension("plain");
     let output = Command::new("tiffcp")
-        .args(["-L", "-c", "none"])
+        .args(["-L", "-f", "msb2lsb", "-c", "none"])
         .args([file, &plain])
         .output()
         .expect("tiffcp (libtiff-tools) can be started");
