@@ -195,7 +195,7 @@ fn a_call_that_ends_is_told_and_takes_no_more_commands() {
     call.expect_answered(SOON);
     assert_eq!(exchange.metric("strowger_agi_async_running"), 1);
     let ask = |manager: &mut ManagerClient, headers: &[(&str, &str)]| {
-        let all = [&[("Action", "AGI")], headers].concat();
+        let all = [&[("Action", "AGI")][..], headers].concat();
         let answer = manager.ask(&all);
         assert_eq!(answer.get("Response"), "Error", "{headers:?}");
         answer.get("Message").to_owned()

@@ -265,9 +265,12 @@ fn the_other_party_is_transferred_at_once_or_after_a_talk() {
             vec![("Channel", "PJSIP/x-1"), ("Exten", "103")],
             "Channel specified does not exist",
         ),
-        (vec![("Channel", &bob), ("Exten", "999")], "Transfer failed"),
+        (
+            vec![("Channel", &*bob), ("Exten", "999")],
+            "Transfer failed",
+        ),
     ] {
-        let all = [&[("Action", "BlindTransfer")], &headers[..]].concat();
+        let all = [&[("Action", "BlindTransfer")][..], &headers[..]].concat();
         expect_message(&mut admin, &all, wanted);
     }
     let transfer = [

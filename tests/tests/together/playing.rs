@@ -438,10 +438,10 @@ fn counted_words_are_said_in_the_form_of_their_number() {
         ("SayCountedNoun", "11,call"),
         ("SayCountedNoun", "many,call"),
     ];
-    let russian = [&[("Set", "CHANNEL(language)=ru")], &steps[..]].concat();
+    let russian = [&[("Set", "CHANNEL(language)=ru")][..], &steps[..]].concat();
     let line = line(
         &[
-            ("1", &[&[("Answer", "")], &russian[..]].concat()),
+            ("1", &[&[("Answer", "")][..], &russian[..]].concat()),
             ("2", &steps),
         ],
         &[],
