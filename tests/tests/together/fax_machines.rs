@@ -120,7 +120,7 @@ fn pages(file: &[u8]) -> Vec<Page> {
         };
         let strips = values(273).into_iter().zip(values(279));
         let bytes: Vec<u8> = strips
-            .flat_map(|(at, length)| file[at..at + length].iter().map(|byte| byte ^ black))
+            .flat_map(|(at, length)| file[at..at + length].iter().map(move |byte| byte ^ black))
             .collect();
         all.push(bytes.chunks(WIDTH / 8).map(<[u8]>::to_vec).collect());
         directory = number(file, directory + 2 + 12 * entries, 4);
