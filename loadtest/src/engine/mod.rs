@@ -81,7 +81,7 @@ pub struct Outcome {
     pub totals: Totals,
     /// Delay of packets in the steady parts.
     pub delay: Percentiles,
-    /// From INVITE or REGISTER to the final answer, in the steady parts.
+    /// From INVITE or REGISTER to the final answer.
     pub setup: Percentiles,
     /// Largest jitter of each leg.
     pub jitter: Percentiles,
@@ -191,12 +191,12 @@ impl Engine {
         let rate = scenario.steps.iter().fold(0.0_f64, |most, step| {
             most.max(step.rate).max(step.rate_to.unwrap_or(0.0))
         });
-        let resting = if scenario.call.talk == Talk::None {
-            0
-        } else {
-            (rate * 1.5) as usize
-        };
-        let sockets = (calls_max + resting) * 2 + 128;
+        let (calls, is_called) = sides_of(scenario.kind);
+        let legs = usize::from(calls) + usize::from(is_called);
+        let sockets = match scenario.call.talk {
+            Talk::None => 0,
+            _ => (calls_max + (rate * 1.5) as usize) * legs,
+        } + 128;
         raise_descriptors(sockets as u64 + 256)?;
         let mut ring = Ring::new(sockets as u32)
             .context("the generator needs io_uring of Linux 6.1 or later")?;
@@ -595,9 +595,8 @@ impl Engine {
     /// Notes a time from a request to its final answer.
     fn note_setup(&mut self, took: Duration) {
         self.setup[SECOND].add(took);
-        if self.steady {
-            self.setup[STEP].add(took);
-        }
+        // Where calls stay up, all are set up before their number is reached.
+        self.setup[STEP].add(took);
     }
 
     fn note_odd(&mut self, call: u32, what: &str) {

@@ -343,10 +343,11 @@ fn check_recordings(folder: &Path, prefix: &str, outcome: &engine::Outcome) -> R
     }
     ensure!(
         found.missing == 0 && found.packets > 0,
-        "of the packets said in {} recordings {} are there and {} are missing",
+        "of the packets said in {} recordings {} are there and {} are missing ({})",
         found.looked_at,
         found.packets,
-        found.missing
+        found.missing,
+        found.example.as_deref().unwrap_or_default()
     );
     Ok(format!(
         "{} recordings; in {} that were read, all {} packets of both sides are there, bit by bit",

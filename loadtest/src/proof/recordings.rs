@@ -9,7 +9,7 @@ use std::path::Path;
 
 /// Recordings that are read through.
 const READ_MAX: usize = 40;
-/// The first and last packets of a side, which may lie outside of the recording.
+/// The first packets of a side, which may lie before the recording.
 const EDGE: u32 = 2;
 
 /// What was found.
@@ -22,6 +22,8 @@ pub(super) struct Found {
     /// Packets that were found, and those that are missing between the first and the last that were.
     pub(super) packets: u64,
     pub(super) missing: u64,
+    /// The first file with missing packets, and which.
+    pub(super) example: Option<String>,
 }
 
 /// Looks through the files of a folder whose names begin so.
@@ -42,17 +44,28 @@ pub(super) fn look(folder: &Path, prefix: &str) -> Result<Found> {
         let (_, channels) = wav::load(path)?;
         found.looked_at += 1;
         found.silent += usize::from(channels.iter().flatten().all(|&sample| sample == 0));
-        for samples in &channels {
-            let (packets, missing) = packets_in(samples);
-            found.packets += packets;
-            found.missing += missing;
+        for (samples, channel) in channels.iter().zip(1..) {
+            let numbers = packets_in(samples);
+            let missing = missing(&numbers);
+            found.packets += numbers.len() as u64;
+            found.missing += missing.len() as u64;
+            if let (Some(first), Some(last)) = (missing.first(), missing.last()) {
+                found.example.get_or_insert_with(|| {
+                    format!(
+                        "{}, channel {channel}: {} between {first} and {last} of {}",
+                        path.file_name().unwrap_or_default().to_string_lossy(),
+                        missing.len(),
+                        numbers.last().copied().unwrap_or(0)
+                    )
+                });
+            }
         }
     }
     Ok(found)
 }
 
-/// Signed packets in a channel, and how many numbers are missing among them.
-fn packets_in(samples: &[i16]) -> (u64, u64) {
+/// Numbers of the signed packets in a channel.
+fn packets_in(samples: &[i16]) -> BTreeSet<u32> {
     let bytes: Vec<u8> = samples
         .iter()
         .map(|&sample| g711::to_ulaw(sample))
@@ -72,12 +85,15 @@ fn packets_in(samples: &[i16]) -> (u64, u64) {
             Reading::Damaged | Reading::Foreign => at += 1,
         }
     }
-    let (Some(&first), Some(&last)) = (numbers.first(), numbers.last()) else {
-        return (0, 0);
-    };
-    let wanted = u64::from(last - first) + 1 + u64::from(first.saturating_sub(EDGE));
-    let there = numbers.len() as u64;
-    (there, wanted.saturating_sub(there))
+    numbers
+}
+
+/// Numbers that are missing before the last one.
+fn missing(numbers: &BTreeSet<u32>) -> Vec<u32> {
+    let last = numbers.last().copied().unwrap_or(0);
+    (EDGE..last)
+        .filter(|number| !numbers.contains(number))
+        .collect()
 }
 
 #[cfg(test)]
@@ -116,6 +132,8 @@ mod tests {
         let found = look(folder.path(), "a-").expect("looked");
         assert_eq!((found.files, found.looked_at, found.silent), (2, 2, 0));
         assert_eq!((found.packets, found.missing), (95, 5));
+        let example = found.example.expect("an example");
+        assert_eq!(example, "a-2.wav, channel 1: 5 between 3 and 43 of 49");
         assert_eq!(look(folder.path(), "b-").expect("looked").silent, 1);
     }
 }
