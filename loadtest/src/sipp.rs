@@ -191,10 +191,10 @@ pub const CATALOGUE: &[Entry] = &[
     entry(
         "attended-transfer",
         "attended_transfer.xml",
-        "3000",
+        "7000",
         "two calls of one telephone are connected",
     )
-    .calls(5, 5, 5),
+    .called("uas_session.xml").calls(5, 5, 5),
     entry("tcp", "uac_dial.xml", "3000", "a call over TCP").over(Transport::Tcp),
     entry("tls", "uac_dial.xml", "3000", "a call over TLS").over(Transport::Tls),
     entry(
