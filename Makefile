@@ -72,9 +72,11 @@ loadtest: setup
 # Profiles at their full loads, the capacity of those whose capacity is asked for, and half an hour of soak.
 loadtest-full: setup-test
 	$(CARGO) build --release -p strowger -p strowger-loadtest
-	$(LOADTEST) --full --soak 1800 --soak-calls 500 --out target/loadtest-full $(LOADTEST_ARGS)
+	@status=0; \
+	$(LOADTEST) --full --soak 1800 --soak-calls 500 --out target/loadtest-full $(LOADTEST_ARGS) || status=1; \
 	$(LOADTEST) --capacity --from 200 --profile relay --profile recorded-stereo --profile setup --profile registrations \
-	  --out target/loadtest-full/capacity
+	  --out target/loadtest-full/capacity || status=1; \
+	exit $$status
 
 sounds: setup-test
 	sounds/generate.sh

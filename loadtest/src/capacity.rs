@@ -120,8 +120,10 @@ pub fn find(
     );
     let mut trials: Vec<Trial> = Vec::new();
     let mut attempt = |load: f64, trials: &mut Vec<Trial>| -> Result<bool> {
-        let result = run(trials.len(), &at(scenario, load, search.seconds))?;
-        let trial = trial(load, &result);
+        let trial = match run(trials.len(), &at(scenario, load, search.seconds)) {
+            Ok(result) => trial(load, &result, is_calls(scenario)),
+            Err(error) => Trial::broken(load, &error),
+        };
         eprintln!(
             "{load:.0}: {}",
             if trial.good {
@@ -133,18 +135,25 @@ pub fn find(
         trials.push(trial);
         Ok(trials.last().is_some_and(|trial| trial.good))
     };
+    let most = if is_calls(scenario) {
+        search
+            .most
+            .min(f64::from(CALLS_MAX.min(scenario.limits.calls)))
+    } else {
+        search.most.min(RATE_MAX)
+    };
     let (mut good, mut bad) = (None, None);
-    let mut load = search.from.min(search.most);
+    let mut load = search.from.min(most);
     while trials.len() < TRIALS_MAX {
         if !attempt(load, &mut trials)? {
             bad = Some(load);
             break;
         }
         good = Some(load);
-        if load >= search.most {
+        if load >= most {
             break;
         }
-        load = (load * search.factor).round().min(search.most);
+        load = (load * search.factor).round().min(most);
     }
     while let (Some(low), Some(high)) = (good, bad) {
         if trials.len() >= TRIALS_MAX || high - low <= (search.nearness * low).max(1.0) {
@@ -162,10 +171,11 @@ pub fn find(
     while let Some(load) = knee {
         let mut all = true;
         for _ in 0..search.repeats {
-            if trials.len() >= TRIALS_MAX || !all {
+            if !all {
                 break;
             }
-            all &= attempt(load, &mut trials)?;
+            // What could not be repeated is not proven.
+            all = trials.len() < TRIALS_MAX && attempt(load, &mut trials)?;
         }
         if all {
             break;
@@ -196,11 +206,32 @@ pub fn find(
     })
 }
 
-fn trial(load: f64, result: &RunResult) -> Trial {
+impl Trial {
+    /// One that could not be run.
+    fn broken(load: f64, error: &anyhow::Error) -> Self {
+        Self {
+            load,
+            good: false,
+            faults: vec![format!("could not be run: {error:#}")],
+            doubts: Vec::new(),
+            cpu_percent: None,
+            delay_p99_ms: 0.0,
+            setup_p99_ms: 0.0,
+            late_ms: 0.0,
+            per_core: None,
+        }
+    }
+}
+
+fn trial(load: f64, result: &RunResult, is_calls: bool) -> Trial {
     let step = crate::report::busiest(&result.steps);
     let cpu_percent = step.and_then(|step| step.cpu_percent);
     let carried = step.map_or(0.0, |step| {
-        step.calls.max(step.answered_per_second).min(load)
+        if is_calls {
+            step.calls
+        } else {
+            step.answered_per_second
+        }
     });
     let carried = if carried > 0.0 { carried } else { load };
     Trial {
@@ -234,6 +265,13 @@ impl Found {
                 "For each core of CPU that the server used: {middle:.0} {} ({least:.0} to {most:.0}).",
                 self.unit
             );
+        }
+        if self
+            .trials
+            .iter()
+            .any(|trial| !trial.good && !trial.doubts.is_empty())
+        {
+            text.push_str("The generator itself was in doubt in trials that were not good: the limit may be its own.\n");
         }
         text.push_str(
             "\n| load | | CPU % | delay p99 ms | set-up p99 ms | generator late ms | why |\n|---|---|---|---|---|---|---|\n",

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use strowger_loadtest::capacity::{self, Search};
-use strowger_loadtest::proof::exchange::{Plan, binary_beside};
+use strowger_loadtest::proof::exchange::{Plan, binary_beside, without_password};
 use strowger_loadtest::proof::{self, Proof};
 use strowger_loadtest::report::{self, Run};
 use strowger_loadtest::run::{self, Options};
@@ -184,7 +184,7 @@ fn main() -> ExitCode {
 
 /// The words that this was called with.
 fn called_with() -> String {
-    std::env::args().collect::<Vec<_>>().join(" ")
+    without_password(&std::env::args().collect::<Vec<_>>().join(" "))
 }
 
 /// Set when somebody presses Ctrl-C: calls are ended and the report is written. A second time ends at once.

@@ -170,6 +170,8 @@ pub fn listener(address: std::net::SocketAddr) -> Option<u32> {
     let std::net::IpAddr::V4(ip) = address.ip() else {
         return None;
     };
+    // Whoever listens on all addresses here does not listen on one of another machine.
+    std::net::UdpSocket::bind((ip, 0)).ok()?;
     let own = |ip: u32| format!("{:08X}:{:04X}", ip, address.port());
     let wanted = [own(u32::from_le_bytes(ip.octets())), own(0)];
     let table = std::fs::read_to_string("/proc/net/udp").ok()?;

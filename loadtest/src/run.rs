@@ -3,7 +3,7 @@
 
 use crate::engine::{self, Outcome, Setting, Snapshot};
 use crate::measure::{self, Core, Machine, Process};
-use crate::scenario::{Kind, Limits, Scenario, Talk};
+use crate::scenario::{Arrivals, Kind, Limits, Scenario, Talk};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::io::Write as _;
@@ -16,6 +16,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Name of the file with everything.
 pub const RAW: &str = "run.jsonl";
+
+/// Descriptors that may be open after a run that were not before it (connections to a database, for instance).
+const DESCRIPTORS_SLACK: u64 = 16;
 
 /// What a run is given besides its scenario.
 #[derive(Clone, Debug, Default)]
@@ -83,6 +86,9 @@ pub struct StepResult {
     /// Calls up on average, and begun or registered each second.
     pub calls: f64,
     pub answered_per_second: f64,
+    /// Begun in the whole step, and what its rate asks for; both 0 where the number of calls counts.
+    pub begun: u64,
+    pub wanted: f64,
     pub requests_per_second: f64,
     pub packets_per_second: f64,
     /// CPU of the server in percent of one core, in all and by thread.
@@ -151,7 +157,7 @@ pub fn run(scenario: &Scenario, options: &Options, folder: &Path) -> Result<(Beg
         server,
         subject: options.subject.clone(),
         machine: measure::machine(),
-        scenario: scenario.clone(),
+        scenario: scenario.without_secrets(),
     };
     raw.write(&Line::Begin(Box::new(begin.clone())))?;
     let before = pid.and_then(|pid| measure::process(pid).ok());
@@ -160,6 +166,7 @@ pub fn run(scenario: &Scenario, options: &Options, folder: &Path) -> Result<(Beg
         server,
         core: options.core,
         realtime: options.realtime,
+        i_own_this: options.i_own_this,
         recordings: folder.join("heard"),
         stop: Arc::clone(&options.stop),
     };
@@ -171,6 +178,7 @@ pub fn run(scenario: &Scenario, options: &Options, folder: &Path) -> Result<(Beg
         })?;
     let mut watch = Watch::new(pid, before.clone());
     let mut steps = Vec::new();
+    let mut begun_before = 0;
     let limit = Duration::from_secs_f64(scenario.seconds() + 600.0);
     let mut waited = Duration::ZERO;
     loop {
@@ -183,7 +191,16 @@ pub fn run(scenario: &Scenario, options: &Options, folder: &Path) -> Result<(Beg
                 }
                 if last {
                     if second.generator.step <= scenario.steps.len() {
-                        let step = watch.step_done(&second);
+                        let mut step = watch.step_done(&second);
+                        let begun = second.generator.totals.begun;
+                        let asked = scenario.steps.get(step.step.saturating_sub(1));
+                        if let Some(asked) = asked.filter(|asked| asked.calls.is_none()) {
+                            step.begun = begun - begun_before;
+                            let mean =
+                                f64::midpoint(asked.rate, asked.rate_to.unwrap_or(asked.rate));
+                            step.wanted = mean * asked.seconds;
+                        }
+                        begun_before = begun;
                         raw.write(&Line::Step(Box::new(step.clone())))?;
                         steps.push(step);
                     }
@@ -212,7 +229,7 @@ pub fn run(scenario: &Scenario, options: &Options, folder: &Path) -> Result<(Beg
         faults: Vec::new(),
         doubts: Vec::new(),
     };
-    judge(scenario, pid, &mut result);
+    judge(scenario, &mut result);
     raw.write(&Line::End(Box::new(result.clone())))?;
     raw.finish()?;
     Ok((begin, result))
@@ -380,7 +397,7 @@ fn show(second: &Second, cpu: Option<f64>, scenario: &Scenario) {
 }
 
 /// Compares with the limits.
-fn judge(scenario: &Scenario, pid: Option<u32>, result: &mut RunResult) {
+fn judge(scenario: &Scenario, result: &mut RunResult) {
     let limits = &scenario.limits;
     let totals = &result.outcome.totals;
     let mut faults = Vec::new();
@@ -417,6 +434,7 @@ fn judge(scenario: &Scenario, pid: Option<u32>, result: &mut RunResult) {
         (totals.deaf_legs, "legs heard nothing"),
         (totals.crossed_legs, "legs heard another call"),
         (heard.duplicate, "packets came twice"),
+        (heard.disordered, "packets came out of order"),
         (heard.damaged, "packets were changed on the way"),
         (heard.looks_missing, "looks found no tone of the other end"),
         (totals.digits_wrong, "calls had other digits than were sent"),
@@ -434,72 +452,121 @@ fn judge(scenario: &Scenario, pid: Option<u32>, result: &mut RunResult) {
     if media && totals.answered > 0 && heard.right == 0 {
         faults.push("no packet was heard at all".to_owned());
     }
-    over(
-        &mut faults,
-        "delay p99",
-        result.outcome.delay.p99_ms,
-        limits.delay_p99_ms,
-        "ms",
-    );
-    over(
-        &mut faults,
-        "set-up p99",
-        result.outcome.setup.p99_ms,
-        limits.setup_p99_ms,
-        "ms",
-    );
-    if limits.cpu_percent.is_some() || limits.memory_growth_percent.is_some() {
-        if pid.is_none() {
-            faults.push(
-                "the server's process was not found: its CPU and memory are unknown (--pid)"
-                    .to_owned(),
-            );
+    let outcome = &result.outcome;
+    for (what, times, limit) in [
+        ("delay p99", &outcome.delay, limits.delay_p99_ms),
+        ("set-up p99", &outcome.setup, limits.setup_p99_ms),
+    ] {
+        if limit.is_some() && times.count == 0 {
+            faults.push(format!(
+                "{what}: nothing was measured, and there is a limit"
+            ));
         }
+        over(&mut faults, what, times.p99_ms, limit, "ms");
+    }
+    if limits.cpu_percent.is_some() || limits.memory_growth_percent.is_some() {
         judge_process(limits, result, &mut faults);
     }
-    if result.outcome.late_ms > 20.0 {
+    if totals.held_back > 0 {
+        faults.push(format!(
+            "{} calls were not begun, since there were as many as allowed",
+            totals.held_back
+        ));
+    }
+    if outcome.interrupted {
+        faults.push("stopped before its end".to_owned());
+    }
+    for (step, asked) in result.steps.iter().zip(&scenario.steps) {
+        let n = step.step;
+        match asked.calls {
+            Some(calls) if step.seconds == 0.0 => {
+                faults.push(format!(
+                    "step {n}: {calls} calls were never up at once for a second"
+                ));
+            }
+            None if step.seconds == 0.0 && asked.seconds >= 4.0 => {
+                faults.push(format!("step {n}: it was never steady"));
+            }
+            _ => {}
+        }
+        // What is left to chance scatters by its root.
+        let scatter = match asked.arrivals {
+            Arrivals::Even => 2.0,
+            Arrivals::Poisson => 3.0 * step.wanted.sqrt(),
+        };
+        if !outcome.interrupted && (step.begun as f64) < 0.98 * step.wanted - scatter {
+            faults.push(format!(
+                "step {n}: {} of {:.0} were begun: the generator does not keep up",
+                step.begun, step.wanted
+            ));
+        }
+    }
+    if outcome.late_ms > 20.0 {
         doubts.push(format!(
             "the generator was up to {:.0} ms late itself: delays and losses may be its own",
-            result.outcome.late_ms
+            outcome.late_ms
         ));
     }
     if totals.send_errors > 0 {
         doubts.push(format!("{} packets could not be sent", totals.send_errors));
     }
-    if result.outcome.interrupted {
-        doubts.push("stopped before its end".to_owned());
+    let own: u64 = totals
+        .reasons
+        .iter()
+        .filter(|(reason, _)| reason.starts_with("the generator"))
+        .map(|(_, count)| count)
+        .sum();
+    if own > 0 {
+        doubts.push(format!("{own} of the failures are the generator's own"));
     }
-    for (step, wanted) in result.steps.iter().zip(&scenario.steps) {
-        if let Some(calls) = wanted.calls.filter(|_| step.seconds == 0.0) {
-            faults.push(format!(
-                "step {}: {calls} calls were never up at once",
-                step.step
-            ));
-        }
+    if scenario.call.talk == Talk::Tone && totals.answered > 0 && heard.looks == 0 {
+        faults.push(
+            "nobody could look for a tone: no room was complete, or calls were too short"
+                .to_owned(),
+        );
     }
     result.faults = faults;
     result.doubts = doubts;
 }
 
 fn judge_process(limits: &Limits, result: &RunResult, faults: &mut Vec<String>) {
+    let known = |step: &&StepResult| step.seconds == 0.0 || step.cpu_percent.is_some();
+    if !result.steps.iter().all(|step| known(&step)) || result.process_after.is_none() {
+        faults.push(
+            "the server's process could not be read: its CPU and memory are unknown (--pid)"
+                .to_owned(),
+        );
+        return;
+    }
     let most = result
         .steps
         .iter()
         .filter_map(|step| step.cpu_percent)
         .fold(0.0, f64::max);
     over(faults, "CPU of the server", most, limits.cpu_percent, "%");
-    if let (Some(first), Some(last)) = (
-        result.steps.first().and_then(|step| step.memory),
-        result.steps.last().and_then(|step| step.memory),
-    ) {
-        let growth = 100.0 * (last as f64 / first.max(1) as f64 - 1.0);
-        over(
-            faults,
-            "growth of memory",
-            growth,
-            limits.memory_growth_percent,
-            "%",
-        );
+    if limits.memory_growth_percent.is_none() {
+        return;
+    }
+    let memory: Vec<u64> = result.steps.iter().filter_map(|step| step.memory).collect();
+    let ([first, .., last], true) = (&memory[..], memory.len() > 1) else {
+        faults.push("growth of memory: two steps are needed to tell it".to_owned());
+        return;
+    };
+    let growth = 100.0 * (*last as f64 / (*first).max(1) as f64 - 1.0);
+    over(
+        faults,
+        "growth of memory",
+        growth,
+        limits.memory_growth_percent,
+        "%",
+    );
+    if let (Some(before), Some(after)) = (&result.process_before, &result.process_after)
+        && after.descriptors > before.descriptors + DESCRIPTORS_SLACK
+    {
+        faults.push(format!(
+            "{} descriptors after the last call, and {} before the first",
+            after.descriptors, before.descriptors
+        ));
     }
 }
 

@@ -13,6 +13,8 @@ pub const RATE_MAX: f64 = 50_000.0;
 pub const SECONDS_MAX: f64 = 86_400.0;
 /// Users of one side.
 pub const USERS_MAX: u32 = 200_000;
+/// What stands in reports for a password.
+const HIDDEN: &str = "***";
 const STEPS_MAX: usize = 200;
 const ROOM_MAX: u32 = 12;
 
@@ -514,12 +516,32 @@ impl Scenario {
             Ok(())
         };
         check().map_err(|e| ScenarioError(format!("limits.{e}")))?;
+        if limits.delay_p99_ms.is_some() && self.call.talk != Talk::Signature {
+            return Err(ScenarioError(
+                "limits.delay_p99_ms: only signatures tell when they were sent (call.talk)"
+                    .to_owned(),
+            ));
+        }
         if self.record.calls.len() > 100 {
             return Err(ScenarioError(
                 "record.calls: at most 100 calls are written to files".to_owned(),
             ));
         }
         Ok(())
+    }
+
+    /// The same without passwords, for reports.
+    pub fn without_secrets(&self) -> Self {
+        let mut scenario = self.clone();
+        for party in [&mut scenario.caller, &mut scenario.callee] {
+            if !party.password.is_empty() {
+                party.password = HIDDEN.to_owned();
+            }
+        }
+        if let Some(originate) = &mut scenario.originate {
+            originate.secret = HIDDEN.to_owned();
+        }
+        scenario
     }
 
     /// How long all steps take together, in seconds.

@@ -194,7 +194,8 @@ pub const CATALOGUE: &[Entry] = &[
         "7000",
         "two calls of one telephone are connected",
     )
-    .called("uas_session.xml").calls(5, 5, 5),
+    .called("uas_session.xml")
+    .calls(5, 5, 5),
     entry("tcp", "uac_dial.xml", "3000", "a call over TCP").over(Transport::Tcp),
     entry("tls", "uac_dial.xml", "3000", "a call over TLS").over(Transport::Tls),
     entry(
@@ -463,7 +464,8 @@ fn one(
         .callee
         .or_else(|| exchange.map(|exchange| (exchange.callee(), 5060).into()));
     let length = Duration::from_millis(u64::from(entry.length_ms));
-    let limit = length + Duration::from_secs(u64::from(all / rate)) + GRACE;
+    let limit =
+        length * all.div_ceil(at_once.max(1)) + Duration::from_secs(u64::from(all / rate)) + GRACE;
     let called = match entry.uas {
         None => None,
         Some(uas) => {
@@ -525,6 +527,7 @@ fn one(
                 .unwrap_or_else(|| SocketAddr::new(server.ip(), server.port() + 1))
         }
     };
+    may_aim_at(target, args.i_own_this)?;
     let begun = Instant::now();
     let uac = Sipp::start(&args.scenarios.join(entry.uac), target, &arguments)?.wait(limit)?;
     let took = begun.elapsed();

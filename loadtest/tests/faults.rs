@@ -344,6 +344,7 @@ fn doubled_disordered_and_changed_packets_are_told_apart() {
     expect_fault(&result, "packets came twice");
     assert_eq!(result.outcome.totals.lost, 0);
     let (result, _folder) = tested(Fault::Disorders);
+    expect_fault(&result, "packets came out of order");
     let heard = &result.outcome.totals.heard;
     assert!(heard.disordered > 20, "{heard:?}");
     assert_eq!((heard.duplicate, heard.damaged), (0, 0));

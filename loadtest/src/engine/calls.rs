@@ -268,7 +268,10 @@ impl Engine {
         }
         let bytes = sip::finish(request, Some((sdp::TYPE, offer)));
         let cseq = leg.dialog.cseq();
-        leg.invited_ns = wall_ns();
+        // The way from the first INVITE to the answer includes a challenge.
+        if challenge.is_none() {
+            leg.invited_ns = wall_ns();
+        }
         let signal = leg.signal;
         self.send(signal, &bytes);
         self.repeat_until_answered(me, Repeated::new(bytes, Method::Invite, cseq, branch, now));
@@ -649,6 +652,13 @@ impl Engine {
                 .as_ref()
                 .and_then(|leg| leg.media.as_ref())
                 .map_or(0, Media::sent);
+            let short = if signed { 0 } else { media.ear.looks_short() };
+            self.totals.heard.looks_missing += short;
+            if short > 0 {
+                wrong.push(format!(
+                    "{side:?} could not look for the tone {short} times"
+                ));
+            }
             let lost = media.ear.lost(said, signed);
             self.totals.lost += lost;
             self.jitter.add(std::time::Duration::from_micros(
@@ -750,13 +760,18 @@ impl Engine {
     /// The payload types and address that the other end's description names.
     pub(super) fn described(&mut self, me: LegRef, body: &[u8]) -> bool {
         let codec: Codec = codec_of(&self.scenario, me.side);
-        let Some(leg) = self.leg(me) else {
+        let far = self.setting.i_own_this;
+        if self.leg(me).is_none_or(|leg| leg.media.is_none()) {
+            return self.leg(me).is_some();
+        }
+        let Some(described) = sdp::read(body, codec) else {
             return false;
         };
-        let Some(media) = &mut leg.media else {
-            return true;
-        };
-        let Some(described) = sdp::read(body, codec) else {
+        if !described.media.ip().is_loopback() && !far {
+            self.fail(me, "the server's media are not on loopback (--i-own-this)");
+            return false;
+        }
+        let Some(media) = self.leg(me).and_then(|leg| leg.media.as_mut()) else {
             return false;
         };
         media.remote = Some(described.media);

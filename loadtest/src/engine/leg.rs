@@ -250,6 +250,7 @@ impl Media {
         };
         let timestamp = self.timestamp;
         self.timestamp = timestamp.wrapping_add(step);
+        self.ear.turn();
         match &mut self.does {
             Does::Nothing => Turn::Nothing,
             Does::Talks => {

@@ -100,6 +100,8 @@ pub struct Setting {
     pub core: Option<usize>,
     /// Real-time priority where the machine allows it.
     pub realtime: bool,
+    /// Media may go to addresses that are not of this machine's loopback network.
+    pub i_own_this: bool,
     /// Where calls are recorded.
     pub recordings: PathBuf,
     /// Set from outside to end early.
@@ -175,6 +177,7 @@ struct Engine {
     setup: [Times; 3],
     jitter: Times,
     late: Duration,
+    late_step: Duration,
     late_max: Duration,
     odd: Vec<OddCall>,
 }
@@ -249,6 +252,7 @@ impl Engine {
             setup: Default::default(),
             jitter: Times::default(),
             late: Duration::ZERO,
+            late_step: Duration::ZERO,
             late_max: Duration::ZERO,
             odd: Vec::new(),
             scenario,
@@ -408,6 +412,7 @@ impl Engine {
         if let Some(error) = failure {
             return Err(error).context("cannot send");
         }
+        self.ring.flush().context("cannot send")?;
         for leg in done {
             self.digits_done(leg);
         }
@@ -491,6 +496,7 @@ impl Engine {
     ) -> Result<()> {
         self.step += 1;
         self.steady = false;
+        self.late_step = Duration::ZERO;
         for times in [&mut self.delay[STEP], &mut self.setup[STEP]] {
             times.clear();
         }
@@ -502,11 +508,7 @@ impl Engine {
             Step {
                 seconds: WIND_UP.as_secs_f64(),
                 calls: Some(0),
-                rate: self
-                    .scenario
-                    .steps
-                    .iter()
-                    .fold(200.0, |most: f64, step| most.max(step.rate)),
+                rate: (f64::from(self.active) / 20.0).max(200.0),
                 rate_to: None,
                 arrivals: crate::scenario::Arrivals::Even,
             },
@@ -562,6 +564,12 @@ impl Engine {
 
     fn snapshot(&mut self, clock: &Clock, last_of_step: bool) -> Snapshot {
         let part = if last_of_step { STEP } else { SECOND };
+        self.late_step = self.late_step.max(self.late);
+        let late = if last_of_step {
+            self.late_step
+        } else {
+            self.late
+        };
         self.totals.send_errors = self.ring.send_errors();
         let mut totals = self.totals.clone();
         for call in self.calls.iter().flatten() {
@@ -580,7 +588,7 @@ impl Engine {
             up: self.up,
             delay: self.delay[part].percentiles(),
             setup: self.setup[part].percentiles(),
-            late_ms: self.late.as_secs_f64() * 1000.0,
+            late_ms: late.as_secs_f64() * 1000.0,
             totals,
         };
         if !last_of_step {

@@ -202,7 +202,7 @@ impl Exchange {
         format!(
             "{} with `{}`",
             self.version,
-            self.configuration
+            without_password(&self.configuration)
                 .replace("\n\n", " ")
                 .replace('\n', " ")
                 .trim()
@@ -318,10 +318,48 @@ fn insert(url: &str, rows: &[String]) -> Result<()> {
         })
 }
 
+/// Text whose URLs have no passwords any more.
+pub fn without_password(text: &str) -> String {
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("://") {
+        shown.push_str(before);
+        shown.push_str("://");
+        let end = after
+            .find(|c: char| c.is_whitespace() || c == '"' || c == '/')
+            .unwrap_or(after.len());
+        let (authority, behind) = after.split_at(end);
+        match authority.rsplit_once('@') {
+            Some((_, host)) => {
+                shown.push_str("***@");
+                shown.push_str(host);
+            }
+            None => shown.push_str(authority),
+        }
+        rest = behind;
+    }
+    shown.push_str(rest);
+    shown
+}
+
 /// Where the exchange's program lies unless it is told: beside this program.
 pub fn binary_beside() -> PathBuf {
     std::env::current_exe()
         .ok()
         .and_then(|own| own.parent().map(|folder| folder.join("strowger")))
         .unwrap_or_else(|| Path::new("target/release/strowger").to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_password_of_a_database_is_reported() {
+        let text = "url = \"mysql://root:geheim@127.0.0.1:3306/x\" and sqlite:///tmp/x";
+        assert_eq!(
+            without_password(text),
+            "url = \"mysql://***@127.0.0.1:3306/x\" and sqlite:///tmp/x"
+        );
+    }
 }

@@ -6,7 +6,7 @@ mod recordings;
 
 use crate::report::{self, Run};
 use crate::run::{self, Options};
-use crate::scenario::{Kind, Scenario};
+use crate::scenario::{Kind, Scenario, Talk};
 use crate::{capacity, engine};
 use anyhow::{Context as _, Result, bail, ensure};
 use exchange::{Exchange, Plan};
@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A profile: a scenario, and what is different in the long proof.
 pub struct Profile {
@@ -150,12 +150,7 @@ impl Profile {
     /// Its scenario, for telephones at these addresses.
     pub fn scenario(&self, full: bool, exchange: &Exchange) -> Result<Scenario> {
         let mut scenario = Scenario::parse(self.text).with_context(|| self.name)?;
-        scenario.server = Some(exchange.sip());
-        scenario.caller.address = SocketAddr::from((exchange.caller(), 5060));
-        scenario.callee.address = SocketAddr::from((exchange.callee(), 5060));
-        if let Some(originate) = &mut scenario.originate {
-            originate.manager = exchange.manager();
-        }
+        place(&mut scenario, exchange);
         if full {
             let first = scenario.steps[0];
             scenario.steps = self
@@ -179,6 +174,16 @@ impl Profile {
         }
         scenario.check()?;
         Ok(scenario)
+    }
+}
+
+/// Puts the telephones where the exchange looks for them.
+fn place(scenario: &mut Scenario, exchange: &Exchange) {
+    scenario.server = Some(exchange.sip());
+    scenario.caller.address = SocketAddr::from((exchange.caller(), 5060));
+    scenario.callee.address = SocketAddr::from((exchange.callee(), 5060));
+    if let Some(originate) = &mut scenario.originate {
+        originate.manager = exchange.manager();
     }
 }
 
@@ -215,7 +220,7 @@ pub fn prove(proof: &Proof) -> Result<bool> {
             text: format!("could not be run: {error:#}\n"),
         }));
         write_summary(proof, &done)?;
-        if proof.stop.load(std::sync::atomic::Ordering::Relaxed) {
+        if proof.stop.load(Ordering::Relaxed) {
             bail!("stopped");
         }
     }
@@ -339,7 +344,10 @@ fn check_recordings(folder: &Path, prefix: &str, outcome: &engine::Outcome) -> R
             found.silent,
             found.files
         );
-        return Ok(format!("{} recordings, none silent", found.files));
+        return Ok(format!(
+            "{} recordings; of {} that were read none is silent",
+            found.files, found.looked_at
+        ));
     }
     ensure!(
         found.missing == 0 && found.packets > 0,
@@ -348,6 +356,12 @@ fn check_recordings(folder: &Path, prefix: &str, outcome: &engine::Outcome) -> R
         found.packets,
         found.missing,
         found.example.as_deref().unwrap_or_default()
+    );
+    ensure!(
+        found.not_both == 0,
+        "{} of {} recordings do not hold both sides of one call",
+        found.not_both,
+        found.looked_at
     );
     Ok(format!(
         "{} recordings; in {} that were read, all {} packets of both sides are there, bit by bit",
@@ -360,17 +374,25 @@ fn search(proof: &Proof, profile: &'static Profile) -> Result<Done> {
     let Some(search) = proof.capacity else {
         bail!("no search");
     };
-    let kind = Scenario::parse(profile.text)?.kind;
-    let mut exchange = Exchange::start(&plan_for(proof, kind))?;
-    let mut scenario = profile.scenario(false, &exchange)?;
-    scenario.limits.delay_p99_ms.get_or_insert(20.0);
+    let mut scenario = Scenario::parse(profile.text)?;
+    if scenario.call.talk == Talk::Signature && scenario.kind != Kind::Registrations {
+        scenario.limits.delay_p99_ms.get_or_insert(20.0);
+    }
     scenario.limits.setup_p99_ms.get_or_insert(500.0);
-    let options = options(proof, &exchange);
-    let found = capacity::find(&scenario, search, |n, scenario| {
+    let plan = plan_for(proof, scenario.kind);
+    let found = capacity::find(&scenario, search, |n, trial| {
+        if proof.stop.load(Ordering::Relaxed) {
+            bail!("stopped");
+        }
+        // One of its own for each trial: nothing is left of the one before.
+        let mut exchange = Exchange::start(&plan)?;
+        let mut trial = trial.clone();
+        place(&mut trial, &exchange);
         let folder = folder.join(format!("trial-{n}"));
-        run::run(scenario, &options, &folder).map(|(_, result)| result)
+        let (_, result) = run::run(&trial, &options(proof, &exchange), &folder)?;
+        exchange.stop()?;
+        Ok(result)
     })?;
-    exchange.stop()?;
     let text = found.markdown(&scenario.title, &proof.command);
     std::fs::create_dir_all(&folder)?;
     std::fs::write(folder.join("capacity.md"), &text)?;

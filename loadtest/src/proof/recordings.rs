@@ -12,6 +12,9 @@ const READ_MAX: usize = 40;
 /// The first packets of a side, which may lie before the recording.
 const EDGE: u32 = 2;
 
+/// Packets by which the two sides of a call may differ in length.
+const LENGTHS_MAX: u32 = 10;
+
 /// What was found.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Found {
@@ -22,6 +25,8 @@ pub(super) struct Found {
     /// Packets that were found, and those that are missing between the first and the last that were.
     pub(super) packets: u64,
     pub(super) missing: u64,
+    /// Files that are not two channels with one side of the same call each, both about equally long.
+    pub(super) not_both: usize,
     /// The first file with missing packets, and which.
     pub(super) example: Option<String>,
 }
@@ -44,8 +49,10 @@ pub(super) fn look(folder: &Path, prefix: &str) -> Result<Found> {
         let (_, channels) = wav::load(path)?;
         found.looked_at += 1;
         found.silent += usize::from(channels.iter().flatten().all(|&sample| sample == 0));
+        let mut sides = Vec::new();
         for (samples, channel) in channels.iter().zip(1..) {
-            let numbers = packets_in(samples);
+            let (whose, numbers) = packets_in(samples);
+            sides.push((whose, numbers.last().copied().unwrap_or(0)));
             let missing = missing(&numbers);
             found.packets += numbers.len() as u64;
             found.missing += missing.len() as u64;
@@ -60,12 +67,13 @@ pub(super) fn look(folder: &Path, prefix: &str) -> Result<Found> {
                 });
             }
         }
+        found.not_both += usize::from(!both(&sides));
     }
     Ok(found)
 }
 
-/// Numbers of the signed packets in a channel.
-fn packets_in(samples: &[i16]) -> BTreeSet<u32> {
+/// Call and side of the signed packets in a channel, and their numbers.
+fn packets_in(samples: &[i16]) -> (Option<(u32, Side)>, BTreeSet<u32>) {
     let bytes: Vec<u8> = samples
         .iter()
         .map(|&sample| g711::to_ulaw(sample))
@@ -85,7 +93,19 @@ fn packets_in(samples: &[i16]) -> BTreeSet<u32> {
             Reading::Damaged | Reading::Foreign => at += 1,
         }
     }
-    numbers
+    (whose, numbers)
+}
+
+/// Whether these are the two sides of one call, which speak for the same time.
+fn both(sides: &[(Option<(u32, Side)>, u32)]) -> bool {
+    let [
+        (Some((one, here)), last),
+        (Some((other, there)), other_last),
+    ] = sides
+    else {
+        return false;
+    };
+    one == other && here != there && last.abs_diff(*other_last) <= LENGTHS_MAX
 }
 
 /// Numbers that are missing before the last one.
@@ -132,6 +152,12 @@ mod tests {
         let found = look(folder.path(), "a-").expect("looked");
         assert_eq!((found.files, found.looked_at, found.silent), (2, 2, 0));
         assert_eq!((found.packets, found.missing), (95, 5));
+        assert_eq!(found.not_both, 2, "one channel is not two sides");
+        let side = |side, last| (Some((7, side)), last);
+        assert!(both(&[side(Side::Caller, 500), side(Side::Callee, 498)]));
+        assert!(!both(&[side(Side::Caller, 500), side(Side::Callee, 300)]));
+        assert!(!both(&[side(Side::Caller, 500), side(Side::Caller, 500)]));
+        assert!(!both(&[side(Side::Caller, 500), (None, 0)]));
         let example = found.example.expect("an example");
         assert_eq!(example, "a-2.wav, channel 1: 5 between 3 and 43 of 49");
         assert_eq!(look(folder.path(), "b-").expect("looked").silent, 1);

@@ -36,7 +36,7 @@ pub fn run(run: &Run) -> String {
         ("load generator", machine.generator.clone()),
         ("begun", format!("{} (seconds since 1970)", begin.at)),
     ] {
-        let _ = writeln!(text, "| {name} | {value} |");
+        let _ = writeln!(text, "| {name} | {} |", cell(&value));
     }
     text.push_str("\n## Steps\n\n");
     text.push_str(&steps(&result.steps));
@@ -61,6 +61,11 @@ pub fn run(run: &Run) -> String {
         scenario.trim_end()
     );
     text
+}
+
+/// Text in a cell of a table.
+fn cell(text: &str) -> String {
+    text.replace('|', "/").replace(['\r', '\n'], " ")
 }
 
 /// The table of steps.
@@ -114,7 +119,7 @@ fn counts(run: &Run) -> String {
     let (totals, heard) = (&outcome.totals, &outcome.totals.heard);
     let mut text = String::from("| | |\n|---|---|\n");
     let mut row = |name: &str, value: String| {
-        let _ = writeln!(text, "| {name} | {value} |");
+        let _ = writeln!(text, "| {} | {} |", cell(name), cell(&value));
     };
     row(
         "begun / answered / completed / failed",

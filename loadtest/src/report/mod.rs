@@ -100,7 +100,12 @@ pub fn figures(run: &Run) -> Vec<Figure> {
             true,
             step.and_then(|step| step.memory).map(mib),
         ),
-        figure("failed", "", true, Some(totals.failed as f64)),
+        figure(
+            "failed",
+            "%",
+            true,
+            Some(100.0 * totals.failed as f64 / totals.begun.max(1) as f64),
+        ),
         figure(
             "packets lost",
             "%",
@@ -150,8 +155,13 @@ pub fn compare(a: &Run, b: &Run) -> String {
     for (letter, run) in [("A", a), ("B", b)] {
         let _ = writeln!(
             text,
-            "- {letter}: {}, {}, {} cores of {}, `{}`",
+            "- {letter}: {}, {}, {}, {} cores of {}, `{}`",
             run.name,
+            if run.result.passed() {
+                "passed"
+            } else {
+                "FAILED"
+            },
             run.begin.subject,
             run.begin.machine.cores,
             run.begin.machine.processor,
@@ -166,6 +176,17 @@ pub fn compare(a: &Run, b: &Run) -> String {
             "\n**The machines differ: the ratios say as much about them as about the servers.**"
         );
     }
+    let asked = |run: &Run| {
+        let scenario = &run.begin.scenario;
+        serde_json::to_string(&(&scenario.kind, &scenario.call, &scenario.steps))
+            .unwrap_or_default()
+    };
+    if asked(a) != asked(b) {
+        let _ = writeln!(
+            text,
+            "\n**The scenarios differ: these are not the same calls.**"
+        );
+    }
     let _ = writeln!(text, "\n| | A | B | B / A | |\n|---|---|---|---|---|");
     for (a, b) in figures(a).into_iter().zip(figures(b)) {
         if a.value.is_none() && b.value.is_none() {
@@ -177,6 +198,12 @@ pub fn compare(a: &Run, b: &Run) -> String {
             .filter(|(a, _)| *a > 0.0)
             .map(|(a, b)| b / a);
         let verdict = match ratio {
+            None if a.less_is_better
+                && a.value == Some(0.0)
+                && b.value.is_some_and(|b| b > 0.0) =>
+            {
+                "A is better"
+            }
             Some(ratio) if (0.95..=1.05).contains(&ratio) => "the same within 5 %",
             Some(ratio) if (ratio < 1.0) == a.less_is_better => "B is better",
             Some(_) => "A is better",

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// Packets between two looks at tones.
 const LOOK_EVERY: u32 = 50;
+/// Turns that a stream may need to begin and to end.
+const TURNS_SLACK: u64 = 50;
 /// Events that are remembered.
 const DIGITS_MAX: usize = 64;
 
@@ -129,6 +131,8 @@ pub struct Ear {
     digits: String,
     event_at: Option<u32>,
     looks: Looks,
+    /// Turns of 20 ms in which a tone had to be there.
+    turns: u64,
     recording: Option<(Recording, Option<opus::Decoder>)>,
     /// The other end speaks: foreign audio counts.
     pub attentive: bool,
@@ -150,6 +154,7 @@ impl Ear {
             digits: String::new(),
             event_at: None,
             looks: Looks::default(),
+            turns: 0,
             recording: None,
             attentive: false,
         }
@@ -171,6 +176,16 @@ impl Ear {
         self.looks.absent = absent;
         self.looks.packets = 0;
         self.looks.samples.clear();
+    }
+
+    /// 20 ms have gone by.
+    pub fn turn(&mut self) {
+        self.turns += u64::from(self.looks.there != 0);
+    }
+
+    /// Looks at tones that were not possible since too little came.
+    pub fn looks_short(&self) -> u64 {
+        (self.turns / u64::from(LOOK_EVERY)).saturating_sub(self.counts.looks + 1)
     }
 
     /// Hears a datagram that came at `at` (wall clock). Returns the delay of a packet that says when it was sent.
@@ -359,12 +374,14 @@ impl Ear {
         self.counts
     }
 
-    /// Of `sent` packets of the other end, how many never came. For tones: how many are missing within what came.
+    /// Of `sent` packets of the other end, how many never came. For tones: how many are missing within what came, or how
+    /// much less came than one for each turn.
     pub fn lost(&self, sent: u64, signed: bool) -> u64 {
         if signed {
             sent.saturating_sub(self.counts.right)
         } else {
-            self.lost_before + self.lost_in_stream()
+            let short = self.turns.saturating_sub(self.counts.right + TURNS_SLACK);
+            short.max(self.lost_before + self.lost_in_stream())
         }
     }
 
@@ -493,6 +510,21 @@ mod tests {
         assert_eq!(hear(4, 99), (0, 4, 0, 0));
         assert_eq!(hear(5, 99), (0, 4, 4, 4));
         assert_eq!(hear(4, 10).0, 4);
+    }
+
+    #[test]
+    fn a_stream_of_tones_that_stops_is_lost_and_not_looked_at() {
+        let loops = Loops::new(Codec::Pcmu).expect("tones");
+        let mut ear = Ear::new(Codec::Pcmu, EXPECTED);
+        ear.look_for(1 << 4, !(1 << 4));
+        for number in 0..400 {
+            ear.turn();
+            if number < 120 {
+                ear.hear(&packet(number as u16, loops.payload(4, number)), None);
+            }
+        }
+        assert_eq!((ear.counts().looks, ear.looks_short()), (2, 5));
+        assert_eq!(ear.lost(0, false), 400 - 120 - TURNS_SLACK);
     }
 
     #[test]
