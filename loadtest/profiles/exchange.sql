@@ -42,7 +42,7 @@ INSERT INTO static_manager (filename, category, var_name, var_val) VALUES ('mana
 INSERT INTO static_manager (filename, category, var_name, var_val) VALUES ('manager.conf', 'load', 'write', 'all');
 INSERT INTO static_manager (filename, category, var_name, var_val) VALUES ('manager.conf', 'load', 'read', 'all');
 -- For the SIPp scenarios: a user with a password, and numbers 1100 (nobody answers), 1200 (early media), 1300 (a mailbox),
--- 1400 (two callees ring).
+-- 1400 (two callees ring), 1500 (hangs up on whoever sends 2468, lets others wait).
 INSERT INTO ps_aors (id, max_contacts) VALUES ('sipp', 2000);
 INSERT INTO ps_auths (id, auth_type, username, password) VALUES ('sipp', 'userpass', 'sipp', 'sipp secret');
 INSERT INTO ps_endpoints (id, aors, auth, context, disallow, allow, direct_media) VALUES ('sipp', 'sipp', 'sipp', 'load', 'all', 'alaw,ulaw', 'no');
@@ -52,6 +52,11 @@ INSERT INTO realtime_extensions (context, exten, priority, app, appdata) VALUES 
 INSERT INTO realtime_extensions (context, exten, priority, app, appdata) VALUES ('load', '1200', 2, 'Playback', 'beep,noanswer');
 INSERT INTO realtime_extensions (context, exten, priority, app, appdata) VALUES ('load', '1200', 3, 'Answer', '');
 INSERT INTO realtime_extensions (context, exten, priority, app, appdata) VALUES ('load', '1200', 4, 'Echo', '');
+INSERT INTO realtime_extensions (context, exten, priority, app, appdata) VALUES ('load', '1500', 1, 'Answer', '');
+INSERT INTO realtime_extensions (context, exten, priority, app, appdata) VALUES ('load', '1500', 2, 'Read', 'PIN,beep,4,,1,4');
+INSERT INTO realtime_extensions (context, exten, priority, app, appdata) VALUES ('load', '1500', 3, 'GotoIf', '$["${PIN}" = "2468"]?5');
+INSERT INTO realtime_extensions (context, exten, priority, app, appdata) VALUES ('load', '1500', 4, 'Wait', '60');
+INSERT INTO realtime_extensions (context, exten, priority, app, appdata) VALUES ('load', '1500', 5, 'Hangup', '');
 INSERT INTO voicemail (mailbox, context, password, fullname) VALUES ('1300', 'default', '2468', 'Load test');
 INSERT INTO realtime_extensions (context, exten, priority, app, appdata) VALUES ('load', '1300', 1, 'VoiceMail', '1300@default,s');
 INSERT INTO realtime_extensions (context, exten, priority, app, appdata) VALUES ('load', '1400', 1, 'Dial', 'PJSIP/1400@callee&PJSIP/1401@callee,30');

@@ -298,6 +298,7 @@ fn prove(args: &ProofArgs) -> Result<bool> {
             database: args.database.clone(),
             users: 0,
             tls: false,
+            more: String::new(),
         },
         out: args.out.clone(),
         profiles: args.profiles.clone(),

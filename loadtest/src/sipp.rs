@@ -3,6 +3,7 @@
 
 use crate::proof::exchange::{Exchange, Plan, binary_beside};
 use crate::run::may_aim_at;
+use crate::talk::{g711, wav};
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use std::collections::HashMap;
@@ -127,6 +128,13 @@ pub const CATALOGUE: &[Entry] = &[
         .calls(5, 5, 5)
         .lasts(60_000),
     entry(
+        "rtp",
+        "uac_echo_rtp.xml",
+        "3000",
+        "a call with sound both ways",
+    )
+    .lasts(4000),
+    entry(
         "early-media",
         "early_media.xml",
         "1200",
@@ -135,13 +143,13 @@ pub const CATALOGUE: &[Entry] = &[
     entry(
         "ivr-rfc4733",
         "ivr_rfc4733.xml",
-        "4000",
+        "1500",
         "digits as events in RTP lead through a menu",
     ),
     entry(
         "ivr-info",
         "ivr_info.xml",
-        "4000",
+        "1500",
         "digits by INFO lead through a menu",
     ),
     entry(
@@ -298,6 +306,9 @@ pub struct Account {
     pub successful: u64,
     pub failed: u64,
     pub retransmissions: u64,
+    /// Calls that were refused and that were answered, where the scenario counts them.
+    pub refused: u64,
+    pub answered: u64,
     pub code: Option<i32>,
     /// What it complained of, at most a few lines.
     pub errors: String,
@@ -322,6 +333,8 @@ impl Account {
             successful: number("SuccessfulCall(C)"),
             failed: number("FailedCall(C)"),
             retransmissions: number("Retransmissions(C)"),
+            refused: number("GenericCounter1(C)"),
+            answered: number("GenericCounter2(C)"),
             code,
             errors: complaints.lines().take(12).collect::<Vec<_>>().join("\n"),
         }
@@ -348,6 +361,14 @@ impl Sipp {
         let folder = tempfile::Builder::new()
             .prefix("strowger-sipp-")
             .tempdir()?;
+        // Three seconds of a tone, for scenarios that say something.
+        let tone: Vec<u8> = (0..24_000)
+            .map(|n| {
+                let phase = std::f64::consts::TAU * f64::from(n % 8) / 8.0;
+                g711::to_alaw((6000.0 * phase.sin()) as i16)
+            })
+            .collect();
+        std::fs::write(folder.path().join("audio.alaw"), tone)?;
         let screen = std::fs::File::create(folder.path().join("screen"))?;
         let process = Command::new("sipp")
             .current_dir(folder.path())
@@ -398,18 +419,17 @@ pub fn run(args: &SippArgs) -> Result<bool> {
             .map(|name| find(name))
             .collect::<Result<_>>()?
     };
-    let exchange = args
-        .exchange
-        .then(|| {
-            Exchange::start(&Plan {
-                binary: args.binary.clone().unwrap_or_else(binary_beside),
-                cores: "all".to_owned(),
-                database: String::new(),
-                users: 0,
-                tls: true,
-            })
+    let start = |more: &str| {
+        Exchange::start(&Plan {
+            binary: args.binary.clone().unwrap_or_else(binary_beside),
+            cores: "all".to_owned(),
+            database: String::new(),
+            users: 0,
+            tls: true,
+            more: more.to_owned(),
         })
-        .transpose()?;
+    };
+    let exchange = args.exchange.then(|| start("")).transpose()?;
     let Some(server) = args.server.or_else(|| exchange.as_ref().map(Exchange::sip)) else {
         bail!("no server: --server ADDRESS:PORT, or --exchange");
     };
@@ -420,7 +440,13 @@ pub fn run(args: &SippArgs) -> Result<bool> {
             println!("skip  {:18} this SIPp was built without TLS", entry.name);
             continue;
         }
-        let told = one(args, entry, server, exchange.as_ref());
+        let told = if entry.name == "overload" && args.exchange {
+            // One that allows few calls at once.
+            start("\n[limits]\ncalls = 100\n")
+                .and_then(|exchange| one(args, entry, exchange.sip(), Some(&exchange)))
+        } else {
+            one(args, entry, server, exchange.as_ref())
+        };
         match told {
             Ok(text) => println!("ok    {:18} {text}", entry.name),
             Err(error) => {
@@ -538,6 +564,17 @@ fn one(
     if let Some(uas) = &uas {
         expect("callee", uas, u64::from(all * entry.legs))?;
     }
+    if entry.name == "overload" {
+        ensure!(
+            uac.refused > 0 && uac.answered > 0,
+            "{} were answered and {} refused: this was no overload (more calls, or a lower limit)",
+            uac.answered,
+            uac.refused
+        );
+    }
+    if let Some(exchange) = exchange {
+        left_behind(entry, exchange, all)?;
+    }
     // Each call has its length: a scenario that skips its pauses would be faster.
     ensure!(took >= length, "{took:.1?} for calls of {length:.1?}");
     Ok(format!(
@@ -545,6 +582,53 @@ fn one(
         took.as_secs_f64(),
         uac.retransmissions + uas.map_or(0, |uas| uas.retransmissions)
     ))
+}
+
+/// What a scenario leaves in the data directory of an exchange: messages with sound, recordings as long as their calls.
+fn left_behind(entry: &Entry, exchange: &Exchange, calls: u32) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let (begin, count) = match entry.name {
+        "voicemail" => ("msg", calls as usize),
+        // All calls of this scenario dial one number, and so write one file.
+        "recorded" => ("stereo-", 1),
+        _ => return Ok(()),
+    };
+    loop {
+        let mut found = Vec::new();
+        find_files(exchange.data(), begin, &mut found);
+        let good = found.iter().filter(|path| {
+            wav::load(path).is_ok_and(|(rate, channels)| {
+                let sound = channels.iter().flatten().any(|&sample| sample.abs() > 500);
+                let long = channels
+                    .first()
+                    .is_some_and(|c| c.len() > rate as usize * 2);
+                long && (sound || entry.name == "recorded")
+            })
+        });
+        let good = good.count();
+        if good >= count {
+            return Ok(());
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "{count} files {begin}* with sound are wanted, and {good} of {} are good",
+            found.len()
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// WAV files whose names begin so, in a folder and those in it.
+fn find_files(folder: &Path, begin: &str, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy();
+        if path.is_dir() {
+            find_files(&path, begin, found);
+        } else if name.starts_with(begin) && name.ends_with(".wav") {
+            found.push(path);
+        }
+    }
 }
 
 fn expect(side: &str, account: &Account, calls: u64) -> Result<()> {

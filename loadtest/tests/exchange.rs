@@ -34,6 +34,7 @@ fn plan(users: u32) -> Plan {
         database: String::new(),
         users,
         tls: false,
+        more: String::new(),
     }
 }
 

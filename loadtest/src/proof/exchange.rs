@@ -27,6 +27,8 @@ pub struct Plan {
     pub users: u32,
     /// SIP over TLS at port 5061 too, with a certificate made for this start.
     pub tls: bool,
+    /// More lines for the end of its configuration.
+    pub more: String,
 }
 
 /// A running exchange; dropping it ends the process.
@@ -84,8 +86,9 @@ impl Exchange {
         let configuration = format!(
             "data = \"{}\"\n\n[database]\nurl = \"{url}\"\n\n[shards]\ncores = {cores}\n\n\
              [sip]\nudp = [\"{ip}:5060\"]\ntcp = [\"{ip}:5060\"]\n{tls}\n{files}[rtp]\nports = \"10000-32000\"\n\n\
-             [http]\nbind = \"{ip}:8088\"\n\n[manager]\nbind = \"{ip}:5038\"\n\n[log]\nlevel = \"warn\"\n",
-            data.display()
+             [http]\nbind = \"{ip}:8088\"\n\n[manager]\nbind = \"{ip}:5038\"\n\n[log]\nlevel = \"warn\"\n{}",
+            data.display(),
+            plan.more
         );
         let file = data.join("strowger.toml");
         std::fs::write(&file, &configuration)?;
@@ -212,6 +215,11 @@ impl Exchange {
     /// Where it writes recordings.
     pub fn recordings(&self) -> PathBuf {
         self.data.join("monitor")
+    }
+
+    /// Its data directory.
+    pub fn data(&self) -> &Path {
+        &self.data
     }
 
     /// The end of its log.
