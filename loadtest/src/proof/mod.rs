@@ -180,7 +180,11 @@ impl Profile {
 /// Puts the telephones where the exchange looks for them.
 fn place(scenario: &mut Scenario, exchange: &Exchange) {
     scenario.server = Some(exchange.sip());
-    scenario.caller.address = SocketAddr::from((exchange.caller(), 5060));
+    scenario.caller.address = match scenario.kind {
+        // Who calls from the callers' address is known by it, and has nothing to register.
+        Kind::Registrations => SocketAddr::new(exchange.sip().ip(), 5070),
+        _ => SocketAddr::from((exchange.caller(), 5060)),
+    };
     scenario.callee.address = SocketAddr::from((exchange.callee(), 5060));
     if let Some(originate) = &mut scenario.originate {
         originate.manager = exchange.manager();
