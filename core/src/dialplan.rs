@@ -33,10 +33,28 @@ pub enum SubroutineEnd {
     Ended,
 }
 
+/// How far a function or an application that somebody asks for from outside may reach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// As far as the dialplan.
+    #[default]
+    Exchange,
+    /// What belongs to its call: no programs and files, no database, nothing that other calls depend on.
+    Call,
+}
+
+/// Something was asked for that reaches further than it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it reaches further than its call")]
+pub struct OutOfReach;
+
 /// Runs channels through the dialplan.
 pub trait Dialplan {
     /// Whether `exten` can be reached in `context` by a caller with this number.
     fn exists(&self, context: &str, exten: &str, caller: &str) -> Exists;
+
+    /// The number of a priority, written as a number or a label, where the extension has it.
+    fn priority(&self, context: &str, exten: &str, caller: &str, written: &str) -> Option<i32>;
 
     /// The hint of an extension, its variables put in; patterns and included contexts count.
     fn hint(&self, context: &str, exten: &str) -> Option<String>;
@@ -45,17 +63,28 @@ pub trait Dialplan {
     /// [`Channel::hangup`] before `h`; the shard destroys the channel when the future is done.
     fn run(&self, channel: Channel) -> LocalFuture<()>;
 
-    /// Runs one application on a channel, and ends the channel with it.
-    fn application(&self, channel: Channel, name: String, data: String) -> LocalFuture<()>;
+    /// Runs one application on a channel, and ends the channel with it. `reach` holds for the application, not for where it
+    /// sends the channel in the dialplan.
+    fn application(
+        &self,
+        channel: Channel,
+        name: String,
+        data: String,
+        reach: Reach,
+    ) -> LocalFuture<()>;
 
     /// What `${name}` is on a channel, a function or a variable; functions that wait are refused.
-    fn read(&self, channel: &Channel, name: &str) -> String;
+    ///
+    /// # Errors
+    /// The function reaches too far.
+    fn read(&self, channel: &Channel, name: &str, reach: Reach) -> Result<String, OutOfReach>;
 
     /// Sets a variable of a channel, or writes a function where the name has arguments.
     ///
     /// # Errors
     /// What is wrong with the name or the value.
-    fn write(&self, channel: &Channel, name: &str, value: &str) -> Result<(), String>;
+    fn write(&self, channel: &Channel, name: &str, value: &str, reach: Reach)
+    -> Result<(), String>;
 
     /// Runs `Gosub(location(arguments))` on a channel that is not in the dialplan, and comes back.
     fn subroutine(

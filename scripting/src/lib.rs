@@ -43,15 +43,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use strowger_core::channel::{Channel, Location};
-use strowger_core::dialplan::{Dialplan, DialplanFactory, Exists, LocalFuture, SubroutineEnd};
+use strowger_core::dialplan::{
+    Dialplan, DialplanFactory, Exists, LocalFuture, OutOfReach, Reach, SubroutineEnd,
+};
 use strowger_core::shard::Shard;
 use strowger_dialplan::Query;
+use strowger_dialplan::args::{self, Priority};
 use strowger_dialplan::plan::HINT;
 use strowger_store::Snapshot;
 
 pub use agi::{Agi, NotTaken};
+pub use app::application_reaches;
 pub use check::{check, check_databases};
 pub use fax::Fax;
+pub use func::text_reaches;
 pub use plans::{PlanWatcher, Plans, compile};
 pub use registry::{Applications, Help, applications, functions};
 pub use script::Scripts;
@@ -79,6 +84,22 @@ impl Dialplan for Script {
         }
     }
 
+    fn priority(&self, context: &str, exten: &str, caller: &str, written: &str) -> Option<i32> {
+        let plan = self.host.current();
+        let written = written.trim();
+        match args::parse_goto(written).priority {
+            Priority::Number(number) => {
+                let number = i32::try_from(number).ok().filter(|number| *number > 0)?;
+                let query = Query::new(context, exten, number).caller(Some(caller));
+                plan.exists(&query).then_some(number)
+            }
+            Priority::Label(label) => {
+                plan.find_label(&Query::label(context, exten, label).caller(Some(caller)))
+            }
+            Priority::Relative(_) => None,
+        }
+    }
+
     fn hint(&self, context: &str, exten: &str) -> Option<String> {
         let plan = self.host.current();
         let found = plan.find(&Query::new(context, exten, HINT))?;
@@ -94,22 +115,42 @@ impl Dialplan for Script {
         Box::pin(runner::run(Rc::clone(&self.host), channel))
     }
 
-    fn application(&self, channel: Channel, name: String, data: String) -> LocalFuture<()> {
+    fn application(
+        &self,
+        channel: Channel,
+        name: String,
+        data: String,
+        reach: Reach,
+    ) -> LocalFuture<()> {
         Box::pin(runner::application(
             Rc::clone(&self.host),
             channel,
             name,
             data,
+            reach,
         ))
     }
 
-    fn read(&self, channel: &Channel, name: &str) -> String {
+    fn read(&self, channel: &Channel, name: &str, reach: Reach) -> Result<String, OutOfReach> {
         let task = Task::new(&self.host, channel.clone());
-        strowger_dialplan::subst::resolve(name, &*task)
+        task.set_reach(reach);
+        let value = strowger_dialplan::subst::resolve(name, &*task);
+        if task.has_overreached() {
+            return Err(OutOfReach);
+        }
+        Ok(value)
     }
 
-    fn write(&self, channel: &Channel, name: &str, value: &str) -> Result<(), String> {
-        Task::new(&self.host, channel.clone()).assign(name, value)
+    fn write(
+        &self,
+        channel: &Channel,
+        name: &str,
+        value: &str,
+        reach: Reach,
+    ) -> Result<(), String> {
+        let task = Task::new(&self.host, channel.clone());
+        task.set_reach(reach);
+        task.assign(name, value)
     }
 
     fn subroutine(

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use strowger_core::channel::{Cause, Channel, Interrupt, Location};
-use strowger_core::dialplan::SubroutineEnd;
+use strowger_core::dialplan::{Reach, SubroutineEnd};
 use strowger_dialplan::{Context, Origin, Program, Query, Vars};
 
 use crate::app::{self, AppResult, Next, Stop};
@@ -65,9 +65,18 @@ fn rehearsed(task: &Task) -> bool {
 }
 
 /// Runs one application on a channel that was called for it, and ends the channel.
-pub(crate) async fn application(host: Rc<Host>, channel: Channel, name: String, data: String) {
+pub(crate) async fn application(
+    host: Rc<Host>,
+    channel: Channel,
+    name: String,
+    data: String,
+    reach: Reach,
+) {
     let task = Task::new(&host, channel);
+    task.set_reach(reach);
     let result = Measured(Box::pin(app::execute(&task, &name, data, None))).await;
+    // The dialplan that it may go to is the administrator's.
+    task.set_reach(Reach::Exchange);
     let goes_on = match result {
         Ok(Next::Jump(target)) => {
             task.channel.set_location(target);

@@ -11,6 +11,7 @@ use mlua::AnyUserData;
 use strowger_core::Shared;
 use strowger_core::call::LegReport;
 use strowger_core::channel::{Channel, Location};
+use strowger_core::dialplan::Reach;
 use strowger_dialplan::plan::HINT;
 use strowger_dialplan::subst::Cut;
 use strowger_dialplan::{CallError, Plan, Query, Vars};
@@ -93,6 +94,10 @@ pub(crate) struct Task {
     pub(crate) curl: RefCell<func::curl::Options>,
     /// Rows that `ODBC_FETCH` reads.
     pub(crate) results: RefCell<func::odbc::Results>,
+    /// How far its functions and applications may reach at the moment.
+    reach: Cell<Reach>,
+    /// Something was refused for that.
+    overreached: Cell<bool>,
     /// Set where the call is only a test of the dialplan.
     pub(crate) rehearsal: Option<Rc<Rehearsal>>,
 }
@@ -135,8 +140,29 @@ impl Task {
             laboured: Cell::default(),
             curl: RefCell::default(),
             results: RefCell::default(),
+            reach: Cell::default(),
+            overreached: Cell::default(),
             rehearsal,
         })
+    }
+
+    /// Functions and applications may reach so far from now on.
+    pub(crate) fn set_reach(&self, reach: Reach) {
+        self.reach.set(reach);
+    }
+
+    /// May nothing reach further than this call?
+    pub(crate) fn is_confined(&self) -> bool {
+        self.reach.get() == Reach::Call
+    }
+
+    /// Something was asked for that reaches too far.
+    pub(crate) fn overreach(&self) {
+        self.overreached.set(true);
+    }
+
+    pub(crate) fn has_overreached(&self) -> bool {
+        self.overreached.get()
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

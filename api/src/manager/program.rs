@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use strowger_core::call::originate::OriginateRequest;
+use strowger_core::call::originate::{OriginateRequest, Target};
 
 use super::Manager;
 use super::actions;
@@ -59,7 +59,12 @@ pub(crate) fn originate(
     } else {
         Classes::ORIGINATE
     };
-    actions::read_originate(&request(headers), &User::program(classes))
+    let call = actions::read_originate(&request(headers), &User::program(classes))?;
+    // The Manager asks the dialplan for the number of a label; here nobody does.
+    match &call.target {
+        Target::Extension(place) if place.priority < 1 => Err("Invalid priority"),
+        _ => Ok(call),
+    }
 }
 
 #[cfg(test)]

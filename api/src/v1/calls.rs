@@ -12,7 +12,8 @@ use strowger_core::call::originate::{
     OriginateError, OriginateOutcome, OriginateRequest, Reason, Target,
 };
 use strowger_core::channel::{Cause, Channel, Location, Party};
-use strowger_core::dialplan::Exists;
+use strowger_core::dialplan::{Exists, Reach};
+use strowger_scripting::{application_reaches, text_reaches};
 use utoipa::ToSchema;
 use warp::Reply as _;
 use warp::http::StatusCode;
@@ -314,7 +315,10 @@ impl OriginateBody {
                     let why = "application: a key of a group calls extensions only".to_owned();
                     return Err(forbidden(why));
                 }
-                if !risky::may_run(&application.name, &application.data) {
+                if !risky::may_run(&application.name, &application.data)
+                    || application_reaches(&application.name)
+                    || text_reaches(&application.data)
+                {
                     let why = "application: it runs programs or others, or evaluates text, which only a dialplan may";
                     return Err(forbidden(why.to_owned()));
                 }
@@ -326,6 +330,7 @@ impl OriginateBody {
             _ => return Err(Problem::bad("to, application: one of them is wanted")),
         };
         let mut request = OriginateRequest::new(&self.channel, target);
+        request.reach = Reach::Call;
         let timeout = self.timeout_ms.unwrap_or(30_000);
         if !(1..=TIMEOUT_MAX_MS).contains(&timeout) {
             let why = format!("timeout_ms: {timeout} is outside of 1 to {TIMEOUT_MAX_MS}");
@@ -598,7 +603,7 @@ pub(super) struct Variable {
 /// The name in the address. Functions reach beyond a call: whom a group bounds has variables only.
 fn variable_of(on: &On) -> Result<String, Problem> {
     let name = on.place(1);
-    if name.contains(['$', '{']) || risky::evaluates(name) {
+    if name.contains(['$', '{']) || risky::evaluates(name) || text_reaches(name) {
         return Err(Problem::bad(format!(
             "name: {name:?} is evaluated, which only a dialplan may"
         )));
@@ -633,12 +638,14 @@ pub(super) async fn get_variable(on: On) -> Answered {
     let bound = on.caller.group().is_some();
     let read = move |channel: &Channel| {
         if bound {
-            own_variable(channel, &name)
-        } else {
-            channel.shard().dialplan().read(channel, &name)
+            return Ok(own_variable(channel, &name));
         }
+        let dialplan = channel.shard().dialplan();
+        dialplan.read(channel, &name, Reach::Call)
+    };
     };
     let value = with_call(&on, on.place(0), read).await?;
+    let value = value.map_err(|why| Problem::new(StatusCode::FORBIDDEN, format!("name: {why}")))?;
     Ok(json(StatusCode::OK, &Variable { value }))
 }
 
@@ -655,7 +662,10 @@ pub(super) async fn set_variable(mut on: On) -> Answered {
         return Err(Problem::new(StatusCode::FORBIDDEN, why));
     }
     let Variable { value } = on.body().await?;
-    let write = move |channel: &Channel| channel.shard().dialplan().write(channel, &name, &value);
+    let write = move |channel: &Channel| {
+        let dialplan = channel.shard().dialplan();
+        dialplan.write(channel, &name, &value, Reach::Call)
+    };
     let written = with_call(&on, on.place(0), write).await?;
     written.map_err(|why| Problem::bad(format!("value: {why}")))?;
     on.audit("variable set");

@@ -19,7 +19,7 @@ use super::session::{Incoming, Session};
 use super::timing::{self, Timing};
 use super::{diversion, extensions, identity, provisional};
 use crate::channel::{Cause, Channel, Data, LegEnd, Location, State, Yank};
-use crate::dialplan::{Exists, LocalFuture};
+use crate::dialplan::{Exists, LocalFuture, Reach};
 use crate::shard::{ALLOW, DialogKey, Shard};
 
 /// A refusal of an INVITE before a channel exists.
@@ -381,7 +381,16 @@ impl Channel {
     /// Runs an application: instead of what it does on a channel that runs the dialplan, which goes on behind that; on a
     /// dialled channel by itself, and the channel ends with it.
     pub fn run_application(&self, name: &str, data: &str) {
+        self.run_application_within(Reach::Exchange, name, data);
+    }
+
+    /// The same for an application that may not reach further than that.
+    pub(crate) fn run_application_within(&self, reach: Reach, name: &str, data: &str) {
         if self.data().runs_dialplan {
+            if reach != Reach::Exchange {
+                // What runs already has its own reach; nobody asks for this of a channel that was only called.
+                return self.hangup(Cause::INTERWORKING);
+            }
             self.data_mut().errand = Some((name.to_owned(), data.to_owned()));
             self.touch();
             return self.end_yank();
@@ -392,7 +401,7 @@ impl Channel {
         let (name, data) = (name.to_owned(), data.to_owned());
         run_as(self.clone(), (), |channel| {
             let dialplan = channel.shard().dialplan();
-            dialplan.application(channel.clone(), name, data)
+            dialplan.application(channel.clone(), name, data, reach)
         });
     }
 

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::destination::Destination;
 use super::outgoing::{Origin, create_leg};
 use crate::channel::{Cause, Channel, Data, Location, Party, State, Variables};
-use crate::dialplan::Exists;
+use crate::dialplan::{Exists, Reach};
 use crate::shard::Shard;
 use crate::shard::inbox::ShardMessage;
 use crate::shared::Shared;
@@ -53,7 +53,7 @@ pub struct OriginateRequest {
     pub target: Target,
     /// Who the call seems to come from; the channel's own identity too.
     pub caller: Option<Party>,
-    /// Set on the channel, in this order; `__NAME` is inherited.
+    /// Set on the channel, in this order; `__NAME` is inherited, and `NAME(arguments)` writes a function.
     pub variables: Vec<(String, String)>,
     /// How long it may ring; [`TIMEOUT`] is usual.
     pub timeout: Duration,
@@ -71,6 +71,8 @@ pub struct OriginateRequest {
     pub uniqueids: [Option<String>; 2],
     /// Hops left to it: those of the call that makes it, so that calls that make each other come to an end.
     pub max_forwards: u8,
+    /// How far the application and functions among the variables may reach.
+    pub reach: Reach,
 }
 
 impl OriginateRequest {
@@ -90,6 +92,7 @@ impl OriginateRequest {
             pre_dial: None,
             uniqueids: [None, None],
             max_forwards: MAX_FORWARDS,
+            reach: Reach::Exchange,
         }
     }
 }
@@ -282,7 +285,9 @@ async fn call(shard: &Rc<Shard>, request: &OriginateRequest) -> OriginateOutcome
             channel.set_location(location.clone());
             channel.continue_in_dialplan();
         }
-        Target::Application { name, data } => channel.run_application(name, data),
+        Target::Application { name, data } => {
+            channel.run_application_within(request.reach, name, data);
+        }
     }
     outcome
 }
@@ -355,7 +360,7 @@ pub async fn call_out(
         channel.data_mut().accountcode.clone_from(code);
     }
     for (name, value) in &request.variables {
-        channel.set_variable(name, value);
+        set(&channel, name, value, request.reach);
     }
     if let Some(subroutine) = &request.pre_dial {
         let (location, arguments) = (subroutine.location.clone(), subroutine.arguments.clone());
@@ -397,6 +402,17 @@ pub async fn call_out(
     Ok(channel)
 }
 
+/// Sets a variable of a channel that is to be called, or writes a function; what is refused is logged.
+fn set(channel: &Channel, name: &str, value: &str, reach: Reach) {
+    if !name.contains('(') {
+        return channel.set_variable(name, value);
+    }
+    let dialplan = channel.shard().dialplan();
+    if let Err(error) = dialplan.write(channel, name, value, reach) {
+        tracing::warn!(channel = %channel.name(), name, error, "originate: a variable was not set");
+    }
+}
+
 /// Extension `failed` of the context that the call would have gone to hears of it, with `REASON`.
 fn tell_failed(shard: &Rc<Shard>, request: &OriginateRequest, reason: Reason) {
     let Target::Extension(location) = &request.target else {
@@ -413,7 +429,8 @@ fn tell_failed(shard: &Rc<Shard>, request: &OriginateRequest, reason: Reason) {
     let name = format!("OutgoingSpoolFailed-{:08x}", shared.next_channel_sequence());
     let place = Location::new(context, FAILED, 1);
     let mut data = Data::new(State::Down, place, uniqueid.clone());
-    for (name, value) in &request.variables {
+    let plain = |(name, _): &&(String, String)| !name.contains('(');
+    for (name, value) in request.variables.iter().filter(plain) {
         data.variables.set(name, value);
     }
     data.variables.set("REASON", &(reason as u8).to_string());

@@ -3,6 +3,7 @@
 //! thread; nothing outside the shard holds a [`Channel`], only its name or id. SIP lives in `call::session`, packets
 //! in the media engine.
 
+mod acts;
 mod cause;
 mod data;
 mod directory;
@@ -23,6 +24,7 @@ use strowger_media::LegId;
 use strowger_store::Endpoint;
 use tokio::sync::Notify;
 
+pub use acts::{Described, Talk};
 pub use cause::{Cause, refusal};
 pub use data::{Bridging, Data, DialProgress, LegEnd, Location, State, Timeouts};
 pub use directory::{Directory, GROUPS_MAX, LOCKS_MAX, Locked};
@@ -92,6 +94,17 @@ impl Channel {
             device,
             told: RefCell::new(None),
         }))
+    }
+
+    /// A channel of nobody, for functions that need none: no shard knows it, nobody is told of it, and it ends with this.
+    pub fn surrogate(shard: &Rc<Shard>) -> Self {
+        let data = Data::new(State::Down, Location::new("default", "s", 1), String::new());
+        Self::new(shard, "Surrogate/0".to_owned(), String::new(), None, data)
+    }
+
+    /// Is it one of nobody?
+    pub(crate) fn is_surrogate(&self) -> bool {
+        self.0.uniqueid.is_empty()
     }
 
     /// The shard-local id.

@@ -59,20 +59,23 @@ pub(super) const APPS: &[App] = &[
         "ExecIf(condition?app(args)[:app(args)])",
         "runs an application if a condition holds",
         exec_if
-    ),
+    )
+    .reaching(),
     app!(
         "ExecIfTime",
         "ExecIfTime(times,weekdays,mdays,months[,timezone]?app(args))",
         "runs an application at certain times",
         exec_if_time
-    ),
-    app!("Exec", "Exec(app(args))", "runs an application", exec),
+    )
+    .reaching(),
+    app!("Exec", "Exec(app(args))", "runs an application", exec).reaching(),
     app!(
         "TryExec",
         "TryExec(app(args))",
         "runs an application; the call goes on if it fails",
         try_exec
-    ),
+    )
+    .reaching(),
     app!(
         now "RaiseException",
         "RaiseException(reason)",

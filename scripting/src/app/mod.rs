@@ -199,6 +199,8 @@ pub(crate) struct App {
     pub(crate) name: &'static str,
     pub(crate) syntax: &'static str,
     pub(crate) synopsis: &'static str,
+    /// It runs programs, or applications that its data name.
+    reaches: bool,
     run: Run,
 }
 
@@ -214,6 +216,12 @@ impl App {
     pub(crate) fn is_immediate(&self) -> bool {
         matches!(self.run, Run::Now(_))
     }
+
+    /// The same, which runs programs, or applications that its data name.
+    const fn reaching(mut self) -> Self {
+        self.reaches = true;
+        self
+    }
 }
 
 macro_rules! app {
@@ -222,6 +230,7 @@ macro_rules! app {
             name: $name,
             syntax: $syntax,
             synopsis: $synopsis,
+            reaches: false,
             run: $crate::app::Run::Now($run),
         }
     };
@@ -230,6 +239,7 @@ macro_rules! app {
             name: $name,
             syntax: $syntax,
             synopsis: $synopsis,
+            reaches: false,
             run: $crate::app::Run::Later(|call| Box::pin($run(call))),
         }
     };
@@ -292,6 +302,11 @@ pub(crate) fn find(name: &str) -> Option<&'static App> {
     }
 }
 
+/// Does this application, in any case and with blanks around its name, run programs, or applications that its data name?
+pub fn application_reaches(name: &str) -> bool {
+    find(name).is_some_and(|app| app.reaches)
+}
+
 /// All applications, by name.
 pub(crate) fn all() -> Vec<&'static App> {
     let mut list: Vec<_> = TABLE.values().copied().collect();
@@ -309,6 +324,13 @@ pub(crate) async fn execute(
     let Some(app) = find(name) else {
         return Err(Stop::Failed(unknown(name)));
     };
+    if app.reaches && task.is_confined() {
+        task.overreach();
+        return Err(Stop::Failed(format!(
+            "{} reaches further than its call, which is not permitted here",
+            app.name
+        )));
+    }
     if data.len() > DATA_BYTES_MAX {
         return Err(too_long(app, &data));
     }
@@ -432,6 +454,29 @@ mod tests {
         }
         assert!(find("Frobnicate").is_none());
         assert!(unknown("Dail").contains("Dial"));
+    }
+
+    #[test]
+    fn whatever_runs_programs_or_other_applications_is_marked_under_every_way_to_write_its_name() {
+        for name in [
+            "System",
+            " system ",
+            "TRYSYSTEM",
+            "AGI",
+            "EAGI",
+            "DeadAGI",
+            "MixMonitor",
+            "Exec",
+            "TryExec",
+            "ExecIf",
+            "ExecIfTime",
+            "Originate ",
+        ] {
+            assert!(application_reaches(name), "{name}");
+        }
+        for name in ["Playback", "Dial", "Set", "Goto", "Nonsense", ""] {
+            assert!(!application_reaches(name), "{name}");
+        }
     }
 
     #[test]

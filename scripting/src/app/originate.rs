@@ -17,7 +17,8 @@ pub(super) const APPS: &[App] = &[app!(
     "Originate(technology/resource,app|exten,arg1[,arg2[,arg3[,timeout[,options]]]])",
     "calls somebody and runs an application or the dialplan with who answers",
     run
-)];
+)
+.reaching()];
 
 const OPTIONS: &str = "abBCcnv";
 

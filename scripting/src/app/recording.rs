@@ -23,7 +23,8 @@ pub(super) const APPS: &[App] = &[
         "MixMonitor(file.extension[,options[,command]])",
         "records the call",
         mix_monitor
-    ),
+    )
+    .reaching(),
     app!(
         "StopMixMonitor",
         "StopMixMonitor([id])",

@@ -12,13 +12,15 @@ pub(super) const APPS: &[App] = &[
         "System(command)",
         "runs a command; the call ends if it cannot be run",
         system
-    ),
+    )
+    .reaching(),
     app!(
         "TrySystem",
         "TrySystem(command)",
         "runs a command; the call goes on in any case",
         try_system
-    ),
+    )
+    .reaching(),
 ];
 
 /// The status by which the shell says that it could not run the command.

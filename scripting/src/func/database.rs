@@ -16,39 +16,44 @@ const MEMBERS_MAX: usize = 1024;
 static CHANGING: Mutex<()> = Mutex::new(());
 
 pub(crate) const FUNCTIONS: &[Function] = &[
-    Function::read_write("DB", "DB(family/key)", "a value of the database", get, put),
+    Function::read_write("DB", "DB(family/key)", "a value of the database", get, put).reaching(),
     Function::read(
         "DB_EXISTS",
         "DB_EXISTS(family/key)",
         "1 if the key exists, else 0",
         exists,
-    ),
+    )
+    .reaching(),
     Function::read_write(
         "DB_DELETE",
         "DB_DELETE(family/key)",
         "deletes a key and gives its value",
         delete,
         |task, args, _| delete(task, args).map(drop),
-    ),
+    )
+    .reaching(),
     Function::read(
         "DB_KEYS",
         "DB_KEYS(prefix)",
         "the keys below a prefix",
         |task, args| Ok(task.shared().astdb.keys(args.trim()).join(",")),
-    ),
+    )
+    .reaching(),
     Function::read(
         "DB_KEYCOUNT",
         "DB_KEYCOUNT(prefix)",
         "how many keys are below a prefix",
         |task, args| Ok(task.shared().astdb.count(args.trim()).to_string()),
-    ),
+    )
+    .reaching(),
     Function::read_write(
         "DIALGROUP",
         "DIALGROUP(group[,add|del])",
         "devices to ring together",
         group,
         set_group,
-    ),
+    )
+    .reaching_when_written(),
 ];
 
 /// `family/key`: the family ends at the first slash.

@@ -76,7 +76,8 @@ pub(crate) const FUNCTIONS: &[Function] = &[
                 ))
             }
         },
-    ),
+    )
+    .reaching_when_written(),
     Function::read(
         "CHANNELS",
         "CHANNELS([pattern])",

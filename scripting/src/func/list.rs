@@ -23,13 +23,15 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         "POP(variable[,delimiter])",
         "takes the last value of a list",
         |task, args| take(task, args, true),
-    ),
+    )
+    .reaching(),
     Function::read(
         "SHIFT",
         "SHIFT(variable[,delimiter])",
         "takes the first value of a list",
         |task, args| take(task, args, false),
-    ),
+    )
+    .reaching(),
     Function::read(
         "LISTFILTER",
         "LISTFILTER(variable,delimiter,value)",

@@ -31,7 +31,8 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         "SET(variable=value)",
         "sets a variable and gives its value",
         set,
-    ),
+    )
+    .reaching(),
     Function::read(
         "MATH",
         "MATH(number operator number[,type])",
@@ -46,13 +47,15 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         "INC(variable)",
         "adds one to a variable",
         |task, args| step(task, args, 1.0),
-    ),
+    )
+    .reaching(),
     Function::read(
         "DEC",
         "DEC(variable)",
         "takes one from a variable",
         |task, args| step(task, args, -1.0),
-    ),
+    )
+    .reaching(),
     Function::read("ABS", "ABS(number)", "without sign", |_, args| {
         Ok(number(one(args)?.abs()))
     }),

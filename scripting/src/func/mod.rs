@@ -61,6 +61,10 @@ pub(crate) struct Function {
     write: Option<Write>,
     wait: Option<Wait>,
     write_later: Option<WriteLater>,
+    /// Reading it shows or changes more than its call.
+    read_reaches: bool,
+    /// Writing it does.
+    write_reaches: bool,
 }
 
 impl Function {
@@ -78,6 +82,8 @@ impl Function {
             write: None,
             wait: None,
             write_later: None,
+            read_reaches: false,
+            write_reaches: false,
         }
     }
 
@@ -95,6 +101,8 @@ impl Function {
             write: Some(write),
             wait: None,
             write_later: None,
+            read_reaches: false,
+            write_reaches: false,
         }
     }
 
@@ -113,6 +121,8 @@ impl Function {
             write: None,
             wait: Some(wait),
             write_later: None,
+            read_reaches: true,
+            write_reaches: true,
         }
     }
 
@@ -131,6 +141,8 @@ impl Function {
             write: Some(write),
             wait: None,
             write_later: None,
+            read_reaches: false,
+            write_reaches: false,
         }
     }
 }
@@ -151,6 +163,25 @@ impl Function {
             write: None,
             wait: None,
             write_later: Some(write),
+            read_reaches: true,
+            write_reaches: true,
+        }
+    }
+
+    /// The same, which shows or changes more than its call: read and written.
+    const fn reaching(self) -> Self {
+        Self {
+            read_reaches: true,
+            write_reaches: true,
+            ..self
+        }
+    }
+
+    /// The same, which changes more than its call when it is written.
+    const fn reaching_when_written(self) -> Self {
+        Self {
+            write_reaches: true,
+            ..self
         }
     }
 
@@ -231,9 +262,34 @@ pub(crate) fn all() -> Vec<&'static Function> {
     list
 }
 
+/// Does a text read or write a function that reaches further than its call, in any case and wherever it stands? Of a name
+/// that only a table may define (`ODBC_X`) that is taken for granted.
+pub fn text_reaches(text: &str) -> bool {
+    text.match_indices('(').any(|(at, _)| {
+        let before = text.get(..at).unwrap_or_default().trim_end();
+        let name = before.rsplit(|char: char| !char.is_ascii_alphanumeric() && char != '_');
+        name.take(1).any(|name| {
+            let name = name.to_ascii_uppercase();
+            match find(&name) {
+                Some(function) => function.read_reaches || function.write_reaches || name == "EVAL",
+                None => name.contains('_'),
+            }
+        })
+    })
+}
+
+/// What is said of a function that reaches too far.
+fn out_of_reach(task: &Task, function: &str) -> String {
+    task.overreach();
+    format!("{function} reaches further than its call, which is not permitted here")
+}
+
 /// Reads `${name(args)}`. None when there is no such function.
 pub(crate) fn call(task: &Task, name: &str, args: &str) -> Option<Result<String, String>> {
     let function = find(name)?;
+    if function.read_reaches && task.is_confined() {
+        return Some(Err(out_of_reach(task, function.name)));
+    }
     Some(match function.read {
         Some(read) => read(task, args).map(text::limit),
         None if function.wait.is_some() => Err(format!(
@@ -271,6 +327,14 @@ pub(crate) async fn assign_later(
     args: &str,
     value: &str,
 ) -> Option<Result<(), String>> {
+    if task.is_confined() {
+        // All that waits for something asks somebody else than its call.
+        let is_one = find(name).map_or_else(
+            || odbc::is_defined(&task.shared().snapshot(), name),
+            |function| function.write_later.is_some(),
+        );
+        return is_one.then(|| Err(out_of_reach(task, name)));
+    }
     let (own, args, value) = (Rc::clone(task), args.to_owned(), value.to_owned());
     let work = match find(name) {
         Some(function) => function.write_later?(own, args, value),
@@ -297,6 +361,9 @@ pub(crate) async fn wait(
         None if odbc::is_defined(&task.shared().snapshot(), name) => None,
         None => return None,
     };
+    if task.is_confined() {
+        return Some(Err(out_of_reach(task, name)));
+    }
     if let Some(test) = &task.rehearsal {
         let known = test.function(name, &args);
         return Some(Ok(known.unwrap_or_else(|| {
@@ -391,6 +458,9 @@ pub(crate) fn assign(task: &Task, name: &str, args: &str, value: &str) -> Result
     let Some(function) = find(name) else {
         return Err(format!("there is no function {name}"));
     };
+    if function.write_reaches && task.is_confined() {
+        return Err(out_of_reach(task, function.name));
+    }
     match function.write {
         Some(write) => write(task, args, value),
         None if function.write_later.is_some() => Err(format!(
@@ -415,6 +485,28 @@ fn argument(args: &str, index: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_that_reaches_further_than_its_call_is_seen_wherever_the_function_stands() {
+        for (text, wanted) in [
+            ("hello-world", false),
+            ("CALLERID(name)=Bob", false),
+            ("PJSIP/bob,30,U(house^s^1)tT", false),
+            ("${CALLERID(num)} (home)", false),
+            ("${shell(id)}", true),
+            ("A=${LEN(${DB(a/b)})}", true),
+            ("DB(a/b)=1", true),
+            ("REALTIME_STORE(users,a,b)=1,2", true),
+            ("ODBC_USERS(1)=2", true),
+            ("OWN_TABLE(1)=2", true),
+            ("QUEUE_MEMBER (q,paused,PJSIP/a)=1", true),
+            ("EVAL(x)", true),
+            ("${FILE(/etc/passwd)}", true),
+            ("${ENV(HOME)}", true),
+        ] {
+            assert_eq!(text_reaches(text), wanted, "{text}");
+        }
+    }
 
     #[test]
     fn every_function_is_listed_once_with_its_syntax() {

@@ -97,6 +97,7 @@ const OTHERS: &[&str] = &[
     "res_srtp",
 ];
 
+/// Is there what a module of Asterisk brings, by its name with or without `.so`?
 pub(crate) fn is_there(module: &str) -> bool {
     let name = module.strip_suffix(".so").unwrap_or(module);
     if OTHERS.contains(&name) {

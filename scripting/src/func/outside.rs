@@ -64,7 +64,8 @@ pub(crate) const FUNCTIONS: &[Function] = &[
                 .lock(name, &task.channel.name())
                 .is_held()))
         },
-    ),
+    )
+    .reaching(),
     Function::read(
         "UNLOCK",
         "UNLOCK(name)",
@@ -76,7 +77,8 @@ pub(crate) const FUNCTIONS: &[Function] = &[
                 .directory
                 .unlock(name, &task.channel.name())))
         },
-    ),
+    )
+    .reaching(),
 ];
 
 fn bit(value: bool) -> String {

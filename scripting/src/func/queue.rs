@@ -44,7 +44,8 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         "how many members there are, or something of one",
         member,
         set_member,
-    ),
+    )
+    .reaching_when_written(),
     Function::read(
         "QUEUE_MEMBER_COUNT",
         "QUEUE_MEMBER_COUNT(queue)",
@@ -63,7 +64,8 @@ pub(crate) const FUNCTIONS: &[Function] = &[
             let (queue, interface) = (argument(args, 0), argument(args, 1));
             set_member(task, &format!("{queue},penalty,{interface}"), value)
         },
-    ),
+    )
+    .reaching_when_written(),
     Function::read(
         "QUEUE_VARIABLES",
         "QUEUE_VARIABLES(queue)",

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use strowger_core::channel::Channel;
+use strowger_core::dialplan::Reach;
 use strowger_dialplan::Vars;
 
 use super::{Function, argument};
@@ -20,7 +21,8 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         "EXPORT(channel,variable)",
         "sets a variable of another channel",
         export,
-    ),
+    )
+    .reaching(),
     Function::read_write(
         "MASTER_CHANNEL",
         "MASTER_CHANNEL(variable)",
@@ -46,7 +48,11 @@ async fn import(task: Rc<Task>, args: String) -> Result<String, String> {
     // A function is evaluated as on that channel itself.
     let read = move |channel: &Channel| match channel.variable(&variable) {
         Some(value) => value,
-        None if variable.contains('(') => channel.shard().dialplan().read(channel, &variable),
+        None if variable.contains('(') => {
+            let dialplan = channel.shard().dialplan();
+            let value = dialplan.read(channel, &variable, Reach::Exchange);
+            value.unwrap_or_default()
+        }
         None => String::new(),
     };
     if let Some(channel) = task.channel.shard().channel_by_name(&name) {

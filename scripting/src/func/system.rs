@@ -61,13 +61,15 @@ pub(crate) const FUNCTIONS: &[Function] = &[
                 ))
             }
         },
-    ),
+    )
+    .reaching(),
     Function::read(
         "AST_CONFIG",
         "AST_CONFIG(file,section,name[,index])",
         "a value of the static configuration tables",
         configured,
-    ),
+    )
+    .reaching(),
     Function::read(
         "LOCAL_PEEK",
         "LOCAL_PEEK(n,variable)",

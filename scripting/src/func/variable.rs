@@ -34,7 +34,8 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         "deletes a global variable and gives its value",
         delete_global,
         |task, args, _| delete_global(task, args).map(drop),
-    ),
+    )
+    .reaching(),
     Function::read_write(
         "LOCAL",
         "LOCAL(name)",

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use strowger_core::channel::{Channel, Location, Party};
 use strowger_core::counters::ShardCounters;
-use strowger_core::dialplan::{Dialplan, DialplanFactory, Exists, LocalFuture, SubroutineEnd};
+use strowger_core::dialplan::{
+    Dialplan, DialplanFactory, Exists, LocalFuture, OutOfReach, Reach, SubroutineEnd,
+};
 use strowger_core::endpoint::contacts::{ContactWriter, Contacts};
 use strowger_core::record::jobs::Mp3Jobs;
 use strowger_core::shard::inbox::Inbox;
@@ -69,16 +71,32 @@ impl Dialplan for Rehearsed {
         })
     }
 
-    fn application(&self, channel: Channel, name: String, data: String) -> LocalFuture<()> {
-        self.script.application(channel, name, data)
+    fn priority(&self, context: &str, exten: &str, caller: &str, written: &str) -> Option<i32> {
+        self.script.priority(context, exten, caller, written)
     }
 
-    fn read(&self, channel: &Channel, name: &str) -> String {
-        self.script.read(channel, name)
+    fn application(
+        &self,
+        channel: Channel,
+        name: String,
+        data: String,
+        reach: Reach,
+    ) -> LocalFuture<()> {
+        self.script.application(channel, name, data, reach)
     }
 
-    fn write(&self, channel: &Channel, name: &str, value: &str) -> Result<(), String> {
-        self.script.write(channel, name, value)
+    fn read(&self, channel: &Channel, name: &str, reach: Reach) -> Result<String, OutOfReach> {
+        self.script.read(channel, name, reach)
+    }
+
+    fn write(
+        &self,
+        channel: &Channel,
+        name: &str,
+        value: &str,
+        reach: Reach,
+    ) -> Result<(), String> {
+        self.script.write(channel, name, value, reach)
     }
 
     fn subroutine(

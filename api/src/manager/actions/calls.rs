@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use strowger_core::channel::{Cause, Channel, Location, refusal};
+use strowger_core::dialplan::Reach;
 use strowger_core::record::{self, Request as Recording, Side};
 use strowger_dialplan::args::{self, Options, Priority};
+use strowger_scripting::text_reaches;
 
 use super::super::answer::Answer;
 use super::Context;
@@ -84,19 +86,24 @@ pub(super) async fn get_variable(on: Context<'_>) -> String {
     let Some(variable) = on.request.given("Variable") else {
         return on.error("No variable specified");
     };
+    let (wanted, reach) = (variable.to_owned(), on.reach());
+    let read = move |channel: &Channel| channel.shard().dialplan().read(channel, &wanted, reach);
     let value = match on.request.given("Channel") {
+        // Functions that need no channel have none.
         None if variable.contains('(') => {
-            return on.error("No such channel");
+            on.ask_dialplan(move |shard| read(&Channel::surrogate(shard)))
+                .await
         }
-        None => on.manager.shared.globals.get(variable).unwrap_or_default(),
-        Some(name) => {
-            let wanted = variable.to_owned();
-            let read = move |channel: &Channel| channel.shard().dialplan().read(channel, &wanted);
-            match on.with_channel(name, read).await {
-                Some(value) => value,
-                None => return on.error("No such channel"),
-            }
+        None => {
+            let value = on.manager.shared.globals.get(variable);
+            Some(Ok(value.unwrap_or_default()))
         }
+        Some(name) => on.with_channel(name, read).await,
+    };
+    let value = match value {
+        Some(Ok(value)) => value,
+        Some(Err(_)) => return on.error("Permission denied"),
+        None => return on.error("No such channel"),
     };
     let mut text = Answer::to(on.request);
     text.response("Success")
@@ -111,10 +118,9 @@ pub(super) async fn set_variable(on: Context<'_>) -> String {
         return on.error("No variable specified");
     };
     let value = on.request.get("Value");
-    let Some(name) = on.request.given("Channel") else {
-        return if variable.contains('(') {
-            on.error("No such channel")
-        } else if on.manager.shared.globals.set(variable, value) {
+    let name = on.request.given("Channel");
+    if name.is_none() && !variable.contains('(') {
+        return if on.manager.shared.globals.set(variable, value) {
             on.manager.shared.events.tell(|| {
                 use strowger_core::events::{Event, escape};
                 Event::new("VarSet")
@@ -127,11 +133,24 @@ pub(super) async fn set_variable(on: Context<'_>) -> String {
         } else {
             on.error("Too many variables are set")
         };
-    };
+    }
+    let reach = on.reach();
+    if reach == Reach::Call && text_reaches(variable) {
+        return on.error("Permission denied");
+    }
     let (variable, value) = (variable.to_owned(), value.to_owned());
-    let write =
-        move |channel: &Channel| channel.shard().dialplan().write(channel, &variable, &value);
-    match on.with_channel(name, write).await {
+    let write = move |channel: &Channel| {
+        let dialplan = channel.shard().dialplan();
+        dialplan.write(channel, &variable, &value, reach)
+    };
+    let written = match name {
+        Some(name) => on.with_channel(name, write).await,
+        None => {
+            on.ask_dialplan(move |shard| write(&Channel::surrogate(shard)))
+                .await
+        }
+    };
+    match written {
         Some(Ok(())) => on.success("Variable Set"),
         Some(Err(why)) => on.error(&format!("Variable not set: {why}")),
         None => on.error("No such channel"),
@@ -249,16 +268,8 @@ pub(super) async fn play_digit(on: Context<'_>) -> String {
     }
 }
 
-/// A priority; labels are for the dialplan.
-pub(super) fn priority(text: &str) -> Option<i32> {
-    match args::parse_goto(text).priority {
-        Priority::Number(number) => i32::try_from(number).ok().filter(|number| *number > 0),
-        _ => None,
-    }
-}
-
 /// Where `Redirect` leads, for the channel or the extra one.
-fn target(on: &Context<'_>, extra: &str) -> Result<Option<Location>, String> {
+async fn target(on: &Context<'_>, extra: &str) -> Result<Option<Location>, String> {
     let get = |name: &str| on.request.get(&format!("{extra}{name}"));
     let (exten, context) = (get("Exten"), get("Context"));
     if !extra.is_empty() && exten.is_empty() && context.is_empty() && get("Priority").is_empty() {
@@ -275,7 +286,13 @@ fn target(on: &Context<'_>, extra: &str) -> Result<Option<Location>, String> {
     if context.is_empty() {
         return Err(on.error(&format!("{words}Context not specified")));
     }
-    let Some(priority) = priority(get("Priority")) else {
+    let written = get("Priority");
+    let priority = match args::parse_goto(written).priority {
+        // The extension may be one that the context has only an `i` for.
+        Priority::Number(number) => i32::try_from(number).ok().filter(|number| *number > 0),
+        _ => on.priority(context, exten, written).await,
+    };
+    let Some(priority) = priority else {
         return Err(on.error(&format!("{words}Priority is invalid")));
     };
     Ok(Some(Location::new(context, exten, priority)))
@@ -285,12 +302,12 @@ pub(super) async fn redirect(on: Context<'_>) -> String {
     let Some(wanted) = on.request.given("Channel") else {
         return on.error("Channel not specified");
     };
-    let place = match target(&on, "") {
+    let place = match target(&on, "").await {
         Ok(Some(place)) => place,
         Ok(None) => return on.error("Exten not specified"),
         Err(text) => return text,
     };
-    let extra_place = match target(&on, "Extra") {
+    let extra_place = match target(&on, "Extra").await {
         Ok(extra) => extra.unwrap_or_else(|| place.clone()),
         Err(text) => return text,
     };

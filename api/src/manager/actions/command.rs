@@ -71,11 +71,22 @@ async fn perform(on: Context<'_>, command: &str, words: &[&str]) -> Output {
         ["core", "show", "channels", rest @ ..] => printed(channels(&on, rest).await),
         ["core", "reload"]
         | ["reload"]
-        | ["module", "reload", ..]
+        | ["module", "reload"]
         | ["dialplan", "reload"]
         | ["pjsip", "reload"]
         | ["queue", "reload", ..]
         | ["moh", "reload"] => {
+            let failed = !system::reload_all(on.manager).await;
+            Output {
+                lines: Vec::new(),
+                failed,
+            }
+        }
+        ["module", "reload", module] if !strowger_scripting::has_module(module) => Output {
+            lines: vec![format!("No such module '{module}'")],
+            failed: true,
+        },
+        ["module", "reload", _] => {
             let failed = !system::reload_all(on.manager).await;
             Output {
                 lines: Vec::new(),
@@ -211,10 +222,7 @@ impl Seen {
 }
 
 async fn channels(on: &Context<'_>, how: &[&str]) -> Vec<String> {
-    let all = on
-        .gather(|shard| shard.channels().iter().map(seen).collect::<Vec<_>>())
-        .await;
-    let mut all: Vec<Seen> = all.into_iter().flatten().collect();
+    let mut all: Vec<Seen> = on.look_at_channels(seen).await;
     all.sort_by_key(|seen| std::cmp::Reverse(seen.seconds));
     if how == ["concise"] {
         let line = |seen: &Seen| {

@@ -3,10 +3,16 @@
 use std::time::Instant;
 
 use strowger_core::channel::Channel;
+use strowger_core::dialplan::Reach;
 use strowger_core::events::{channel_block, escape, known};
+use strowger_dialplan::args;
+use strowger_scripting::text_reaches;
 
 use super::super::answer::Answer;
 use super::Context;
+
+/// Variables that one `Status` asks for of each channel.
+const VARIABLES_MAX: usize = 64;
 
 /// One channel: its block, and what the list says behind that.
 struct Seen {
@@ -42,25 +48,19 @@ fn bridge_id(channel: &Channel) -> String {
 }
 
 pub(super) async fn channels(on: Context<'_>) -> String {
-    let all = on
-        .gather(|shard| {
-            let channels = shard.channels();
-            let seen = channels.iter().map(|channel| {
-                let more = {
-                    let data = channel.data();
-                    vec![
-                        ("Application", data.application.clone()),
-                        ("ApplicationData", data.application_data.clone()),
-                        ("Duration", clock(data.created_at.elapsed().as_secs())),
-                        ("BridgeId", bridge_id(channel)),
-                    ]
-                };
-                seen(channel, more)
-            });
-            seen.collect::<Vec<_>>()
-        })
-        .await;
-    let mut all: Vec<_> = all.into_iter().flatten().collect();
+    let look = |channel: &Channel| {
+        let more = {
+            let data = channel.data();
+            vec![
+                ("Application", data.application.clone()),
+                ("ApplicationData", data.application_data.clone()),
+                ("Duration", clock(data.created_at.elapsed().as_secs())),
+                ("BridgeId", bridge_id(channel)),
+            ]
+        };
+        seen(channel, more)
+    };
+    let mut all = on.look_at_channels(look).await;
     all.sort_by_key(|seen| seen.created);
     let mut text = Answer::to(on.request);
     text.list("Channels will follow");
@@ -76,9 +76,15 @@ pub(super) async fn channels(on: Context<'_>) -> String {
 }
 
 /// What `Status` says of a channel behind its block.
-fn details(channel: &Channel, wanted: &[String], all: bool) -> Vec<(&'static str, String)> {
+fn details(
+    channel: &Channel,
+    wanted: &[String],
+    all: bool,
+    reach: Reach,
+) -> Vec<(&'static str, String)> {
     let dialplan = channel.shard().dialplan();
-    let item = |name: &str| dialplan.read(channel, &format!("CHANNEL({name})"));
+    let read = |name: &str| dialplan.read(channel, name, reach).unwrap_or_default();
+    let item = |name: &str| read(&format!("CHANNEL({name})"));
     let codec = item("audionativeformat");
     let group = |name: &str| match item(name) {
         text if text.is_empty() => "0".to_owned(),
@@ -88,7 +94,7 @@ fn details(channel: &Channel, wanted: &[String], all: bool) -> Vec<(&'static str
     let name = channel.name();
     let mut variables: Vec<String> = wanted
         .iter()
-        .map(|name| format!("{name}={}", escape(&dialplan.read(channel, name))))
+        .map(|name| format!("{name}={}", escape(&read(name))))
         .collect();
     let data = channel.data();
     let to_hangup = data.timeouts.absolute.map_or(0, |at| {
@@ -130,27 +136,29 @@ fn details(channel: &Channel, wanted: &[String], all: bool) -> Vec<(&'static str
 }
 
 pub(super) async fn status(on: Context<'_>) -> String {
-    let wanted: Vec<String> = on
-        .request
-        .get("Variables")
-        .split(',')
-        .map(str::trim)
+    // Commas within the arguments of a function belong to it.
+    let names = args::split(on.request.get("Variables"));
+    let wanted: Vec<String> = names
+        .iter()
+        .map(|name| name.trim())
         .filter(|name| !name.is_empty())
         .map(str::to_owned)
         .collect();
+    if wanted.len() > VARIABLES_MAX {
+        return on.error(&format!("Too many Variables: {VARIABLES_MAX} are the most"));
+    }
+    let reach = on.reach();
+    if reach == Reach::Call && wanted.iter().any(|name| text_reaches(name)) {
+        return on.error("Permission denied");
+    }
     let all = on.request.is_true("AllVariables");
-    let look = move |channel: &Channel| seen(channel, details(channel, &wanted, all));
+    let look = move |channel: &Channel| seen(channel, details(channel, &wanted, all, reach));
     let mut seen = match on.request.given("Channel") {
         Some(name) => match on.with_channel(name, look).await {
             Some(seen) => vec![seen],
             None => return on.error("No such channel"),
         },
-        None => {
-            let all = on
-                .gather(move |shard| shard.channels().iter().map(&look).collect::<Vec<_>>())
-                .await;
-            all.into_iter().flatten().collect()
-        }
+        None => on.look_at_channels(look).await,
     };
     seen.sort_by_key(|seen| seen.created);
     let mut text = Answer::to(on.request);

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 pub(super) use originate::read as read_originate;
 use strowger_core::channel::Channel;
+use strowger_core::dialplan::Reach;
 use strowger_core::shard::Shard;
 use strowger_core::shard::inbox::ShardMessage;
 
@@ -32,6 +33,9 @@ use super::settings::User;
 
 /// How long a shard may take to answer.
 const SHARD_WAIT: Duration = Duration::from_secs(5);
+
+/// Channels that one errand looks at: a shard does other things between two.
+const CHANNELS_OF_ERRAND: usize = 50;
 
 /// What an action works with.
 #[derive(Clone, Copy)]
@@ -495,6 +499,15 @@ pub(super) async fn perform(manager: &Arc<Manager>, user: &Arc<User>, request: &
 }
 
 impl Context<'_> {
+    /// How far functions and applications may reach that the user names.
+    pub(super) fn reach(&self) -> Reach {
+        if self.user.write.include(Classes::SYSTEM) {
+            Reach::Exchange
+        } else {
+            Reach::Call
+        }
+    }
+
     pub(super) fn error(&self, text: &str) -> String {
         answer::error(self.request, text)
     }
@@ -563,6 +576,59 @@ impl Context<'_> {
             }
         }
         all
+    }
+
+    /// Looks at every channel, a few at a time, so that no shard's calls wait for a long list. Who comes or goes meanwhile may
+    /// be missing.
+    pub(super) async fn look_at_channels<R: Send + 'static>(
+        &self,
+        look: impl Fn(&Channel) -> R + Clone + Send + 'static,
+    ) -> Vec<R> {
+        let shared = &self.manager.shared;
+        let mut names: Vec<Vec<String>> = vec![Vec::new(); shared.inboxes().len()];
+        for name in shared.directory.names(|_| true) {
+            let place = shared.directory.shard_of(&name);
+            if let Some(names) = place.and_then(|place| names.get_mut(place)) {
+                names.push(name);
+            }
+        }
+        let mut all = Vec::new();
+        let rounds = names.iter().map(Vec::len).max().unwrap_or(0);
+        for from in (0..rounds).step_by(CHANNELS_OF_ERRAND) {
+            let mut waiting = Vec::new();
+            for (inbox, names) in shared.inboxes().iter().zip(&names) {
+                let to = names.len().min(from + CHANNELS_OF_ERRAND);
+                let Some(part) = names.get(from..to).filter(|part| !part.is_empty()) else {
+                    continue;
+                };
+                let (tell, told) = tokio::sync::oneshot::channel();
+                let (look, part) = (look.clone(), part.to_vec());
+                let errand = ShardMessage::Errand(Box::new(move |shard| {
+                    let channels = part.iter().filter_map(|name| shard.channel_by_name(name));
+                    let _ = tell.send(channels.map(|channel| look(&channel)).collect::<Vec<R>>());
+                }));
+                if inbox.send(errand).is_ok() {
+                    waiting.push(told);
+                }
+            }
+            for told in waiting {
+                if let Ok(Ok(part)) = tokio::time::timeout(SHARD_WAIT, told).await {
+                    all.extend(part);
+                }
+            }
+        }
+        all
+    }
+
+    /// The number of a priority, written as a number or a label, where the extension has it.
+    pub(super) async fn priority(&self, context: &str, exten: &str, written: &str) -> Option<i32> {
+        let place = [context, exten, written].map(str::to_owned);
+        self.ask_dialplan(move |shard| {
+            let [context, exten, written] = &place;
+            shard.dialplan().priority(context, exten, "", written)
+        })
+        .await
+        .flatten()
     }
 
     /// Asks the dialplan, as any shard sees it.

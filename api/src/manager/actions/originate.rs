@@ -8,30 +8,16 @@ use strowger_core::call::originate::{
     OriginateOutcome, OriginateRequest, Reason, Subroutine, Target,
 };
 use strowger_core::channel::{Location, Party};
-use strowger_core::dialplan::Exists;
+use strowger_core::dialplan::Reach;
 use strowger_core::events::{Event, known};
 use strowger_dialplan::args::{self, Priority};
+use strowger_scripting::{application_reaches, text_reaches};
 
 use super::super::classes::Classes;
 use super::super::request::Request;
 use super::super::settings::User;
 use super::Context;
 
-/// Applications that run programs or evaluate text: whoever may not administer the system may not originate them.
-const OF_THE_SYSTEM: &[&str] = &[
-    "system",
-    "trysystem",
-    "agi",
-    "eagi",
-    "deadagi",
-    "externalivr",
-    "mixmonitor",
-    "exec",
-    "execif",
-    "tryexec",
-];
-/// Functions that do the same, wherever they stand in the data.
-const FUNCTIONS: &[&str] = &["EVAL(", "SHELL(", "FILE(", "CURL(", "ODBC"];
 /// Longest unique id that may be chosen.
 const UNIQUEID_MAX: usize = 149;
 /// The longest time a call may ring.
@@ -44,10 +30,15 @@ pub(in crate::manager) fn read(
 ) -> Result<OriginateRequest, &'static str> {
     let channel = request.given("Channel").ok_or("Channel not specified")?;
     let exten = request.get("Exten");
-    let priority = match request.given("Priority") {
-        None => 0,
-        Some(text) => super::calls::priority(text).ok_or("Invalid priority")?,
-    };
+    // Whoever may not administer the system reaches no further than the call.
+    let confined = !user.write.include(Classes::SYSTEM);
+    let forbidden = "Originate Access Forbidden: app or data blacklisted";
+    let priority = request.get("Priority").trim();
+    if let Priority::Number(number) = args::parse_goto(priority).priority
+        && !(1..=i64::from(i32::MAX)).contains(&number)
+    {
+        return Err("Invalid priority");
+    }
     let timeout = match request.given("Timeout") {
         None => Duration::from_secs(30),
         Some(text) => match text.trim().parse::<u64>() {
@@ -71,11 +62,8 @@ pub(in crate::manager) fn read(
     let uniqueids = [chosen("ChannelId")?, chosen("OtherChannelId")?];
     let target = if let Some(application) = request.given("Application") {
         let data = request.get("Data");
-        let upper = data.to_ascii_uppercase();
-        let risky = OF_THE_SYSTEM.contains(&application.to_ascii_lowercase().as_str())
-            || FUNCTIONS.iter().any(|function| upper.contains(function));
-        if risky && !user.write.include(Classes::SYSTEM) {
-            return Err("Originate Access Forbidden: app or data blacklisted");
+        if confined && (application_reaches(application) || text_reaches(data)) {
+            return Err(forbidden);
         }
         Target::Application {
             name: application.to_owned(),
@@ -83,12 +71,17 @@ pub(in crate::manager) fn read(
         }
     } else {
         let context = request.get("Context");
-        if exten.is_empty() || context.is_empty() || priority == 0 {
+        if exten.is_empty() || context.is_empty() || priority.is_empty() {
             return Err("Originate with 'Exten' requires 'Context' and 'Priority'");
         }
-        Target::Extension(Location::new(context, exten, priority))
+        // Which number a label has only the dialplan knows.
+        let number = priority.parse().unwrap_or(0);
+        Target::Extension(Location::new(context, exten, number))
     };
     let mut call = OriginateRequest::new(channel, target);
+    if confined {
+        call.reach = Reach::Call;
+    }
     call.timeout = timeout;
     call.uniqueids = uniqueids;
     call.caller = request.given("CallerID").map(Party::parse);
@@ -105,6 +98,9 @@ pub(in crate::manager) fn read(
     for list in request.all("Variable") {
         for pair in args::split(list) {
             let (name, value) = pair.split_once('=').unwrap_or((&pair, ""));
+            if confined && text_reaches(name) {
+                return Err(forbidden);
+            }
             if !name.trim().is_empty() {
                 call.variables
                     .push((name.trim().to_owned(), value.to_owned()));
@@ -129,17 +125,18 @@ fn subroutine(text: &str) -> Option<Subroutine> {
 }
 
 pub(super) async fn originate(on: Context<'_>) -> String {
-    let request = match read(on.request, on.user) {
+    let mut request = match read(on.request, on.user) {
         Ok(request) => request,
         Err(message) => return on.error(message),
     };
-    if let Target::Extension(place) = &request.target {
-        let (context, exten) = (place.context.clone(), place.exten.clone());
-        let exists = on
-            .ask_dialplan(move |shard| shard.dialplan().exists(&context, &exten, ""))
-            .await;
-        if exists != Some(Exists::Yes) {
-            return on.error("Extension does not exist.");
+    if let Target::Extension(place) = &mut request.target {
+        let written = on.request.get("Priority");
+        match on.priority(&place.context, &place.exten, written).await {
+            Some(number) => place.priority = number,
+            None if written.trim().parse::<i64>().is_err() => {
+                return on.error("Invalid priority");
+            }
+            None => return on.error("Extension does not exist."),
         }
     }
     for id in request.uniqueids.iter().flatten() {
@@ -202,9 +199,9 @@ impl Told {
     fn event(&self, outcome: Option<&OriginateOutcome>) -> Event {
         let reason = outcome.map_or(Reason::Failed, |outcome| outcome.reason);
         let answered = reason == Reason::Answered;
-        let channel = outcome
-            .map(|outcome| outcome.channel.as_str())
-            .filter(|name| !name.is_empty());
+        // Of a call that came to nothing only what was asked for is told.
+        let made = outcome.filter(|_| answered);
+        let channel = made.map(|outcome| outcome.channel.as_str());
         let mut event = Event::new("OriginateResponse");
         if !self.id.is_empty() {
             event = event.with("ActionID", &self.id);
@@ -224,7 +221,7 @@ impl Told {
             .with("Reason", (reason as u8).to_string())
             .with(
                 "Uniqueid",
-                known(outcome.map_or("", |outcome| &outcome.uniqueid)),
+                known(made.map_or("", |outcome| &outcome.uniqueid)),
             )
             .with("CallerIDNum", known(&self.caller.number))
             .with("CallerIDName", known(&self.caller.name))
@@ -257,7 +254,7 @@ mod tests {
             (vec![], "Channel not specified"),
             (vec![("Channel", "nobody"), c, x, p], "Invalid channel"),
             (vec![("Channel", "PJSIP/"), c, x, p], "Invalid channel"),
-            (vec![phone, c, x, ("Priority", "label")], "Invalid priority"),
+            (vec![phone, c, x, ("Priority", "-1")], "Invalid priority"),
             (vec![phone, c, x, ("Priority", "0")], "Invalid priority"),
             (vec![phone, c, x, p, ("Timeout", "soon")], "Invalid timeout"),
             (
@@ -269,6 +266,38 @@ mod tests {
                 "Originate Access Forbidden: app or data blacklisted",
             ),
             (
+                vec![phone, ("Application", "System "), ("Data", "reboot")],
+                "Originate Access Forbidden: app or data blacklisted",
+            ),
+            (
+                vec![
+                    phone,
+                    ("Application", "ExecIfTime"),
+                    ("Data", "*,*,*,*?System(id)"),
+                ],
+                "Originate Access Forbidden: app or data blacklisted",
+            ),
+            (
+                vec![
+                    phone,
+                    ("Application", "Originate"),
+                    ("Data", "Local/1@office,app,System,id"),
+                ],
+                "Originate Access Forbidden: app or data blacklisted",
+            ),
+            (
+                vec![
+                    phone,
+                    ("Application", "Set"),
+                    ("Data", "REALTIME_STORE(users,name)=x"),
+                ],
+                "Originate Access Forbidden: app or data blacklisted",
+            ),
+            (
+                vec![phone, c, x, p, ("Variable", "DB(a/b)=1")],
+                "Originate Access Forbidden: app or data blacklisted",
+            ),
+            (
                 vec![phone, ("Application", "Playback"), ("Data", "${shell(id)}")],
                 "Originate Access Forbidden: app or data blacklisted",
             ),
@@ -277,7 +306,11 @@ mod tests {
             assert_eq!(error, Some(wanted), "{headers:?}");
         }
         let system = request(&[phone, ("Application", "System"), ("Data", "true")]);
-        assert!(read(&system, &user("originate,system")).is_ok());
+        let call = read(&system, &user("originate,system")).expect("a call");
+        assert_eq!(call.reach, Reach::Exchange);
+        let plain = request(&[phone, ("Application", "Playback"), ("Data", "beep")]);
+        let call = read(&plain, &user("originate")).expect("a call");
+        assert_eq!(call.reach, Reach::Call);
     }
 
     #[test]
@@ -324,6 +357,29 @@ mod tests {
         let subroutine = call.pre_dial.expect("a subroutine");
         assert_eq!(subroutine.location, Location::new("subs", "s", 1));
         assert_eq!(subroutine.arguments, ["a", "b"]);
+    }
+
+    #[test]
+    fn of_a_call_that_failed_only_what_was_asked_for_is_told() {
+        let target = Target::Extension(Location::new("office", "100", 1));
+        let call = OriginateRequest::new("PJSIP/bob", target);
+        let told = Told::new(&request(&[]), &call);
+        let outcome = |reason| OriginateOutcome {
+            reason,
+            channel: "PJSIP/bob-00000001".to_owned(),
+            uniqueid: "1.1".to_owned(),
+            linkedid: "1.1".to_owned(),
+            cause: strowger_core::channel::Cause::USER_BUSY,
+            error: None,
+        };
+        for (reason, channel, uniqueid) in [
+            (Reason::Busy, "PJSIP/bob", "<unknown>"),
+            (Reason::Answered, "PJSIP/bob-00000001", "1.1"),
+        ] {
+            let event = told.event(Some(&outcome(reason)));
+            assert_eq!(event.field("Channel"), Some(channel));
+            assert_eq!(event.field("Uniqueid"), Some(uniqueid));
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use strowger_core::call::TransferError;
 use strowger_core::channel::Channel;
+use strowger_core::dialplan::Reach;
 
 use super::Context;
 
@@ -37,7 +38,8 @@ pub(super) async fn attended(on: Context<'_>) -> String {
     // What the channel set by FEATUREMAP counts before features.conf.
     let read = |channel: &Channel| {
         let dialplan = channel.shard().dialplan();
-        dialplan.read(channel, "FEATUREMAP(atxfer)")
+        let code = dialplan.read(channel, "FEATUREMAP(atxfer)", Reach::Call);
+        code.unwrap_or_default()
     };
     let Some(code) = on.with_channel(name, read).await else {
         return on.error("Channel specified does not exist");

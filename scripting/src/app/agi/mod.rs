@@ -32,19 +32,22 @@ pub(super) const APPS: &[App] = &[
         "AGI(script[,arguments...])",
         "lets a script lead the call",
         run
-    ),
+    )
+    .reaching(),
     app!(
         "EAGI",
         "EAGI(script[,arguments...])",
         "the same with the caller's audio on descriptor 3",
         enhanced
-    ),
+    )
+    .reaching(),
     app!(
         "DeadAGI",
         "DeadAGI(script[,arguments...])",
         "the same as AGI",
         run
-    ),
+    )
+    .reaching(),
 ];
 
 /// Arguments of a script.
