@@ -3,18 +3,24 @@
 //! channel; never the protocols that carry events outside.
 
 use std::borrow::Cow;
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use crate::channel::{Channel, State};
 use crate::counters::Counter;
 
 /// Events kept for slow readers.
 pub const QUEUE_MAX: usize = 4096;
+/// Bytes of events kept for slow readers; from half of it on readers are cut off.
+pub const WAITING_BYTES_MAX: usize = 32 << 20;
+/// An event of more bytes is large: it can wait until there is room.
+const LARGE_BYTES: usize = 8 << 10;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +75,15 @@ impl Event {
         self
     }
 
+    /// The same with the description of a channel behind that was taken where the channel is.
+    #[must_use]
+    pub fn described(mut self, prefix: &str, channel: &[(&'static str, String)]) -> Self {
+        let fields = channel.iter();
+        self.fields
+            .extend(fields.map(|(name, value)| (prefixed(prefix, name), value.clone())));
+        self
+    }
+
     /// The same with the description of a bridge behind, its names behind a prefix.
     #[must_use]
     pub fn bridge(mut self, prefix: &str, bridge: BridgeBlock<'_>) -> Self {
@@ -91,6 +106,14 @@ impl Event {
     pub fn with(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
         self.fields.push((name.into(), value.into()));
         self
+    }
+
+    /// Memory that it takes, roughly.
+    fn bytes(&self) -> usize {
+        let fields = self.fields.iter();
+        fields
+            .map(|(name, value)| name.len() + value.len() + 64)
+            .sum()
     }
 
     /// The value of a field.
@@ -170,15 +193,76 @@ fn describe(state: State) -> &'static str {
     }
 }
 
+/// An event as its listeners get it.
+#[derive(Debug)]
+pub struct Told {
+    event: Arc<Event>,
+    /// When it happened.
+    pub at: SystemTime,
+    /// What it counts for while somebody has yet to read it.
+    held: Option<Held>,
+}
+
+impl Told {
+    /// An event for one listener, which nobody else hears of.
+    #[must_use]
+    pub fn only_here(event: Event) -> Self {
+        Self {
+            event: Arc::new(event),
+            at: SystemTime::now(),
+            held: None,
+        }
+    }
+
+    /// The event alone, for who keeps it longer: it no longer counts as unread.
+    #[must_use]
+    pub fn event(&self) -> Arc<Event> {
+        Arc::clone(&self.event)
+    }
+}
+
+impl Deref for Told {
+    type Target = Event;
+
+    fn deref(&self) -> &Event {
+        &self.event
+    }
+}
+
+/// Bytes that wait for listeners, until the last has read them.
+#[derive(Debug)]
+struct Held {
+    bytes: usize,
+    /// Bytes told before it.
+    before: u64,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.waiting.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 /// The stream of events of this process.
 #[derive(Debug)]
 pub struct Events {
-    sender: broadcast::Sender<Arc<Event>>,
+    sender: broadcast::Sender<Arc<Told>>,
     listeners: Arc<AtomicUsize>,
+    /// Bytes of events that somebody has yet to read.
+    waiting: Arc<AtomicUsize>,
+    /// Bytes told so far.
+    bytes: AtomicU64,
+    /// Whoever has yet to read what was told before so many bytes has fallen too far behind.
+    floor: Arc<AtomicU64>,
+    /// How often somebody began to listen when nobody did.
+    era: AtomicU64,
     /// Variables that each description of a channel ends with (`channelvars` of manager.conf).
     pub channel_variables: ArcSwap<Vec<String>>,
     /// Events told to at least one listener.
     pub told: Counter,
+    /// Large events that were not told because too much waited already.
+    pub refused: Counter,
 }
 
 impl Default for Events {
@@ -186,8 +270,13 @@ impl Default for Events {
         Self {
             sender: broadcast::Sender::new(QUEUE_MAX),
             listeners: Arc::default(),
+            waiting: Arc::default(),
+            bytes: AtomicU64::default(),
+            floor: Arc::default(),
+            era: AtomicU64::default(),
             channel_variables: ArcSwap::default(),
             told: Counter::default(),
+            refused: Counter::default(),
         }
     }
 }
@@ -195,21 +284,44 @@ impl Default for Events {
 /// Somebody who listens, as long as this lives.
 #[derive(Debug)]
 pub struct Listener {
-    receiver: broadcast::Receiver<Arc<Event>>,
+    receiver: broadcast::Receiver<Arc<Told>>,
     listeners: Arc<AtomicUsize>,
+    floor: Arc<AtomicU64>,
+    /// Bytes that were told before it began to listen, or before what it read last.
+    read: u64,
 }
 
-impl Deref for Listener {
-    type Target = broadcast::Receiver<Arc<Event>>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.receiver
+impl Listener {
+    /// The next event, as soon as there is one.
+    ///
+    /// # Errors
+    /// Events were lost to this listener, which is of no use any more; or the stream ended.
+    pub async fn recv(&mut self) -> Result<Arc<Told>, RecvError> {
+        let told = self.receiver.recv().await?;
+        self.take(told).map_err(RecvError::Lagged)
     }
-}
 
-impl DerefMut for Listener {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.receiver
+    /// The next event, if there is one.
+    ///
+    /// # Errors
+    /// There is none, or as [`Self::recv`].
+    pub fn try_recv(&mut self) -> Result<Arc<Told>, TryRecvError> {
+        let told = self.receiver.try_recv()?;
+        self.take(told).map_err(TryRecvError::Lagged)
+    }
+
+    fn take(&mut self, told: Arc<Told>) -> Result<Arc<Told>, u64> {
+        self.read = told.held.as_ref().map_or(self.read, |held| held.before);
+        if self.read < self.floor.load(Ordering::Relaxed) {
+            return Err(self.receiver.len() as u64 + 1);
+        }
+        Ok(told)
+    }
+
+    /// Has it fallen so far behind that it would be told nothing more?
+    pub fn is_cut_off(&self) -> bool {
+        // It has read all that there is where its queue is empty.
+        self.read < self.floor.load(Ordering::Relaxed) && !self.receiver.is_empty()
     }
 }
 
@@ -223,11 +335,20 @@ impl Events {
     /// Listens from now on.
     pub fn subscribe(&self) -> Listener {
         let receiver = self.sender.subscribe();
-        self.listeners.fetch_add(1, Ordering::Relaxed);
+        if self.listeners.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.era.fetch_add(1, Ordering::Relaxed);
+        }
         Listener {
             receiver,
             listeners: Arc::clone(&self.listeners),
+            floor: Arc::clone(&self.floor),
+            read: self.bytes.load(Ordering::Relaxed),
         }
+    }
+
+    /// Grows whenever somebody begins to listen when nobody did: what was told before that is no longer what is known.
+    pub(crate) fn era(&self) -> u64 {
+        self.era.load(Ordering::Relaxed)
     }
 
     /// Does anybody listen?
@@ -236,9 +357,39 @@ impl Events {
         self.listeners.load(Ordering::Relaxed) > 0
     }
 
-    /// Tells what happened; it is put together only if somebody listens.
+    /// Tells what happened; it is put together only if somebody listens. Whoever leaves too many bytes unread is cut off from
+    /// the stream, and until his are gone large events are refused.
     pub fn tell(&self, event: impl FnOnce() -> Event) {
-        if self.are_heard() && self.sender.send(Arc::new(event())).is_ok() {
+        if !self.are_heard() {
+            return;
+        }
+        let event = event();
+        let bytes = event.bytes();
+        let waiting = self.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let before = self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        let told = Told {
+            event: Arc::new(event),
+            at: SystemTime::now(),
+            held: Some(Held {
+                bytes,
+                before,
+                waiting: Arc::clone(&self.waiting),
+            }),
+        };
+        if waiting > WAITING_BYTES_MAX {
+            self.refused.add(1);
+            return;
+        }
+        if waiting > WAITING_BYTES_MAX / 2 {
+            // Who is only a little behind is not the one who holds all this.
+            let floor = before.saturating_sub(WAITING_BYTES_MAX as u64 / 4);
+            self.floor.fetch_max(floor, Ordering::Relaxed);
+            if bytes > LARGE_BYTES {
+                self.refused.add(1);
+                return;
+            }
+        }
+        if self.sender.send(Arc::new(told)).is_ok() {
             self.told.add(1);
         }
     }
@@ -249,11 +400,7 @@ mod tests {
     use super::*;
 
     fn event(number: usize) -> Event {
-        Event {
-            name: "UserEvent",
-            fields: Vec::new(),
-        }
-        .with("Number", number.to_string())
+        Event::new("UserEvent").with("Number", number.to_string())
     }
 
     #[test]
@@ -271,13 +418,50 @@ mod tests {
         for number in 0..QUEUE_MAX + 7 {
             events.tell(|| event(number));
         }
-        assert_eq!(
-            reader.try_recv(),
-            Err(broadcast::error::TryRecvError::Lagged(7))
-        );
+        let lost = reader.try_recv().map(drop);
+        assert_eq!(lost, Err(TryRecvError::Lagged(7)));
         assert_eq!(events.told.get(), QUEUE_MAX as u64 + 10);
         drop(reader);
         events.tell(|| panic!("nobody listens any more"));
+    }
+
+    #[test]
+    fn events_that_nobody_reads_have_a_limit_in_bytes_and_who_reads_loses_nothing_that_was_told() {
+        let events = Events::default();
+        let mut slow = events.subscribe();
+        let mut reader = events.subscribe();
+        let large = || event(0).with("Filling", "x".repeat(100_000));
+        let mut got = 0;
+        for _ in 0..1000 {
+            events.tell(large);
+            while reader.try_recv().is_ok() {
+                got += 1;
+            }
+        }
+        assert!(events.waiting.load(Ordering::Relaxed) <= WAITING_BYTES_MAX);
+        assert_eq!(got + events.refused.get(), 1000);
+        assert!(got > 100 && events.refused.get() > 0);
+        assert!(slow.is_cut_off() && !reader.is_cut_off());
+        // What is small is told still.
+        events.tell(|| event(1));
+        assert!(reader.try_recv().is_ok());
+        assert!(matches!(slow.try_recv(), Err(TryRecvError::Lagged(_))));
+        drop(slow);
+        assert_eq!(events.waiting.load(Ordering::Relaxed), 0);
+        events.tell(large);
+        assert!(reader.try_recv().is_ok());
+    }
+
+    #[test]
+    fn an_event_has_the_time_at_which_it_was_told() {
+        let events = Events::default();
+        let mut reader = events.subscribe();
+        let before = SystemTime::now();
+        events.tell(|| event(1));
+        let after = SystemTime::now();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let told = reader.try_recv().expect("an event");
+        assert!(told.at >= before && told.at <= after);
     }
 
     #[test]

@@ -63,9 +63,11 @@ pub(crate) struct Filters(Vec<Filter>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BadFilter(pub(crate) String);
 
-fn compile(text: &str) -> Result<Regex, BadFilter> {
+/// `across_lines`: a dot is the end of a line too, where the whole text of an event is looked at.
+fn compile(text: &str, across_lines: bool) -> Result<Regex, BadFilter> {
     let wrong = |error: regex::Error| BadFilter(format!("\"{text}\": {error}"));
     regex::RegexBuilder::new(text)
+        .dot_matches_new_line(across_lines)
         .size_limit(1 << 20)
         .build()
         .map_err(wrong)
@@ -90,7 +92,7 @@ impl Filters {
                 exclude,
                 name: None,
                 header: None,
-                method: Method::Regex(compile(text)?),
+                method: Method::Regex(compile(text, true)?),
             }
         } else {
             advanced(criteria, expression)?
@@ -147,7 +149,7 @@ fn advanced(criteria: &str, expression: &str) -> Result<Filter, BadFilter> {
     }
     let text = expression.to_owned();
     filter.method = match method {
-        "regex" => Method::Regex(compile(expression)?),
+        "regex" => Method::Regex(compile(expression, filter.header.is_none())?),
         "exact" => Method::Exact(text),
         "starts_with" => Method::StartsWith(text),
         "ends_with" => Method::EndsWith(text),
@@ -182,6 +184,9 @@ mod tests {
             (&[("", "!Hangup")], true),
             (&[("", "Event: New"), ("", "!PJSIP/100")], false),
             (&[("", "Hangup"), ("", "!Dial")], false),
+            (&[("", "Newchannel.*Channel: PJSIP/100")], true),
+            (&[("", "!Event: Newchannel.*PJSIP/100")], false),
+            (&[("name(Newchannel)", "call,all.*PJSIP")], true),
         ] {
             assert_eq!(passes(filters), wanted, "{filters:?}");
         }

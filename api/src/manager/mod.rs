@@ -14,7 +14,7 @@ mod settings;
 mod tcp;
 mod web;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -23,7 +23,8 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use strowger_core::Shared;
 use strowger_core::counters::Counter;
-use strowger_core::events::Event;
+use strowger_core::events::{Event, Listener, Told};
+use strowger_core::protect::{Heard, Offence, SecurityLog, Subject};
 use strowger_scripting::Plans;
 use strowger_store::Table;
 use tokio::sync::watch;
@@ -84,10 +85,19 @@ fn random() -> u64 {
 
 /// `1711272193.709205`.
 pub(crate) fn timestamp() -> String {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    format!("{}.{:06}", now.as_secs(), now.subsec_micros())
+    written(SystemTime::now())
+}
+
+fn written(time: SystemTime) -> String {
+    let time = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{}.{:06}", time.as_secs(), time.subsec_micros())
+}
+
+/// The two ends of a connection.
+#[derive(Clone, Copy, Debug)]
+struct Peer {
+    local: SocketAddr,
+    remote: SocketAddr,
 }
 
 /// A user who is in session, as long as this lives.
@@ -121,7 +131,7 @@ impl Manager {
             changed,
             users: Mutex::default(),
             strangers: AtomicUsize::new(0),
-            web: web::Sessions::default(),
+            web: web::Sessions::new(),
             counts: Counts::default(),
             reloaded: AtomicU64::new(epoch()),
         });
@@ -133,7 +143,11 @@ impl Manager {
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(SWEEP_EVERY).await;
-                sweeping.web.sweep();
+                let slow = sweeping.web.sweep();
+                if slow > 0 {
+                    sweeping.counts.slow.add(slow as u64);
+                    tracing::warn!(slow, "Manager: sessions over HTTP fetch no events");
+                }
             }
         });
         manager
@@ -180,10 +194,51 @@ impl Manager {
         self.settings.load_full()
     }
 
+    /// Listens to what happens from now on.
+    fn listen(&self) -> Listener {
+        self.shared.listen()
+    }
+
     /// What every event has beside its fields.
-    fn stamp(settings: &Settings) -> Stamp {
+    fn stamp(settings: &Settings, told: &Told) -> Stamp {
         Stamp {
-            time: settings.timestamps.then(timestamp),
+            time: settings.timestamps.then(|| written(told.at)),
+        }
+    }
+
+    /// May somebody there ask for anything at all?
+    fn admits(&self, ip: IpAddr) -> bool {
+        let protection = &self.shared.protection;
+        if protection.is_blocked(ip) {
+            protection.dropped(ip);
+            self.counts.refused.add(1);
+            return false;
+        }
+        true
+    }
+
+    /// Writes down how a login went, and counts what failed for its address.
+    fn judge(&self, result: Result<(), Refused>, account: &str, peer: Peer) {
+        let (heard, offence) = match result {
+            Ok(()) => (Heard::SuccessfulAuth, None),
+            Err(Refused::Unknown) => (Heard::InvalidAccountId, Some(Offence::Unknown)),
+            Err(Refused::Denied) => (Heard::FailedAcl, Some(Offence::Denied)),
+            Err(Refused::Wrong) => (Heard::InvalidPassword, Some(Offence::Password)),
+        };
+        let session = peer.remote.to_string();
+        let subject = Subject::of_manager(account, &session, peer.local, peer.remote);
+        let (shared, ip) = (&self.shared, peer.remote.ip());
+        shared.protection.log.write(heard, &subject);
+        shared.events.tell(|| SecurityLog::event(heard, &subject));
+        match offence {
+            None => shared.protection.proved(ip),
+            Some(offence) => {
+                self.counts.failures.add(1);
+                let name: String = account.escape_debug().take(64).collect();
+                tracing::warn!(user = name, from = %peer.remote, "Manager: failed to authenticate");
+                let snapshot = shared.snapshot();
+                shared.protection.note(ip, offence, true, &snapshot);
+            }
         }
     }
 
@@ -192,43 +247,44 @@ impl Manager {
         self: &Arc<Self>,
         session: &mut Session,
         request: &Request,
-        from: SocketAddr,
+        peer: Peer,
     ) -> (String, Option<Seat>) {
         if session.user().is_some() {
             return (answer::success(request, "Already authenticated"), None);
         }
-        let settings = self.settings();
-        let taken = |name: &str| self.users.lock().iter().any(|user| user.name == name);
-        let result = session.login(request, &settings, from.ip(), taken);
-        let user = session.user().cloned();
-        match (result, user) {
-            (Ok(()), Some(user)) => (
-                answer::success(request, "Authentication accepted"),
-                Some(self.seat(&user, from)),
-            ),
-            (Err(Refused::InUse), _) => {
-                self.counts.failures.add(1);
-                (answer::error(request, "Login Already In Use"), None)
-            }
-            _ => {
-                self.counts.failures.add(1);
-                let name: String = request.get("Username").escape_debug().take(64).collect();
-                tracing::warn!(user = name, %from, "Manager: failed to authenticate");
-                (answer::error(request, "Authentication failed"), None)
-            }
-        }
+        let proved = session.prove(request, &self.settings(), peer.remote.ip());
+        let result = proved.as_ref().map(drop).map_err(|refused| *refused);
+        self.judge(result, request.get("Username"), peer);
+        let Ok(user) = proved else {
+            return (answer::error(request, "Authentication failed"), None);
+        };
+        let Some(seat) = self.seat(&user, peer) else {
+            return (answer::error(request, "Login Already In Use"), None);
+        };
+        session.admit(&user, request);
+        (
+            answer::success(request, "Authentication accepted"),
+            Some(seat),
+        )
     }
 
-    fn seat(self: &Arc<Self>, user: &Arc<User>, from: SocketAddr) -> Seat {
+    /// A user is in session from now on; none for who has a session already and may not have two.
+    fn seat(self: &Arc<Self>, user: &Arc<User>, peer: Peer) -> Option<Seat> {
+        {
+            let mut users = self.users.lock();
+            if !user.multiple_logins && users.iter().any(|known| known.name == user.name) {
+                return None;
+            }
+            users.push(Arc::clone(user));
+        }
         self.counts.logins.add(1);
         if user.display_connects {
-            tracing::info!(user = user.name, %from, "Manager: logged on");
+            tracing::info!(user = user.name, from = %peer.remote, "Manager: logged on");
         }
-        self.users.lock().push(Arc::clone(user));
-        Seat {
+        Some(Seat {
             manager: Arc::clone(self),
             user: Arc::clone(user),
-        }
+        })
     }
 
     /// The event that greets who listens to the system.
@@ -252,6 +308,7 @@ impl Manager {
             ("actions", counts.actions.get()),
             ("events", counts.events.get()),
             ("sessions_too_slow", counts.slow.get()),
+            ("events_refused", self.shared.events.refused.get()),
         ]
     }
 }

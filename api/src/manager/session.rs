@@ -27,9 +27,12 @@ pub(crate) struct Session {
 /// Why nobody is let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// Name, secret or address: nobody is told which.
-    Failed,
-    InUse,
+    /// Nobody has that name. Who asks is not told which of these it was.
+    Unknown,
+    /// This user may not come from there.
+    Denied,
+    /// The secret is wrong.
+    Wrong,
 }
 
 impl Session {
@@ -50,17 +53,16 @@ impl Session {
             .is_some_and(|user| classes.is_none() || !user.write.both(classes).is_none())
     }
 
-    /// Checks who wants to log in. `taken` says whether a user has a session already.
+    /// Who wants to log in, if he proves it.
     ///
     /// # Errors
-    /// Why not.
-    pub(crate) fn login(
-        &mut self,
+    /// Why he may not. Of a wrong place it is not said whether the secret was right.
+    pub(crate) fn prove(
+        &self,
         request: &Request,
         settings: &Settings,
         from: IpAddr,
-        taken: impl Fn(&str) -> bool,
-    ) -> Result<(), Refused> {
+    ) -> Result<Arc<User>, Refused> {
         let name = request.get("Username");
         let found = settings.find(name);
         // Who is unknown takes as long as who is known.
@@ -71,17 +73,22 @@ impl Session {
         } else {
             is_same(request.get("Secret"), secret)
         };
-        let user = found
-            .filter(|user| proved && user.may_come_from(from))
-            .ok_or(Refused::Failed)?;
-        if !user.multiple_logins && taken(&user.name) {
-            return Err(Refused::InUse);
+        let user = found.ok_or(Refused::Unknown)?;
+        if !user.may_come_from(from) {
+            return Err(Refused::Denied);
         }
+        if !proved {
+            return Err(Refused::Wrong);
+        }
+        Ok(Arc::clone(user))
+    }
+
+    /// It is this user's from now on, with the events that the request to log in asks for.
+    pub(crate) fn admit(&mut self, user: &Arc<User>, request: &Request) {
         self.become_user(user);
         if let Some(mask) = request.given("Events").and_then(Classes::mask) {
             self.events = mask.both(user.read);
         }
-        Ok(())
     }
 
     /// It is this user's from now on, with all events that he may read.
@@ -205,32 +212,36 @@ mod tests {
         Settings::read(&rows, SocketAddr::from(([127, 0, 0, 1], 5038)))
     }
 
+    fn login(session: &mut Session, request: &Request, from: IpAddr) -> Result<(), Refused> {
+        let user = session.prove(request, &settings(), from)?;
+        session.admit(&user, request);
+        Ok(())
+    }
+
     #[test]
     fn only_the_right_secret_at_the_right_place_opens() {
         for (name, secret, from, wanted) in [
             ("admin", "s3cret", HERE, Ok(())),
-            ("admin", "s3cre", HERE, Err(Refused::Failed)),
-            ("admin", "", HERE, Err(Refused::Failed)),
-            ("nobody", "", HERE, Err(Refused::Failed)),
-            ("", "", HERE, Err(Refused::Failed)),
-            ("far", "s3cret", HERE, Err(Refused::Failed)),
+            ("admin", "s3cre", HERE, Err(Refused::Wrong)),
+            ("admin", "", HERE, Err(Refused::Wrong)),
+            ("nobody", "", HERE, Err(Refused::Unknown)),
+            ("", "", HERE, Err(Refused::Unknown)),
+            ("far", "s3cret", HERE, Err(Refused::Denied)),
+            ("far", "wrong", HERE, Err(Refused::Denied)),
             ("far", "s3cret", IpAddr::from([192, 0, 2, 1]), Ok(())),
             (
                 "far",
                 "s3cret",
                 "::ffff:127.0.0.1".parse().expect("an address"),
-                Err(Refused::Failed),
+                Err(Refused::Denied),
             ),
         ] {
             let mut session = Session::default();
-            let login = request(&[("Username", name), ("Secret", secret)]);
-            let result = session.login(&login, &settings(), from, |_| false);
+            let asked = request(&[("Username", name), ("Secret", secret)]);
+            let result = login(&mut session, &asked, from);
             assert_eq!(result, wanted, "{name} {secret} {from}");
             assert_eq!(session.user().is_some(), wanted.is_ok());
         }
-        let login = request(&[("Username", "admin"), ("Secret", "s3cret")]);
-        let result = Session::default().login(&login, &settings(), HERE, |_| true);
-        assert_eq!(result, Err(Refused::InUse));
     }
 
     #[test]
@@ -242,7 +253,7 @@ mod tests {
             ("AuthType", "md5"),
             ("Key", &guessed),
         ]);
-        assert!(session.login(&early, &settings(), HERE, |_| false).is_err());
+        assert!(login(&mut session, &early, HERE).is_err());
         assert_eq!(
             session.challenge(&request(&[("AuthType", "sha")])),
             "Response: Error\r\nMessage: Must specify AuthType\r\n\r\n"
@@ -256,20 +267,20 @@ mod tests {
         assert!(digits.parse::<u32>().is_ok());
         assert_eq!(key("1234", "s3cret").len(), 32);
         let answer = key(&digits, "s3cret");
-        let login = request(&[("Username", "admin"), ("AuthType", "MD5"), ("Key", &answer)]);
-        assert_eq!(session.login(&login, &settings(), HERE, |_| false), Ok(()));
+        let asked = request(&[("Username", "admin"), ("AuthType", "MD5"), ("Key", &answer)]);
+        assert_eq!(login(&mut session, &asked, HERE), Ok(()));
     }
 
     #[test]
     fn events_are_what_is_asked_for_within_what_may_be_read() {
         let mut session = Session::default();
         let settings = settings();
-        let login = request(&[
+        let asked = request(&[
             ("Username", "admin"),
             ("Secret", "s3cret"),
             ("Events", "off"),
         ]);
-        assert_eq!(session.login(&login, &settings, HERE, |_| false), Ok(()));
+        assert_eq!(login(&mut session, &asked, HERE), Ok(()));
         let told = |session: &Session, name: &'static str| {
             let event = Event::new(name);
             session

@@ -207,13 +207,14 @@ impl Settings {
             display_connects,
             multiple_logins,
         };
-        let (mut deny, mut permit) = (Vec::new(), Vec::new());
+        // In the order of the rows: the last that fits counts.
+        let mut rules: Vec<(bool, String)> = Vec::new();
         for row in rows {
             let value = row.var_val.trim();
             match row.var_name.trim() {
                 "secret" => value.clone_into(&mut user.secret),
-                "deny" => deny.extend(words(value)),
-                "permit" => permit.extend(words(value)),
+                "deny" => rules.extend(words(value).into_iter().map(|word| (false, word))),
+                "permit" => rules.extend(words(value).into_iter().map(|word| (true, word))),
                 "acl" => match acl::named(statics, value) {
                     Ok(list) => user.lists.push(list),
                     // A list that nobody knows lets nobody in.
@@ -260,7 +261,7 @@ impl Settings {
                 .push(format!("[{name}] has no secret: this user cannot log in"));
             return None;
         }
-        match Acl::new(&deny, &permit) {
+        match Acl::in_order(rules.iter().map(|(allow, word)| (*allow, word.as_str()))) {
             Ok(acl) => user.acl = acl,
             Err(error) => {
                 self.problems.push(format!(
@@ -359,9 +360,20 @@ pub(crate) mod tests {
             ("listed", "acl", "office"),
             ("near", "secret", "x"),
             ("near", "acl", "lan"),
+            ("barred", "secret", "x"),
+            ("barred", "permit", "127.0.0.0/8"),
+            ("barred", "deny", "127.0.0.1"),
         ]);
         let names: Vec<_> = settings.users.iter().map(|user| &user.name).collect();
-        assert_eq!(names, ["admin", "near"]);
+        assert_eq!(names, ["admin", "near", "barred"]);
+        for (name, open) in [("barred", false), ("admin", true)] {
+            let user = settings.find(name).expect("a user");
+            assert_eq!(
+                user.may_come_from(IpAddr::from([127, 0, 0, 1])),
+                open,
+                "{name}: the last row that fits counts"
+            );
+        }
         let near = settings.find("near").expect("a user");
         assert!(near.may_come_from(IpAddr::from([10, 1, 1, 1])));
         assert!(!near.may_come_from(IpAddr::from([127, 0, 0, 1])));

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use strowger_core::events::{Event, Listener};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use strowger_core::events::{Listener, Told};
+use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast::error::RecvError;
@@ -17,7 +17,7 @@ use super::answer::{self, Answer};
 use super::classes::Classes;
 use super::request::{Parser, Request, Taken};
 use super::session::Session;
-use super::{FAILURE_DELAY, GREETING, Manager, Seat, actions};
+use super::{FAILURE_DELAY, GREETING, Manager, Peer, Seat, actions};
 
 /// How long whoever is not logged in yet may take to read.
 const STRANGER_WRITE: Duration = Duration::from_secs(1);
@@ -91,14 +91,24 @@ fn admit(manager: &Arc<Manager>, stream: TcpStream, from: SocketAddr) {
         manager.counts.refused.add(1);
         return;
     }
+    if !manager.admits(from.ip()) {
+        return;
+    }
+    let Ok(local) = stream.local_addr() else {
+        return;
+    };
     let manager = Arc::clone(manager);
     tokio::spawn(async move {
         let _ = stream.set_nodelay(true);
         let (reader, writer) = stream.into_split();
         let mut connection = Connection {
             manager,
-            from,
+            peer: Peer {
+                local,
+                remote: from,
+            },
             reader,
+            is_half_closed: false,
             writer,
             parser: Parser::default(),
             session: Session::default(),
@@ -115,8 +125,10 @@ struct Over;
 
 struct Connection {
     manager: Arc<Manager>,
-    from: SocketAddr,
+    peer: Peer,
     reader: OwnedReadHalf,
+    /// The other side says nothing more; what it said is done still.
+    is_half_closed: bool,
     writer: OwnedWriteHalf,
     parser: Parser,
     session: Session,
@@ -126,7 +138,7 @@ struct Connection {
 }
 
 /// The next event, if there is somebody to have it.
-async fn next(events: &mut Option<Listener>) -> Result<Arc<Event>, RecvError> {
+async fn next(events: &mut Option<Listener>) -> Result<Arc<Told>, RecvError> {
     match events {
         Some(events) => events.recv().await,
         None => std::future::pending().await,
@@ -139,6 +151,10 @@ impl Connection {
         let until = Instant::now() + self.manager.settings().auth_timeout;
         loop {
             while let Some(taken) = self.parser.next() {
+                // However busy a stranger is.
+                if self.seat.is_none() && Instant::now() >= until {
+                    return Err(Over);
+                }
                 match taken {
                     Taken::Request(request) => self.perform(request).await?,
                     Taken::Wrong(request, what) => {
@@ -148,25 +164,27 @@ impl Connection {
                 }
             }
             let waits = self.seat.is_none();
+            if self.is_half_closed || (waits && Instant::now() >= until) {
+                return Err(Over);
+            }
             tokio::select! {
-                biased;
-                read = read(&mut self.reader, &mut self.parser) => read?,
+                read = read(&mut self.reader, &mut self.parser) => self.is_half_closed = !read?,
                 event = next(&mut self.events) => self.tell(event).await?,
                 () = tokio::time::sleep_until(until.into()), if waits => return Err(Over),
             }
         }
     }
 
-    /// Writes, or ends the session where the other side does not read.
+    /// Writes, or ends the session where the other side does not read: each piece has its time, however long the text is.
     async fn write(&mut self, text: &str) -> Result<(), Over> {
         let limit = self
             .session
             .user()
             .map_or(STRANGER_WRITE, |user| user.write_timeout);
-        match tokio::time::timeout(limit, self.writer.write_all(text.as_bytes())).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Over),
-            Err(_) => {
+        match write_in_pieces(&mut self.writer, text.as_bytes(), limit).await {
+            Ok(()) => Ok(()),
+            Err(Stall::Closed) => Err(Over),
+            Err(Stall::Slow) => {
                 self.too_slow("it does not read");
                 Err(Over)
             }
@@ -176,15 +194,15 @@ impl Connection {
     fn too_slow(&self, why: &str) {
         self.manager.counts.slow.add(1);
         let user = self.session.user().map_or("", |user| &user.name);
-        tracing::warn!(user, from = %self.from, "Manager: session ended, {why}");
+        tracing::warn!(user, from = %self.peer.remote, "Manager: session ended, {why}");
     }
 
     /// Writes an event, if the session is to have it.
-    async fn tell(&mut self, event: Result<Arc<Event>, RecvError>) -> Result<(), Over> {
+    async fn tell(&mut self, event: Result<Arc<Told>, RecvError>) -> Result<(), Over> {
         match event {
             Ok(event) => {
                 let settings = self.manager.settings();
-                let stamp = Manager::stamp(&settings);
+                let stamp = Manager::stamp(&settings, &event);
                 if let Some(text) = self.session.event(&event, &settings, &stamp) {
                     self.manager.counts.events.add(1);
                     self.write(&text).await?;
@@ -224,7 +242,7 @@ impl Connection {
         if !self.session.listens() {
             self.events = None;
         } else if self.events.is_none() {
-            self.events = Some(self.manager.shared.events.subscribe());
+            self.events = Some(self.manager.listen());
         }
     }
 
@@ -280,12 +298,14 @@ impl Connection {
         let manager = Arc::clone(&self.manager);
         let mut done = pin!(actions::perform(&manager, &user, request));
         let text = loop {
-            let room = self.parser.has_room();
+            let reads = self.parser.has_room() && !self.is_half_closed;
             tokio::select! {
                 biased;
                 text = &mut done => break text,
-                // Whoever is gone waits for nothing.
-                read = read(&mut self.reader, &mut self.parser), if room => read?,
+                // Whoever is gone waits for nothing; who only says nothing more has his answer.
+                read = read(&mut self.reader, &mut self.parser), if reads => {
+                    self.is_half_closed = !read?;
+                }
                 event = next(&mut self.events) => self.tell(event).await?,
             }
         };
@@ -295,7 +315,7 @@ impl Connection {
     async fn login(&mut self, request: &Request) -> Result<(), Over> {
         let before = self.seat.is_some();
         let manager = Arc::clone(&self.manager);
-        let (text, seat) = manager.login(&mut self.session, request, self.from);
+        let (text, seat) = manager.login(&mut self.session, request, self.peer);
         if before {
             return self.write(&text).await;
         }
@@ -309,7 +329,8 @@ impl Connection {
         // From here on nothing is missed.
         self.follow_events();
         self.write(&text).await?;
-        self.tell(Ok(Arc::new(manager.fully_booted()))).await
+        let booted = Told::only_here(manager.fully_booted());
+        self.tell(Ok(Arc::new(booted))).await
     }
 
     /// `WaitEvent`, which ends when something comes from the other side too.
@@ -322,7 +343,7 @@ impl Connection {
         self.follow_events();
         let settings = self.manager.settings();
         let mut first = None;
-        while first.is_none() && self.parser.has_room() {
+        while first.is_none() && self.parser.has_room() && !self.is_half_closed {
             let over = async {
                 match until {
                     Some(until) => tokio::time::sleep_until(until.into()).await,
@@ -333,13 +354,13 @@ impl Connection {
                 biased;
                 event = next(&mut self.events) => match event {
                     Ok(event) => {
-                        let stamp = Manager::stamp(&settings);
+                        let stamp = Manager::stamp(&settings, &event);
                         first = self.session.event(&event, &settings, &stamp);
                     }
                     lost => return self.tell(lost).await,
                 },
                 read = read(&mut self.reader, &mut self.parser) => {
-                    read?;
+                    self.is_half_closed = !read?;
                     break;
                 }
                 () = over => break,
@@ -360,12 +381,71 @@ impl Connection {
     }
 }
 
-/// Reads what has come.
-async fn read(reader: &mut OwnedReadHalf, parser: &mut Parser) -> Result<(), Over> {
+/// Why something could not be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stall {
+    Closed,
+    /// Nothing was read for as long as a piece may take.
+    Slow,
+}
+
+async fn write_in_pieces(
+    writer: &mut (impl AsyncWrite + Unpin),
+    mut rest: &[u8],
+    limit: Duration,
+) -> Result<(), Stall> {
+    while !rest.is_empty() {
+        match tokio::time::timeout(limit, writer.write(rest)).await {
+            Ok(Ok(0) | Err(_)) => return Err(Stall::Closed),
+            Ok(Ok(count)) => rest = rest.get(count..).unwrap_or_default(),
+            Err(_) => return Err(Stall::Slow),
+        }
+    }
+    Ok(())
+}
+
+/// Reads what has come; false if nothing more will come.
+async fn read(reader: &mut OwnedReadHalf, parser: &mut Parser) -> Result<bool, Over> {
     let mut bytes = [0u8; 4096];
     match reader.read(&mut bytes).await {
-        Ok(0) | Err(_) => Err(Over),
-        Ok(count) if parser.push(&bytes[..count]) => Ok(()),
-        Ok(_) => Err(Over),
+        Ok(0) => Ok(false),
+        Ok(count) if parser.push(&bytes[..count]) => Ok(true),
+        Ok(_) | Err(_) => Err(Over),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_millis(500);
+
+    #[tokio::test]
+    async fn a_long_answer_may_take_its_time_as_long_as_somebody_reads() {
+        let (mut near, mut far) = tokio::io::duplex(64);
+        let text = vec![b'x'; 64 * 20];
+        let length = text.len();
+        let begun = Instant::now();
+        let written = tokio::spawn(async move { write_in_pieces(&mut near, &text, LIMIT).await });
+        let mut bytes = [0; 64];
+        let mut read = 0;
+        while read < length {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            read += far.read(&mut bytes).await.expect("more");
+        }
+        assert!(begun.elapsed() > LIMIT);
+        assert_eq!(written.await.ok(), Some(Ok(())));
+    }
+
+    #[tokio::test]
+    async fn who_reads_nothing_is_too_slow_and_who_is_gone_is_gone() {
+        let (mut near, far) = tokio::io::duplex(64);
+        let begun = Instant::now();
+        let result = write_in_pieces(&mut near, &[b'x'; 100], LIMIT).await;
+        assert_eq!(result, Err(Stall::Slow));
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        drop(far);
+        let result = write_in_pieces(&mut near, &[b'x'; 100], LIMIT).await;
+        assert_eq!(result, Err(Stall::Closed));
     }
 }

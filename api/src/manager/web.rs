@@ -3,118 +3,37 @@
 
 mod digest;
 mod render;
+mod sessions;
 
-use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
-use strowger_core::events::Listener;
+use bytes::Buf;
+use futures_util::{Stream, StreamExt as _};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
-use tokio::sync::watch;
 use warp::http::{Method, Response, StatusCode};
 use warp::{Filter, Rejection, Reply};
 
 use super::answer::{self, Answer};
 use super::classes::Classes;
 use super::request::Request;
-use super::session::Session;
-use crate::http::Peer;
-
-use super::{FAILURE_DELAY, Manager, Seat, actions, random};
+use super::session::Refused;
+use super::{FAILURE_DELAY, Manager, Peer, actions};
 use digest::Credentials;
 use render::Form;
+pub(super) use sessions::Sessions;
+use sessions::{Key, Nonce, STRANGER_LIFE, WebSession};
 
-/// Sessions at most.
-const SESSIONS_MAX: usize = 100;
-/// How long a session lives that nobody has logged in to.
-const STRANGER_LIFE: Duration = Duration::from_secs(5);
-/// How long a nonce is good.
-const NONCE_LIFE: Duration = Duration::from_secs(62);
 /// Bytes of a request's body.
-const BODY_MAX: u64 = 64 * 1024;
+const BODY_MAX: usize = 64 * 1024;
+/// How long a body may take to come.
+const BODY_WAIT: Duration = Duration::from_secs(10);
 /// Headers of a request.
 const HEADERS_MAX: usize = 128;
 /// Events that one WaitEvent gives at most; the rest waits for the next.
 const EVENTS_MAX: usize = 1000;
-
-/// One session.
-struct WebSession {
-    from: IpAddr,
-    state: tokio::sync::Mutex<State>,
-    expires: Mutex<Instant>,
-    /// Grows with every request: who waits for events gives way.
-    requests: watch::Sender<u64>,
-    /// Of a session by digest: since when its nonce is known, and the last count of a request.
-    nonce: Option<(Instant, Mutex<u32>)>,
-}
-
-#[derive(Default)]
-struct State {
-    session: Session,
-    events: Option<Listener>,
-    seat: Option<Seat>,
-}
-
-/// All sessions over HTTP, by cookie or nonce.
-#[derive(Default)]
-pub(super) struct Sessions(Mutex<FxHashMap<u64, Arc<WebSession>>>);
-
-impl Sessions {
-    fn find(&self, id: u64, from: IpAddr, by_digest: bool) -> Option<Arc<WebSession>> {
-        let sessions = self.0.lock();
-        let session = sessions.get(&id).filter(|session| {
-            session.from == from
-                && session.nonce.is_some() == by_digest
-                && *session.expires.lock() > Instant::now()
-        });
-        session.cloned()
-    }
-
-    /// A new session; `None`: there are too many.
-    fn make(&self, from: IpAddr, by_digest: bool) -> Option<(u64, Arc<WebSession>)> {
-        self.sweep();
-        let now = Instant::now();
-        let life = if by_digest { NONCE_LIFE } else { STRANGER_LIFE };
-        let session = Arc::new(WebSession {
-            from,
-            state: tokio::sync::Mutex::default(),
-            expires: Mutex::new(now + life),
-            requests: watch::channel(0).0,
-            nonce: by_digest.then(|| (now, Mutex::new(0))),
-        });
-        let mut sessions = self.0.lock();
-        if sessions.len() >= SESSIONS_MAX {
-            return None;
-        }
-        loop {
-            // A cookie has eight hexadecimal digits.
-            let id = if by_digest {
-                random()
-            } else {
-                random() & 0xffff_ffff
-            };
-            if id != 0 && !sessions.contains_key(&id) {
-                sessions.insert(id, Arc::clone(&session));
-                return Some((id, session));
-            }
-        }
-    }
-
-    fn remove(&self, id: u64) {
-        self.0.lock().remove(&id);
-    }
-
-    /// Forgets who has been away too long.
-    pub(super) fn sweep(&self) {
-        let now = Instant::now();
-        let mut sessions = self.0.lock();
-        sessions
-            .retain(|_, session| *session.expires.lock() > now || Arc::strong_count(session) > 1);
-    }
-}
 
 /// Which of the six addresses was asked.
 #[derive(Clone, Copy, Debug)]
@@ -147,8 +66,8 @@ struct Asked {
     query: String,
     cookie: Option<String>,
     authorization: Option<String>,
-    from: SocketAddr,
-    body: Bytes,
+    peer: Peer,
+    body: Vec<u8>,
 }
 
 /// The addresses of the Manager, as long as manager.conf has `webenabled`.
@@ -169,34 +88,36 @@ pub(crate) fn routes(
         .and(warp::query::raw().or(warp::any().map(String::new)).unify())
         .and(warp::header::optional::<String>("cookie"))
         .and(warp::header::optional::<String>("authorization"))
-        .and(warp::ext::optional::<Peer>())
-        .and(
-            warp::body::content_length_limit(BODY_MAX)
-                .and(warp::body::bytes())
-                .or(warp::any().map(Bytes::new))
-                .unify(),
-        )
+        .and(warp::ext::optional::<crate::http::Peer>())
+        .and(warp::body::stream())
         .then(
             move |(way, path): (Way, String),
                   method,
                   query,
                   cookie,
                   authorization,
-                  from: Option<Peer>,
+                  from: Option<crate::http::Peer>,
                   body| {
                 let manager = Arc::clone(&manager);
                 async move {
                     // Without an address no access list can be kept.
-                    let Some(Peer(from)) = from else {
+                    let from = from.map(|crate::http::Peer(from)| from);
+                    let Some(remote) = from.filter(|from| manager.admits(from.ip())) else {
                         return plain(StatusCode::FORBIDDEN);
                     };
+                    let body = match tokio::time::timeout(BODY_WAIT, whole(body)).await {
+                        Ok(Ok(body)) => body,
+                        Ok(Err(status)) => return plain(status),
+                        Err(_) => return plain(StatusCode::REQUEST_TIMEOUT),
+                    };
+                    let local = manager.shared.config.http.bind;
                     let asked = Asked {
                         method,
                         path,
                         query,
                         cookie,
                         authorization,
-                        from,
+                        peer: Peer { local, remote },
                         body,
                     };
                     handle(&manager, way, asked).await
@@ -205,30 +126,51 @@ pub(crate) fn routes(
         )
 }
 
+/// A body however it is framed, as far as it is not too long.
+async fn whole<B: Buf>(
+    body: impl Stream<Item = Result<B, warp::Error>>,
+) -> Result<Vec<u8>, StatusCode> {
+    let mut body = pin!(body);
+    let mut whole = Vec::new();
+    while let Some(part) = body.next().await {
+        let mut part = part.map_err(|_| StatusCode::BAD_REQUEST)?;
+        if whole.len() + part.remaining() > BODY_MAX {
+            return Err(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        while part.has_remaining() {
+            let bytes = part.chunk();
+            let count = bytes.len();
+            whole.extend_from_slice(bytes);
+            part.advance(count);
+        }
+    }
+    Ok(whole)
+}
+
 fn plain(status: StatusCode) -> Response<String> {
     let mut response = Response::new(String::new());
     *response.status_mut() = status;
     response
 }
 
-/// The parameters of a request, each a header of the action.
-fn parameters(asked: &Asked) -> Option<Request> {
+/// The parameters of a request, each a header of the action, and whether these are all of them.
+fn parameters(asked: &Asked) -> Option<(Request, bool)> {
     let body = String::from_utf8_lossy(&asked.body);
     let text = match asked.method {
         Method::GET | Method::HEAD => asked.query.as_str(),
         Method::POST => &body,
         _ => return None,
     };
-    let headers = text
-        .split('&')
-        .filter(|pair| !pair.is_empty())
+    let mut pairs = text.split('&').filter(|pair| !pair.is_empty());
+    let headers = pairs
+        .by_ref()
         .take(HEADERS_MAX)
         .map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             (decoded(name), decoded(value))
         })
         .collect();
-    Some(Request::new(headers))
+    Some((Request::new(headers), pairs.next().is_none()))
 }
 
 /// `%41+b` is `A b`.
@@ -258,180 +200,217 @@ fn decoded(text: &str) -> String {
 }
 
 /// The number in `mansession_id="0123abcd"`.
-fn cookie_id(cookie: &str) -> Option<u64> {
+fn cookie_id(cookie: &str) -> Option<u32> {
     cookie.split([';', ',']).find_map(|part| {
         let (name, value) = part.split_once('=')?;
         let value = value.trim().trim_matches('"');
         (name.trim() == "mansession_id")
-            .then(|| u64::from_str_radix(value, 16).ok())
+            .then(|| u32::from_str_radix(value, 16).ok())
             .flatten()
     })
 }
 
 async fn handle(manager: &Arc<Manager>, way: Way, asked: Asked) -> Response<String> {
-    let Some(request) = parameters(&asked) else {
+    let Some((request, is_whole)) = parameters(&asked) else {
         return plain(StatusCode::NOT_IMPLEMENTED);
     };
-    let ip = asked.from.ip();
-    let (id, web) = if way.by_digest {
+    let found = if way.by_digest {
         match by_digest(manager, &asked).await {
-            Ok(found) => found,
+            Ok(found) => Some(found),
             Err(response) => return *response,
         }
     } else {
-        let known = asked.cookie.as_deref().and_then(cookie_id);
-        let known = known.and_then(|id| Some((id, manager.web.find(id, ip, false)?)));
-        match known.or_else(|| manager.web.make(ip, false)) {
-            Some(found) => found,
-            None => {
-                manager.counts.refused.add(1);
-                return plain(StatusCode::SERVICE_UNAVAILABLE);
-            }
-        }
+        by_cookie(manager, &asked, &request)
     };
     manager.counts.actions.add(1);
-    web.requests.send_modify(|number| *number += 1);
-    let (text, ends) = {
-        let mut state = web.state.lock().await;
-        let done = act(manager, &web, &mut state, &request, asked.from).await;
-        let life = if state.seat.is_some() {
-            manager.settings().http_timeout
-        } else {
-            STRANGER_LIFE
-        };
-        if web.nonce.is_none() || state.seat.is_some() {
-            *web.expires.lock() = Instant::now() + life;
-        }
-        done
-    };
-    if ends {
-        manager.web.remove(id);
-    }
     let mut response = Response::builder()
         .header("Server", "Asterisk")
         .header("Cache-Control", "no-cache, no-store")
         .header("Content-type", way.form.content_type())
         .header("Pragma", "SuppressEvents");
-    if !way.by_digest {
-        let age = manager.settings().http_timeout.as_secs();
-        let cookie = format!("mansession_id=\"{id:08x}\"; Version=1; Max-Age={age}");
-        response = response.header("Set-Cookie", cookie);
-    }
+    let text = match &found {
+        _ if !is_whole => {
+            answer::error(&request, "Too many lines in message or allocation failure")
+        }
+        None => without_session(&request),
+        Some((key, web)) => {
+            let (text, ends) = act(manager, web, &request, asked.peer).await;
+            let timeout = manager.settings().http_timeout;
+            let life = if web.state.lock().seat.is_some() {
+                timeout
+            } else {
+                STRANGER_LIFE
+            };
+            *web.expires.lock() = Instant::now() + life;
+            if ends {
+                end(manager, key, web);
+            }
+            if let Key::Cookie(id) = key {
+                let age = timeout.as_secs();
+                let cookie = format!("mansession_id=\"{id:08x}\"; Version=1; Max-Age={age}");
+                response = response.header("Set-Cookie", cookie);
+            }
+            text
+        }
+    };
     response
         .body(way.form.render(&text, &request))
         .unwrap_or_else(|_| plain(StatusCode::INTERNAL_SERVER_ERROR))
+}
+
+/// The session is over, also for who waits in it.
+fn end(manager: &Manager, key: &Key, web: &WebSession) {
+    manager.web.remove(key);
+    let gone = std::mem::take(&mut *web.state.lock());
+    drop(gone);
+    web.next_wait();
+}
+
+/// What is answered to who has no session and does not want to log in.
+fn without_session(request: &Request) -> String {
+    match request.get("Action").to_ascii_lowercase().as_str() {
+        "" => answer::error(request, "Missing action in request"),
+        "logoff" => answer::message(request, "Goodbye", "Thanks for all the fish."),
+        _ => answer::error(request, "Permission denied"),
+    }
+}
+
+/// The session of the cookie. Nothing is kept of who has none, unless he is about to log in.
+fn by_cookie(
+    manager: &Manager,
+    asked: &Asked,
+    request: &Request,
+) -> Option<(Key, Arc<WebSession>)> {
+    let ip = asked.peer.remote.ip();
+    let known = asked.cookie.as_deref().and_then(cookie_id).and_then(|id| {
+        let key = Key::Cookie(id);
+        let web = manager.web.find(&key, ip)?;
+        Some((key, web))
+    });
+    let action = request.get("Action");
+    let begins = ["login", "challenge"]
+        .iter()
+        .any(|name| action.eq_ignore_ascii_case(name));
+    known.or_else(|| begins.then(|| manager.web.make(ip)))
 }
 
 /// The session that the credentials belong to; or what is asked for.
 async fn by_digest(
     manager: &Arc<Manager>,
     asked: &Asked,
-) -> Result<(u64, Arc<WebSession>), Box<Response<String>>> {
-    let ip = asked.from.ip();
+) -> Result<(Key, Arc<WebSession>), Box<Response<String>>> {
+    let ip = asked.peer.remote.ip();
     let settings = manager.settings();
-    let ask = |stale: bool| {
-        Box::new(match manager.web.make(ip, true) {
-            Some((nonce, _)) => digest::challenge(nonce, stale),
-            None => {
-                manager.counts.refused.add(1);
-                plain(StatusCode::SERVICE_UNAVAILABLE)
-            }
-        })
-    };
+    let ask = |stale: bool| Box::new(digest::challenge(&manager.web.nonce(ip), stale));
     let Some(credentials) = asked.authorization.as_deref().and_then(Credentials::read) else {
         return Err(ask(false));
     };
-    let user = settings.find(&credentials.username);
-    let secret = user.map_or("", |user| &user.secret);
+    // Before anything is said of a secret: was this nonce given to him?
+    let nonce = manager.web.judge(&credentials.nonce, ip);
+    if nonce == Nonce::Foreign {
+        return Err(ask(true));
+    }
+    let account = &credentials.username;
+    let Some(user) = settings.find(account) else {
+        manager.judge(Err(Refused::Unknown), account, asked.peer);
+        tokio::time::sleep(FAILURE_DELAY).await;
+        return Err(ask(false));
+    };
+    // Whoever may not come from there learns nothing about the secret.
+    if !user.may_come_from(ip) {
+        manager.judge(Err(Refused::Denied), account, asked.peer);
+        tokio::time::sleep(FAILURE_DELAY).await;
+        return Err(Box::new(plain(StatusCode::FORBIDDEN)));
+    }
     let target = match asked.query.as_str() {
         "" => asked.path.clone(),
         query => format!("{}?{query}", asked.path),
     };
-    let proved = credentials.prove(secret, asked.method.as_str()) & credentials.is_for(&target);
-    let Some(user) = user.filter(|_| proved) else {
-        manager.counts.failures.add(1);
-        tracing::warn!(from = %asked.from, "Manager: failed to authenticate over HTTP");
+    if !(credentials.prove(&user.secret, asked.method.as_str()) & credentials.is_for(&target)) {
+        manager.judge(Err(Refused::Wrong), account, asked.peer);
         tokio::time::sleep(FAILURE_DELAY).await;
         return Err(ask(false));
-    };
-    if !user.may_come_from(ip) {
-        return Err(Box::new(plain(StatusCode::FORBIDDEN)));
     }
-    let found = u64::from_str_radix(&credentials.nonce, 16)
-        .ok()
-        .and_then(|nonce| Some((nonce, manager.web.find(nonce, ip, true)?)));
-    let Some((nonce, web)) = found else {
-        return Err(ask(true));
+    let key = Key::Nonce(credentials.nonce.clone());
+    let web = match nonce {
+        Nonce::Good => manager.web.of_nonce(&credentials.nonce, ip),
+        _ => manager.web.find(&key, ip),
     };
-    let fresh = web.nonce.as_ref().is_some_and(|(since, count)| {
-        let mut count = count.lock();
-        let grows = credentials.count.is_none_or(|now| now > *count);
-        if let Some(now) = credentials.count.filter(|_| grows) {
-            *count = now;
+    let Some(web) = web else {
+        if nonce != Nonce::Good {
+            return Err(ask(true));
         }
-        grows && since.elapsed() < NONCE_LIFE
-    });
-    if !fresh {
-        manager.web.remove(nonce);
-        return Err(ask(true));
+        manager.counts.refused.add(1);
+        return Err(Box::new(plain(StatusCode::SERVICE_UNAVAILABLE)));
+    };
+    if let Some(now) = credentials.count {
+        let mut count = web.count.lock();
+        if now <= *count {
+            return Err(ask(true));
+        }
+        *count = now;
     }
-    let mut state = web.state.lock().await;
-    match state.session.user() {
-        None => {
-            state.session.become_user(user);
-            state.session.mute();
-            state.seat = Some(manager.seat(user, asked.from));
+    if nonce != Nonce::Good {
+        // What the session has of filters and events goes on under the new nonce.
+        let renewed = manager.web.renew(&credentials.nonce, ip);
+        return Err(Box::new(digest::challenge(&renewed, true)));
+    }
+    let known = {
+        let mut state = web.state.lock();
+        if state.session.user().is_none() {
+            state.seat = manager.seat(user, asked.peer);
+            if state.seat.is_some() {
+                manager.judge(Ok(()), account, asked.peer);
+                state.session.become_user(user);
+                state.session.mute();
+                let life = settings.http_timeout;
+                *web.expires.lock() = Instant::now() + life;
+            }
         }
+        state.session.user().map(|user| user.name == *account)
+    };
+    match known {
+        Some(true) => Ok((key, web)),
         // A nonce belongs to who used it first.
-        Some(known) if known.name != user.name => return Err(ask(true)),
-        Some(_) => {}
+        Some(false) => Err(ask(true)),
+        // He is in session elsewhere, and may not be twice.
+        None => {
+            manager.web.remove(&key);
+            Err(Box::new(plain(StatusCode::FORBIDDEN)))
+        }
     }
-    drop(state);
-    Ok((nonce, web))
 }
 
-/// Does what is asked: the text, and whether the session ends with it.
+/// Does what is asked: the text, and whether the session ends with it. Other requests of the session are served meanwhile.
 async fn act(
     manager: &Arc<Manager>,
     web: &WebSession,
-    state: &mut State,
     request: &Request,
-    from: SocketAddr,
+    peer: Peer,
 ) -> (String, bool) {
     let action = request.get("Action").to_ascii_lowercase();
+    let user = web.state.lock().session.user().cloned();
     let text = match action.as_str() {
         "" => answer::error(request, "Missing action in request"),
-        "login" => {
-            let before = state.seat.is_some();
-            let (text, seat) = manager.login(&mut state.session, request, from);
-            if before {
-                return (text, false);
-            }
-            let Some(seat) = seat else {
-                tokio::time::sleep(FAILURE_DELAY).await;
-                return (text, true);
-            };
-            state.seat = Some(seat);
-            if request.given("Events").is_none() {
-                state.session.mute();
-            }
-            follow_events(manager, state);
-            text
-        }
+        "login" => return login(manager, web, request, peer).await,
         "logoff" => {
             let text = answer::message(request, "Goodbye", "Thanks for all the fish.");
             return (text, true);
         }
-        "challenge" => state.session.challenge(request),
-        _ if state.session.user().is_none() => answer::error(request, "Permission denied"),
-        "events" => {
-            let text = state.session.change_events(request);
-            follow_events(manager, state);
+        "challenge" => web.state.lock().session.challenge(request),
+        "events" if user.is_some() => {
+            let text = web.state.lock().session.change_events(request);
+            follow_events(manager, web);
             text
         }
-        "filter" if state.session.may(Classes::SYSTEM) => state.session.filter(request),
-        "waitevent" => return wait_event(manager, web, state, request).await,
-        _ => match state.session.user().cloned() {
+        "filter" if web.state.lock().session.may(Classes::SYSTEM) => {
+            web.state.lock().session.filter(request)
+        }
+        "waitevent" if user.is_some() => {
+            let number = web.next_wait();
+            return wait_event(manager, web, number, request).await;
+        }
+        _ => match user {
             Some(user) => actions::perform(manager, &user, request).await,
             None => answer::error(request, "Permission denied"),
         },
@@ -439,18 +418,58 @@ async fn act(
     (text, false)
 }
 
-fn follow_events(manager: &Manager, state: &mut State) {
-    if !state.session.listens() {
-        state.events = None;
-    } else if state.events.is_none() {
-        state.events = Some(manager.shared.events.subscribe());
+async fn login(
+    manager: &Arc<Manager>,
+    web: &WebSession,
+    request: &Request,
+    peer: Peer,
+) -> (String, bool) {
+    let (text, seat, before) = {
+        let mut state = web.state.lock();
+        let before = state.seat.is_some();
+        let (text, seat) = manager.login(&mut state.session, request, peer);
+        (text, seat, before)
+    };
+    if before {
+        return (text, false);
+    }
+    let Some(seat) = seat else {
+        tokio::time::sleep(FAILURE_DELAY).await;
+        return (text, true);
+    };
+    if !manager.web.admit(web) {
+        manager.counts.refused.add(1);
+        let most = sessions::USERS_MAX;
+        let text = format!("Too many sessions: {most} are the most over HTTP");
+        return (answer::error(request, &text), true);
+    }
+    {
+        let mut state = web.state.lock();
+        state.seat = Some(seat);
+        if request.given("Events").is_none() {
+            state.session.mute();
+        }
+    }
+    follow_events(manager, web);
+    (text, false)
+}
+
+/// Takes part in the stream, or no longer. Who waits for events at the moment sees to that himself.
+fn follow_events(manager: &Manager, web: &WebSession) {
+    let listens = web.state.lock().session.listens();
+    if let Ok(mut events) = web.events.try_lock() {
+        if !listens {
+            *events = None;
+        } else if events.is_none() {
+            *events = Some(manager.listen());
+        }
     }
 }
 
 async fn wait_event(
     manager: &Arc<Manager>,
     web: &WebSession,
-    state: &mut State,
+    number: u64,
     request: &Request,
 ) -> (String, bool) {
     let settings = manager.settings();
@@ -459,50 +478,59 @@ async fn wait_event(
         .saturating_sub(Duration::from_secs(10));
     let limit = request.get("Timeout").trim().parse::<u64>();
     let limit = limit.map_or(most, |seconds| Duration::from_secs(seconds).min(most));
-    state.session.unmute();
-    follow_events(manager, state);
-    let mut requests = web.requests.subscribe();
     // The session is not to end while somebody waits in it.
     *web.expires.lock() = Instant::now() + limit + settings.http_timeout;
-    let mut told = String::new();
-    let mut count = 0;
+    let mut waits = web.waits.subscribe();
+    let newer = waits.wait_for(|newest| *newest > number);
     let over = tokio::time::sleep(limit);
-    tokio::pin!(over);
-    while let Some(events) = &mut state.events {
-        // Everything that is there is given at once.
-        let event = match events.try_recv() {
-            Err(TryRecvError::Empty) if !told.is_empty() => break,
-            Err(TryRecvError::Empty) => tokio::select! {
-                event = events.recv() => event,
-                () = &mut over => break,
-                _ = requests.changed() => break,
-            },
-            Ok(event) => Ok(event),
-            Err(TryRecvError::Lagged(lost)) => Err(RecvError::Lagged(lost)),
-            Err(TryRecvError::Closed) => Err(RecvError::Closed),
-        };
-        match event {
-            Ok(event) => {
-                let stamp = Manager::stamp(&settings);
-                if let Some(text) = state.session.event(&event, &settings, &stamp) {
-                    manager.counts.events.add(1);
-                    told.push_str(&text);
-                    count += 1;
-                    if count >= EVENTS_MAX {
-                        break;
+    tokio::pin!(newer, over);
+    let mut told = String::new();
+    let events = tokio::select! {
+        biased;
+        _ = &mut newer => None,
+        events = web.events.lock() => Some(events),
+    };
+    if let Some(mut events) = events {
+        web.state.lock().session.unmute();
+        if web.lost.load(Ordering::Relaxed) {
+            return too_slow(manager, request, 0);
+        }
+        if events.is_none() {
+            *events = Some(manager.listen());
+        }
+        let mut count = 0;
+        while let Some(listener) = events.as_mut() {
+            // Everything that is there is given at once.
+            let event = match listener.try_recv() {
+                Err(TryRecvError::Empty) if !told.is_empty() => break,
+                Err(TryRecvError::Empty) => tokio::select! {
+                    event = listener.recv() => event,
+                    () = &mut over => break,
+                    _ = &mut newer => break,
+                },
+                Ok(event) => Ok(event),
+                Err(TryRecvError::Lagged(lost)) => Err(RecvError::Lagged(lost)),
+                Err(TryRecvError::Closed) => Err(RecvError::Closed),
+            };
+            match event {
+                Ok(event) => {
+                    let stamp = Manager::stamp(&settings, &event);
+                    let text = web.state.lock().session.event(&event, &settings, &stamp);
+                    if let Some(text) = text {
+                        manager.counts.events.add(1);
+                        told.push_str(&text);
+                        count += 1;
+                        if count >= EVENTS_MAX {
+                            break;
+                        }
                     }
                 }
+                Err(RecvError::Lagged(lost)) => return too_slow(manager, request, lost),
+                Err(RecvError::Closed) => break,
             }
-            Err(RecvError::Lagged(lost)) => {
-                manager.counts.slow.add(1);
-                tracing::warn!(
-                    lost,
-                    "Manager: session over HTTP ended, it fetches its events too slowly"
-                );
-                let text = "Events were lost because this session reads too slowly.";
-                return (answer::message(request, "Goodbye", text), true);
-            }
-            Err(RecvError::Closed) => break,
+        }
+        if !web.state.lock().session.listens() {
+            *events = None;
         }
     }
     let mut text = Answer::to(request);
@@ -513,6 +541,17 @@ async fn wait_event(
     end.bare_item("WaitEventComplete").id().end();
     let text = format!("{}{told}{}", text.into_text(), end.into_text());
     (text, false)
+}
+
+fn too_slow(manager: &Manager, request: &Request, lost: u64) -> (String, bool) {
+    // Whoever was cut off before is counted already.
+    manager.counts.slow.add(u64::from(lost > 0));
+    tracing::warn!(
+        lost,
+        "Manager: session over HTTP ended, it fetches its events too slowly"
+    );
+    let text = "Events were lost because this session reads too slowly.";
+    (answer::message(request, "Goodbye", text), true)
 }
 
 #[cfg(test)]
@@ -547,29 +586,5 @@ mod tests {
         );
         assert_eq!(cookie_id("mansession_id=xyz"), None);
         assert_eq!(cookie_id(""), None);
-    }
-
-    #[test]
-    fn sessions_have_a_limit_and_belong_to_an_address() {
-        let sessions = Sessions::default();
-        let here = IpAddr::from([127, 0, 0, 1]);
-        let (id, session) = sessions.make(here, false).expect("a session");
-        assert!(id != 0 && id <= 0xffff_ffff);
-        assert!(sessions.find(id, here, false).is_some());
-        assert!(sessions.find(id, here, true).is_none());
-        assert!(
-            sessions
-                .find(id, IpAddr::from([127, 0, 0, 2]), false)
-                .is_none()
-        );
-        let mut more = 0;
-        while sessions.make(here, false).is_some() {
-            more += 1;
-        }
-        assert_eq!(more + 1, SESSIONS_MAX);
-        *session.expires.lock() = Instant::now();
-        drop(session);
-        assert!(sessions.find(id, here, false).is_none());
-        assert!(sessions.make(here, false).is_some());
     }
 }

@@ -88,8 +88,9 @@ impl Stream {
     }
 
     /// Keeps an event.
-    fn keep(&self, event: Arc<Event>) {
-        let time = Local::now().to_rfc3339_opts(SecondsFormat::Millis, false);
+    fn keep(&self, event: Arc<Event>, at: std::time::SystemTime) {
+        let at: chrono::DateTime<Local> = at.into();
+        let time = at.to_rfc3339_opts(SecondsFormat::Millis, false);
         let mut kept = self.kept.lock();
         let number = kept.next;
         kept.next += 1;
@@ -120,7 +121,7 @@ impl Stream {
         loop {
             tokio::select! {
                 told = listener.recv() => match told {
-                    Ok(event) => self.keep(event),
+                    Ok(told) => self.keep(told.event(), told.at),
                     Err(RecvError::Lagged(lost)) => self.skip(lost),
                     Err(RecvError::Closed) => return,
                 },
@@ -170,7 +171,7 @@ impl Stream {
             *count += 1;
         }
         if !self.runs.swap(true, Ordering::SeqCst) {
-            let listener = self.shared.events.subscribe();
+            let listener = self.shared.listen();
             tokio::spawn(Arc::clone(self).follow(listener));
         }
         let newest = self.kept.lock().next;

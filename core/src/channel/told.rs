@@ -7,11 +7,16 @@ use std::rc::Rc;
 use strowger_store::Cdr;
 
 use super::{Cause, Channel, ChannelId, LegEnd, State};
-use crate::events::{BridgeBlock, Event, Events, escape};
+use crate::events::{BridgeBlock, Event, Events, Listener, escape};
+use crate::shard::Shard;
+use crate::shard::inbox::ShardMessage;
+use crate::shared::Shared;
 
 /// What was told last.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Told {
+    /// Who listened then ([`Events::era`]).
+    era: u64,
     state: State,
     caller: (String, String),
     connected: (String, String),
@@ -27,11 +32,11 @@ pub(crate) struct Dialling {
 }
 
 impl Channel {
-    fn events(&self) -> &Events {
+    pub(super) fn events(&self) -> &Events {
         &self.0.shard.shared().events
     }
 
-    fn tell(&self, event: impl FnOnce() -> Event) {
+    pub(super) fn tell(&self, event: impl FnOnce() -> Event) {
         self.events().tell(event);
     }
 
@@ -39,6 +44,7 @@ impl Channel {
         let data = self.data();
         let party = |party: &super::Party| (party.number.clone(), party.name.clone());
         Told {
+            era: self.events().era(),
             state: data.state,
             caller: party(&data.caller),
             connected: party(&data.connected),
@@ -113,6 +119,15 @@ impl Channel {
         self.hangup(cause);
     }
 
+    /// Somebody listens again who did not: what is different from now on is told.
+    fn begin_to_tell(&self) {
+        let now = self.as_told();
+        let mut place = self.0.told.borrow_mut();
+        if place.as_ref().is_none_or(|told| told.era != now.era) {
+            *place = Some(now);
+        }
+    }
+
     /// Tells what is different from what was told last.
     pub(super) fn tell_changes(&self) {
         if !self.events().are_heard() {
@@ -120,7 +135,8 @@ impl Channel {
         }
         let mut place = self.0.told.borrow_mut();
         let now = self.as_told();
-        let Some(before) = place.replace(now) else {
+        let era = now.era;
+        let Some(before) = place.replace(now).filter(|before| before.era == era) else {
             // It is older than whoever listens.
             return;
         };
@@ -167,6 +183,9 @@ impl Channel {
 
     /// A variable has a value.
     pub(super) fn tell_variable(&self, name: &str, value: &str) {
+        if self.is_surrogate() {
+            return;
+        }
         self.tell(|| {
             Event::of("VarSet", self)
                 .with("Variable", escape(name.trim_start_matches('_')))
@@ -191,9 +210,7 @@ impl Channel {
 
     /// It is dialled, by a channel or by nobody in particular.
     pub(crate) fn tell_dial_begin(&self, caller: Option<&Self>, string: &str) {
-        if !self.events().are_heard() {
-            return;
-        }
+        // Its end may be told to who does not listen yet.
         self.data_mut().dialling = Some(Box::new(Dialling {
             caller: caller.map(Self::id),
             string: string.to_owned(),
@@ -269,6 +286,32 @@ impl Channel {
     /// Music ends.
     pub fn tell_music_over(&self) {
         self.tell(|| Event::of("MusicOnHoldStop", self));
+    }
+}
+
+/// Channels that are looked at in one turn.
+const CHANNELS_OF_TURN: usize = 50;
+
+impl Shared {
+    /// Listens to events from now on. Channels that were there before are told of from their next change.
+    pub fn listen(&self) -> Listener {
+        let is_first = !self.events.are_heard();
+        let listener = self.events.subscribe();
+        if is_first {
+            for inbox in self.inboxes() {
+                // Where the queue is full, the first change of each channel is what it begins with.
+                let _ = inbox.send(ShardMessage::Errand(Box::new(|shard| {
+                    let channels = shard.channels();
+                    Shard::spawn(async move {
+                        for channels in channels.chunks(CHANNELS_OF_TURN) {
+                            channels.iter().for_each(Channel::begin_to_tell);
+                            tokio::task::yield_now().await;
+                        }
+                    });
+                })));
+            }
+        }
+        listener
     }
 }
 

@@ -127,6 +127,18 @@ impl Acl {
         Ok(Self { rules })
     }
 
+    /// The list made of these rules in their order; true permits.
+    ///
+    /// # Errors
+    /// The first rule that cannot be read.
+    pub fn in_order<'r>(
+        rules: impl IntoIterator<Item = (bool, &'r str)>,
+    ) -> Result<Self, AclError> {
+        let read = |(allow, text): (bool, &str)| Ok((allow, Network::parse(text)?));
+        let rules = rules.into_iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Self { rules })
+    }
+
     /// Whether the address may pass.
     #[must_use]
     pub fn allows(&self, ip: IpAddr) -> bool {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use strowger_sip::Flow;
+use strowger_sip::{Flow, Transport};
 
 use crate::counters::Counter;
 use crate::events::Event;
@@ -54,12 +54,37 @@ impl Heard {
 /// Whom an event is about.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
+    /// What was asked for: `PJSIP`, `AMI`.
+    pub service: &'static str,
     /// The endpoint, or the name that was tried.
     pub account: &'a str,
-    /// The Call-ID.
+    /// The Call-ID; of the Manager what tells its sessions apart.
     pub session: &'a str,
     /// The way the request came.
     pub flow: Flow,
+}
+
+impl<'a> Subject<'a> {
+    /// Somebody who wants to log in to the Manager, over TCP or HTTP.
+    #[must_use]
+    pub const fn of_manager(
+        account: &'a str,
+        session: &'a str,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Self {
+        Self {
+            service: "AMI",
+            account,
+            session,
+            flow: Flow {
+                transport: Transport::Tcp,
+                local,
+                remote,
+                connection: 0,
+            },
+        }
+    }
 }
 
 /// Writes lines to a file, in the background.
@@ -125,7 +150,7 @@ impl SecurityLog {
         vec![
             ("EventTV", now.format("%Y-%m-%dT%H:%M:%S%.3f%z").to_string()),
             ("Severity", severity.to_owned()),
-            ("Service", "PJSIP".to_owned()),
+            ("Service", subject.service.to_owned()),
             ("EventVersion", "1".to_owned()),
             ("AccountID", clean(subject.account)),
             ("SessionID", clean(subject.session)),
@@ -137,13 +162,10 @@ impl SecurityLog {
     /// The same for programs that listen to events.
     #[must_use]
     pub fn event(heard: Heard, subject: &Subject<'_>) -> Event {
-        Self::fields(heard, subject).into_iter().fold(
-            Event {
-                name: heard.name(),
-                fields: Vec::new(),
-            },
-            |event, (name, value)| event.with(name, value),
-        )
+        let fields = Self::fields(heard, subject).into_iter();
+        fields.fold(Event::new(heard.name()), |event, (name, value)| {
+            event.with(name, value)
+        })
     }
 
     /// Writes a line, if this kind is written at all.
@@ -217,12 +239,12 @@ fn write(lines: &Receiver<String>, mut file: std::fs::File, path: &Path) {
 #[cfg(test)]
 mod tests {
     use regex::Regex;
-    use strowger_sip::Transport;
 
     use super::*;
 
     fn subject(account: &'static str) -> Subject<'static> {
         Subject {
+            service: "PJSIP",
             account,
             session: "a84b4c76e66710@pc33.example.com",
             flow: Flow {
@@ -273,6 +295,18 @@ mod tests {
         six.flow.remote = "[::ffff:203.0.113.7]:5060".parse().unwrap();
         let host = matched(&line(Heard::InvalidPassword, &six));
         assert_eq!(host.as_deref(), Some("203.0.113.7"));
+    }
+
+    #[test]
+    fn a_failed_login_to_the_manager_is_found_too() {
+        let (local, remote) = (
+            ([192, 0, 2, 1], 5038).into(),
+            ([203, 0, 113, 9], 4000).into(),
+        );
+        let subject = Subject::of_manager("admin", "1", local, remote);
+        let written = line(Heard::InvalidPassword, &subject);
+        assert!(written.contains(",Service=\"AMI\","), "{written}");
+        assert_eq!(matched(&written).as_deref(), Some("203.0.113.9"));
     }
 
     #[test]

@@ -121,6 +121,7 @@ impl Shard {
         };
         let account = account_of(request);
         let subject = Subject {
+            service: "PJSIP",
             account: &account,
             session: request.call_id().unwrap_or_default(),
             flow,

@@ -276,14 +276,11 @@ impl Shard {
 
 /// The event that watchers of trunks know.
 fn registry(status: &crate::endpoint::registration::Status) -> Event {
-    let event = Event {
-        name: "Registry",
-        fields: Vec::new(),
-    }
-    .with("ChannelType", "PJSIP")
-    .with("Username", &status.client_uri)
-    .with("Domain", &status.server_uri)
-    .with("Status", status.state.word());
+    let event = Event::new("Registry")
+        .with("ChannelType", "PJSIP")
+        .with("Username", &status.client_uri)
+        .with("Domain", &status.server_uri)
+        .with("Status", status.state.word());
     match &status.last_answer {
         Some((code, reason)) if status.state.word() == "Rejected" => {
             event.with("Cause", format!("{code} {reason}"))

@@ -115,10 +115,10 @@ fn pairs(text: &str) -> Vec<(String, String)> {
 }
 
 /// Asks for credentials.
-pub(super) fn challenge(nonce: u64, stale: bool) -> Response<String> {
+pub(super) fn challenge(nonce: &str, stale: bool) -> Response<String> {
     let stale = if stale { ", stale=true" } else { "" };
     let value = format!(
-        "Digest algorithm=MD5, realm=\"{REALM}\", nonce=\"{nonce:08x}\", qop=\"auth\", opaque=\"{nonce:08x}\"{stale}"
+        "Digest algorithm=MD5, realm=\"{REALM}\", nonce=\"{nonce}\", qop=\"auth\", opaque=\"{nonce}\"{stale}"
     );
     let response = Response::builder()
         .status(StatusCode::UNAUTHORIZED)
