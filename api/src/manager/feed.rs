@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use rustc_hash::FxHashSet;
 use strowger_core::Shared;
-use strowger_core::device::{DeviceChange, ExtensionChange, ExtensionState};
+use strowger_core::device::{DeviceChange, DeviceState, ExtensionChange, ExtensionState};
 use strowger_core::events::Event;
 use strowger_core::voicemail::MailboxChange;
 use tokio::sync::broadcast::error::RecvError;
@@ -13,11 +14,17 @@ pub(super) async fn run(shared: Arc<Shared>) {
     let mut devices = shared.devices.subscribe();
     let mut extensions = shared.devices.subscribe_extensions();
     let mut mailboxes = shared.voicemail.subscribe();
+    let mut peers = Peers::of(&shared);
     loop {
         // Who lagged goes on with what is newest: each of these is a state, not a step.
         tokio::select! {
             change = devices.recv() => match change {
-                Ok(change) => shared.events.tell(|| device(&change)),
+                Ok(change) => {
+                    if let Some(event) = peers.follow(&change) {
+                        shared.events.tell(|| event);
+                    }
+                    shared.events.tell(|| device(&change));
+                }
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return,
             },
@@ -32,6 +39,44 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 Err(RecvError::Closed) => return,
             },
         }
+    }
+}
+
+/// Telephones that can be reached: devices come and go in use far more often than they are lost.
+#[derive(Default)]
+struct Peers(FxHashSet<Arc<str>>);
+
+fn is_gone(state: DeviceState) -> bool {
+    matches!(state, DeviceState::Unavailable | DeviceState::Invalid)
+}
+
+impl Peers {
+    /// Those that can be reached now.
+    fn of(shared: &Shared) -> Self {
+        let snapshot = shared.snapshot();
+        let names = snapshot.endpoints.keys();
+        let devices = names.map(|name| Arc::<str>::from(format!("PJSIP/{name}")));
+        let reached = devices.filter(|device| !is_gone(shared.device_state(device)));
+        Self(reached.collect())
+    }
+
+    /// `PeerStatus`, if a telephone can be reached that could not, or the other way round. Its rows bound how many there are.
+    fn follow(&mut self, change: &DeviceChange) -> Option<Event> {
+        if !change.device.starts_with("PJSIP/") {
+            return None;
+        }
+        let now = !is_gone(change.state);
+        let changed = if now {
+            self.0.insert(Arc::clone(&change.device))
+        } else {
+            self.0.remove(&change.device)
+        };
+        changed.then(|| {
+            Event::new("PeerStatus")
+                .with("ChannelType", "PJSIP")
+                .with("Peer", &*change.device)
+                .with("PeerStatus", if now { "Reachable" } else { "Unreachable" })
+        })
     }
 }
 
@@ -70,5 +115,40 @@ pub(super) fn status_text(state: ExtensionState) -> &'static str {
         ExtensionState::Ringing => "Ringing",
         ExtensionState::RingInUse => "InUse&Ringing",
         ExtensionState::OnHold => "Hold",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_telephone_is_told_of_when_it_comes_and_when_it_is_lost_and_not_when_it_is_used() {
+        let mut peers = Peers::default();
+        let mut status = |device: &str, state| {
+            let change = DeviceChange {
+                device: device.into(),
+                state,
+            };
+            let event = peers.follow(&change)?;
+            assert_eq!(event.field("Peer"), Some(device));
+            event.field("PeerStatus").map(str::to_owned)
+        };
+        let is = |word: &str| Some(word.to_owned());
+        assert_eq!(status("PJSIP/a", DeviceState::NotInUse), is("Reachable"));
+        for state in [
+            DeviceState::Ringing,
+            DeviceState::InUse,
+            DeviceState::NotInUse,
+        ] {
+            assert_eq!(status("PJSIP/a", state), None, "{state:?}");
+        }
+        assert_eq!(
+            status("PJSIP/a", DeviceState::Unavailable),
+            is("Unreachable")
+        );
+        assert_eq!(status("PJSIP/a", DeviceState::Unavailable), None);
+        assert_eq!(status("PJSIP/a", DeviceState::InUse), is("Reachable"));
+        assert_eq!(status("Custom:lamp", DeviceState::InUse), None);
     }
 }

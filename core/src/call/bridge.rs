@@ -168,6 +168,13 @@ impl Bridged {
     }
 }
 
+/// Seconds and count of a unique id that the exchange gave: `[name-]<epoch seconds>.<count>`.
+fn moment_of(uniqueid: &str) -> Option<(u64, u64)> {
+    let number = uniqueid.rsplit('-').next()?;
+    let (seconds, count) = number.split_once('.')?;
+    Some((seconds.parse().ok()?, count.parse().ok()?))
+}
+
 impl Channel {
     /// Routes the two channels to each other and waits until one ends, the time is over or somebody dials the
     /// disconnect code. Neither channel is hung up by this.
@@ -209,12 +216,31 @@ impl Channel {
         Bridged { end, peer }
     }
 
+    /// Both belong to the older of their two calls from now on.
+    fn share_linkedid(&self, peer: &Self) {
+        let (own, theirs) = (self.data().linkedid.clone(), peer.data().linkedid.clone());
+        if own == theirs {
+            return;
+        }
+        let theirs_is_older = match (moment_of(&own), moment_of(&theirs)) {
+            (Some(own), Some(theirs)) => theirs < own,
+            // An id that somebody chose tells no time.
+            _ => peer.data().created_at < self.data().created_at,
+        };
+        if theirs_is_older {
+            self.data_mut().linkedid = theirs;
+        } else {
+            peer.data_mut().linkedid = own;
+        }
+    }
+
     /// Connects the two.
     fn join(&self, peer: &Self) {
         let (Some(caller), Some(callee)) = (self.leg(), peer.leg()) else {
             return;
         };
         peer.watched_by(Some(self));
+        self.share_linkedid(peer);
         self.tell_bridged(peer);
         self.share_codec(peer);
         self.shard().media_send(Command::Bridge(caller, callee));

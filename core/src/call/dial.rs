@@ -35,6 +35,8 @@ pub enum RingMode {
 
 /// Something to run on each outgoing channel before it is dialled (option `b`).
 pub type PreDial = Rc<dyn Fn(Channel) -> LocalFuture<()>>;
+/// Told of each outgoing channel as it is dialled, with the destination as it was given.
+pub type Begun = Rc<dyn Fn(&Channel, &str)>;
 
 /// What to dial and how.
 #[derive(Clone, Default)]
@@ -51,6 +53,7 @@ pub struct DialRequest {
     /// Option `c`: losers are told "answered elsewhere" whatever the reason.
     pub answered_elsewhere: bool,
     pub pre_dial: Option<PreDial>,
+    pub begun: Option<Begun>,
     /// Where numbers are looked for that a device forwards its call to (302); None: forwarding is ignored (option `i`).
     pub forward_context: Option<String>,
     /// Option `z`: where a call is forwarded, the timeout no longer counts.
@@ -341,6 +344,9 @@ impl Channel {
                     }
                     let resource = legs.legs.last().map(|leg| &leg.destination.resource);
                     channel.tell_dial_begin(Some(self), resource.map_or("", String::as_str));
+                    if let Some(begun) = &request.begun {
+                        begun(&channel, text);
+                    }
                     channel.place_call();
                 }
                 Err(cause) => {

@@ -248,17 +248,21 @@ impl Channel {
     }
 
     /// Is a guest of the bridge that the channel of this name is in, on whatever shard, until that ends or a digit is dialled
-    /// for which `leave` says true. How it takes part may change meanwhile.
+    /// for which `leave` says true. How it takes part may change meanwhile. `seated` is called once it does.
     pub async fn visit_by_name(
         &self,
         name: &str,
         roles: watch::Receiver<GuestRole>,
+        seated: &dyn Fn(),
         leave: &dyn Fn(char) -> bool,
     ) -> VisitEnd {
         let role = *roles.borrow();
         if let Some(target) = self.shard().channel_by_name(name) {
             return match self.take_seat(&target, role) {
-                Some(visit) => self.stay_seated(visit, roles, leave).await,
+                Some(visit) => {
+                    seated();
+                    self.stay_seated(visit, roles, leave).await
+                }
                 None => VisitEnd::NotThere,
             };
         }
@@ -287,6 +291,7 @@ impl Channel {
             half.hangup(Cause::NORMAL_CLEARING);
             return VisitEnd::NotThere;
         }
+        seated();
         let end = self.join_until(&half, leave).await;
         half.hangup(Cause::NORMAL_CLEARING);
         end

@@ -173,7 +173,9 @@ impl Channel {
         let mut here: Vec<Self> = own.channels().into_iter().filter(fits).collect();
         here.sort_by_key(|channel| channel.data().created_at);
         for target in here {
+            let described = target.described();
             if target.be_picked_up(self).await {
+                self.tell_pickup(&described);
                 self.sit_in_bridge().await;
                 return Some(());
             }
@@ -200,6 +202,7 @@ impl Channel {
             Shard::spawn(async move {
                 let fits = |channel: &Self| channel.can_be_picked_up() && wanted.is(channel);
                 let target = shard.channels().into_iter().find(fits);
+                let described = target.as_ref().map(Self::described);
                 let taken = match target {
                     Some(target) => target.be_picked_up(&half).await,
                     None => false,
@@ -207,14 +210,15 @@ impl Channel {
                 if !taken {
                     half.hangup(Cause::REQUESTED_CHAN_UNAVAIL);
                 }
-                let _ = tell.send(taken);
+                let _ = tell.send(described.filter(|_| taken));
             });
         });
         let Some(half) = half else { return false };
-        if told.await != Ok(true) {
+        let Ok(Some(described)) = told.await else {
             half.hangup(Cause::NORMAL_CLEARING);
             return false;
-        }
+        };
+        self.tell_pickup(&described);
         let bridged = self.bridge(&half, super::BridgeOptions::default()).await;
         bridged.hang_up_peer(Cause::NORMAL_CLEARING);
         true

@@ -14,7 +14,7 @@ use strowger_sip::{Builder, HeaderName, Message, Method, Uri};
 use tokio::sync::mpsc;
 
 use super::replaced;
-use crate::channel::{Cause, Channel, Location};
+use crate::channel::{Cause, Channel, Location, Talk};
 use crate::dialplan::Exists;
 use crate::shard::Shard;
 
@@ -68,7 +68,10 @@ impl Channel {
         };
         let wanted = match self.wanted(request) {
             Ok(wanted) => wanted,
-            Err(refused) => return refuse(refused),
+            Err(refused) => {
+                self.tell_refused(request, refused.0);
+                return refuse(refused);
+            }
         };
         match wanted {
             Wanted::Blind(place) => {
@@ -83,6 +86,23 @@ impl Channel {
                 Shard::spawn(async move { channel.attended(id, &request, &replaces, &uri).await });
             }
         }
+    }
+
+    /// Programs that watch hear of a transfer that is not made.
+    fn tell_refused(&self, request: &Message, status: u16) {
+        let result = match status {
+            603 => "Not Permitted",
+            404 => "Invalid",
+            _ => "Fail",
+        };
+        let targets = request.addresses(HeaderName::ReferTo);
+        let exten = match targets.as_deref() {
+            Ok([target]) => exten_of(&target.uri),
+            _ => String::new(),
+        };
+        let context = self.transfer_context();
+        let peer = self.transferee();
+        self.tell_blind_transfer(result, peer.as_ref(), true, (&context, &exten));
     }
 
     /// What a REFER asks for.
@@ -244,6 +264,12 @@ impl Channel {
         let place = self.existing(&context, exten);
         let place = place.map_err(|_| TransferError::NoSuchNumber)?;
         let name = self.name();
+        self.tell_blind_transfer(
+            "Success",
+            Some(&peer),
+            false,
+            (&place.context, &place.exten),
+        );
         peer.set_variable("BLINDTRANSFER", &name);
         peer.set_variable("TRANSFERERNAME", &name);
         peer.leave_for(Leaving::Place(place));
@@ -254,6 +280,7 @@ impl Channel {
     /// Sends `peer` to a place in the dialplan.
     fn blind(&self, request: &Message, peer: &Self, place: Location) {
         let name = self.name();
+        self.tell_blind_transfer("Success", Some(peer), true, (&place.context, &place.exten));
         for (variable, value) in [
             ("BLINDTRANSFER", &*name),
             ("TRANSFERERNAME", &*name),
@@ -401,6 +428,7 @@ impl Channel {
         }
         let before = peer.data().bridged;
         let bridges = found.partner.is_some();
+        peer.tell_attended_transfer(&Talk::of(self, Some(&peer)), &found.talk, true);
         match &found.partner {
             Some(partner) => peer.leave_for(Leaving::Bridge(partner.clone())),
             // The other call has reached no telephone yet, or an application: the party goes there itself.

@@ -9,7 +9,8 @@ use strowger_sip::{HeaderName, Message};
 use tokio::sync::oneshot;
 
 use super::pickup::Wanted;
-use crate::channel::{Cause, Channel, ChannelId, Location};
+use crate::channel::{Cause, Channel, ChannelId, Location, Talk};
+use crate::dialplan::Reach;
 use crate::shard::inbox::ShardMessage;
 use crate::shard::{DialogKey, Shard};
 use crate::shared::Shared;
@@ -36,6 +37,8 @@ pub(super) struct Found {
     pub(super) partner: Option<String>,
     /// Where in the dialplan it is.
     pub(super) place: Location,
+    /// As events tell of it.
+    pub(super) talk: Talk,
 }
 
 impl Found {
@@ -97,6 +100,7 @@ fn find_here(shard: &Rc<Shard>, replaces: &Replaces) -> Option<Found> {
         }
         let partner = channel.bridge_peer().filter(|peer| !peer.is_over());
         Some(Found {
+            talk: Talk::of(&channel, partner.as_ref()),
             name: channel.name().to_string(),
             over: channel.is_over(),
             up: channel.is_up(),
@@ -166,6 +170,11 @@ pub(super) async fn take_over(channel: Channel, replaces: Replaces) {
         }
     });
     dialplan
-        .application(channel, "Bridge".to_owned(), format!("{partner},x"))
+        .application(
+            channel,
+            "Bridge".to_owned(),
+            format!("{partner},x"),
+            Reach::Exchange,
+        )
         .await;
 }

@@ -18,7 +18,8 @@ use parking_lot::Mutex;
 use strowger_media::room::{LinkEnd, link};
 use strowger_media::{Command, FileFormat, RoomCommand, RoomId};
 
-use crate::channel::ChannelId;
+use crate::channel::{Channel, ChannelId};
+use crate::events::{BridgeBlock, Event};
 use crate::shard::Shard;
 use crate::shard::inbox::ShardMessage;
 use crate::shared::Shared;
@@ -47,6 +48,8 @@ pub enum Effect {
     },
     /// Ends what is recorded there.
     StopRecord { shard: usize, room: RoomId },
+    /// Something happened to the conference that programs are told of, from a thread of its own.
+    Tell { shard: usize, event: Box<Event> },
     /// The member's task has to look at its [`View`].
     Wake { shard: usize, channel: ChannelId },
 }
@@ -57,6 +60,7 @@ impl Effect {
             Self::Room { shard, .. }
             | Self::Record { shard, .. }
             | Self::StopRecord { shard, .. }
+            | Self::Tell { shard, .. }
             | Self::Wake { shard, .. } => *shard,
         }
     }
@@ -74,6 +78,7 @@ impl Effect {
                 ..
             } => seat::record(shard, room, path, format, append),
             Self::StopRecord { room, .. } => seat::stop_record(shard, room),
+            Self::Tell { event, .. } => shard.shared().events.tell(|| *event),
             Self::Wake { channel, .. } => {
                 if let Some(channel) = shard.channel(channel) {
                     channel.touch();
@@ -124,6 +129,44 @@ impl Conferences {
         }
         result
     }
+}
+
+/// What an event says of a conference, its bridge included.
+fn event(name: &'static str, conference: &str, bridge: &str, channels: usize) -> Event {
+    let block = BridgeBlock {
+        id: bridge,
+        kind: "base",
+        technology: "softmix",
+        creator: "ConfBridge",
+        name: conference,
+        channels,
+    };
+    Event::new(name)
+        .with("Conference", conference)
+        .bridge("", block)
+}
+
+/// A member begins or ends to talk.
+pub(crate) fn talking(shard: &Rc<Shard>, channel: &Channel, talks: bool) {
+    let Some((name, id)) = channel.data().conference.clone() else {
+        return;
+    };
+    let shared = shard.shared();
+    let told = shared.conferences.change(shared, Some(shard), |table, _| {
+        table.talking(&name, id, talks);
+        let members = table.members(&name);
+        let admin = members.iter().find(|member| member.id == id)?.admin;
+        Some((table.info(&name)?, admin))
+    });
+    let Some((info, admin)) = told else {
+        return;
+    };
+    shared.events.tell(|| {
+        event("ConfbridgeTalking", &name, &info.bridge, info.parties)
+            .channel("", channel)
+            .with("TalkingStatus", if talks { "on" } else { "off" })
+            .with("Admin", if admin { "Yes" } else { "No" })
+    });
 }
 
 /// Both ends of a new link.

@@ -41,6 +41,8 @@ pub struct Seat {
     told: Cell<Option<MemberOptions>>,
     bridge: Arc<str>,
     admin: bool,
+    /// As programs that watch know it.
+    muted: Cell<bool>,
 }
 
 impl Seat {
@@ -92,9 +94,27 @@ impl Seat {
             told: Cell::new(None),
             bridge: info.bridge,
             admin: request.admin,
+            muted: Cell::new(request.muted),
         };
         seat.tell_joined(info.parties, request.muted);
         Ok(seat)
+    }
+
+    /// He is heard or not as it stands now; programs that watch hear what changed.
+    pub fn note_muted(&self, view: &View) {
+        if self.muted.replace(view.muted) == view.muted {
+            return;
+        }
+        let name = if view.muted {
+            "ConfbridgeMute"
+        } else {
+            "ConfbridgeUnmute"
+        };
+        self.channel.shard().shared().events.tell(|| {
+            self.event(name, view.parties)
+                .channel("", &self.channel)
+                .with("Admin", yes(self.admin))
+        });
     }
 
     fn block(&self, channels: usize) -> BridgeBlock<'_> {
@@ -153,9 +173,7 @@ impl Seat {
     }
 
     fn event(&self, name: &'static str, channels: usize) -> Event {
-        Event::new(name)
-            .with("Conference", &*self.conference)
-            .bridge("", self.block(channels))
+        super::event(name, &self.conference, &self.bridge, channels)
     }
 
     /// The conference's name.

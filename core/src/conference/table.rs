@@ -188,6 +188,15 @@ impl Conference {
         member.muted || (self.muted && !member.entry.admin)
     }
 
+    /// Something happened to it that programs are told of.
+    fn told(&self, event: &'static str, name: &str, shard: usize) -> Effect {
+        let event = super::event(event, name, &self.bridge, self.members.len());
+        Effect::Tell {
+            shard,
+            event: Box::new(event),
+        }
+    }
+
     fn wake_all(&self, effects: &mut Vec<Effect>) {
         effects.extend(self.members.iter().map(|member| Effect::Wake {
             shard: member.entry.shard,
@@ -383,6 +392,11 @@ impl Table {
             part.members -= 1;
         }
         if conference.members.is_empty() {
+            if conference.recording.is_some()
+                && let Some(part) = conference.parts.first()
+            {
+                effects.push(conference.told("ConfbridgeStopRecord", name, part.shard));
+            }
             for part in &mut conference.parts {
                 part.records = false;
             }
@@ -539,6 +553,8 @@ impl Table {
             format,
             append,
         });
+        let shard = part.shard;
+        effects.push(conference.told("ConfbridgeRecord", name, shard));
         true
     }
 
@@ -549,6 +565,9 @@ impl Table {
         };
         if conference.recording.take().is_none() {
             return false;
+        }
+        if let Some(part) = conference.parts.first() {
+            effects.push(conference.told("ConfbridgeStopRecord", name, part.shard));
         }
         for part in conference.parts.iter_mut().filter(|part| part.records) {
             part.records = false;

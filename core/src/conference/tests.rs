@@ -68,7 +68,7 @@ impl Rig {
             }
             Effect::Record { shard, room, .. } => Some(format!("{shard}/{} record", room.0)),
             Effect::StopRecord { shard, room } => Some(format!("{shard}/{} stop", room.0)),
-            Effect::Wake { .. } => None,
+            Effect::Wake { .. } | Effect::Tell { .. } => None,
         };
         self.effects.iter().filter_map(word).collect()
     }

@@ -29,6 +29,10 @@ pub struct Member {
     pub last_call: Option<Instant>,
     /// Calls of queues that it is talking in.
     pub talking: u32,
+    /// Since when it is a member.
+    pub logged_in: Option<Instant>,
+    /// When it was paused last.
+    pub last_pause: Option<Instant>,
     /// The device it watches, by the one name that all spellings have.
     pub(super) watched: String,
     /// The device it is rung at, likewise.
@@ -71,6 +75,8 @@ impl Member {
             calls: 0,
             last_call: None,
             talking: 0,
+            logged_in: None,
+            last_pause: None,
             watched: device_key(interface),
             dialled: device_key(interface),
             said: None,
@@ -189,6 +195,8 @@ impl Member {
         self.calls = before.calls;
         self.last_call = before.last_call;
         self.talking = before.talking;
+        self.logged_in = before.logged_in.or(self.logged_in);
+        self.last_pause = before.last_pause;
     }
 
     /// Does it rest after a call?

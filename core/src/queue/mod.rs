@@ -10,6 +10,7 @@ mod rules;
 mod settings;
 mod statistics;
 mod table;
+mod told;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,6 +28,7 @@ pub use statistics::{Counts, Statistics};
 pub use table::{
     Arrival, CALLERS_MAX, Candidate, Entry, EntryId, MEMBERS_MAX, QueueInfo, Refused, States, Table,
 };
+pub use told::{moment, status_number};
 
 use crate::device::DeviceState;
 use crate::shared::Shared;
@@ -105,7 +107,11 @@ impl Queues {
             table.rules = rules(&snapshot);
             table.retain(|name| wanted.queues.contains_key(name));
         });
-        for (name, (settings, members)) in wanted.queues {
+        let now = Instant::now();
+        for (name, (settings, mut members)) in wanted.queues {
+            for member in &mut members {
+                member.logged_in = Some(now);
+            }
             self.with(|table| {
                 let is_new = table.configure(name, settings, members);
                 if is_new && wanted.persistent {
@@ -206,7 +212,8 @@ fn rules(snapshot: &Snapshot) -> FxHashMap<String, Vec<rules::Rule>> {
 /// Dynamic members of before the restart, or of before the queue was gone.
 fn restore(table: &mut Table, shared: &Shared, name: &str) {
     let kept = shared.astdb.get(KEPT, name).unwrap_or_default();
-    for member in kept.split('|').filter_map(Member::from_kept) {
+    for mut member in kept.split('|').filter_map(Member::from_kept) {
+        member.logged_in = Some(Instant::now());
         table.add_member(name, member);
     }
 }
@@ -271,7 +278,12 @@ impl Shared {
     /// Adds a dynamic member to a queue.
     pub fn add_queue_member(&self, queue: &str, mut member: Member, callid: &str) -> Changed {
         member.dynamic = true;
+        member.logged_in = Some(Instant::now());
+        if member.paused {
+            member.last_pause = member.logged_in;
+        }
         let (name, paused) = (member.name.clone(), member.paused);
+        let told = member.clone();
         let added = self.queues.with(|table| {
             let added = table.add_member(queue, member);
             self.keep(table, queue);
@@ -283,6 +295,7 @@ impl Shared {
             Some(true) => {
                 let data = if paused { "PAUSED" } else { "" };
                 self.queue_log(callid, queue, &name, "ADDMEMBER", &[data]);
+                self.tell_queue_member("QueueMemberAdded", queue, &told);
                 Changed::Done
             }
         }
@@ -301,6 +314,7 @@ impl Shared {
             Err(Some(true)) => Changed::NotDynamic,
             Ok(member) => {
                 self.queue_log(callid, queue, &member.name, "REMOVEMEMBER", &[]);
+                self.tell_queue_member("QueueMemberRemoved", queue, &member);
                 Changed::Done
             }
         }
@@ -318,6 +332,9 @@ impl Shared {
         let columns = [("paused", flag), ("reason_paused", reason)];
         let changed = self.change_queue_member(queue, interface, &columns, |member| {
             member.paused = paused;
+            if paused {
+                member.last_pause = Some(Instant::now());
+            }
             reason.clone_into(&mut member.reason);
         });
         if queue.is_none() && !changed.is_empty() {
@@ -368,6 +385,13 @@ impl Shared {
             }
             self.devices
                 .touch(&format!("Queue:{name}{PAUSE_OF}{}", member.interface));
+            let event = match columns.first() {
+                Some(("paused", _)) => "QueueMemberPause",
+                Some(("penalty", _)) => "QueueMemberPenalty",
+                Some(("ringinuse", _)) => "QueueMemberRinginuse",
+                _ => "QueueMemberStatus",
+            };
+            self.tell_queue_member(event, name, member);
         }
         changed
     }
@@ -418,6 +442,7 @@ pub(crate) fn start(shared: &Arc<Shared>) {
                     shared
                         .queues
                         .with(|table| table.device_changed(&change.device));
+                    shared.tell_queue_device(&change.device);
                 }
                 // Those who wait look by themselves every second.
                 Err(RecvError::Lagged(_)) => {}

@@ -8,6 +8,7 @@ pub struct Statistics {
     pub completed: u64,
     pub abandoned: u64,
     pub completed_in_level: u64,
+    pub abandoned_in_level: u64,
     /// Averages over the last calls, in seconds.
     pub hold_time: u64,
     pub talk_time: u64,
@@ -21,6 +22,16 @@ impl Statistics {
             return 0.0;
         }
         100.0 * self.completed_in_level as f64 / self.completed as f64
+    }
+
+    /// Calls that waited no longer than the service level, in percent of all, given up ones included.
+    #[must_use]
+    pub fn all_in_level_percent(self) -> f64 {
+        let all = self.completed + self.abandoned;
+        if all == 0 {
+            return 0.0;
+        }
+        100.0 * (self.completed_in_level + self.abandoned_in_level) as f64 / all as f64
     }
 }
 
@@ -39,4 +50,23 @@ pub struct Counts {
     pub free: usize,
     /// Who is there and not paused, on a call or not.
     pub ready: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_level_counts_those_who_gave_up_too() {
+        let statistics = Statistics {
+            completed: 3,
+            abandoned: 1,
+            completed_in_level: 1,
+            abandoned_in_level: 1,
+            ..Statistics::default()
+        };
+        assert!((statistics.all_in_level_percent() - 50.0).abs() < 0.01);
+        assert!((statistics.level_percent() - 33.33).abs() < 0.01);
+        assert!(Statistics::default().all_in_level_percent() < 0.01);
+    }
 }

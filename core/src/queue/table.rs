@@ -34,6 +34,8 @@ pub struct Arrival {
     pub uniqueid: String,
     pub caller_number: String,
     pub caller_name: String,
+    pub connected_number: String,
+    pub connected_name: String,
     /// Higher ones go before lower ones.
     pub priority: i64,
     /// Place among those of his priority, from 1; 0 is the end.
@@ -654,11 +656,27 @@ impl Table {
         }
     }
 
-    /// A caller hung up while he waited.
-    pub fn abandoned(&mut self, name: &str) {
+    /// A caller hung up after he had waited so long.
+    pub fn abandoned(&mut self, name: &str, waited: Duration) {
         if let Some(queue) = self.queues.get_mut(name) {
             queue.statistics.abandoned += 1;
+            if waited <= queue.settings.service_level {
+                queue.statistics.abandoned_in_level += 1;
+            }
         }
+    }
+
+    /// The members that watch this device (by the name that all spellings have), each with the name of its queue.
+    pub(super) fn members_at(&self, device: &str) -> Vec<(String, Member)> {
+        let mut found = Vec::new();
+        for (name, queue) in &self.queues {
+            let members = queue
+                .members
+                .iter()
+                .filter(|member| member.watched == device);
+            found.extend(members.map(|member| (name.clone(), member.clone())));
+        }
+        found
     }
 
     /// Adds a member; false if it is one already, or there are too many. `None`: there is no such queue.

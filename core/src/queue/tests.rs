@@ -438,7 +438,7 @@ fn statistics_and_averages_follow_the_calls() {
             .table
             .completed("q", "a", Duration::from_secs(40), office.now);
     }
-    office.table.abandoned("q");
+    office.table.abandoned("q", Duration::ZERO);
     let statistics = office.table.info("q").unwrap().statistics;
     assert_eq!((statistics.completed, statistics.abandoned), (2, 1));
     assert_eq!(statistics.completed_in_level, 1);
@@ -547,7 +547,7 @@ fn a_simulated_day_keeps_the_rules() {
                         office.table.rang("q", id, &candidates);
                     }
                     office.table.leave("q", id);
-                    office.table.abandoned("q");
+                    office.table.abandoned("q", Duration::ZERO);
                 }
                 _ => {}
             }

@@ -253,6 +253,7 @@ pub fn start(channel: &Channel, request: Request) -> Result<(String, Vec<String>
         Shard::spawn(beep_again(channel.clone(), Rc::clone(&running), every));
     }
     end.finish_one();
+    channel.tell_recording("MixMonitorStart");
     Ok((running.id.clone(), problems))
 }
 
@@ -355,6 +356,7 @@ pub fn stop(channel: &Channel, id: Option<&str>) -> Option<Stopped> {
         for recorder in &running.recorders {
             channel.stop_record(*recorder, 0);
         }
+        channel.tell_recording("MixMonitorStop");
     }
     if stopped.iter().any(|running| running.beep_at_end) && !channel.is_over() {
         beep(channel);
@@ -410,6 +412,14 @@ pub fn mute(channel: &Channel, id: Option<&str>, side: Side, on: bool) -> bool {
         for recorder in &recording.recorders {
             channel.mute_record(*recorder, receive, transmit);
         }
+    }
+    if !running.is_empty() {
+        let direction = match side {
+            Side::Read => "read",
+            Side::Write => "write",
+            Side::Both => "both",
+        };
+        channel.tell_recording_muted(direction, on);
     }
     !running.is_empty()
 }

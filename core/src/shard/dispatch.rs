@@ -312,13 +312,8 @@ impl Shard {
                 }
             }
             MediaEvent::RoomTalking { leg, talking, .. } => {
-                let seat = channel_for(leg).and_then(|c| c.data().conference.clone());
-                if let Some((name, id)) = seat {
-                    self.shared
-                        .conferences
-                        .change(&self.shared, Some(self), |table, _| {
-                            table.talking(&name, id, talking);
-                        });
+                if let Some(channel) = channel_for(leg) {
+                    crate::conference::talking(self, &channel, talking);
                 }
             }
             MediaEvent::RoomPlayEnded { .. } => {}

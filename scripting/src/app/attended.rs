@@ -11,7 +11,7 @@ use strowger_core::call::guests::GuestRole;
 use strowger_core::call::{
     BridgeEnd, BridgeOptions, DialOutcome, DialRequest, Feature, Keys, RingMode,
 };
-use strowger_core::channel::{Cause, Channel, Interrupt, Location, Party};
+use strowger_core::channel::{Cause, Channel, Interrupt, Location, Party, Talk};
 use strowger_core::dialplan::LocalFuture;
 use strowger_media::{PlayId, Repeat};
 use strowger_store::Snapshot;
@@ -394,6 +394,11 @@ async fn complete(
     stretch: &Stretch<'_>,
 ) -> After {
     rest.other.set_variable("ATTENDEDTRANSFER", &who.name());
+    let (first, second) = (
+        Talk::of(who, Some(&rest.other)),
+        Talk::of(who, Some(&target)),
+    );
+    rest.other.tell_attended_transfer(&first, &second, false);
     if !by_caller {
         who.hangup(Cause::NORMAL_CLEARING);
     }
@@ -446,6 +451,9 @@ async fn finish(
     stretch: &Stretch<'_>,
 ) -> After {
     rest.other.set_variable("ATTENDEDTRANSFER", &who.name());
+    // The other goes to where the target rings.
+    let (first, second) = (Talk::of(who, Some(&rest.other)), Talk::of(who, None));
+    rest.other.tell_attended_transfer(&first, &second, false);
     if by_caller {
         call.channel().spawn(async move {
             match rest.answered(ringing).await {

@@ -308,6 +308,7 @@ impl Attendance<'_> {
             return None;
         };
         let user = self.user;
+        self.seat.note_muted(&view);
         self.seat.apply(view.active.then_some(MemberOptions {
             muted: view.muted,
             talk_db: self.talk_steps.get() * VOLUME_STEP_DB,

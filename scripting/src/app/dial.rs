@@ -165,6 +165,7 @@ async fn outgoing(
         None => None,
     };
     Ok(DialRequest {
+        begun: None,
         destinations: request.devices.clone(),
         timeout: request.timeout,
         ring,

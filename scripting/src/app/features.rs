@@ -383,6 +383,7 @@ pub(super) fn seconds_of(call: &Call, name: &str) -> Option<Duration> {
 
 /// Sends the other party to a place in the dialplan; who transferred is out.
 fn send(call: &Call, who: &Channel, other: &Channel, by_caller: bool, to: Location) -> After {
+    who.tell_blind_transfer("Success", Some(other), false, (&to.context, &to.exten));
     other.set_variable("BLINDTRANSFER", &who.name());
     other.set_variable("TRANSFERERNAME", &who.name());
     if by_caller {
@@ -398,6 +399,7 @@ fn send(call: &Call, who: &Channel, other: &Channel, by_caller: bool, to: Locati
 async fn blind(call: &Call, who: &Channel, other: &Channel, by_caller: bool) -> After {
     let context = context_of(who, other, &call.channel().location().context);
     let Some(number) = number(call, who, other, &context).await else {
+        who.tell_blind_transfer("Invalid", Some(other), false, (&context, ""));
         return After::Bridge;
     };
     if other.is_over() {

@@ -243,7 +243,7 @@ async fn listen(
         {
             heard.insert(peer);
         }
-        let end = channel.visit_by_name(&name, roles.clone(), &leave).await;
+        let end = spy(call, &name, roles.clone(), &leave).await;
         heard.insert(name);
         match end {
             VisitEnd::Interrupted(interrupt) => return Err(interrupt.into()),
@@ -255,6 +255,32 @@ async fn listen(
             _ => {}
         }
     }
+}
+
+/// Listens to a channel, and tells programs that watch.
+async fn spy(
+    call: &Call,
+    name: &str,
+    roles: watch::Receiver<GuestRole>,
+    leave: &dyn Fn(char) -> bool,
+) -> VisitEnd {
+    let channel = call.channel();
+    let spied = if call.shared().events.are_heard() {
+        call.with_channel(name, Channel::described).await
+    } else {
+        None
+    };
+    let spied = spied.unwrap_or_default();
+    let begun = Cell::new(false);
+    let seated = || {
+        begun.set(true);
+        channel.tell_spying("ChanSpyStart", &spied);
+    };
+    let end = channel.visit_by_name(name, roles, &seated, leave).await;
+    if begun.get() {
+        channel.tell_spying("ChanSpyStop", &spied);
+    }
+    end
 }
 
 fn jump_out(context: &str, digit: char) -> Next {
@@ -284,7 +310,9 @@ async fn add(call: Call) -> AppResult {
     end_background(&call);
     channel.answer(ANSWER_MEDIA_WAIT).await?;
     let (_role, roles) = watch::channel(GuestRole::BARGE);
-    let end = channel.visit_by_name(&name, roles, &|_| false).await;
+    let end = channel
+        .visit_by_name(&name, roles, &|| {}, &|_| false)
+        .await;
     match end {
         VisitEnd::Interrupted(interrupt) => Err(interrupt.into()),
         VisitEnd::NotThere => {

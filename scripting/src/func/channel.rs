@@ -250,8 +250,15 @@ fn set_handler(task: &Task, action: &str, value: &str) -> Result<(), String> {
             );
         }
         "push" => {}
-        "pop" => drop(task.channel.data_mut().hangup_handlers.pop()),
-        "wipe" => task.channel.data_mut().hangup_handlers.clear(),
+        "pop" | "wipe" => {
+            let count = if action == "pop" { 1 } else { HANDLERS_MAX };
+            for _ in 0..count {
+                let popped = task.channel.data_mut().hangup_handlers.pop();
+                let Some(handler) = popped else { break };
+                task.channel
+                    .tell_hangup_handler("HangupHandlerPop", &handler);
+            }
+        }
         other => {
             return Err(format!(
                 "CHANNEL(hangup_handler_{other}): known are push, pop and wipe"
@@ -287,7 +294,10 @@ fn push_handler(task: &Task, handler: String) -> Result<(), String> {
     if handlers.len() >= HANDLERS_MAX {
         return Err(format!("{HANDLERS_MAX} hang-up handlers wait already"));
     }
-    handlers.push(handler);
+    handlers.push(handler.clone());
+    drop(data);
+    task.channel
+        .tell_hangup_handler("HangupHandlerPush", &handler);
     Ok(())
 }
 

@@ -43,6 +43,8 @@ pub(super) async fn run_hangup_handlers(task: &Rc<Task>) {
             return;
         }
         run += 1;
+        task.channel
+            .tell_hangup_handler("HangupHandlerRun", &handler);
         let (destination, arguments) = args::parse_gosub(&handler);
         let arguments = arguments.map(args::split).unwrap_or_default();
         let target = match jump::resolve(task, &destination) {

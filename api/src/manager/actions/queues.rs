@@ -1,12 +1,9 @@
 //! Queues: who waits, who works, and who is to work.
 
-use std::time::Instant;
-
-use strowger_core::device::DeviceState;
-use strowger_core::queue::{Changed, Member, QueueInfo};
+use strowger_core::events::known;
+use strowger_core::queue::{Changed, Member, QueueInfo, moment, status_number};
 
 use super::super::answer::Answer;
-use super::super::epoch;
 use super::super::request::is_true;
 use super::Context;
 
@@ -23,39 +20,8 @@ fn queues(on: &Context<'_>) -> Vec<QueueInfo> {
     })
 }
 
-/// The number of a device's state.
-fn number(state: DeviceState) -> &'static str {
-    match state {
-        DeviceState::Unknown => "0",
-        DeviceState::NotInUse => "1",
-        DeviceState::InUse => "2",
-        DeviceState::Busy => "3",
-        DeviceState::Invalid => "4",
-        DeviceState::Unavailable => "5",
-        DeviceState::Ringing => "6",
-        DeviceState::RingInUse => "7",
-        DeviceState::OnHold => "8",
-    }
-}
-
-fn membership(member: &Member) -> &'static str {
-    match member {
-        Member { dynamic: true, .. } => "dynamic",
-        Member {
-            realtime: Some(_), ..
-        } => "realtime",
-        _ => "static",
-    }
-}
-
 fn flag(yes: bool) -> &'static str {
     if yes { "1" } else { "0" }
-}
-
-/// When something was, in seconds of the epoch; 0 for never.
-fn moment(at: Option<Instant>) -> String {
-    at.map_or(0, |at| epoch().saturating_sub(at.elapsed().as_secs()))
-        .to_string()
 }
 
 pub(super) fn status(on: Context<'_>) -> String {
@@ -77,7 +43,10 @@ pub(super) fn status(on: Context<'_>) -> String {
             .line("Abandoned", statistics.abandoned.to_string())
             .line("ServiceLevel", settings.service_level.as_secs().to_string())
             .line("ServicelevelPerf", &level)
-            .line("ServicelevelPerf2", &level)
+            .line(
+                "ServicelevelPerf2",
+                format!("{:.1}", statistics.all_in_level_percent()),
+            )
             .line("Weight", settings.weight.to_string())
             .id()
             .end();
@@ -92,14 +61,14 @@ pub(super) fn status(on: Context<'_>) -> String {
                 .line("Name", &member.name)
                 .line("Location", &member.interface)
                 .line("StateInterface", &member.state_interface)
-                .line("Membership", membership(member))
+                .line("Membership", member.membership())
                 .line("Penalty", member.penalty.to_string())
                 .line("CallsTaken", member.calls.to_string())
                 .line("LastCall", moment(member.last_call))
-                .line("LastPause", "0")
-                .line("LoginTime", "0")
+                .line("LastPause", moment(member.last_pause))
+                .line("LoginTime", moment(member.logged_in))
                 .line("InCall", flag(member.talking > 0))
-                .line("Status", number(state))
+                .line("Status", status_number(state))
                 .line("Paused", flag(member.paused))
                 .line("PausedReason", &member.reason)
                 .line("Wrapuptime", rest.to_string())
@@ -113,16 +82,10 @@ pub(super) fn status(on: Context<'_>) -> String {
                 .line("Position", (position + 1).to_string())
                 .line("Channel", &arrival.channel)
                 .line("Uniqueid", &arrival.uniqueid)
-                .line(
-                    "CallerIDNum",
-                    strowger_core::events::known(&arrival.caller_number),
-                )
-                .line(
-                    "CallerIDName",
-                    strowger_core::events::known(&arrival.caller_name),
-                )
-                .line("ConnectedLineNum", "<unknown>")
-                .line("ConnectedLineName", "<unknown>")
+                .line("CallerIDNum", known(&arrival.caller_number))
+                .line("CallerIDName", known(&arrival.caller_name))
+                .line("ConnectedLineNum", known(&arrival.connected_number))
+                .line("ConnectedLineName", known(&arrival.connected_name))
                 .line("Wait", entry.joined.elapsed().as_secs().to_string())
                 .line("Priority", arrival.priority.to_string())
                 .id()

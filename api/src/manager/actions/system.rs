@@ -105,7 +105,27 @@ pub(super) async fn reload_all(manager: &Manager) -> bool {
     !failed
 }
 
+/// Parts of Asterisk that are read again by a name of their own and not as a module.
+const PARTS: &[&str] = &[
+    "acl",
+    "cdr",
+    "extconfig",
+    "features",
+    "http",
+    "indications",
+    "logger",
+    "manager",
+    "pbx",
+    "rtp",
+];
+
 pub(super) async fn reload(on: Context<'_>) -> String {
+    // All is read again, whichever part is named; a part that there is not is an error.
+    let module = on.request.get("Module").trim();
+    let is_part = |part: &&str| part.eq_ignore_ascii_case(module);
+    if !module.is_empty() && !PARTS.iter().any(is_part) && !strowger_scripting::has_module(module) {
+        return on.error("No such module");
+    }
     if reload_all(on.manager).await {
         on.success("Module Reloaded")
     } else {

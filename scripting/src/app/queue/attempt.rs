@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use strowger_core::call::{
-    BridgeEnd, BridgeOptions, DialOutcome, DialRequest, DialStatus, Feature, LegReport, PreDial,
-    RingMode,
+    Begun, BridgeEnd, BridgeOptions, DialOutcome, DialRequest, DialStatus, Feature, LegReport,
+    PreDial, RingMode,
 };
 use strowger_core::channel::{Cause, Channel, Interrupt, Location};
 use strowger_core::dialplan::SubroutineEnd;
+use strowger_core::events::Event;
 use strowger_core::queue::{Candidate, Member};
 use strowger_dialplan::args;
 
@@ -68,6 +69,7 @@ impl Drop for Talking<'_, '_> {
         shared.queue(|table, now, _| {
             table.completed(&caller.queue, &self.interface, talked, now);
         });
+        shared.tell_queue_member_status(&caller.queue, &self.interface);
     }
 }
 
@@ -80,6 +82,10 @@ impl Drop for Answered<'_> {
             self.0.hangup(Cause::NORMAL_CLEARING);
         }
     }
+}
+
+const fn who_ended(by_caller: bool) -> &'static str {
+    if by_caller { "caller" } else { "agent" }
 }
 
 impl Caller<'_> {
@@ -117,6 +123,7 @@ impl Caller<'_> {
                 candidates,
             };
             let began = Instant::now();
+            self.rung.borrow_mut().clear();
             let request = self.request(&rung.candidates, limit)?;
             let outcome = self.channel().dial(request).await;
             self.call.task.legs.borrow_mut().clone_from(&outcome.legs);
@@ -129,6 +136,7 @@ impl Caller<'_> {
                 continue;
             }
             let refused = self.unanswered(&rung.candidates, &outcome)?;
+            self.rung.borrow_mut().clear();
             drop(rung);
             if refused && settings.timeout_restart {
                 started = Instant::now();
@@ -172,6 +180,7 @@ impl Caller<'_> {
             None => None,
         };
         Ok(DialRequest {
+            begun: self.begun(candidates),
             destinations: candidates.iter().map(|one| one.interface.clone()).collect(),
             timeout: limit.map(|limit| limit.saturating_duration_since(Instant::now())),
             ring: RingMode::Background,
@@ -185,6 +194,27 @@ impl Caller<'_> {
             }),
             ..DialRequest::default()
         })
+    }
+
+    /// Tells programs that watch of each member as it is rung, if there are any.
+    fn begun(&self, candidates: &[Candidate]) -> Option<Begun> {
+        if !self.call.shared().events.are_heard() {
+            return None;
+        }
+        let candidates = candidates.to_vec();
+        let (rung, caller) = (Rc::clone(&self.rung), self.channel().clone());
+        let queue = self.queue.clone();
+        Some(Rc::new(move |leg: &Channel, interface: &str| {
+            rung.borrow_mut().push((interface.to_owned(), leg.clone()));
+            let found = candidates.iter().find(|one| one.interface == interface);
+            caller.shard().shared().events.tell(|| {
+                Event::of("AgentCalled", &caller)
+                    .channel("Dest", leg)
+                    .with("Queue", &queue)
+                    .with("Interface", interface)
+                    .with("MemberName", found.map_or(interface, |one| &one.name))
+            });
+        }))
     }
 
     fn subroutine(&self, text: &str) -> Result<(Location, Vec<String>), Stop> {
@@ -225,6 +255,10 @@ impl Caller<'_> {
     fn did_not_answer(&self, candidate: &Candidate, leg: &LegReport) -> bool {
         let rang = leg.rang.as_millis().to_string();
         self.log(&candidate.name, "RINGNOANSWER", &[&rang]);
+        let member = (candidate.interface.as_str(), candidate.name.as_str());
+        self.tell_agent("AgentRingNoAnswer", member, None, |event| {
+            event.with("RingTime", &rang)
+        });
         let settings = self.settings();
         let (refused, pauses) = match leg.cause {
             Cause::USER_BUSY => (true, settings.auto_pause_busy),
@@ -280,6 +314,8 @@ impl Caller<'_> {
         self.channel().check()?;
         if gosub.is_err() || peer.is_over() {
             self.log(&member.name, "AGENTDUMP", &[]);
+            let dumped = (interface.as_str(), member.name.as_str());
+            self.tell_agent("AgentDump", dumped, Some(peer), |event| event);
             return Ok(None);
         }
         let channel = self.channel();
@@ -294,6 +330,7 @@ impl Caller<'_> {
             since,
         }));
         self.connected.set(true);
+        self.tell_left();
         // He no longer waits.
         self.touch_device();
         self.stop_background();
@@ -306,6 +343,14 @@ impl Caller<'_> {
             "CONNECT",
             &[&held, &peer.uniqueid(), &rang.as_secs().to_string()],
         );
+        let agent = (interface.as_str(), member.name.as_str());
+        self.tell_agent("AgentConnect", agent, Some(peer), |event| {
+            event
+                .with("HoldTime", &held)
+                .with("RingTime", rang.as_secs().to_string())
+        });
+        let shared = self.call.shared();
+        shared.tell_queue_member_status(&self.queue, &interface);
         self.call.set("DIALEDPEERNUMBER", &outcome.number);
         self.monitor().await;
         self.run_agi().await;
@@ -319,6 +364,17 @@ impl Caller<'_> {
         let departed = |feature: Feature, by_caller: bool, to: Option<&Location>| {
             if talking.take().is_some() {
                 let talked = since.elapsed().as_secs().to_string();
+                let reason = if to.is_some() {
+                    "transfer"
+                } else {
+                    who_ended(by_caller)
+                };
+                self.tell_agent("AgentComplete", agent, Some(peer), |event| {
+                    event
+                        .with("HoldTime", &held)
+                        .with("TalkTime", &talked)
+                        .with("Reason", reason)
+                });
                 self.log_departure(&member, (feature, by_caller, to), &held, &talked);
             }
         };
@@ -359,6 +415,12 @@ impl Caller<'_> {
         } else {
             "COMPLETEAGENT"
         };
+        self.tell_agent("AgentComplete", agent, Some(peer), |event| {
+            event
+                .with("HoldTime", &held)
+                .with("TalkTime", talked.as_secs().to_string())
+                .with("Reason", who_ended(by_caller))
+        });
         let original = self.original_position().to_string();
         self.log(
             &member.name,

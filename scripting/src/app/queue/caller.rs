@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use strowger_core::channel::{Channel, Location, Presentation};
+use strowger_core::events::Event;
 use strowger_core::queue::{EntryId, QueueInfo, Settings};
 use strowger_core::sounds::Cadence;
 use strowger_dialplan::args::Options;
@@ -54,6 +55,10 @@ pub(super) struct Caller<'c> {
     last_position: Cell<usize>,
     /// A member had him.
     pub(super) connected: Cell<bool>,
+    /// Programs that watch know that he no longer waits.
+    told_left: Cell<bool>,
+    /// Channels of the members that are rung for him, each with its interface; only while somebody watches.
+    pub(super) rung: Rc<RefCell<Vec<(String, Channel)>>>,
     background: Cell<Option<PlayId>>,
     music: RefCell<Option<Cadence>>,
 }
@@ -65,6 +70,7 @@ impl Drop for Caller<'_> {
             .shared()
             .queue(|table, _, _| table.leave(&self.queue, self.id));
         self.touch_device();
+        self.tell_left();
     }
 }
 
@@ -99,6 +105,8 @@ impl<'c> Caller<'c> {
             original_position: position.unwrap_or(0),
             last_position: Cell::new(position.unwrap_or(0)),
             connected: Cell::new(false),
+            told_left: Cell::new(false),
+            rung: Rc::default(),
             background: Cell::new(None),
             music: RefCell::default(),
         };
@@ -152,6 +160,58 @@ impl<'c> Caller<'c> {
         self.call
             .shared()
             .queue_log(&uniqueid, &self.queue, member, event, data);
+    }
+
+    /// Tells programs that watch of him in this queue.
+    pub(super) fn tell_caller(&self, name: &'static str, more: impl FnOnce(Event) -> Event) {
+        self.call.shared().events.tell(|| {
+            let event = Event::of(name, self.channel());
+            more(event.with("Queue", &*self.queue))
+        });
+    }
+
+    /// The same of him and a member that is or was rung for him.
+    pub(super) fn tell_agent(
+        &self,
+        name: &'static str,
+        member: (&str, &str),
+        peer: Option<&Channel>,
+        more: impl FnOnce(Event) -> Event,
+    ) {
+        let (interface, member_name) = member;
+        self.call.shared().events.tell(|| {
+            let event = Event::of(name, self.channel());
+            let rung = self.rung.borrow();
+            let known = rung.iter().rev().find(|(known, _)| known == interface);
+            let event = match peer.or(known.map(|(_, channel)| channel)) {
+                Some(peer) => event.channel("Dest", peer),
+                None => event,
+            };
+            more(
+                event
+                    .with("Queue", &*self.queue)
+                    .with("Interface", interface)
+                    .with("MemberName", member_name),
+            )
+        });
+    }
+
+    /// He no longer waits; told once.
+    pub(super) fn tell_left(&self) {
+        if self.told_left.replace(true) {
+            return;
+        }
+        self.tell_caller("QueueCallerLeave", |event| {
+            let position = self.last_position.get().to_string();
+            event.with("Position", position).with("Count", self.count())
+        });
+    }
+
+    /// How many wait in the queue.
+    pub(super) fn count(&self) -> String {
+        let shared = self.call.shared();
+        let waiting = shared.queue(|table, _, _| table.waiting(&self.queue));
+        waiting.unwrap_or(0).to_string()
     }
 
     pub(super) fn waited(&self) -> Duration {
@@ -225,9 +285,16 @@ impl<'c> Caller<'c> {
                 if !self.connected.get() {
                     log("ABANDON", "");
                     self.call.set("ABANDONED", "TRUE");
+                    let time = self.waited();
                     self.call
                         .shared()
-                        .queue(|table, _, _| table.abandoned(&self.queue));
+                        .queue(|table, _, _| table.abandoned(&self.queue, time));
+                    self.tell_caller("QueueCallerAbandon", |event| {
+                        event
+                            .with("Position", &position)
+                            .with("OriginalPosition", &original)
+                            .with("HoldTime", &waited)
+                    });
                 }
                 return Err(stop);
             }

@@ -85,11 +85,14 @@ async fn queue(call: Call) -> AppResult {
     let variable = |name: &str| call.channel().variable(name).unwrap_or_default();
     let penalty = |name: &str| variable(name).trim().parse().ok();
     let caller = call.channel().data().caller.clone();
+    let connected = call.channel().data().connected.clone();
     let arrival = Arrival {
         channel: call.channel().name().to_string(),
         uniqueid: call.channel().uniqueid().to_string(),
         caller_number: caller.number.clone(),
         caller_name: caller.name,
+        connected_number: connected.number,
+        connected_name: connected.name,
         priority: variable("QUEUE_PRIO").trim().parse().unwrap_or(0),
         position: arguments.position,
         penalties: Penalties {
@@ -128,6 +131,10 @@ async fn queue(call: Call) -> AppResult {
     let shown = caller.shown_number();
     let position = caller.position().unwrap_or(0).to_string();
     caller.log("NONE", "ENTERQUEUE", &[call.arg(2), &shown, &position]);
+    caller.tell_caller("QueueCallerJoin", |event| {
+        let count = caller.count();
+        event.with("Position", position).with("Count", count)
+    });
     caller.run().await
 }
 
