@@ -157,6 +157,11 @@ impl ManagerClient {
         blocks.into_iter().next_back().unwrap_or_default()
     }
 
+    /// Says that nothing more will be asked.
+    pub fn finish(&self) {
+        let _ = self.stream.shutdown(std::net::Shutdown::Write);
+    }
+
     /// Waits for the other side to close; what it wrote before.
     #[track_caller]
     pub fn expect_closed(&mut self) -> Vec<Block> {

@@ -5,9 +5,15 @@ use std::net::SocketAddr;
 use strowger_tests::manager::{Block, ManagerClient};
 use strowger_tests::{Bank, Exchange, SOON, Settings, wait_until};
 
-fn exchange(rows: &[(&str, &str, &str)]) -> Exchange {
+pub(crate) fn exchange(rows: &[(&str, &str, &str)]) -> Exchange {
+    exchange_with(rows, "")
+}
+
+/// The same with more lines of configuration.
+pub(crate) fn exchange_with(rows: &[(&str, &str, &str)], more: &str) -> Exchange {
     let mut exchange = Exchange::prepare(Settings {
         refresh_ms: 100,
+        more: more.to_owned(),
         ..Settings::default()
     });
     exchange.subscriber_with("alice", "secret", "house", &[("callerid", "Alice <101>")]);
@@ -48,11 +54,11 @@ fn exchange(rows: &[(&str, &str, &str)]) -> Exchange {
     exchange
 }
 
-fn address(exchange: &Exchange) -> SocketAddr {
+pub(crate) fn address(exchange: &Exchange) -> SocketAddr {
     (exchange.ip(), 5038).into()
 }
 
-fn admin(exchange: &Exchange) -> ManagerClient {
+pub(crate) fn admin(exchange: &Exchange) -> ManagerClient {
     ManagerClient::login(address(exchange), "admin", "s3cret")
 }
 
@@ -499,7 +505,7 @@ fn who_does_not_read_is_disconnected_and_nobody_else_loses_anything() {
 }
 
 /// An answer by HTTP: status, headers, body.
-fn fetch(exchange: &Exchange, path: &str, headers: &str) -> (u16, String, String) {
+pub(crate) fn fetch(exchange: &Exchange, path: &str, headers: &str) -> (u16, String, String) {
     use std::io::{Read as _, Write as _};
     let address: SocketAddr = (exchange.ip(), 8088).into();
     let mut stream = std::net::TcpStream::connect(address).expect("the HTTP port");
