@@ -28,6 +28,8 @@ use sessions::{Key, Nonce, STRANGER_LIFE, WebSession};
 
 /// Bytes of a request's body.
 const BODY_MAX: usize = 64 * 1024;
+/// Bytes of a longer one that are read and forgotten, so that its sender hears why.
+const DRAINED_MAX: usize = 1024 * 1024;
 /// How long a body may take to come.
 const BODY_WAIT: Duration = Duration::from_secs(10);
 /// Headers of a request.
@@ -131,11 +133,15 @@ async fn whole<B: Buf>(
     body: impl Stream<Item = Result<B, warp::Error>>,
 ) -> Result<Vec<u8>, StatusCode> {
     let mut body = pin!(body);
-    let mut whole = Vec::new();
+    let (mut whole, mut length) = (Vec::new(), 0);
     while let Some(part) = body.next().await {
         let mut part = part.map_err(|_| StatusCode::BAD_REQUEST)?;
-        if whole.len() + part.remaining() > BODY_MAX {
+        length += part.remaining();
+        if length > DRAINED_MAX {
             return Err(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        if length > BODY_MAX {
+            continue;
         }
         while part.has_remaining() {
             let bytes = part.chunk();
@@ -143,6 +149,9 @@ async fn whole<B: Buf>(
             whole.extend_from_slice(bytes);
             part.advance(count);
         }
+    }
+    if length > BODY_MAX {
+        return Err(StatusCode::PAYLOAD_TOO_LARGE);
     }
     Ok(whole)
 }

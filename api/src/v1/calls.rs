@@ -643,7 +643,6 @@ pub(super) async fn get_variable(on: On) -> Answered {
         let dialplan = channel.shard().dialplan();
         dialplan.read(channel, &name, Reach::Call)
     };
-    };
     let value = with_call(&on, on.place(0), read).await?;
     let value = value.map_err(|why| Problem::new(StatusCode::FORBIDDEN, format!("name: {why}")))?;
     Ok(json(StatusCode::OK, &Variable { value }))

@@ -216,6 +216,14 @@ impl Channel {
         Bridged { end, peer }
     }
 
+    /// Belongs to another call from now on, unless its own is older.
+    pub(super) fn belong_to(&self, linkedid: &str) {
+        let own = moment_of(&self.data().linkedid);
+        if own.is_none() || own > moment_of(linkedid) {
+            linkedid.clone_into(&mut self.data_mut().linkedid);
+        }
+    }
+
     /// Both belong to the older of their two calls from now on.
     fn share_linkedid(&self, peer: &Self) {
         let (own, theirs) = (self.data().linkedid.clone(), peer.data().linkedid.clone());

@@ -218,6 +218,10 @@ impl Channel {
             half.hangup(Cause::NORMAL_CLEARING);
             return false;
         };
+        let linkedid = described.iter().find(|(name, _)| *name == "Linkedid");
+        if let Some((_, linkedid)) = linkedid {
+            self.belong_to(linkedid);
+        }
         self.tell_pickup(&described);
         let bridged = self.bridge(&half, super::BridgeOptions::default()).await;
         bridged.hang_up_peer(Cause::NORMAL_CLEARING);

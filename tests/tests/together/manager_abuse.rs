@@ -137,7 +137,7 @@ fn failed_logins_are_told_by_their_reason_and_shut_their_address_out() {
             ("far", "deny", "0.0.0.0/0"),
             ("far", "permit", "192.0.2.0/24"),
         ],
-        "\n[protection]\nspare_loopback = false\nfailures = 4\nknown_s = 0\n",
+        "\n[protection]\nspare_loopback = false\nfailures = 5\nknown_s = 0\n",
     );
     let mut admin = admin(&exchange);
     let mut fail = |user: &str, secret: &str| {
