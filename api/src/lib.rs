@@ -144,7 +144,7 @@ pub async fn serve(listeners: Listeners, sources: Arc<Sources>, apis: Arc<Apis>)
         .or(product)
         .or(v1)
         .or(manager)
-        .map(|reply| Reply::into_response(reply))
+        .map(Reply::into_response)
         .boxed();
     let gate = &apis.gate;
     let plain = tokio::net::TcpListener::from_std(listeners.plain)?;

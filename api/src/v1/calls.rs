@@ -174,7 +174,7 @@ pub(super) async fn list(on: On) -> Answered {
             && fits("caller", &call.caller.number)
             && fits("linked_id", &call.linked_id)
     });
-    calls.sort_by(|a, b| b.created_at.cmp(&a.created_at));
+    calls.sort_by_key(|call| std::cmp::Reverse(call.created_at));
     let total = calls.len();
     calls.truncate(limit);
     Ok(json(StatusCode::OK, &CallList { calls, total }))

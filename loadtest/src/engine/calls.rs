@@ -353,7 +353,7 @@ impl Engine {
                 .push((me.place, me.generation));
         }
         for side in [Side::Caller, Side::Callee] {
-            self.into_wheel(LegRef { side, ..me });
+            self.enter_wheel(LegRef { side, ..me });
         }
     }
 
@@ -662,7 +662,7 @@ impl Engine {
             let lost = media.ear.lost(said, signed);
             self.totals.lost += lost;
             self.jitter.add(std::time::Duration::from_micros(
-                media.ear.jitter_us() as u64
+                media.ear.jitter_max_us() as u64
             ));
             let nothing = if signed { counts.right } else { counts.packets } == 0;
             if said >= 10 && nothing {

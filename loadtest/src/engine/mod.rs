@@ -215,7 +215,7 @@ impl Engine {
         let manager = scenario
             .originate
             .as_ref()
-            .map(|originate| Manager::connect(originate))
+            .map(Manager::connect)
             .transpose()?;
         let now = wall_ns();
         Ok(Self {
@@ -475,7 +475,7 @@ impl Engine {
     }
 
     /// Puts a leg into the least occupied slot of the wheel.
-    fn into_wheel(&mut self, leg: LegRef) {
+    fn enter_wheel(&mut self, leg: LegRef) {
         let Some(media) = self.leg(leg).and_then(|leg| leg.media.as_mut()) else {
             return;
         };
@@ -546,7 +546,7 @@ impl Engine {
             let late = Instant::now().saturating_duration_since(next);
             self.late = self.late.max(late);
             self.listen(next)?;
-            if clock.tick % 1000 == 0 {
+            if clock.tick.is_multiple_of(1000) {
                 let snapshot = self.snapshot(clock, false);
                 let _ = tell.send(snapshot);
             }

@@ -150,10 +150,8 @@ impl Dialog {
     /// the branch of the INVITE and the To of the answer (§17.1.1.3).
     pub(crate) fn ack(&self, cseq: u32, branch: &str, refused: Option<&Response>) -> Request {
         let mut ack = self.numbered(Method::Ack, cseq, branch);
-        if let Some(response) = refused {
-            if let Ok(to) = response.to_header() {
-                ack.headers.unique_push(Header::To(to.clone()));
-            }
+        if let Some(Ok(to)) = refused.map(|response| response.to_header()) {
+            ack.headers.unique_push(Header::To(to.clone()));
         }
         ack
     }

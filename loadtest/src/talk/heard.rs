@@ -386,7 +386,7 @@ impl Ear {
     }
 
     /// Largest jitter so far, in microseconds.
-    pub fn jitter_us(&self) -> f64 {
+    pub fn jitter_max_us(&self) -> f64 {
         self.jitter_max_us
     }
 
@@ -482,10 +482,10 @@ mod tests {
         let at = |ms: u64| Some(Duration::from_millis(ms));
         let delay = ear.hear(&signed(10, Side::Callee, 4), at(6));
         assert_eq!(delay, at(2));
-        assert!(ear.jitter_us() < 1e-9);
+        assert!(ear.jitter_max_us() < 1e-9);
         // 20 ms apart by their timestamps, 36 ms by the clock: 16 ms of difference, a sixteenth of which counts.
         ear.hear(&signed(10, Side::Callee, 5), at(42));
-        assert!((ear.jitter_us() - 1000.0).abs() < 1.0);
+        assert!((ear.jitter_max_us() - 1000.0).abs() < 1.0);
     }
 
     #[test]
