@@ -51,7 +51,7 @@ test: setup-test
 	else $(CARGO) test --workspace $(ONE_BY_CORE) && $(CARGO) test --workspace --test together -- --test-threads $(TOGETHER); \
 	fi || { tests/databases.sh told "$$folder"; exit 1; }
 
-check: setup
+check: setup-fax
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 

@@ -19,7 +19,7 @@ esac
 have() {
   case $1 in
     *.pc) pkg-config --exists "${1%.pc}"; return ;;
-    libclang.so) compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null; return ;;
+    libclang.so) compgen -G '/usr/lib/llvm-*/lib/libclang.so' >/dev/null; return ;;
   esac
   command -v "$1" >/dev/null && return
   local path

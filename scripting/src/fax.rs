@@ -27,6 +27,8 @@ pub(crate) const SAMPLES_MAX: usize = 8000;
 pub(crate) const LEAD_MS: u32 = 60;
 /// How long a program may take to write what came of it when its audio has ended.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+/// One that reads nothing for so long hangs.
+const STALLED: Duration = Duration::from_secs(10);
 /// What a program may say at its end, in bytes.
 const REPORT_BYTES_MAX: u64 = 16 * 1024;
 
@@ -240,7 +242,9 @@ impl Machine {
         let _ = self.child.start_kill();
         let _ = self.child.wait().await;
         let mut report = Report::read(&text);
-        if lost.is_none() && report.code.is_none() {
+        if lost.is_none() && report.code != Some(0) {
+            // What it says of the end of its input is our doing.
+            report.code = None;
             report.text = format!("it took longer than {} min", self.fax.settings.minutes_max);
         }
         let counters = &self.fax.counters;
@@ -286,8 +290,12 @@ async fn pass_on(
                 // Asked first, so that what came last is still read.
                 let over = heard.is_over();
                 heard.read(&mut bytes);
-                if !bytes.is_empty() && input.write_all(&bytes).await.is_err() {
-                    return heard.lost();
+                if !bytes.is_empty() {
+                    // One that hangs must not keep a call that is over.
+                    let written = tokio::time::timeout(STALLED, input.write_all(&bytes)).await;
+                    if !matches!(written, Ok(Ok(()))) {
+                        return heard.lost();
+                    }
                 }
                 bytes.clear();
                 if over {

@@ -332,6 +332,7 @@ impl Channel {
                 Ok(channel) => {
                     channel.watched_by(Some(self));
                     channel.data_mut().dialled_by = Some(self.id());
+                    channel.set_variable("DIALEDPEERNUMBER", &destination.resource);
                     legs.legs.push(Leg {
                         channel: channel.clone(),
                         destination,

@@ -377,6 +377,8 @@ mod tests {
         sleep(Duration::from_millis(500)).await;
         assert_eq!(begun(), 1);
         until("the second", || begun() == 2).await;
+        // Who is gone before it has ended is one that nobody hears, and no end of its own.
+        until("its end", || number(&programs, "programs_ended") == 2).await;
         drop(sound);
         until("the end", || number(&programs, "programs_running") == 0).await;
         sleep(Duration::from_millis(2500)).await;

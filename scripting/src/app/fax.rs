@@ -115,6 +115,10 @@ async fn file(call: &Call, direction: Direction) -> Result<PathBuf, String> {
     let shown = path.display().to_string();
     let wanted = path.clone();
     let look = move || match direction {
+        // Opening a pipe would wait for who writes to it.
+        Direction::Send if !std::fs::metadata(&wanted)?.is_file() => {
+            Err(std::io::Error::other("no regular file"))
+        }
         Direction::Send => std::fs::File::open(&wanted).map(|_| ()),
         Direction::Receive => std::fs::create_dir_all(wanted.parent().unwrap_or(Path::new("/"))),
     };

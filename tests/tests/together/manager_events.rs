@@ -2,7 +2,7 @@
 //! queues. Each test does it as a person would and reads what a program is told.
 
 use strowger_tests::manager::{Block, ManagerClient};
-use strowger_tests::{Bank, Call, Exchange, Phone, SOON};
+use strowger_tests::{Bank, Call, Exchange, Phone, SOON, wait_until};
 
 use crate::manager::{admin, exchange};
 
@@ -21,6 +21,18 @@ fn talk(alice: &Phone, bob: &Phone) -> (Call, Call) {
 fn next(admin: &mut ManagerClient, name: &str) -> Block {
     let blocks = admin.blocks_until(name, |block| block.event() == name);
     blocks.into_iter().next_back().unwrap_or_default()
+}
+
+/// A number that is dialled once the running exchange knows it.
+#[track_caller]
+fn extension(exchange: &Exchange, exten: &str, steps: &[(&str, &str)]) {
+    let versions = || exchange.metric("strowger_dialplan_versions_total");
+    let before = versions();
+    exchange.extension("house", exten, steps);
+    let known = wait_until(SOON, || (versions() > before).then_some(()));
+    assert!(known.is_some(), "{exten} is not compiled");
+    // Its rows come one by one.
+    std::thread::sleep(std::time::Duration::from_millis(500));
 }
 
 fn phones(exchange: &Exchange) -> (Bank, Phone, Phone) {
@@ -79,9 +91,8 @@ fn a_blind_transfer_says_who_sent_whom_where() {
 fn an_attended_transfer_says_which_calls_are_put_together() {
     let exchange = exchange(&[]);
     exchange.subscriber("carol", "secret", "house");
-    exchange.extension("house", "103", &[("Dial", "PJSIP/carol,60")]);
+    extension(&exchange, "103", &[("Dial", "PJSIP/carol,60")]);
     let (bank, alice, bob) = phones(&exchange);
-    std::thread::sleep(std::time::Duration::from_millis(500));
     let carol = bank.phone("carol", "secret", exchange.sip());
     carol.register();
     let mut admin = admin(&exchange);
@@ -205,8 +216,8 @@ fn a_spy_is_told_of_from_his_coming_to_his_going() {
 #[test]
 fn recordings_and_hang_up_handlers_are_told_of() {
     let exchange = exchange(&[]);
-    exchange.extension(
-        "house",
+    extension(
+        &exchange,
         "320",
         &[
             ("Answer", ""),
@@ -215,7 +226,7 @@ fn recordings_and_hang_up_handlers_are_told_of() {
             ("Wait", "60"),
         ],
     );
-    exchange.extension("house", "321", &[("Return", "")]);
+    extension(&exchange, "321", &[("Return", "")]);
     let (_bank, alice, _bob) = phones(&exchange);
     let mut admin = admin(&exchange);
     let call = alice.call("320");
@@ -245,8 +256,8 @@ fn recordings_and_hang_up_handlers_are_told_of() {
 #[test]
 fn muted_members_and_recordings_of_a_conference_are_told_of() {
     let exchange = exchange(&[]);
-    exchange.extension(
-        "house",
+    extension(
+        &exchange,
         "501",
         &[
             ("Answer", ""),
@@ -291,8 +302,7 @@ fn a_queue_tells_of_its_members_its_callers_and_who_served_them() {
         "queues",
         &[("name", "desk"), ("strategy", "ringall"), ("timeout", "2")],
     );
-    exchange.extension("house", "330", &[("Queue", "desk")]);
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    extension(&exchange, "330", &[("Queue", "desk")]);
     let (_bank, alice, bob) = phones(&exchange);
     let mut admin = admin(&exchange);
     ask(
@@ -360,6 +370,7 @@ fn a_queue_tells_of_its_members_its_callers_and_who_served_them() {
             .parse::<u64>()
             .is_ok_and(|held| held > 0)
     );
+    call.expect_answered(SOON);
     call.hang_up();
     let complete = next(&mut admin, "AgentComplete");
     assert_eq!(complete.get("Reason"), "caller");

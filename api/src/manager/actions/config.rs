@@ -7,8 +7,16 @@ use super::super::answer::Answer;
 use super::super::classes::Classes;
 use super::Context;
 
-/// Options that are told only to who may do everything anyway.
-const SECRETS: &[&str] = &["secret", "password", "md5secret", "md5_cred", "dbpass"];
+/// Parts of the names of options that are told only to who may do everything anyway.
+const SECRETS: &[&str] = &["secret", "pass", "pin", "key", "cred", "token"];
+
+/// Is it for those only who may do everything anyway? The lines of mailboxes begin with the password.
+fn is_secret(line: &StaticRow) -> bool {
+    let name = line.var_name.to_ascii_lowercase();
+    SECRETS.iter().any(|part| name.contains(part))
+        || line.filename.eq_ignore_ascii_case("voicemail.conf")
+            && name.bytes().all(|byte| byte.is_ascii_digit())
+}
 
 /// Sections of a file in their order, each with its lines.
 fn sections<'s>(snapshot: &'s Snapshot, file: &str) -> Vec<(&'s str, Vec<&'s StaticRow>)> {
@@ -61,6 +69,12 @@ fn wanted<'s>(
             return Err(on.error("No categories found"));
         }
     }
+    // Before the filters, which would tell them letter by letter.
+    if on.user.write.both(Classes::SYSTEM).is_none() {
+        for (_, lines) in &mut all {
+            lines.retain(|line| !is_secret(line));
+        }
+    }
     let filters = filters(on.request.get("Filter")).map_err(|why| on.error(&why))?;
     all.retain(|(_, lines)| {
         filters.iter().all(|(name, value)| {
@@ -69,11 +83,6 @@ fn wanted<'s>(
                 .any(|line| line.var_name == *name && value.is_match(&line.var_val))
         })
     });
-    if on.user.write.both(Classes::SYSTEM).is_none() {
-        for (_, lines) in &mut all {
-            lines.retain(|line| !SECRETS.contains(&line.var_name.to_ascii_lowercase().as_str()));
-        }
-    }
     Ok(all)
 }
 
