@@ -37,7 +37,7 @@ run: build
 
 # Tests of the programs `together` wait for telephones and timers more than they compute: more of them run side by side than
 # there are cores. The names match all other programs.
-TOGETHER ?= 3
+TOGETHER ?= 4
 ONE_BY_CORE := --lib --bins --test '[!t]*' --test 't[!o]*'
 
 # The servers run in a temporary folder on private ports and end with the tests, however those end. They start when
