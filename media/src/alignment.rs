@@ -2,7 +2,8 @@
 //!
 //! A recording has one clock: samples since its start. A packet belongs where its RTP timestamp says, not
 //! where it happened to arrive. The relation between the two clocks is anchored on the first packet, follows the drift
-//! of the sender's clock in steps too small to hear, and is taken anew when the timestamps jump.
+//! of the sender's clock in steps too small to hear, and is taken anew when the timestamps jump. Each step costs a sample:
+//! a first packet that came a little late is no reason for any, the direction stays shifted by so much.
 
 /// A packet that belongs so many milliseconds into the future does not: its timestamps jumped.
 const AHEAD_MAX_MS: i64 = 100;
@@ -14,8 +15,10 @@ const BEHIND_NEVER_MS: i64 = 2000;
 const BEHIND_PACKETS: u32 = 10;
 /// Packets over which the fastest is looked for.
 const WINDOW: u32 = 50;
-/// The fastest packet may be so many milliseconds off before the anchor follows by a sample a packet.
-const DRIFT_MS: i64 = 5;
+/// The first packet may have been so many milliseconds slower, or faster, than the fastest of the first window.
+const FIRST_MS: i64 = 12;
+/// The fastest packet may be so many milliseconds further off before the anchor follows by a sample a packet.
+const DRIFT_MS: i64 = 4;
 /// So many milliseconds off, the anchor jumps.
 const DRIFT_JUMP_MS: i64 = 20;
 
@@ -30,6 +33,8 @@ pub struct Alignment {
     seen: u32,
     /// Least lateness in the window that is being filled.
     least: i64,
+    /// Least lateness that is right: what the first window had.
+    usual: Option<i64>,
     /// What is still to be corrected, a sample a packet.
     correction: i64,
 }
@@ -43,6 +48,7 @@ impl Alignment {
             behind_in_row: 0,
             seen: 0,
             least: 0,
+            usual: None,
             correction: 0,
         }
     }
@@ -94,12 +100,17 @@ impl Alignment {
         self.seen += 1;
         if self.seen >= WINDOW {
             self.seen = 0;
-            if self.least.abs() > DRIFT_JUMP_MS * self.ms {
+            let first = FIRST_MS * self.ms;
+            let usual = *self
+                .usual
+                .get_or_insert_with(|| self.least.clamp(-first, first));
+            let off = self.least - usual;
+            if off.abs() > DRIFT_JUMP_MS * self.ms {
                 self.correction = 0;
-                return self.least;
+                return off;
             }
-            if self.least.abs() > DRIFT_MS * self.ms {
-                self.correction = self.least;
+            if off.abs() > DRIFT_MS * self.ms {
+                self.correction = off;
             }
         }
         let step = self.correction.signum();
@@ -135,6 +146,18 @@ mod tests {
             );
             if n > 100 {
                 assert!((at - (1000 + n * 160)).abs() <= DRIFT, "packet {n} at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_first_packet_that_came_late_costs_no_sample() {
+        for late in [-12, -5, 5, 12] {
+            let mut a = Alignment::new(8000);
+            let first = a.position(1000 + late * MS, 0, false);
+            for n in 1..3000i64 {
+                let at = a.position(1000 + n * 160, (n * 160) as u32, false);
+                assert_eq!(at, first + n * 160, "{late} ms, packet {n}");
             }
         }
     }

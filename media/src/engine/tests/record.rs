@@ -133,6 +133,35 @@ fn lost_packets_leave_silence_and_late_ones_find_their_place() {
 }
 
 #[test]
+fn a_first_packet_that_came_late_costs_no_sample_of_those_behind_it() {
+    let mut rig = Rig::new();
+    let a = rig.leg(A);
+    rig.record(1, A, TapMode::Receive, |_| ());
+    let mut phone = Phone::new(7);
+    // Every sample of the stream is told from its neighbours.
+    let byte = |n: usize| (n % 251) as u8;
+    for n in 0..300 {
+        let payload: Vec<u8> = (n * 160..(n + 1) * 160).map(byte).collect();
+        let packet = phone.packet(&payload);
+        phone.timestamp = phone.timestamp.wrapping_add(160);
+        if n == 0 {
+            rig.pass(10);
+            rig.receive(a, &packet);
+            rig.pass(10);
+        } else {
+            rig.receive(a, &packet);
+            rig.pass(20);
+        }
+    }
+    rig.stop_record(1, A, 0);
+    let all = samples(&rig, 1);
+    for (n, sample) in all[80..].iter().enumerate() {
+        assert_eq!(*sample, ulaw_decode(byte(n)), "sample {n}");
+    }
+    assert!(all.len() >= 299 * 160, "{} samples", all.len());
+}
+
+#[test]
 fn prompts_are_recorded_as_what_the_leg_hears() {
     let mut rig = Rig::new();
     rig.leg(A);
