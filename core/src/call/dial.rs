@@ -38,6 +38,16 @@ pub type PreDial = Rc<dyn Fn(Channel) -> LocalFuture<()>>;
 /// Told of each outgoing channel as it is dialled, with the destination as it was given.
 pub type Begun = Rc<dyn Fn(&Channel, &str)>;
 
+/// What a device does first.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum FirstSign {
+    Ringing,
+    EarlyMedia,
+}
+
+/// Told once when the first device rings, and once when the first sends media, with the time since the dialling began.
+pub type Progressed = Rc<dyn Fn(FirstSign, Duration)>;
+
 /// What to dial and how.
 #[derive(Clone, Default)]
 pub struct DialRequest {
@@ -54,6 +64,7 @@ pub struct DialRequest {
     pub answered_elsewhere: bool,
     pub pre_dial: Option<PreDial>,
     pub begun: Option<Begun>,
+    pub progressed: Option<Progressed>,
     /// Where numbers are looked for that a device forwards its call to (302); None: forwarding is ignored (option `i`).
     pub forward_context: Option<String>,
     /// Option `z`: where a call is forwarded, the timeout no longer counts.
@@ -384,15 +395,24 @@ impl Channel {
                 let data = leg.channel.data();
                 (data.progress, data.ended)
             };
-            if let Some(at) = progress.ringing {
-                outcome
-                    .ring_time
-                    .get_or_insert(at.saturating_duration_since(outcome.started));
-            }
-            if let Some(at) = progress.early_media {
-                outcome
-                    .progress_time
-                    .get_or_insert(at.saturating_duration_since(outcome.started));
+            let started = outcome.started;
+            for (first, at, time) in [
+                (FirstSign::Ringing, progress.ringing, &mut outcome.ring_time),
+                (
+                    FirstSign::EarlyMedia,
+                    progress.early_media,
+                    &mut outcome.progress_time,
+                ),
+            ] {
+                if let Some(at) = at
+                    && time.is_none()
+                {
+                    let after = at.saturating_duration_since(started);
+                    *time = Some(after);
+                    if let Some(told) = &request.progressed {
+                        told(first, after);
+                    }
+                }
             }
             // A leg that answered and was gone before we looked was answered all the same.
             if let Some(end) = ended.filter(|_| progress.answered.is_none()) {

@@ -35,7 +35,10 @@ pub(crate) mod told;
 
 pub use bridge::{BridgeEnd, BridgeOptions, Bridged, Feature, Keys, LimitWarning};
 pub use destination::{Destination, DestinationError, To};
-pub use dial::{Begun, DialOutcome, DialRequest, DialStatus, LegReport, PreDial, RingMode};
+pub use dial::{
+    Begun, DialOutcome, DialRequest, DialStatus, FirstSign, LegReport, PreDial, Progressed,
+    RingMode,
+};
 pub use local::Reached;
 pub use message::{MESSAGE_BYTES_MAX, MESSAGE_DATA_MAX, MessageError, Parcel, TextMessage};
 pub use refer::TransferError;

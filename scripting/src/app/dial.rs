@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use strowger_core::call::{
-    BridgeEnd, BridgeOptions, Bridged, DialOutcome, DialRequest, DialStatus, LimitWarning, PreDial,
-    RingMode,
+    BridgeEnd, BridgeOptions, Bridged, DialOutcome, DialRequest, DialStatus, FirstSign,
+    LimitWarning, PreDial, Progressed, RingMode,
 };
 use strowger_core::channel::{Cause, Channel, Interrupt, Location, Party, Presentation};
 use strowger_core::dialplan::SubroutineEnd;
@@ -95,7 +95,6 @@ async fn dial(call: Call) -> AppResult {
     let disconnect = Rc::new(Disconnect::new(code));
     let outgoing = outgoing(&call, &request, &exit_context, &disconnect).await?;
     let outcome = call.channel().dial(outgoing).await;
-    tell_progress(&call, &outcome);
     call.task.legs.borrow_mut().clone_from(&outcome.legs);
     match outcome.answered.clone() {
         Some(peer) => answered(&call, &request, &outcome, peer, screening.as_ref()).await,
@@ -166,6 +165,7 @@ async fn outgoing(
     };
     Ok(DialRequest {
         begun: None,
+        progressed: Some(telling_progress(call.channel())),
         destinations: request.devices.clone(),
         timeout: request.timeout,
         ring,
@@ -239,18 +239,16 @@ fn set_duration(channel: &Channel, name: &str, length: Duration) {
     channel.set_variable(&format!("{name}_MS"), &length.as_millis().to_string());
 }
 
-/// `RINGTIME` and `PROGRESSTIME`, in the order in which they happened.
-fn tell_progress(call: &Call, outcome: &DialOutcome) {
-    let mut times = [
-        ("RINGTIME", outcome.ring_time),
-        ("PROGRESSTIME", outcome.progress_time),
-    ];
-    times.sort_by_key(|(_, time)| *time);
-    for (name, time) in times {
-        if let Some(time) = time {
-            set_duration(call.channel(), name, time);
-        }
-    }
+/// Sets `RINGTIME` and `PROGRESSTIME` as they happen: who looks at a call that rings finds them.
+fn telling_progress(channel: &Channel) -> Progressed {
+    let channel = channel.clone();
+    Rc::new(move |first, time| {
+        let name = match first {
+            FirstSign::Ringing => "RINGTIME",
+            FirstSign::EarlyMedia => "PROGRESSTIME",
+        };
+        set_duration(&channel, name, time);
+    })
 }
 
 fn unanswered(

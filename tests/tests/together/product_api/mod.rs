@@ -309,6 +309,7 @@ fn status_shows_a_ringing_call_field_by_field() {
         ("DNID", "109"),
         ("Application", "Dial"),
         ("Data", "PJSIP/user-109,60,tT"),
+        ("RINGTIME", "0"),
         ("DIALSTATUS", ""),
         ("DIALEDPEERNUMBER", ""),
         ("ANSWEREDTIME", ""),
