@@ -33,6 +33,8 @@ pub struct BridgeOptions {
     pub callee_keys: Keys,
     /// Somebody beside the two who waits for one of them: his end, or that of his time, ends the bridge.
     pub waits: Option<Channel>,
+    /// What the caller has dialled so far counts for this bridge.
+    pub keeps_digits: bool,
 }
 
 /// What a party of a bridge may want of the exchange.
@@ -193,6 +195,10 @@ impl Channel {
             plain: options.is_plain(),
             peer_taken: false,
         });
+        if !options.keeps_digits {
+            self.clear_digits();
+        }
+        peer.clear_digits();
         self.join(&peer);
         let waits = options.waits.as_ref();
         if let Some(waits) = waits {
@@ -260,8 +266,6 @@ impl Channel {
         peer.data_mut().last_legs = [Some(callee), Some(caller)];
         peer.set_variable("BRIDGEPEER", &self.name());
         self.set_variable("BRIDGEPEER", &peer.name());
-        self.clear_digits();
-        peer.clear_digits();
         self.forget_direct_attempts();
         peer.forget_direct_attempts();
         self.tell_transfer(200);
@@ -334,6 +338,8 @@ impl Channel {
 
     /// Is connected with `peer`, of whom nothing is asked, until that ends or a digit is dialled for which `leave` says true.
     pub(super) async fn join_until(&self, peer: &Self, leave: &dyn Fn(char) -> bool) -> VisitEnd {
+        self.clear_digits();
+        peer.clear_digits();
         self.join(peer);
         let end = loop {
             if let Err(interrupt) = self.check() {

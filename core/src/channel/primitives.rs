@@ -229,6 +229,14 @@ impl Channel {
         self.data_mut().digits.pop_front()
     }
 
+    /// Puts digits back that were taken, before those that came meanwhile.
+    pub fn put_back_digits(&self, digits: &str) {
+        let mut data = self.data_mut();
+        for digit in digits.chars().rev() {
+            data.digits.push_front(digit);
+        }
+    }
+
     /// Forgets received digits.
     pub fn clear_digits(&self) {
         self.data_mut().digits.clear();
@@ -528,9 +536,10 @@ impl Channel {
         true
     }
 
-    /// The same for any channel: one that runs no dialplan is taken out of its bridge and begins one. False if it is over.
+    /// The same for any channel: one that runs no dialplan is taken out of its bridge and begins one. False if it is over, or
+    /// still being called: then it belongs to who calls it.
     pub fn take_to(&self, place: Location) -> bool {
-        if self.is_over() {
+        if self.is_over() || self.is_being_dialled() {
             return false;
         }
         if self.data().runs_dialplan {
@@ -541,9 +550,15 @@ impl Channel {
         true
     }
 
-    /// Runs an application instead of what the channel does, out of its bridge. False if it is over.
+    /// A Dial waits for its answer.
+    fn is_being_dialled(&self) -> bool {
+        let data = self.data();
+        !data.runs_dialplan && data.dialled_by.is_some()
+    }
+
+    /// Runs an application instead of what the channel does, out of its bridge. False if it is over, or still being called.
     pub fn take_to_application(&self, name: &str, data: &str) -> bool {
-        if self.is_over() {
+        if self.is_over() || self.is_being_dialled() {
             return false;
         }
         if !self.data().runs_dialplan {

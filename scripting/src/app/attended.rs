@@ -158,10 +158,11 @@ pub(super) async fn to(
     let mut ringing = ring(&rest.other, rest.target.clone(), &rest.shown, rules.rings);
     let music = Music::start(other).await;
     let tone = who.start_tone("ring");
+    let mut dialled = String::new();
     let early = tokio::select! {
         biased;
         outcome = &mut ringing => Ok(outcome),
-        key = early_key(who, &rules.keys) => Err(key),
+        key = early_key(who, &rules.keys, &mut dialled) => Err(key),
     };
     if let Some(tone) = tone {
         who.stop_play(tone);
@@ -191,6 +192,8 @@ pub(super) async fn to(
         return After::Bridge;
     };
     drop(music);
+    // A code may be dialled half before the answer.
+    who.put_back_digits(&dialled);
     let mut target = Answered {
         channel: target,
         is_taken: false,
@@ -264,10 +267,10 @@ fn ring(other: &Channel, device: String, shown: &Party, limit: Duration) -> Ring
     Box::pin(async move { other.dial(request).await })
 }
 
-/// While the target rings: who transfers completes it by its code or by hanging up, or gives it up.
-async fn early_key(who: &Channel, keys: &Keys) -> Feature {
+/// While the target rings: who transfers completes it by its code or by hanging up, or gives it up. `dialled`: what is no
+/// whole code yet.
+async fn early_key(who: &Channel, keys: &Keys, dialled: &mut String) -> Feature {
     let longest = keys.0.iter().map(|(code, _)| code.len()).max();
-    let mut dialled = String::new();
     loop {
         match who.wait_digit(Duration::from_secs(3600)).await {
             Err(Interrupt::Hangup) => return Feature::Complete,
@@ -310,6 +313,8 @@ async fn consult(
 ) -> Consulted {
     let mut options = BridgeOptions {
         caller_keys: rules.keys.clone(),
+        // Codes that were dialled while the music was looked for.
+        keeps_digits: true,
         ..BridgeOptions::default()
     };
     let mut with_target = true;

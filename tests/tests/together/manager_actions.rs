@@ -321,6 +321,32 @@ fn the_other_party_is_transferred_at_once_or_after_a_talk() {
 }
 
 #[test]
+fn who_still_rings_is_not_sent_elsewhere() {
+    let house = House::new();
+    let mut admin = house.login("admin", "s3cret");
+    let call = house.alice.call("102");
+    let other = house.bob.expect_call(SOON);
+    other.ring();
+    let (_, channels, _) = list(&mut admin, &[("Action", "CoreShowChannels")]);
+    let mut names = channels.iter().map(|block| block.get("Channel"));
+    let bob = names.find(|name| name.starts_with("PJSIP/bob-"));
+    let redirect = [
+        ("Action", "Redirect"),
+        ("Channel", bob.expect("it rings")),
+        ("Context", "house"),
+        ("Exten", "103"),
+        ("Priority", "1"),
+    ];
+    assert_eq!(admin.ask(&redirect).get("Response"), "Error");
+    // The call is still that of who made it.
+    other.answer();
+    call.expect_answered(SOON);
+    talking(&mut admin, "alice");
+    call.hang_up();
+    other.expect_ended(SOON);
+}
+
+#[test]
 fn texts_are_sent_in_calls_and_outside() {
     let house = House::new();
     let mut admin = house.login("admin", "s3cret");
