@@ -56,7 +56,7 @@ pub use agi::{Agi, NotTaken};
 pub use app::application_reaches;
 pub use check::{check, check_databases};
 pub use fax::Fax;
-pub use func::text_reaches;
+pub use func::{text_reaches, variable_reaches};
 pub use plans::{PlanWatcher, Plans, compile};
 pub use registry::{Applications, Help, applications, functions};
 pub use script::Scripts;

@@ -143,6 +143,7 @@ pub(crate) async fn subroutine_here(
         let data = task.channel.data();
         (data.application.clone(), data.application_data.clone())
     };
+    let _reach = task.as_dialplan();
     task.channel.set_location(location.clone());
     let end = subroutine_steps(task, &location, arguments).await;
     task.channel.set_location(back);

@@ -102,6 +102,15 @@ pub(crate) struct Task {
     pub(crate) rehearsal: Option<Rc<Rehearsal>>,
 }
 
+/// Gives a task its own reach back.
+pub(crate) struct Unconfined<'t>(&'t Task, Reach);
+
+impl Drop for Unconfined<'_> {
+    fn drop(&mut self) {
+        self.0.reach.set(self.1);
+    }
+}
+
 impl Task {
     pub(crate) fn new(host: &Rc<Host>, channel: Channel) -> Rc<Self> {
         Self::with(host, channel, None)
@@ -154,6 +163,11 @@ impl Task {
     /// May nothing reach further than this call?
     pub(crate) fn is_confined(&self) -> bool {
         self.reach.get() == Reach::Call
+    }
+
+    /// What runs until the guard is dropped is the administrator's, wherever the call came from.
+    pub(crate) fn as_dialplan(&self) -> Unconfined<'_> {
+        Unconfined(self, self.reach.replace(Reach::Exchange))
     }
 
     /// Something was asked for that reaches too far.
@@ -272,7 +286,16 @@ impl Task {
         if name.is_empty() {
             return Err("a variable needs a name".to_owned());
         }
+        self.may_set(name)?;
         self.channel.set_variable(name, value);
+        Ok(())
+    }
+
+    /// May this task set a variable of this name, of whatever channel?
+    pub(crate) fn may_set(&self, name: &str) -> Result<(), String> {
+        if self.is_confined() && func::variable_reaches(name) {
+            return Err(func::out_of_reach(self, name));
+        }
         Ok(())
     }
 

@@ -46,20 +46,13 @@ pub(crate) async fn ask(manager: &Arc<Manager>, headers: &[(&str, &str)]) -> Vec
     blocks(&actions::perform(manager, &user, &request(headers)).await)
 }
 
-/// Reads `Originate`. `system`: also applications and functions that run programs.
+/// Reads `Originate` of somebody who runs no programs.
 ///
 /// # Errors
 /// What the Manager would answer.
-pub(crate) fn originate(
-    headers: &[(&str, &str)],
-    system: bool,
-) -> Result<OriginateRequest, &'static str> {
-    let classes = if system {
-        Classes::ALL
-    } else {
-        Classes::ORIGINATE
-    };
-    let call = actions::read_originate(&request(headers), &User::program(classes))?;
+pub(crate) fn originate(headers: &[(&str, &str)]) -> Result<OriginateRequest, &'static str> {
+    let user = User::program(Classes::ORIGINATE);
+    let call = actions::read_originate(&request(headers), &user)?;
     // The Manager asks the dialplan for the number of a label; here nobody does.
     match &call.target {
         Target::Extension(place) if place.priority < 1 => Err("Invalid priority"),

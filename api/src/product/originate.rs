@@ -7,6 +7,7 @@ use serde::Serialize;
 use strowger_core::call::originate::{
     OriginateError, OriginateOutcome, OriginateRequest, Reason, Target,
 };
+use strowger_core::channel::Cause;
 use strowger_core::dialplan::Exists;
 use warp::http::StatusCode;
 use warp::reply::Response;
@@ -16,7 +17,6 @@ use crate::http::{Parameters, Refused, is_true};
 use crate::keys::Caller;
 use crate::manager::program;
 use crate::recordings;
-use crate::risky;
 use crate::shards;
 
 /// What the answer says: the Manager's words, and how the call went.
@@ -90,7 +90,7 @@ const HEADERS: [(&str, &str); 13] = [
 ];
 
 /// Reads the request; each parameter is the header of the Manager of that name.
-fn read(parameters: &Parameters, system: bool) -> Result<OriginateRequest, Refused> {
+fn read(parameters: &Parameters) -> Result<OriginateRequest, Refused> {
     let application = parameters.given("application").is_some();
     let required: &[&str] = if application {
         &["channel"]
@@ -107,7 +107,15 @@ fn read(parameters: &Parameters, system: bool) -> Result<OriginateRequest, Refus
         .filter_map(|(name, header)| Some((*header, parameters.given(name)?)))
         .collect();
     headers.extend(parameters.all("variable").map(|value| ("Variable", value)));
-    program::originate(&headers, system).map_err(|why| {
+    program::originate(&headers).map_err(|why| {
+        if why.starts_with("Originate Access Forbidden") && !application {
+            let given: Vec<&str> = parameters.all("variable").collect();
+            let why = format!(
+                "variable: something in {:?} names files or programs, or reaches further than the call, which only a dialplan may",
+                given.join(",")
+            );
+            return Refused::new(StatusCode::FORBIDDEN, why);
+        }
         let why = match why {
             "Invalid channel" => {
                 "channel: TECHNOLOGY/RESOURCE is wanted, such as PJSIP/100 or Local/100@office"
@@ -145,21 +153,23 @@ async fn check(
             let exists = shards::ask_any(&product.shared, move |shard| {
                 shard.dialplan().exists(&context, &exten, "")
             });
-            if exists.await != Some(Exists::Yes) {
-                return Err(Refused::bad(format!(
-                    "exten: there is no extension {} in context {}",
-                    place.exten, place.context
-                )));
+            match exists.await {
+                Some(Exists::Yes) => {}
+                Some(_) => {
+                    return Err(Refused::bad(format!(
+                        "exten: there is no extension {} in context {}",
+                        place.exten, place.context
+                    )));
+                }
+                None => {
+                    let why = "the exchange has too much to do at present; try again later";
+                    return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, why));
+                }
             }
         }
         // What an application does is not bound to any context.
         Target::Application { .. } if caller.group().is_some() => {
             return forbidden("application: a key of a group calls extensions only".to_owned());
-        }
-        Target::Application { name, data } if !risky::may_run(name, data) => {
-            return Err(Refused::bad(format!(
-                "Originate Access Forbidden: application: {name} runs programs or others, which only a dialplan may"
-            )));
         }
         Target::Application { .. } => {}
     }
@@ -189,7 +199,7 @@ pub(super) async fn originate(
     caller: &Caller,
     parameters: &Parameters,
 ) -> Result<Response, Refused> {
-    let request = read(parameters, false)?;
+    let request = read(parameters)?;
     check(product, caller, &request).await?;
     tracing::info!(
         key = caller.user.uuid,
@@ -214,6 +224,9 @@ pub(super) async fn originate(
         return Err(Refused::new(StatusCode::INTERNAL_SERVER_ERROR, why));
     };
     if let Some(why) = &outcome.error {
+        if outcome.cause == Cause::NORMAL_CIRCUIT_CONGESTION {
+            return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, why.clone()));
+        }
         return Err(Refused::bad(format!("channel: {why}")));
     }
     Ok(data(Answer::of(outcome)))
@@ -235,18 +248,15 @@ mod tests {
 
     #[test]
     fn the_documented_parameters_make_a_call() {
-        let call = read(
-            &parameters(&[
-                ("api_key", "k"),
-                ("channel", "Local/100@office"),
-                ("exten", "200"),
-                ("context", "office"),
-                ("priority", "1"),
-                ("callerid", "\"A\" <7>"),
-                ("variable", "file=123,idcall=456"),
-            ]),
-            false,
-        )
+        let call = read(&parameters(&[
+            ("api_key", "k"),
+            ("channel", "Local/100@office"),
+            ("exten", "200"),
+            ("context", "office"),
+            ("priority", "1"),
+            ("callerid", "\"A\" <7>"),
+            ("variable", "file=123,idcall=456"),
+        ]))
         .expect("a call");
         assert_eq!(call.destination, "Local/100@office");
         assert_eq!(
@@ -284,11 +294,11 @@ mod tests {
                 "Originate Access Forbidden",
             ),
         ] {
-            let refused = read(&parameters(&pairs), false).expect_err("refused");
+            let refused = read(&parameters(&pairs)).expect_err("refused");
             assert!(refused.why.starts_with(wanted), "{pairs:?}: {refused}");
             assert_eq!(refused.status, StatusCode::BAD_REQUEST);
         }
-        assert!(read(&parameters(&[channel, ("application", "Echo")]), false).is_ok());
+        assert!(read(&parameters(&[channel, ("application", "Echo")])).is_ok());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use strowger_core::call::originate::{
 };
 use strowger_core::channel::{Cause, Channel, Location, Party};
 use strowger_core::dialplan::{Exists, Reach};
-use strowger_scripting::{application_reaches, text_reaches};
+use strowger_scripting::{application_reaches, text_reaches, variable_reaches};
 use utoipa::ToSchema;
 use warp::Reply as _;
 use warp::http::StatusCode;
@@ -200,9 +200,28 @@ async fn with_own<R: Send + 'static>(
         let own = caller.owns_channel(&channel.name(), &channel.location().context);
         own.then(|| work(channel))
     });
-    done.await
-        .flatten()
-        .ok_or_else(|| Problem::missing(format_args!("call {wanted}")))
+    match done.await {
+        Some(Some(done)) => Ok(done),
+        None if shards::find_channel(shared, wanted).await.is_some() => Err(Problem::busy()),
+        _ => Err(Problem::missing(format_args!("call {wanted}"))),
+    }
+}
+
+/// # Errors
+/// The extension does not exist, or nobody has the time to say.
+async fn expect_extension(on: &On, field: &str, place: &Location) -> Result<(), Problem> {
+    let (context, exten) = (place.context.clone(), place.exten.clone());
+    let exists = shards::ask_any(on.shared(), move |shard| {
+        shard.dialplan().exists(&context, &exten, "")
+    });
+    match exists.await {
+        Some(Exists::Yes) => Ok(()),
+        Some(_) => Err(Problem::bad(format!(
+            "{field}: there is no extension {} in context {}",
+            place.exten, place.context
+        ))),
+        None => Err(Problem::busy()),
+    }
 }
 
 /// A call, with its variables.
@@ -315,10 +334,7 @@ impl OriginateBody {
                     let why = "application: a key of a group calls extensions only".to_owned();
                     return Err(forbidden(why));
                 }
-                if !risky::may_run(&application.name, &application.data)
-                    || application_reaches(&application.name)
-                    || text_reaches(&application.data)
-                {
+                if application_reaches(&application.name) || text_reaches(&application.data) {
                     let why = "application: it runs programs or others, or evaluates text, which only a dialplan may";
                     return Err(forbidden(why.to_owned()));
                 }
@@ -345,6 +361,11 @@ impl OriginateBody {
             if !risky::is_variable(name) {
                 return Err(Problem::bad(format!(
                     "variables: {name:?} is no name of a variable: letters, digits and `_` are"
+                )));
+            }
+            if variable_reaches(name) {
+                return Err(forbidden(format!(
+                    "variables: {name} names files or programs, which only a dialplan may"
                 )));
             }
             if !caller.may_set(name) {
@@ -424,16 +445,7 @@ fn answer_of(status: StatusCode, body: String) -> Response {
 async fn make(on: &On, body: &OriginateBody) -> Result<(StatusCode, Originated), Problem> {
     let mut request = body.request(&on.caller)?;
     if let Target::Extension(place) = &request.target {
-        let (context, exten) = (place.context.clone(), place.exten.clone());
-        let exists = shards::ask_any(on.shared(), move |shard| {
-            shard.dialplan().exists(&context, &exten, "")
-        });
-        if exists.await != Some(Exists::Yes) {
-            return Err(Problem::bad(format!(
-                "to.extension: there is no extension {} in context {}",
-                place.exten, place.context
-            )));
-        }
+        expect_extension(on, "to.extension", place).await?;
     }
     // Known before the channel is, so that who does not wait can ask for it.
     let id = on.shared().next_uniqueid();
@@ -463,6 +475,9 @@ async fn make(on: &On, body: &OriginateBody) -> Result<(StatusCode, Originated),
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, why)
     })?;
     if let Some(why) = &outcome.error {
+        if outcome.cause == Cause::NORMAL_CIRCUIT_CONGESTION {
+            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, why));
+        }
         return Err(Problem::bad(format!("channel: {why}")));
     }
     Ok((StatusCode::CREATED, Originated::of(&outcome)))
@@ -491,16 +506,7 @@ async fn place_of(on: &mut On) -> Result<Location, Problem> {
         return Err(Problem::new(StatusCode::FORBIDDEN, why));
     }
     let location = place.location("place")?;
-    let (context, exten) = (location.context.clone(), location.exten.clone());
-    let exists = shards::ask_any(on.shared(), move |shard| {
-        shard.dialplan().exists(&context, &exten, "")
-    });
-    if exists.await != Some(Exists::Yes) {
-        return Err(Problem::bad(format!(
-            "extension: there is no {} in context {}",
-            location.exten, location.context
-        )));
-    }
+    expect_extension(on, "extension", &location).await?;
     Ok(location)
 }
 
@@ -603,7 +609,7 @@ pub(super) struct Variable {
 /// The name in the address. Functions reach beyond a call: whom a group bounds has variables only.
 fn variable_of(on: &On) -> Result<String, Problem> {
     let name = on.place(1);
-    if name.contains(['$', '{']) || risky::evaluates(name) || text_reaches(name) {
+    if name.contains(['$', '{']) || text_reaches(name) {
         return Err(Problem::bad(format!(
             "name: {name:?} is evaluated, which only a dialplan may"
         )));

@@ -60,6 +60,12 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, format!("there is no {what}"))
     }
 
+    /// The core that knows does not answer in time.
+    pub(crate) fn busy() -> Self {
+        let why = "the exchange has too much to do at present; try again later";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, why)
+    }
+
     pub(crate) fn with_header(mut self, name: &'static str, value: &str) -> Self {
         self.headers.push((name, value.to_owned()));
         self

@@ -458,18 +458,27 @@ async fn record_call(call: &Call, who: &Channel) {
     let channel = call.channel();
     let variable = |name: &str| channel.variable(name).filter(|value| !value.is_empty());
     let running = variable(TOUCH);
-    let (application, data) = match &running {
-        Some(id) => ("StopMixMonitor", id.clone()),
+    let (application, arguments) = match &running {
+        Some(id) => ("StopMixMonitor", vec![id.clone()]),
         None => {
             let format = variable("TOUCH_MIXMONITOR_FORMAT").unwrap_or_else(|| "wav".to_owned());
             let name = variable("TOUCH_MIXMONITOR")
                 .unwrap_or_else(|| format!("auto-{}", channel.uniqueid()));
-            ("MixMonitor", format!("{name}.{format},i({TOUCH})"))
+            let arguments = vec![format!("{name}.{format}"), format!("i({TOUCH})")];
+            ("MixMonitor", arguments)
         }
     };
+    // Split already: a comma in a variable begins no other argument.
+    let data = arguments.join(",");
+    let _reach = call.task.as_dialplan();
     // Boxed: the application runs within another.
-    if let Err(Stop::Failed(error)) =
-        Box::pin(super::execute(&call.task, application, data, None)).await
+    if let Err(Stop::Failed(error)) = Box::pin(super::execute(
+        &call.task,
+        application,
+        data,
+        Some(arguments),
+    ))
+    .await
     {
         call.warn(&error);
     }

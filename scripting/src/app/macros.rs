@@ -172,7 +172,9 @@ async fn enter(call: &Call, data: &str) -> AppResult {
     }
     task.macros.borrow_mut().push(arguments.len());
     call.channel().set_location(Location::new(&context, "s", 1));
+    let reach = task.as_dialplan();
     let end = runner::macro_steps(task, &context).await;
+    drop(reach);
     task.macros.borrow_mut().pop();
     task.macro_exits.set(false);
     let offset = call.channel().variable("MACRO_OFFSET");

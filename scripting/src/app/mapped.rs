@@ -165,12 +165,14 @@ pub(super) async fn run(call: &Call, one: &Mapped, on: &Channel, far: &Channel) 
     };
     let data = strowger_dialplan::subst::substitute(&one.data, &*task);
     let depth = task.frame_depth();
+    let reach = task.as_dialplan();
     let mut result = Box::pin(super::execute(&task, &one.application, data, None)).await;
     if let Ok(Next::Jump(target)) = &result
         && task.frame_depth() > depth
     {
         result = entered_subroutine(&task, target.clone()).await;
     }
+    drop(reach);
     while task.frame_depth() > depth && task.pop_frame().is_some() {}
     task.in_bridge.set(false);
     on.set_application(&before.0, &before.1);

@@ -278,10 +278,30 @@ pub fn text_reaches(text: &str) -> bool {
     })
 }
 
-/// What is said of a function that reaches too far.
-fn out_of_reach(task: &Task, function: &str) -> String {
+/// Variables that applications take the name of a file, or a program with its arguments, from.
+const REACHING_VARIABLES: &[&str] = &[
+    "MIXMONITOR_COMMAND",
+    "MIXMONITOR_EXEC",
+    "MONITOR_EXEC",
+    "MONITOR_EXEC_ARGS",
+    "MONITOR_FILENAME",
+    "MONITOR_OPTIONS",
+    "TOUCH_MIXMONITOR",
+    "TOUCH_MIXMONITOR_FORMAT",
+];
+
+/// Does what is set under this name, inherited or not, reach further than its call?
+pub fn variable_reaches(name: &str) -> bool {
+    let bare = name.trim().trim_start_matches('_');
+    REACHING_VARIABLES
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(bare))
+}
+
+/// What is said of a function, or a variable, that reaches too far.
+pub(crate) fn out_of_reach(task: &Task, name: &str) -> String {
     task.overreach();
-    format!("{function} reaches further than its call, which is not permitted here")
+    format!("{name} reaches further than its call, which is not permitted here")
 }
 
 /// Reads `${name(args)}`. None when there is no such function.

@@ -72,6 +72,7 @@ fn export(task: &Task, args: &str, value: &str) -> Result<(), String> {
     if variable.contains('(') {
         return Err("EXPORT sets variables of other channels, not functions".to_owned());
     }
+    task.may_set(&variable)?;
     if let Some(channel) = task.channel.shard().channel_by_name(&name) {
         channel.set_variable(&variable, value);
         return Ok(());
@@ -120,6 +121,7 @@ fn set_master(task: &Task, args: &str, value: &str) -> Result<(), String> {
     let name = args.trim();
     match first(task) {
         Some(channel) if !name.contains('(') => {
+            task.may_set(name)?;
             channel.set_variable(name, value);
             Ok(())
         }

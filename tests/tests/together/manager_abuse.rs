@@ -56,7 +56,15 @@ fn who_may_not_administer_the_system_reaches_no_further_than_a_call() {
     ] {
         assert_eq!(get(&mut guest, variable), denied(), "{variable}");
     }
-    for variable in ["DB(house/door)", "DIALGROUP(all,add)", "GLOBAL_DELETE(x)"] {
+    for variable in [
+        "DB(house/door)",
+        "DIALGROUP(all,add)",
+        "GLOBAL_DELETE(x)",
+        // Of these, applications take commands and files.
+        "MONITOR_EXEC",
+        "__touch_mixmonitor",
+        "MIXMONITOR_COMMAND",
+    ] {
         assert_eq!(
             set(&mut guest, variable, "open"),
             "Permission denied",

@@ -6,7 +6,7 @@ use strowger_core::channel::{Cause, Channel, Location, refusal};
 use strowger_core::dialplan::Reach;
 use strowger_core::record::{self, Request as Recording, Side};
 use strowger_dialplan::args::{self, Options, Priority};
-use strowger_scripting::text_reaches;
+use strowger_scripting::{text_reaches, variable_reaches};
 
 use super::super::answer::Answer;
 use super::Context;
@@ -119,6 +119,10 @@ pub(super) async fn set_variable(on: Context<'_>) -> String {
     };
     let value = on.request.get("Value");
     let name = on.request.given("Channel");
+    let reach = on.reach();
+    if reach == Reach::Call && (text_reaches(variable) || variable_reaches(variable)) {
+        return on.error("Permission denied");
+    }
     if name.is_none() && !variable.contains('(') {
         return if on.manager.shared.globals.set(variable, value) {
             on.manager.shared.events.tell(|| {
@@ -133,10 +137,6 @@ pub(super) async fn set_variable(on: Context<'_>) -> String {
         } else {
             on.error("Too many variables are set")
         };
-    }
-    let reach = on.reach();
-    if reach == Reach::Call && text_reaches(variable) {
-        return on.error("Permission denied");
     }
     let (variable, value) = (variable.to_owned(), value.to_owned());
     let write = move |channel: &Channel| {

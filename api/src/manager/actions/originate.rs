@@ -11,7 +11,7 @@ use strowger_core::channel::{Location, Party};
 use strowger_core::dialplan::Reach;
 use strowger_core::events::{Event, known};
 use strowger_dialplan::args::{self, Priority};
-use strowger_scripting::{application_reaches, text_reaches};
+use strowger_scripting::{application_reaches, text_reaches, variable_reaches};
 
 use super::super::classes::Classes;
 use super::super::request::Request;
@@ -101,7 +101,7 @@ pub(in crate::manager) fn read(
     for list in request.all("Variable") {
         for pair in args::split(list) {
             let (name, value) = pair.split_once('=').unwrap_or((&pair, ""));
-            if confined && text_reaches(name) {
+            if confined && (text_reaches(name) || variable_reaches(name)) {
                 return Err(forbidden);
             }
             if !name.trim().is_empty() {

@@ -678,6 +678,7 @@ impl Caller<'_> {
         ];
         let data = arguments.join(",");
         let task = Rc::clone(&self.call.task);
+        let _reach = task.as_dialplan();
         let started = Box::pin(super::super::execute(
             &task,
             "MixMonitor",
