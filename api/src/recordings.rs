@@ -167,8 +167,9 @@ async fn is_own(
         if let Some((channel, context)) = shards::place_of(shared, uniqueid).await {
             return Ok(caller.owns_channel(&channel, &context));
         }
+        // A call that only belongs together with it is another one, and perhaps of another group.
         let any = CdrQuery {
-            call: Some(uniqueid.to_owned()),
+            equal: vec![("uniqueid", uniqueid.to_owned())],
             limit: 1,
             ..CdrQuery::default()
         };

@@ -66,7 +66,9 @@ fn talk(machine: &Machine, mut input: impl Read, mut output: impl Write) {
 }
 
 fn tell(report: &Report) {
-    eprintln!(
+    // Nobody may listen any more.
+    let _ = writeln!(
+        std::io::stderr(),
         "code={}\ntext={}\npages={}\nrate={}\nx={}\ny={}\necm={}",
         report.code,
         report.text,

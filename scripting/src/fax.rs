@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use strowger_core::{child, config};
 use strowger_media::LiveWriter;
 use strowger_media::attention::TapReader;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{MissedTickBehavior, interval};
@@ -29,8 +29,8 @@ pub(crate) const LEAD_MS: u32 = 60;
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// One that reads nothing for so long hangs.
 const STALLED: Duration = Duration::from_secs(10);
-/// What a program may say at its end, in bytes.
-const REPORT_BYTES_MAX: u64 = 16 * 1024;
+/// Of what a program says so many bytes are kept, the last ones: its report comes behind the complaints of its libraries.
+const REPORT_BYTES_MAX: usize = 16 * 1024;
 
 /// Which way a document goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,12 +214,10 @@ impl Machine {
         let group = self.child.id().and_then(|id| i32::try_from(id).ok());
         let group = group.and_then(Pid::from_raw);
         let mut listening = tokio::spawn(async move {
-            let mut text = String::new();
-            if let Some(errors) = errors {
-                let mut errors = errors.take(REPORT_BYTES_MAX);
-                let _ = errors.read_to_string(&mut text).await;
+            match errors {
+                Some(errors) => last_of(errors).await,
+                None => String::new(),
             }
-            text
         });
         let lost = if let (Some(input), Some(output)) = (input, output) {
             let moving = pass_on(heard, said, input, output);
@@ -258,6 +256,17 @@ impl Machine {
         done.fetch_add(1, Ordering::Relaxed);
         report
     }
+}
+
+/// The last that a program says, which is read to its end: nobody is to wait for a reader.
+async fn last_of(mut errors: impl AsyncRead + Unpin) -> String {
+    let (mut kept, mut part) = (Vec::new(), [0; 4096]);
+    while let Ok(count @ 1..) = errors.read(&mut part).await {
+        kept.extend_from_slice(part.get(..count).unwrap_or_default());
+        let over = kept.len().saturating_sub(REPORT_BYTES_MAX);
+        kept.drain(..over);
+    }
+    String::from_utf8_lossy(&kept).into_owned()
 }
 
 /// Moves samples both ways until either end is done; how many the program did not read in time.

@@ -2,6 +2,7 @@
 //! nobody replaces a sound that another group brought or that was here before.
 
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -155,7 +156,7 @@ pub(super) async fn upload(product: &Arc<Product>, asked: Incoming) -> Result<Re
     // Who asks is known before anything of the body is read: strangers send no sounds.
     let parameters = Parameters::of_query(&asked.query)?;
     let caller = super::admit(product, &asked, &parameters).await?;
-    let _place = Place::take(&caller.user.uuid)?;
+    let place = Place::take(&caller.user.uuid)?;
     let limit = product.shared.config.http.upload_mib;
     let time = BODY_TIME + BODY_TIME_OF_MIB * u32::try_from(limit).unwrap_or(1);
     let read = tokio::time::timeout(time, read(asked, limit * 1024 * 1024)).await;
@@ -171,12 +172,14 @@ pub(super) async fn upload(product: &Arc<Product>, asked: Incoming) -> Result<Re
     let bound = caller.group().is_some();
     let file = format!("{stem}.wav");
     // One after the other, so that what is looked at is what is replaced.
-    let _turn = KEEPING.lock().await;
+    let turn = KEEPING.lock().await;
     let shared = Arc::clone(&product.shared);
-    let (name, plain, of_group) = (file.clone(), stem.clone(), owner.clone());
+    let (name, plain) = (file.clone(), stem.clone());
     let kept = aside(move || {
+        // Who goes away leaves this to be done: until then the turn and the place are taken.
+        let _held = (turn, place);
         let brought = shared.astdb.get(FAMILY, &name);
-        let is_own = brought.as_deref() == Some(&of_group);
+        let is_own = brought.as_deref() == Some(&owner);
         // A prompt of any form and in any of the languages here, or one that is built in.
         let there = shared.sounds.exists(&plain, "ru") || shared.sounds.exists(&plain, "en");
         if bound && there && !is_own {
@@ -185,12 +188,13 @@ pub(super) async fn upload(product: &Arc<Product>, asked: Incoming) -> Result<Re
             );
             return Err(Refused::new(StatusCode::FORBIDDEN, why));
         }
-        keep(&shared.paths().sounds, &name, format, given.bytes)
+        let kept = keep(&shared.paths().sounds, &name, format, given.bytes)?;
+        if let Err(error) = shared.astdb.put(FAMILY, &name, &owner) {
+            tracing::warn!(file = name, %error, "API: who brought a sound is not remembered");
+        }
+        Ok(kept)
     });
     let (duration, size) = kept.await??;
-    if let Err(error) = product.shared.astdb.put(FAMILY, &file, &owner) {
-        tracing::warn!(file, %error, "API: who brought a sound is not remembered");
-    }
     tracing::info!(
         key = caller.user.uuid,
         name = caller.user.name,
@@ -222,6 +226,7 @@ fn keep(
         strowger_core::shared::create_private(sounds)?;
         let mut made = tempfile::Builder::new()
             .prefix(".upload-")
+            .permissions(std::fs::Permissions::from_mode(0o644))
             .tempfile_in(sounds)?;
         write_wav(made.as_file_mut(), &sound.samples)?;
         made.as_file_mut().flush()?;

@@ -47,7 +47,7 @@ impl Cursor {
 
     /// The place behind records that began at these times.
     pub(super) fn behind(before: Option<&Self>, starts: &[&str]) -> Option<Self> {
-        let start = (*starts.last()?).to_owned();
+        let start = (*starts.last().filter(|start| !start.is_empty())?).to_owned();
         let same = starts.iter().rev().take_while(|known| **known == start);
         let same = same.count();
         let earlier = before.filter(|before| before.start == start && same == starts.len());
@@ -56,6 +56,11 @@ impl Cursor {
             start,
         })
     }
+}
+
+/// When a record began, to the second: a table may keep parts of it, or a zone.
+pub(super) fn seconds(start: &str) -> &str {
+    start.get(..19).unwrap_or(start)
 }
 
 /// What the parameters of a search come to.
@@ -102,7 +107,8 @@ pub(super) fn go_on(
     };
     let wrong = || Problem::bad(format!("cursor: {text:?} is none of ours"));
     let cursor = Cursor::read(&text).ok_or_else(wrong)?;
-    query.until = Some(cursor.start.clone());
+    // Tables may keep parts of a second.
+    query.until = Some(format!("{}.999999", cursor.start));
     query.skip = cursor.skip;
     Ok(Some(cursor))
 }

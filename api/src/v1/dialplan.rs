@@ -240,7 +240,7 @@ async fn faults(
     exten: &str,
     steps: &[StepRow],
 ) -> Result<Vec<Fault>, Problem> {
-    let Ok(_turn) = LOOKS.try_acquire() else {
+    let Ok(turn) = LOOKS.try_acquire() else {
         let why = format!(
             "{LOOKS_MAX} extensions are being looked at, which is the limit; try again later"
         );
@@ -261,6 +261,8 @@ async fn faults(
     let (context, exten) = (context.to_owned(), exten.to_owned());
     let place = (context.clone(), exten.clone());
     let problems = aside(move || {
+        // Who goes away leaves this to be done.
+        let _turn = turn;
         let mut snapshot = Snapshot::clone(&shared.snapshot());
         let mut rows = Vec::clone(&snapshot.extensions);
         rows.retain(|row| row.context != place.0 || row.exten != place.1);

@@ -92,19 +92,6 @@ impl Answers {
         let digest: [u8; 32] = Sha256::digest(body.as_bytes()).into();
         let name = (user.to_owned(), key.to_owned());
         let mut answers = self.0.lock();
-        let own = answers.keys().filter(|(known, _)| known == user).count();
-        if own >= OF_KEY_MAX {
-            // His oldest makes room, unless it is being done.
-            let done = answers
-                .iter()
-                .filter(|((known, _), entry)| known == user && entry.answer.is_some());
-            let oldest = done
-                .min_by_key(|(_, entry)| entry.since)
-                .map(|(name, _)| name.clone());
-            if let Some(oldest) = oldest {
-                answers.remove(&oldest);
-            }
-        }
         if answers.len() >= ANSWERS_MAX {
             answers.retain(|_, entry| now.saturating_duration_since(entry.since) < LIFE);
         }
@@ -122,6 +109,19 @@ impl Answers {
                     "Idempotency-Key: this request is being done",
                 )),
             };
+        }
+        let own = answers.keys().filter(|(known, _)| known == user).count();
+        if own >= OF_KEY_MAX {
+            // His oldest makes room, unless it is being done.
+            let done = answers
+                .iter()
+                .filter(|((known, _), entry)| known == user && entry.answer.is_some());
+            let oldest = done
+                .min_by_key(|(_, entry)| entry.since)
+                .map(|(name, _)| name.clone());
+            if let Some(oldest) = oldest {
+                answers.remove(&oldest);
+            }
         }
         if answers.len() >= ANSWERS_MAX {
             let why = format!("{ANSWERS_MAX} idempotency keys are remembered, which is the limit");

@@ -15,6 +15,8 @@ use crate::keys::{User, hashed};
 const KEYS_MAX: usize = 10_000;
 /// Characters of a name.
 const NAME_MAX: usize = 128;
+/// Characters of the scopes of a key, as they stand in its row.
+const SCOPES_MAX: usize = 1024;
 
 /// A key, without itself.
 #[derive(Debug, Serialize, ToSchema)]
@@ -150,6 +152,14 @@ pub(super) async fn make(mut on: On) -> Answered {
             return Err(Problem::new(StatusCode::FORBIDDEN, why));
         }
     }
+    let mut scopes = body.scopes;
+    scopes.sort();
+    scopes.dedup();
+    let scopes = scopes.join(",");
+    if scopes.len() > SCOPES_MAX {
+        let why = format!("scopes: {SCOPES_MAX} characters are allowed for all of them");
+        return Err(Problem::bad(why));
+    }
     let group = body.group.filter(|group| !group.is_empty());
     let group = match (on.caller.group(), group) {
         (None, group) => group,
@@ -180,7 +190,7 @@ pub(super) async fn make(mut on: On) -> Answered {
         description: body.description,
         api_key: hashed(&made.api_key),
         group_uuid: group,
-        scopes: body.scopes.join(","),
+        scopes,
     };
     let added = on.api.store.add_api_user(&row).await;
     added.map_err(|error| unwritten(&error))?;

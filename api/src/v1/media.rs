@@ -13,7 +13,7 @@ use super::calls::with_call;
 use super::problem::Problem;
 use super::{Answered, On, done};
 use crate::http::json;
-use crate::recordings::is_uniqueid;
+use crate::recordings::{aside, is_uniqueid};
 
 /// Sounds of one request.
 const SOUNDS_MAX: usize = 16;
@@ -130,7 +130,7 @@ pub(super) struct RecordingStarted {
 #[utoipa::path(post, path = "/api/v1/calls/{id}/record", tag = "media", request_body = RecordBody, params(
     ("id" = String, Path, description = "Unique id, or name of the channel")),
     responses((status = 201, body = RecordingStarted), (status = 404, description = "There is no such call", content_type = "application/problem+json"),
-        (status = 409, description = "It cannot be recorded", content_type = "application/problem+json")))]
+        (status = 409, description = "There is such a recording, or none can be made", content_type = "application/problem+json")))]
 pub(super) async fn record(mut on: On) -> Answered {
     let body: RecordBody = on.body().await?;
     let id = with_call(&on, on.place(0), |channel| channel.uniqueid().to_string()).await?;
@@ -156,6 +156,15 @@ pub(super) async fn record(mut on: On) -> Answered {
     let file = format!("{name}.{format}");
     let target = record::target(&file, on.shared().monitor());
     let target = target.map_err(|why| Problem::bad(format!("format: {why}")))?;
+    if !body.append {
+        let path = target.path.clone();
+        if aside(move || path.exists()).await? {
+            let why = format!(
+                "name: there is a recording {file}, or it is being made; append goes on with one that is complete"
+            );
+            return Err(Problem::new(StatusCode::CONFLICT, why));
+        }
+    }
     let request = record::Request {
         mix: Some(target),
         stereo: body.stereo,

@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use warp::http::StatusCode;
 
-use super::cdr::{Cursor, go_on, query_of};
+use super::cdr::{Cursor, go_on, query_of, seconds};
 use super::problem::Problem;
 use super::{Answered, On, done};
 use crate::http::json;
@@ -51,9 +51,10 @@ pub(super) async fn search(on: On) -> Answered {
     let columns = ["uniqueid", "start", "src", "dst", "duration"];
     let rows = on.api.store.find_cdr(&query, &columns).await;
     let rows = rows.map_err(|error| Problem::from(unreadable(&error)))?;
+    // As a cursor has them, whatever the table keeps besides.
     let starts: Vec<&str> = rows
         .iter()
-        .map(|row| row.get(1).and_then(Option::as_deref).unwrap_or_default())
+        .map(|row| seconds(row.get(1).and_then(Option::as_deref).unwrap_or_default()))
         .collect();
     let more = rows.len() as u64 == LOOKED_MAX;
     let next = more

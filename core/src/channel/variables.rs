@@ -81,11 +81,12 @@ impl Variables {
         self.list.len() != before
     }
 
-    /// All variables, newest first.
+    /// All variables, newest first, without what the exchange keeps for itself under names with `~`.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.list
             .iter()
             .rev()
+            .filter(|variable| !variable.name.starts_with('~'))
             .map(|variable| (&*variable.name, variable.value.as_str()))
     }
 

@@ -100,6 +100,8 @@ pub(super) struct Programs {
     most: usize,
     control: Handle,
     running: Arc<Mutex<FxHashMap<Program, Weak<Sound>>>>,
+    /// Those that are being ended are there, too.
+    alive: Arc<()>,
     counters: Arc<Counters>,
 }
 
@@ -109,6 +111,7 @@ impl Programs {
             most,
             control,
             running: Arc::default(),
+            alive: Arc::default(),
             counters: Arc::default(),
         }
     }
@@ -119,8 +122,10 @@ impl Programs {
         if let Some(sound) = running.get(program).and_then(Weak::upgrade) {
             return Some(sound);
         }
-        // One whose listeners have just gone makes room for its own successor.
-        if running.len() >= self.most && !running.contains_key(program) {
+        // One whose listeners have just gone makes room for its own successor, while it is being ended; not for many of them.
+        let alive = Arc::strong_count(&self.alive) - 1;
+        if (running.len() >= self.most && !running.contains_key(program)) || alive >= 2 * self.most
+        {
             self.counters.refused.fetch_add(1, Ordering::Relaxed);
             return None;
         }
@@ -134,6 +139,7 @@ impl Programs {
             writer,
             counters: Arc::clone(&self.counters),
             running: Arc::clone(&self.running),
+            _alive: Arc::clone(&self.alive),
         };
         self.control.spawn(player.run());
         Some(sound)
@@ -158,6 +164,7 @@ struct Player {
     writer: LiveWriter,
     counters: Arc<Counters>,
     running: Arc<Mutex<FxHashMap<Program, Weak<Sound>>>>,
+    _alive: Arc<()>,
 }
 
 impl Drop for Player {

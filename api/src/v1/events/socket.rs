@@ -90,6 +90,11 @@ async fn talk(upgrade: OnUpgrade, mut reader: Reader) {
             said = socket.next() => match said {
                 // Pings are answered by the library when it is polled.
                 Some(Ok(message)) if !message.is_close() => continue,
+                Some(Ok(_)) => {
+                    // The library has answered it, which is still to be sent.
+                    let _ = tokio::time::timeout(WRITE_MAX, socket.flush()).await;
+                    return;
+                }
                 _ => return,
             },
         };

@@ -244,6 +244,8 @@ fn a_call_is_played_to_silenced_recorded_and_given_keys() {
         &json!({"name": "mine"}),
     );
     assert_eq!(named.status, 403);
+    let twice = ask(&exchange, HOUSE, "POST", &path("record"), &json!({}));
+    assert_eq!(twice.status, 409, "it would begin anew: {}", twice.text());
     let wrong = ask(
         &exchange,
         ROOT,
