@@ -25,6 +25,7 @@ setup-fax: setup
 
 setup-test: setup-fax
 	@.ci/setup.sh test
+	@tests/clients/install.sh target/clients
 
 build: setup
 	$(CARGO) build --release

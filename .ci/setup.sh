@@ -2,7 +2,8 @@
 # Installs what is missing, and only that: .ci/setup.sh build|fax|test
 #   build  what compiling needs (a C++ compiler and cmake for the Lua VM, a C compiler for SQLite and cryptography)
 #   fax    what compiling strowger-fax needs besides (pictures of fax, and clang to read the headers of the fax library)
-#   test   what the tests need besides: other telephones and load generators, database servers, sound tools
+#   test   what the tests need besides: other telephones and load generators, database servers, sound tools, and
+#          Python with virtual environments for clients of the Manager and the API (tests/clients/install.sh installs these)
 # On Debian and its relatives by apt-get, as root or with sudo; elsewhere it names what is missing.
 set -euo pipefail
 
@@ -11,14 +12,15 @@ case ${1:-} in
   build) needs="cc:gcc c++:g++ cmake:cmake make:make pkg-config:pkg-config" ;;
   fax) needs="libtiff-4.pc:libtiff-dev libjpeg.pc:libjpeg-dev libclang.so:libclang-dev" ;;
   test) needs="sipp:sip-tester baresip:baresip-core mariadbd:mariadb-server postgres:postgresql sox:sox espeak-ng:espeak-ng
-    sqlite3:sqlite3 python3:python3 tiffcp:libtiff-tools linphonec:linphone-cli sipsak:sipsak svwar:sipvicious kamailio:kamailio
-    setpriv:util-linux prlimit:util-linux" ;;
+    sqlite3:sqlite3 python3:python3 ensurepip:python3-venv curl:curl tiffcp:libtiff-tools linphonec:linphone-cli sipsak:sipsak svwar:sipvicious
+    kamailio:kamailio setpriv:util-linux prlimit:util-linux" ;;
   *) echo "usage: .ci/setup.sh build|fax|test" >&2; exit 2 ;;
 esac
 
 have() {
   case $1 in
     *.pc) pkg-config --exists "${1%.pc}"; return ;;
+    ensurepip) python3 -c 'import ensurepip' 2>/dev/null; return ;;
     libclang.so) compgen -G '/usr/lib/llvm-*/lib/libclang.so' >/dev/null; return ;;
   esac
   command -v "$1" >/dev/null && return

@@ -1,6 +1,7 @@
 //! End-to-end tests: the built exchange, and telephones that call through it.
 //!
-//! Here live the harness ([`Exchange`]), the peers ([`phone`], [`Baresip`], [`Linphone`], [`Sipp`], [`Kamailio`]) and the ears ([`audio`]). The tests
+//! Here live the harness ([`Exchange`]), the peers ([`phone`], [`Baresip`], [`Linphone`], [`Sipp`], [`Kamailio`],
+//! [`clients`]) and the ears ([`audio`]). The tests
 //! themselves are in `tests/`, a file for each behaviour. Nothing here depends on the exchange's crates: a peer that
 //! shares its parser or its codecs cannot hear its faults. What passes is decided by what arrived at the other end,
 //! never by an exit code alone.
@@ -8,6 +9,7 @@
 pub mod audio;
 mod baresip;
 mod certificates;
+pub mod clients;
 mod database;
 mod exchange;
 mod kamailio;

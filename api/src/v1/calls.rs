@@ -52,6 +52,7 @@ impl PartyView {
 /// A place in the dialplan.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"context": "office", "extension": "200"}))]
 pub(super) struct Place {
     context: String,
     extension: String,
@@ -156,7 +157,7 @@ pub(super) struct CallList {
     ("context" = Option<String>, Query, description = "Only calls in this context"),
     ("caller" = Option<String>, Query, description = "Only calls of this caller's number"),
     ("linked_id" = Option<String>, Query, description = "Only channels of this call"),
-    ("limit" = Option<u64>, Query, description = "1 to 10000; 1000")),
+    ("limit" = Option<u64>, Query, minimum = 1, maximum = 10000, description = "1000 if missing")),
     responses((status = 200, body = CallList)))]
 pub(super) async fn list(on: On) -> Answered {
     let limit = usize::try_from(on.number("limit", 1000, CALLS_MAX)?).unwrap_or(1000);
@@ -245,8 +246,10 @@ struct Application {
 /// A call to make.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"channel": "PJSIP/100", "to": {"context": "office", "extension": "200"}, "variables": {"order": "4711"}}))]
 pub(super) struct OriginateBody {
     /// Whom to call: `PJSIP/100`, `Local/100@office`.
+    #[schema(pattern = "^[^/]*/.")]
     channel: String,
     /// Where the call goes that was answered; this or `application`.
     to: Option<Place>,
@@ -254,7 +257,8 @@ pub(super) struct OriginateBody {
     application: Option<Application>,
     /// `Name <number>`.
     caller_id: Option<String>,
-    /// How long it may ring: 1 to 3600000; 30000.
+    /// How long it may ring; 30000 if missing.
+    #[schema(minimum = 1, maximum = 3_600_000)]
     timeout_ms: Option<u64>,
     /// Set on the channel; `__NAME` is inherited.
     #[serde(default)]
@@ -402,9 +406,11 @@ impl Place {
         (status = 202, body = Originated, description = "It is being made"),
         (status = 400, description = "What is wrong", content_type = "application/problem+json"),
         (status = 409, description = "It is being done", content_type = "application/problem+json"),
-        (status = 422, description = "The key named another request", content_type = "application/problem+json")))]
+        (status = 422, description = "The key named another request", content_type = "application/problem+json"),
+        (status = 503, description = "No new calls are taken, or too many", content_type = "application/problem+json")))]
 pub(super) async fn originate(mut on: On) -> Answered {
     let key = on.asked.header("idempotency-key").to_owned();
+    on.is_json()?;
     let text = on.asked.whole_body().await?;
     let text = String::from_utf8_lossy(&text).into_owned();
     let body: OriginateBody = serde_json::from_str(&text)
@@ -486,7 +492,7 @@ async fn make(on: &On, body: &OriginateBody) -> Result<(StatusCode, Originated),
 /// Ends a call.
 #[utoipa::path(delete, path = "/api/v1/calls/{id}", tag = "calls", params(
     ("id" = String, Path, description = "Unique id, or name of the channel"),
-    ("cause" = Option<u8>, Query, description = "Q.850, 1 to 127; 16")),
+    ("cause" = Option<u8>, Query, minimum = 1, maximum = 127, description = "Q.850; 16 if missing")),
     responses((status = 204, description = "It ends"), (status = 404, description = "There is none", content_type = "application/problem+json")))]
 pub(super) async fn hang_up(on: On) -> Answered {
     let cause = u8::try_from(on.number("cause", 16, 127)?).map_or(Cause::NORMAL_CLEARING, Cause);

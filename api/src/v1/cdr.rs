@@ -120,7 +120,7 @@ pub(super) fn go_on(
     ("src" = Option<String>, Query), ("dst" = Option<String>, Query), ("dcontext" = Option<String>, Query),
     ("disposition" = Option<String>, Query), ("accountcode" = Option<String>, Query), ("direction" = Option<String>, Query),
     ("call" = Option<String>, Query, description = "`uniqueid` or `linkedid`"),
-    ("limit" = Option<u64>, Query, description = "1 to 1000; 100"), ("cursor" = Option<String>, Query)),
+    ("limit" = Option<u64>, Query, minimum = 1, maximum = 1000, description = "100 if missing"), ("cursor" = Option<String>, Query)),
     responses((status = 200, body = CdrPage), (status = 400, description = "What is wrong", content_type = "application/problem+json"),
         (status = 503, description = "The database does not answer, or too many search", content_type = "application/problem+json")))]
 pub(super) async fn search(on: On) -> Answered {

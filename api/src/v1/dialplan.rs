@@ -47,10 +47,13 @@ pub(super) struct ContextList {
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StepView {
-    /// From 1; one more than that of the step before, if missing.
+    /// One more than that of the step before, if missing.
+    #[schema(minimum = 1)]
     priority: Option<i32>,
+    #[schema(min_length = 1, max_length = 80)]
     application: String,
     #[serde(default)]
+    #[schema(max_length = 1024)]
     data: String,
 }
 
@@ -70,15 +73,20 @@ pub(super) struct ExtensionList {
 /// The steps that an extension is to have.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"steps": [{"application": "Answer"}, {"application": "Playback", "data": "hello-world"}]}))]
 pub(super) struct ExtensionBody {
+    #[schema(min_items = 1, max_items = 1000)]
     steps: Vec<StepView>,
 }
 
 /// An extension to look at.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"extension": "700", "steps": [{"application": "Answer"}, {"application": "Hangup"}]}))]
 pub(super) struct ValidateBody {
+    #[schema(max_length = 80)]
     extension: String,
+    #[schema(min_items = 1, max_items = 1000)]
     steps: Vec<StepView>,
 }
 
@@ -303,7 +311,8 @@ fn shown(faults: &[Fault]) -> FaultList {
 /// Looks at an extension without changing anything.
 #[utoipa::path(post, path = "/api/v1/contexts/{context}/validate", tag = "dialplan", request_body = ValidateBody, params(("context" = String, Path)),
     responses((status = 200, body = FaultList), (status = 400, description = "What is wrong", content_type = "application/problem+json"),
-        (status = 404, description = "There is no such context", content_type = "application/problem+json")))]
+        (status = 404, description = "There is no such context", content_type = "application/problem+json"),
+        (status = 503, description = "Too many are being looked at", content_type = "application/problem+json")))]
 pub(super) async fn validate(mut on: On) -> Answered {
     let context = own_context(&on)?;
     let body: ValidateBody = on.body().await?;
@@ -325,7 +334,8 @@ fn unwritten(error: &StoreError) -> Problem {
     responses((status = 200, body = FaultList, description = "It was replaced; there may be warnings"), (status = 201, body = FaultList, description = "It was made"),
         (status = 400, description = "What is wrong", content_type = "application/problem+json"),
         (status = 404, description = "There is no such context", content_type = "application/problem+json"),
-        (status = 422, body = FaultList, description = "It has errors and was not written")))]
+        (status = 422, body = FaultList, description = "It has errors and was not written"),
+        (status = 503, description = "The database does not take it, or too many are being looked at", content_type = "application/problem+json")))]
 pub(super) async fn replace(mut on: On) -> Answered {
     // Steps may run programs and call anybody: what a group may write would bound nobody.
     on.unbound()?;
@@ -355,7 +365,8 @@ pub(super) async fn replace(mut on: On) -> Answered {
 /// Deletes an extension.
 #[utoipa::path(delete, path = "/api/v1/contexts/{context}/extensions/{extension}", tag = "dialplan", params(
     ("context" = String, Path), ("extension" = String, Path)),
-    responses((status = 204, description = "It is gone"), (status = 404, description = "There is none", content_type = "application/problem+json")))]
+    responses((status = 204, description = "It is gone"), (status = 404, description = "There is none", content_type = "application/problem+json"),
+        (status = 503, description = "The database does not take it", content_type = "application/problem+json")))]
 pub(super) async fn delete(on: On) -> Answered {
     on.unbound()?;
     let context = own_context(&on)?;

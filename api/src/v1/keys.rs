@@ -50,14 +50,18 @@ pub(super) struct KeyList {
 /// A key that is to be made.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "dialler", "scopes": ["calls", "events:read"]}))]
 pub(super) struct KeyBody {
-    /// 1 to 128 characters.
+    #[schema(min_length = 1, max_length = 128)]
     name: String,
     #[serde(default)]
+    #[schema(max_length = 128)]
     description: String,
     /// `*`, areas such as `calls`, or sides of them such as `calls:read`.
+    #[schema(min_items = 1)]
     scopes: Vec<String>,
     /// The group of who makes it, if missing.
+    #[schema(max_length = 36)]
     group: Option<String>,
 }
 
@@ -127,7 +131,9 @@ fn uuid() -> Result<String, Problem> {
 /// Makes a key. It opens within a second.
 #[utoipa::path(post, path = "/api/v1/keys", tag = "keys", request_body = KeyBody,
     responses((status = 201, body = KeyMade), (status = 400, description = "What is wrong", content_type = "application/problem+json"),
-        (status = 403, description = "More than the key that asks may", content_type = "application/problem+json")))]
+        (status = 403, description = "More than the key that asks may", content_type = "application/problem+json"),
+        (status = 409, description = "There are as many as there may be", content_type = "application/problem+json"),
+        (status = 503, description = "The database does not take it", content_type = "application/problem+json")))]
 pub(super) async fn make(mut on: On) -> Answered {
     let body: KeyBody = on.body().await?;
     let length = body.name.chars().count();
@@ -206,7 +212,8 @@ fn unwritten(error: &strowger_store::StoreError) -> Problem {
 
 /// Deletes a key. It opens nothing within a second.
 #[utoipa::path(delete, path = "/api/v1/keys/{uuid}", tag = "keys", params(("uuid" = String, Path)),
-    responses((status = 204, description = "It is gone"), (status = 404, description = "There is none", content_type = "application/problem+json")))]
+    responses((status = 204, description = "It is gone"), (status = 404, description = "There is none", content_type = "application/problem+json"),
+        (status = 503, description = "The database does not take it", content_type = "application/problem+json")))]
 pub(super) async fn delete(on: On) -> Answered {
     let uuid = on.place(0);
     let missing = || Problem::missing(format_args!("key {uuid}"));

@@ -23,8 +23,10 @@ const DIGITS_MAX: usize = 64;
 /// What is to be played.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"sounds": ["beep", "hello-world"]}))]
 pub(super) struct PlayBody {
-    /// Names as for `Playback`, 1 to 16, one after the other.
+    /// Names as for `Playback`, one after the other.
+    #[schema(min_items = 1, max_items = 16)]
     sounds: Vec<String>,
     /// The language of the call if missing.
     language: Option<String>,
@@ -107,6 +109,7 @@ pub(super) async fn stop_play(on: On) -> Answered {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RecordBody {
     /// Name of the file in the folder of recordings, without its extension: letters, digits, `.`, `-`, `_`. The unique id of the call if missing.
+    #[schema(pattern = "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,149}$")]
     name: Option<String>,
     /// `wav`, `mp3`, `ogg`, `gsm` and the like; `wav`.
     format: Option<String>,
@@ -237,14 +240,17 @@ async fn hold(on: On, paused: bool) -> Answered {
 /// Keys to press.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"digits": "4711#"}))]
 pub(super) struct DtmfBody {
-    /// `0123456789*#ABCD`, 1 to 64.
+    #[schema(pattern = "^[0-9*#ABCDabcd]{1,64}$")]
     digits: String,
-    /// Of each: 40 to 2000; 100.
+    /// Of each; 100 if missing.
     #[serde(default = "hundred")]
+    #[schema(minimum = 40, maximum = 2000)]
     duration_ms: u16,
-    /// Between two: 40 to 2000; 100.
+    /// Between two; 100 if missing.
     #[serde(default = "hundred")]
+    #[schema(minimum = 40, maximum = 2000)]
     gap_ms: u16,
     /// They count as pressed by the far end, instead of being sent to it.
     #[serde(default)]

@@ -84,8 +84,8 @@ impl On {
         self.places.get(index).map_or("", String::as_str)
     }
 
-    /// The body, as what it has to be.
-    async fn body<T: DeserializeOwned>(&mut self) -> Result<T, Problem> {
+    /// Nothing but JSON is taken, under its name or under none.
+    fn is_json(&self) -> Result<(), Problem> {
         let kind = self.asked.header("content-type");
         let kind = kind.split(';').next().unwrap_or_default().trim();
         if !kind.is_empty() && !kind.eq_ignore_ascii_case("application/json") {
@@ -94,6 +94,12 @@ impl On {
                 format!("the body is {kind}; application/json is wanted"),
             ));
         }
+        Ok(())
+    }
+
+    /// The body, as what it has to be.
+    async fn body<T: DeserializeOwned>(&mut self) -> Result<T, Problem> {
+        self.is_json()?;
         let body = self.asked.whole_body().await?;
         let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
         if body.contains(&0) || body.windows(6).any(|part| part == b"\\u0000") {

@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{self, SecurityRequirement};
+use utoipa::openapi::{self, RefOr, SecurityRequirement};
 use utoipa::{Modify, OpenApi};
 use warp::Reply as _;
 use warp::http::header::{CONTENT_TYPE, HeaderValue};
@@ -18,7 +18,7 @@ use super::{
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Strowger", description = "The exchange for programs: calls, recordings, call records, telephones, dialplan, conferences, queues, events."),
-    modifiers(&Keys),
+    modifiers(&Keys, &Problems),
     components(schemas(problem::Body)),
     paths(
         system::health, system::version, system::limits,
@@ -72,27 +72,70 @@ impl Modify for Keys {
                     let before = operation.description.take().unwrap_or_default();
                     let text = format!("{before}\n\nScope: `{scope}`");
                     operation.description = Some(text.trim().to_owned());
-                    for (status, why) in [
-                        ("401", "No key, or an unknown one"),
-                        (
-                            "403",
-                            "The key has no such scope, or it is of another group",
-                        ),
-                        ("429", "Too many requests"),
-                    ] {
-                        let responses = &mut operation.responses.responses;
-                        if !responses.contains_key(status) {
-                            let response = openapi::ResponseBuilder::new()
-                                .description(why)
-                                .content(
-                                    "application/problem+json",
-                                    openapi::ContentBuilder::new()
-                                        .schema(Some(openapi::Ref::from_schema_name("Problem")))
-                                        .build(),
-                                )
-                                .build();
-                            responses.insert(status.to_owned(), response.into());
-                        }
+                }
+            }
+        }
+    }
+}
+
+/// How a problem is written.
+const PROBLEM: &str = "application/problem+json";
+/// What any address may answer, and those that need a key, have places or take a body.
+const OF_ALL: &[(&str, &str)] = &[("400", "What is wrong with the request")];
+const OF_KEYS: &[(&str, &str)] = &[
+    ("401", "No key, or an unknown one"),
+    (
+        "403",
+        "The key has no such scope, or it is of another group",
+    ),
+    ("429", "Too many requests"),
+];
+const OF_PLACES: &[(&str, &str)] = &[("404", "There is none")];
+const OF_BODIES: &[(&str, &str)] = &[
+    ("408", "The body comes too slowly"),
+    ("413", "The body is too large"),
+    ("415", "The body is no JSON by its name"),
+];
+
+/// What can go wrong before a function is called, and what every problem looks like.
+struct Problems;
+
+impl Modify for Problems {
+    fn modify(&self, api: &mut openapi::OpenApi) {
+        for (path, item) in &mut api.paths.paths {
+            let operations = [
+                &mut item.get,
+                &mut item.post,
+                &mut item.put,
+                &mut item.patch,
+                &mut item.delete,
+            ];
+            for operation in operations.into_iter().flatten() {
+                let applies = [
+                    (OF_ALL, true),
+                    (OF_KEYS, operation.security.is_some()),
+                    (OF_PLACES, path.contains('{')),
+                    (OF_BODIES, operation.request_body.is_some()),
+                ];
+                let responses = &mut operation.responses.responses;
+                for (status, why) in applies
+                    .into_iter()
+                    .filter(|(_, applies)| *applies)
+                    .flat_map(|(problems, _)| problems)
+                {
+                    responses.entry((*status).to_owned()).or_insert_with(|| {
+                        let content = openapi::ContentBuilder::new().build();
+                        let response = openapi::ResponseBuilder::new();
+                        let response = response.description(*why).content(PROBLEM, content);
+                        response.build().into()
+                    });
+                }
+                for response in responses.values_mut() {
+                    if let RefOr::T(response) = response
+                        && let Some(RefOr::T(content)) = response.content.get_mut(PROBLEM)
+                    {
+                        let schema = openapi::Ref::from_schema_name("Problem");
+                        content.schema = Some(RefOr::Ref(schema));
                     }
                 }
             }
@@ -189,6 +232,33 @@ mod tests {
                     .count()
             });
             assert_eq!(given, places, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn what_can_go_wrong_is_described_and_looks_alike() {
+        let document: serde_json::Value = serde_json::from_str(&DOCUMENT).expect("JSON");
+        for (path, methods) in document["paths"].as_object().expect("paths") {
+            for (method, operation) in methods.as_object().expect("methods") {
+                let responses = operation["responses"].as_object().expect("responses");
+                let mut wanted = vec!["400"];
+                if operation["security"].is_array() {
+                    wanted.extend(["401", "403", "429"]);
+                }
+                if path.contains('{') {
+                    wanted.push("404");
+                }
+                if operation["requestBody"].is_object() {
+                    wanted.extend(["408", "413", "415"]);
+                }
+                for status in wanted {
+                    let content = &responses[status]["content"]["application/problem+json"];
+                    assert_eq!(
+                        content["schema"]["$ref"], "#/components/schemas/Problem",
+                        "{method} {path} {status}"
+                    );
+                }
+            }
         }
     }
 

@@ -137,8 +137,10 @@ pub(super) fn one(on: &On) -> Answered {
 /// Somebody who is to work.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"interface": "PJSIP/100", "name": "Alice"}))]
 pub(super) struct MemberBody {
     /// `PJSIP/100`.
+    #[schema(pattern = "^[^/]*/.")]
     interface: String,
     #[serde(default)]
     name: String,

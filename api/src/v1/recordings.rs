@@ -43,7 +43,8 @@ pub(super) struct RecordingPage {
     ("until" = Option<String>, Query, description = "Calls that began then or earlier"),
     ("src" = Option<String>, Query), ("dst" = Option<String>, Query), ("dcontext" = Option<String>, Query),
     ("call" = Option<String>, Query, description = "`uniqueid` or `linkedid`"), ("cursor" = Option<String>, Query)),
-    responses((status = 200, body = RecordingPage), (status = 400, description = "What is wrong", content_type = "application/problem+json")))]
+    responses((status = 200, body = RecordingPage), (status = 400, description = "What is wrong", content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer, or too many search", content_type = "application/problem+json")))]
 pub(super) async fn search(on: On) -> Answered {
     let (mut query, cursor) = query_of(&on)?;
     let cursor = go_on(&mut query, cursor)?;
@@ -96,10 +97,13 @@ pub(super) async fn search(on: On) -> Answered {
     ("id" = String, Path, description = "Unique id of the call"),
     ("format" = Option<String>, Query, description = "`wav` or `mp3`; `wav`"),
     ("Range" = Option<String>, Header, description = "One range of bytes")),
-    responses((status = 200, description = "All of it", content_type = "audio/wav"), (status = 206, description = "The range", content_type = "audio/wav"),
+    responses((status = 200, description = "All of it", content((String = "audio/wav"), (String = "audio/mpeg"))),
+        (status = 206, description = "The range", content((String = "audio/wav"), (String = "audio/mpeg"))),
+        (status = 304, description = "It is as `If-None-Match` knows it"),
         (status = 403, description = "A call of another group", content_type = "application/problem+json"),
         (status = 404, description = "There is none", content_type = "application/problem+json"),
-        (status = 416, description = "The range lies behind its end")))]
+        (status = 416, description = "The range lies behind its end"),
+        (status = 503, description = "Too many are converted, or the database does not answer", content_type = "application/problem+json")))]
 pub(super) async fn fetch(on: On) -> Answered {
     let form = match on.query.get("format") {
         "" | "wav" => Form::Wav,

@@ -21,6 +21,7 @@ mod manager;
 mod manager_abuse;
 mod manager_actions;
 mod manager_calls;
+mod manager_clients;
 mod manager_events;
 mod message_waiting;
 mod name_servers;

@@ -103,7 +103,7 @@ fn short(block: &Block) -> String {
 }
 
 /// What these tests compare; others come whenever they come.
-fn lasting(blocks: &[Block]) -> Vec<String> {
+pub(crate) fn lasting(blocks: &[Block]) -> Vec<String> {
     const OF_INTEREST: &[&str] = &[
         "Newchannel",
         "Newstate",

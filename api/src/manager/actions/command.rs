@@ -29,7 +29,8 @@ pub(super) async fn run(on: Context<'_>) -> String {
     let Some(command) = on.request.given("Command") else {
         return on.error("No command provided");
     };
-    let words: Vec<&str> = command.split_whitespace().collect();
+    let words = words_of(command);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let plain = words.join(" ").to_ascii_lowercase();
     if REFUSED.iter().any(|refused| plain.starts_with(refused)) {
         return on.error("Command blacklisted");
@@ -137,6 +138,29 @@ async fn perform(on: Context<'_>, command: &str, words: &[&str]) -> Output {
             failed: true,
         },
     }
+}
+
+/// The words of a command as the command line reads them: quotes keep blanks, a backslash keeps what follows it.
+fn words_of(command: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quoted = false;
+    let mut characters = command.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '"' => {
+                quoted = !quoted;
+                word.get_or_insert_default();
+            }
+            '\\' => word
+                .get_or_insert_default()
+                .push(characters.next().unwrap_or('\\')),
+            blank if blank.is_whitespace() && !quoted => words.extend(word.take()),
+            other => word.get_or_insert_default().push(other),
+        }
+    }
+    words.extend(word);
+    words
 }
 
 /// `1 hour, 2 minutes, 3 seconds`.
@@ -277,6 +301,27 @@ async fn channels(on: &Context<'_>, how: &[&str]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quotes_and_backslashes_keep_words_together() {
+        for (command, words) in [
+            (" core  show version ", &["core", "show", "version"][..]),
+            (
+                "database put desk colour \"dark red\"",
+                &["database", "put", "desk", "colour", "dark red"],
+            ),
+            (
+                r#"database put a b "say \"hi\"""#,
+                &["database", "put", "a", "b", r#"say "hi""#],
+            ),
+            (r#"database put a b """#, &["database", "put", "a", "b", ""]),
+            (r"a\ b \", &["a b", "\\"]),
+            ("\"open end", &["open end"]),
+            ("", &[]),
+        ] {
+            assert_eq!(words_of(command), words, "{command}");
+        }
+    }
 
     #[test]
     fn times_are_spoken_in_whole_parts() {

@@ -117,6 +117,19 @@ impl Inside {
         self.spent.push_back(nonce);
     }
 
+    /// The oldest session of a nonce that was used once, with nobody in it and no events that wait: a program that takes a new
+    /// nonce for each request does not come back to it.
+    fn oldest_single(&self) -> Option<Key> {
+        let singles = self.sessions.iter().filter(|(key, session)| {
+            matches!(key, Key::Nonce(_))
+                && Arc::strong_count(session) == 1
+                && *session.count.lock() == 1
+                && !session.state.lock().session.listens()
+        });
+        let oldest = singles.min_by_key(|(_, session)| session.made);
+        oldest.map(|(key, _)| key.clone())
+    }
+
     fn remove(&mut self, key: &Key) -> Option<Arc<WebSession>> {
         let session = self.sessions.remove(key)?;
         if let Key::Nonce(nonce) = key {
@@ -196,7 +209,9 @@ impl Sessions {
         let expected = self.proof(head, from);
         let inside = self.inside.lock();
         if !super::super::session::is_same(proof, &expected)
-            || second_of(nonce) <= inside.spent_until
+            // Of a session that lives it is known that it goes on.
+            || (second_of(nonce) <= inside.spent_until
+                && !inside.sessions.contains_key(&Key::Nonce(nonce.to_owned())))
             || inside.spent.iter().any(|spent| spent == nonce)
         {
             Nonce::Foreign
@@ -257,12 +272,17 @@ impl Sessions {
         if let Some(session) = inside.sessions.get(&key) {
             return (session.from == from).then(|| Arc::clone(session));
         }
+        let mut gone = None;
         if inside.users() >= USERS_MAX {
-            return None;
+            let single = inside.oldest_single()?;
+            gone = inside.remove(&single);
         }
         let session = WebSession::new(from);
         session.is_users.store(true, Ordering::Relaxed);
         inside.sessions.insert(key, Arc::clone(&session));
+        drop(inside);
+        // Whoever is logged off by this is written down without the lock.
+        drop(gone);
         Some(session)
     }
 
@@ -383,6 +403,26 @@ mod tests {
         *kept[0].expires.lock() = Instant::now();
         kept.clear();
         assert!(sessions.of_nonce(&sessions.nonce(HERE), HERE).is_some());
+    }
+
+    #[test]
+    fn who_takes_a_new_nonce_for_each_request_is_not_kept_out_and_keeps_nobody_out() {
+        let sessions = Sessions::new();
+        let make = |count: u32| {
+            let nonce = sessions.nonce(HERE);
+            let session = sessions.of_nonce(&nonce, HERE)?;
+            *session.count.lock() = count;
+            Some(nonce)
+        };
+        let lasting = make(2).expect("a session");
+        let first = make(1).expect("a session");
+        for number in 0..2 * (USERS_MAX + SPENT_MAX) {
+            assert!(make(1).is_some(), "{number}");
+        }
+        assert_eq!(sessions.inside.lock().users(), USERS_MAX);
+        assert_eq!(sessions.judge(&first, HERE), Nonce::Foreign);
+        assert_eq!(sessions.judge(&lasting, HERE), Nonce::Good);
+        assert!(sessions.find(&Key::Nonce(lasting), HERE).is_some());
     }
 
     #[test]

@@ -33,6 +33,7 @@ const WRITE_MAX: Duration = Duration::from_secs(30);
     ("context" = Option<String>, Query, description = "Only of this context"),
     ("after" = Option<String>, Query, description = "Go on behind this event")),
     responses((status = 101, description = "Each message is an event"), (status = 400, description = "No WebSocket is asked for", content_type = "application/problem+json"),
+        (status = 426, description = "Another version of WebSocket than 13 is asked for", content_type = "application/problem+json"),
         (status = 503, description = "Too many listen", content_type = "application/problem+json")))]
 pub(in crate::v1) fn socket(on: &On) -> Answered {
     let asked = &on.asked;

@@ -1,6 +1,7 @@
 //! `/api/v1` on a live exchange: calls made, moved, heard and ended; what a group sees; pages, extensions, keys and events.
 
 mod calls;
+mod contract;
 mod events;
 mod things;
 
