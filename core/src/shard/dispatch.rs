@@ -59,14 +59,15 @@ impl Shard {
     }
 
     pub(super) fn receive_own(self: &Rc<Self>, flow: Flow, bytes: Bytes) {
-        self.shared.tracer.message(&flow, false, &bytes);
-        match Message::parse(bytes) {
+        match Message::parse(bytes.clone()) {
             Ok(message) => {
                 let now = Instant::now();
                 let protection = &self.shared.protection;
                 if protection.is_blocked(flow.remote.ip()) && !self.is_known_here(&message) {
                     return protection.dropped(flow.remote.ip());
                 }
+                // Who is blocked fills no trace.
+                self.shared.tracer.message(&flow, false, &bytes);
                 self.parsed_at.set(now);
                 let refused = {
                     let mut layer = self.layer.borrow_mut();
@@ -84,6 +85,7 @@ impl Shard {
                 if self.shared.protection.is_blocked(flow.remote.ip()) {
                     return self.shared.protection.dropped(flow.remote.ip());
                 }
+                self.shared.tracer.message(&flow, false, &bytes);
                 tracing::debug!(remote = %flow.remote, %error, "unreadable SIP message");
                 self.offended(flow, Offence::Junk);
                 // What can be answered is, without a transaction (RFC 3261 §8.2.7): the sender learns what is wrong.

@@ -57,7 +57,7 @@ fn every_line_of_the_files_is_answered_for() {
         ": taken: mailbox 100@office -> voicemail (added)\n",
         ": taken: [zonemessages], 1 line -> static_extensions (added)\n",
         ": taken: music class office, 2 entries -> musiconhold_entry (added)\n",
-        ": no equivalent: mode=custom of [radio]",
+        ": taken: music class radio -> musiconhold (added)\n",
         "cdr.conf:3: no equivalent: unanswered",
         "cdr_adaptive_odbc.conf:1-3: decide: [first]",
         "rtp.conf:2: decide: rtpstart=10000: write `ports",

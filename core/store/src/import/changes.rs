@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::stand::{Row, Stand, described};
 use super::unit::{Unit, Values};
 use crate::pool::{Kind, Statement};
-use crate::schema::Columns;
+use crate::schema::{Column, Columns};
 
 /// Rows, parameters and bytes of one INSERT.
 const ROWS_MAX: usize = 500;
@@ -189,11 +189,7 @@ fn update(
             continue;
         };
         parameters.push(stand.columns.fit(column, cell(values, name)));
-        let mark = kind.parameter(parameters.len());
-        let mark = match kind {
-            Kind::Postgres => format!("CAST(CAST({mark} AS TEXT) AS {})", column.kind),
-            Kind::Sqlite | Kind::MySql => mark,
-        };
+        let mark = typed(kind, column, parameters.len());
         set.push(format!("{} = {mark}", kind.quote(&column.name)));
     }
     if set.is_empty() {
@@ -209,6 +205,15 @@ fn update(
     Some(statement)
 }
 
+/// A parameter of the type of a column: PostgreSQL converts nothing by itself.
+fn typed(kind: Kind, column: &Column, number: usize) -> String {
+    let mark = kind.parameter(number);
+    match kind {
+        Kind::Postgres => format!("CAST(CAST({mark} AS TEXT) AS {})", column.kind),
+        Kind::Sqlite | Kind::MySql => mark,
+    }
+}
+
 /// The rows of a unit, by the number of each where they have one: names that differ in case only may be one to the database.
 fn condition(
     kind: Kind,
@@ -218,16 +223,16 @@ fn condition(
     mut parameters: Vec<Option<String>>,
 ) -> Option<Statement> {
     let (keys, own) = described(table);
-    let text = |name: &str| kind.as_text(&kind.quote(name));
+    // The column as it is, so that its index serves.
     let own = own.and_then(|own| stand.columns.get(own));
     let sql = match own {
         Some(own) => {
             let mut marks = Vec::new();
             for row in rows {
                 parameters.push(row.get(&own.name.to_ascii_lowercase()).cloned());
-                marks.push(kind.parameter(parameters.len()));
+                marks.push(typed(kind, own, parameters.len()));
             }
-            format!("{} IN ({})", text(&own.name), marks.join(", "))
+            format!("{} IN ({})", kind.quote(&own.name), marks.join(", "))
         }
         None => {
             let mut parts = Vec::new();
@@ -237,8 +242,8 @@ fn condition(
                 parameters.push(row.get(*name).cloned());
                 parts.push(format!(
                     "{} = {}",
-                    text(&column.name),
-                    kind.parameter(parameters.len())
+                    kind.quote(&column.name),
+                    typed(kind, column, parameters.len())
                 ));
             }
             parts.join(" AND ")

@@ -179,9 +179,11 @@ impl Reader<'_> {
         self.conf.files.insert(name.to_owned());
         let text = String::from_utf8_lossy(bytes);
         if matches!(text, std::borrow::Cow::Owned(_)) {
-            self.fault(
+            // A name or a password that is written with other characters would be another one.
+            self.lost(
                 &place,
-                "is not UTF-8: characters that are none were replaced; convert the file first",
+                "is not UTF-8: convert it first (`iconv -f WINDOWS-1251 -t UTF-8`, for one)"
+                    .to_owned(),
             );
         }
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);

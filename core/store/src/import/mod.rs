@@ -167,10 +167,7 @@ fn plan(path: &Path, into: Option<Target>) -> Result<Planned, StoreError> {
                 planned.targets = plan.targets;
                 plan.units
             }
-            sections::DIALPLAN => {
-                planned.dialplan.extend(sections::lines(&conf, file));
-                sections::dialplan(&conf, into, findings)
-            }
+            sections::DIALPLAN => sections::dialplan(&conf, into, findings),
             tables::QUEUES => tables::queues(&conf, into, findings),
             tables::VOICEMAIL => tables::voicemail(&conf, into, findings),
             tables::MUSIC => tables::music(&conf, into, findings),
@@ -178,12 +175,7 @@ fn plan(path: &Path, into: Option<Target>) -> Result<Planned, StoreError> {
                 others::read(file, &conf, findings);
                 continue;
             }
-            file => {
-                if file == "func_odbc.conf" {
-                    planned.dialplan.extend(sections::lines(&conf, file));
-                }
-                sections::plan(&conf, file)
-            }
+            file => sections::plan(&conf, file),
         };
         if conf.incomplete {
             // What is missing may be a password or a rule that keeps somebody out.
@@ -191,6 +183,9 @@ fn plan(path: &Path, into: Option<Target>) -> Result<Planned, StoreError> {
                         before stays as it is";
             planned.findings.decide(&place(name), what);
             continue;
+        }
+        if matches!(file, sections::DIALPLAN | "func_odbc.conf") {
+            planned.dialplan.extend(sections::lines(&conf, file));
         }
         planned.files.push(FilePlan {
             file: name.clone(),

@@ -4,7 +4,7 @@ use super::conf::Conf;
 use super::report::{Findings, Verdict};
 
 /// A file, and what to do.
-const FILES: [(&str, &str); 39] = [
+const FILES: [(&str, &str); 37] = [
     ("adsi.conf", "there is no analogue telephone here"),
     (
         "agents.conf",
@@ -18,7 +18,6 @@ const FILES: [(&str, &str); 39] = [
     ("ccss.conf", "completion of calls is not offered"),
     ("cdr_beanstalkd.conf", "call records go to the table `cdr`"),
     ("cdr_csv.conf", "call records go to the table `cdr`"),
-    ("cdr_manager.conf", "see the Manager's own settings"),
     (
         "cdr_mysql.conf",
         "call records go to the table `cdr` of [database]",
@@ -55,10 +54,6 @@ const FILES: [(&str, &str); 39] = [
     ),
     ("dnsmgr.conf", "names are looked up as their records say"),
     (
-        "extconfig.conf",
-        "the tables are those of [database] in strowger.toml, under their usual names",
-    ),
-    (
         "extensions.ael",
         "AEL is not read: write it as extensions.conf (an Asterisk shows it so with `dialplan show`) or in Lua",
     ),
@@ -76,7 +71,7 @@ const FILES: [(&str, &str); 39] = [
     ),
     (
         "res_fax.conf",
-        "fax goes through as T.38 or sound; it is neither sent nor received here",
+        "see [fax] of strowger.toml; what a call wants otherwise is said by FAXOPT in the dialplan",
     ),
     ("res_ldap.conf", "LDAP is not asked"),
     (

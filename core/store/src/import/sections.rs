@@ -11,18 +11,23 @@ use super::report::{Findings, Verdict};
 use super::unit::{Unit, Values};
 
 const TABLE: &str = "static_extensions";
+/// Where the Manager's users are looked for first, and where people write them.
+const MANAGER_TABLE: &str = "static_manager";
+const MANAGER: &str = "manager.conf";
 pub(crate) const DIALPLAN: &str = "extensions.conf";
 
 /// Files that the exchange reads from there, whatever else it reads.
-pub(crate) const FILES: [&str; 11] = [
+pub(crate) const FILES: [&str; 13] = [
     "acl.conf",
     "amd.conf",
+    "cdr_manager.conf",
     "confbridge.conf",
+    "extconfig.conf",
     "features.conf",
     "followme.conf",
     "func_odbc.conf",
     "indications.conf",
-    "manager.conf",
+    MANAGER,
     "parking.conf",
     "queuerules.conf",
     "res_parking.conf",
@@ -41,7 +46,12 @@ fn as_written(group: &[&Section], file: &'static str) -> Unit {
         .iter()
         .map(|section| pairs(&section.settings))
         .collect();
-    Unit::sections(TABLE, file, group[0], &sections)
+    let table = if file == MANAGER {
+        MANAGER_TABLE
+    } else {
+        TABLE
+    };
+    Unit::sections(table, file, group[0], &sections)
 }
 
 fn pairs(settings: &[Setting]) -> Values {

@@ -10,7 +10,7 @@ use crate::pool::{Kind, Pool, Statement, Transaction};
 use crate::schema::Columns;
 
 /// Tables with the columns that tell units apart, and the number that the database gives each row.
-const TABLES: [(&str, &[&str], Option<&str>); 19] = [
+const TABLES: [(&str, &[&str], Option<&str>); 20] = [
     ("ps_endpoints", &["id"], None),
     ("ps_aors", &["id"], None),
     ("ps_auths", &["id"], None),
@@ -23,6 +23,7 @@ const TABLES: [(&str, &[&str], Option<&str>); 19] = [
     ("ps_resource_list", &["id"], None),
     ("realtime_extensions", &["context", "exten"], Some("id")),
     ("static_extensions", &["filename", "category"], Some("id")),
+    ("static_manager", &["filename", "category"], Some("id")),
     ("static_pjsip", &["filename", "category"], Some("id")),
     (
         "static_sorcery",

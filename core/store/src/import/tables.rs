@@ -75,27 +75,30 @@ const QUEUE: [&str; 55] = [
 ];
 
 /// Columns of `voicemail` that options of a line stand for.
-const MAILBOX: [&str; 20] = [
+const MAILBOX: [&str; 10] = [
     "alias",
     "attach",
-    "attachfmt",
-    "serveremail",
     "language",
     "tz",
     "deletevoicemail",
     "saycid",
+    "operator",
+    "envelope",
+    "exitcontext",
+    "maxmsg",
+];
+/// Others, which nothing reads.
+const MAILBOX_KEPT: [&str; 10] = [
+    "attachfmt",
+    "serveremail",
     "sendvoicemail",
     "review",
     "tempgreetwarn",
-    "operator",
-    "envelope",
     "sayduration",
     "forcename",
     "forcegreetings",
     "callback",
     "dialout",
-    "exitcontext",
-    "maxmsg",
 ];
 
 fn set(values: &mut Values, column: &str, value: &str) {
@@ -111,6 +114,7 @@ pub(crate) fn queues(conf: &Conf, into: Option<Target>, findings: &mut Findings)
     }
     let mut units = sections::plan_of(conf, QUEUES, &["general"]);
     let mut known: HashSet<&str> = HashSet::new();
+    let autofill = queues_general(conf, findings);
     for section in conf.real().filter(|section| section.name != "general") {
         if is_again(&mut known, section, findings) {
             continue;
@@ -146,12 +150,33 @@ pub(crate) fn queues(conf: &Conf, into: Option<Target>, findings: &mut Findings)
                 ),
             }
         }
+        if !values.iter().any(|(column, _)| column == "autofill") {
+            set(&mut values, "autofill", &autofill);
+        }
         let key = vec![("name", section.name.clone())];
         let what = format!("queue {}", section.name);
         units.push(Unit::of(section, "queues", key, vec![values], what));
         units.append(&mut members.units);
     }
     units
+}
+
+/// What `[general]` says of queues that do not say it themselves: whether several callers are given to members at a time.
+/// What else it says counts where it stands, or nowhere.
+fn queues_general(conf: &Conf, findings: &mut Findings) -> String {
+    let mut autofill = "no".to_owned();
+    let general = conf.real().filter(|section| section.name == "general");
+    for setting in general.flat_map(|section| &section.settings) {
+        match setting.name.to_ascii_lowercase().as_str() {
+            "autofill" => autofill.clone_from(&setting.value),
+            "shared_lastcall" | "persistentmembers" => {}
+            _ => findings.none(
+                &setting.place,
+                format!("{} of [general]: nothing here reads it", setting.name),
+            ),
+        }
+    }
+    autofill
 }
 
 /// Members of one queue, in order.
@@ -271,6 +296,10 @@ fn mailbox(section: &Section, setting: &Setting, findings: &mut Findings) -> Opt
     for column in ["password", "fullname", "email", "pager"] {
         set(&mut values, column, parts.next().unwrap_or_default());
     }
+    if !values.iter().any(|(column, _)| column == "password") {
+        // Its column knows no NULL in Asterisk's own tables.
+        values.push(("password".to_owned(), String::new()));
+    }
     if values
         .iter()
         .any(|(column, value)| column == "password" && value.starts_with('-'))
@@ -298,6 +327,10 @@ fn mailbox(section: &Section, setting: &Setting, findings: &mut Findings) -> Opt
         };
         if MAILBOX.contains(&column.as_str()) {
             set(&mut values, &column, value.trim());
+        } else if MAILBOX_KEPT.contains(&column.as_str()) {
+            set(&mut values, &column, value.trim());
+            let what = format!("{name}: {column} is kept in its column, without effect");
+            findings.none(&setting.place, what);
         } else {
             findings.none(
                 &setting.place,
@@ -399,11 +432,11 @@ fn check_music(section: &Section, findings: &mut Findings) {
         return;
     };
     match mode.value.to_ascii_lowercase().as_str() {
-        "files" | "playlist" => {}
+        "files" | "playlist" | "custom" => {}
         other => findings.none(
             &mode.place,
             format!(
-                "mode={other} of [{}]: no program is run for music; play files (mode=files, directory)",
+                "mode={other} of [{}]: not played; there are files, playlist and custom (a program)",
                 section.name
             ),
         ),

@@ -328,7 +328,8 @@ fn values_are_written_as_their_columns_take_them() {
             ),
             (
                 "queues.conf",
-                "[sales]\nautofill=true\nringinuse=0\nstrategy=RRMemory\nmaxlen=many\n",
+                "[sales]\nautofill=true\nringinuse=0\nstrategy=RRMemory\nmaxlen=many\n\
+                 [other]\nstrategy=linear\n",
             ),
             (
                 "voicemail.conf",
@@ -340,7 +341,7 @@ fn values_are_written_as_their_columns_take_them() {
             ),
         ]);
         let report = office.import(&store).await;
-        assert_eq!(numbers(&report), [7, 0, 0, 0], "{:?}: {report}", db.kind);
+        assert_eq!(numbers(&report), [8, 0, 0, 0], "{:?}: {report}", db.kind);
         assert_says(
             &report,
             Verdict::Decision,
@@ -352,6 +353,8 @@ fn values_are_written_as_their_columns_take_them() {
             ("SELECT direct_media FROM ps_endpoints", "no"),
             ("SELECT deletevoicemail FROM voicemail", "yes"),
             ("SELECT attach FROM voicemail", "yes"),
+            // An Asterisk gives callers to members one after the other, unless [general] says otherwise.
+            ("SELECT autofill FROM queues WHERE name = 'other'", "no"),
         ] {
             let sql = sql.replacen("SELECT ", "", 1);
             let (column, from) = sql.split_once(' ').unwrap_or_default();
@@ -367,7 +370,7 @@ fn values_are_written_as_their_columns_take_them() {
         assert!(!snapshot.endpoints["100"].direct_media);
         // Nothing is another value when it comes back.
         let report = office.import(&store).await;
-        assert_eq!(numbers(&report), [0, 0, 0, 7], "{:?}: {report}", db.kind);
+        assert_eq!(numbers(&report), [0, 0, 0, 8], "{:?}: {report}", db.kind);
         assert!(!report.to_string().contains("was changed here"), "{report}");
         db
     });
