@@ -413,6 +413,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_library_that_complains_at_length_does_not_hide_the_report() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let fax = fax(
+            &folder,
+            "head -c 1000000 /dev/zero | tr '\\0' '\\351' >&2; printf '\\ncode=0\\npages=12\\n' >&2",
+        );
+        let (tap, heard) = audio_tap(SAMPLES_MAX);
+        let (_, said) = live_sound(LEAD_MS);
+        drop(tap);
+        let machine = fax.start(&job()).expect("it starts");
+        let report = machine.run(heard, said).await;
+        assert_eq!((report.code, report.pages), (Some(0), 12));
+    }
+
+    #[tokio::test]
     async fn a_program_that_is_not_there_is_named() {
         let fax = Arc::new(Fax::new(&config::Fax {
             program: "/nonexistent/strowger-fax".into(),
