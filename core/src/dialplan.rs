@@ -59,6 +59,9 @@ pub trait Dialplan {
     /// The hint of an extension, its variables put in; patterns and included contexts count.
     fn hint(&self, context: &str, exten: &str) -> Option<String>;
 
+    /// The digits of a feature of `features.conf` (`automixmon`, or the name of an application of its own) on a channel.
+    fn feature_code(&self, channel: &Channel, name: &str) -> Option<String>;
+
     /// Runs the channel from its location until its dialplan ends, extension `h` included. The implementation calls
     /// [`Channel::hangup`] before `h`; the shard destroys the channel when the future is done.
     fn run(&self, channel: Channel) -> LocalFuture<()>;

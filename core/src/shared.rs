@@ -252,6 +252,12 @@ impl Shared {
                 shared.devices.tell(Notice::Contacts(aor.to_owned()));
             }
         }));
+        let weak = Arc::downgrade(&shared);
+        shared.contacts.on_binding(Box::new(move |contact, became| {
+            if let Some(shared) = weak.upgrade() {
+                crate::shard::tell_binding(&shared, contact, became);
+            }
+        }));
         crate::device::start(&shared);
         crate::endpoint::names::start(&shared);
         crate::queue::start(&shared);

@@ -111,6 +111,10 @@ impl Dialplan for Script {
         (!hint.is_empty()).then_some(hint)
     }
 
+    fn feature_code(&self, channel: &Channel, name: &str) -> Option<String> {
+        app::features::code_of(channel, name)
+    }
+
     fn run(&self, channel: Channel) -> LocalFuture<()> {
         Box::pin(runner::run(Rc::clone(&self.host), channel))
     }

@@ -430,6 +430,9 @@ impl Channel {
     /// DTMF by INFO: `application/dtmf-relay` (`Signal=5`, `Duration=160`) or `application/dtmf` (`5`). A flash is taken
     /// and means nothing.
     fn on_info(&self, id: ServerId, request: &Message) {
+        if let Some(wanted) = request.header(&HeaderName::Other("Record".into())) {
+            return self.on_record(id, request, wanted);
+        }
         let body = String::from_utf8_lossy(request.body()).into_owned();
         let field = |wanted: &str| {
             body.lines()

@@ -325,6 +325,7 @@ impl Channel {
         let (rewrite, follows) = self.endpoint().map_or((false, true), |endpoint| {
             (endpoint.rewrite_contact, endpoint.follow_early_media_fork)
         });
+        let follows = follows && shard.shared().snapshot().system.follow_early_media_fork;
         let passes_progress = self
             .endpoint()
             .is_some_and(|endpoint| !endpoint.ignore_183_without_sdp);

@@ -182,6 +182,19 @@ pub enum Change {
 /// Told which address of record changed.
 pub type Listener = Box<dyn Fn(&str) + Send + Sync>;
 
+/// What became of a registered contact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Became {
+    Created,
+    /// Registered again.
+    Refreshed,
+    /// By its telephone, for another one, or because its time or its connection was over.
+    Removed,
+}
+
+/// Told what became of a registered contact.
+pub type Witness = Box<dyn Fn(&Contact, Became) + Send + Sync>;
+
 type Bindings = Arc<[Arc<Contact>]>;
 
 /// All contacts. Shared by all shards.
@@ -192,6 +205,7 @@ pub struct Contacts {
     generation: AtomicU64,
     /// Told the address of record whose contacts changed.
     listener: OnceLock<Listener>,
+    witness: OnceLock<Witness>,
     /// Version of `ps_aors` that the static contacts were made of, plus one.
     statics: AtomicU64,
     expired: AtomicU64,
@@ -215,6 +229,7 @@ impl Contacts {
             reg_server: reg_server.to_owned(),
             generation: AtomicU64::new(0),
             listener: OnceLock::new(),
+            witness: OnceLock::new(),
             statics: AtomicU64::new(0),
             expired: AtomicU64::new(0),
         }
@@ -224,6 +239,17 @@ impl Contacts {
     /// listener is kept.
     pub fn on_change(&self, listener: Listener) {
         let _ = self.listener.set(listener);
+    }
+
+    /// Has `witness` told what becomes of registered contacts, as [`Self::on_change`] does.
+    pub fn on_binding(&self, witness: Witness) {
+        let _ = self.witness.set(witness);
+    }
+
+    fn witness(&self, contact: &Contact, became: Became) {
+        if let Some(witness) = self.witness.get() {
+            witness(contact, became);
+        }
     }
 
     /// Contacts of this address of record changed, or whether they can be reached.
@@ -343,12 +369,20 @@ impl Contacts {
                         Some(slot) => {
                             // A refreshed contact is as reachable as it was.
                             contact.state = AtomicU64::new(slot.state.load(Ordering::Relaxed));
+                            self.witness(&contact, Became::Refreshed);
                             *slot = Arc::from(contact);
                         }
-                        None => list.push(Arc::from(contact)),
+                        None => {
+                            self.witness(&contact, Became::Created);
+                            list.push(Arc::from(contact));
+                        }
                     }
                 }
                 Change::Remove(id) => {
+                    let gone = list.iter().find(|c| !c.is_static && c.row.id == id);
+                    if let Some(gone) = gone {
+                        self.witness(gone, Became::Removed);
+                    }
                     list.retain(|c| c.is_static || c.row.id != id);
                     self.writer.delete(&id, &self.reg_server);
                 }

@@ -12,9 +12,10 @@ use strowger_sip::{Builder, Flow, HeaderName, Message, Method, NameAddr, Transpo
 use super::{ClientUser, Shard};
 use crate::call::session::new_via;
 use crate::call::target::Alternatives;
-use crate::endpoint::contacts::epoch_now;
+use crate::endpoint::contacts::{Became, Contact, Status, epoch_now};
 use crate::endpoint::qualify::{Probe, Qualifier, StatusChange};
 use crate::events::Event;
+use crate::shared::Shared;
 
 /// The schedule is looked at at least so often, to notice new contacts.
 const LOOK: Duration = Duration::from_secs(1);
@@ -78,20 +79,46 @@ fn way(probe: &Probe) -> Option<(Vec<NameAddr>, Uri)> {
 }
 
 /// The event that watchers of telephones know.
-fn contact_status(change: &StatusChange) -> Event {
-    let contact = &change.contact;
+fn event(contact: &Contact, status: &str, round_trip_us: Option<u64>) -> Event {
     let event = Event::new("ContactStatus")
         .with("URI", contact.uri.to_string())
-        .with("ContactStatus", change.to.as_str())
+        .with("ContactStatus", status)
         .with("AOR", &contact.aor)
         .with(
             "EndpointName",
             contact.row.endpoint.as_deref().unwrap_or_default(),
         );
-    match change.round_trip {
-        Some(time) => event.with("RoundtripUsec", time.as_micros().to_string()),
+    match round_trip_us {
+        Some(time) => event.with("RoundtripUsec", time.to_string()),
         None => event,
     }
+}
+
+fn contact_status(change: &StatusChange) -> Event {
+    let time = change.round_trip.map(|time| time.as_micros() as u64);
+    event(&change.contact, change.to.as_str(), time)
+}
+
+/// Tells watchers what became of a contact. Of one that is asked whether it is there they hear when that is known; that one was
+/// registered again they hear where `send_contact_status_on_update_registration` says so.
+pub(crate) fn tell_binding(shared: &Shared, contact: &Contact, became: Became) {
+    let (status, time) = contact.status();
+    let told = match became {
+        Became::Created => status == Status::NonQualified,
+        Became::Refreshed => {
+            let snapshot = shared.snapshot();
+            snapshot.globals.send_contact_status_on_update_registration
+        }
+        Became::Removed => true,
+    };
+    if !told {
+        return;
+    }
+    let word = match became {
+        Became::Removed => "Removed",
+        Became::Created | Became::Refreshed => status.as_str(),
+    };
+    shared.events.tell(|| event(contact, word, time));
 }
 
 impl Shard {

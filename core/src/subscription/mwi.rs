@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
-use strowger_sip::{Builder, HeaderName, Host, Method, NameAddr, Transport, Uri};
+use strowger_sip::{Builder, Flow, HeaderName, Host, Method, NameAddr, Transport, Uri};
 use strowger_store::{Endpoint, Snapshot};
 
 use super::body::message_summary;
 use super::resource::{account, mailbox_names, sum};
 use super::{ALLOW_EVENTS, notify};
 use crate::call::session::new_via;
+use crate::call::target::Alternatives;
 use crate::endpoint::contacts::{Contact, Contacts, Status};
 use crate::shard::Shard;
 
@@ -225,50 +226,62 @@ fn send(
     let Some((routes, hop, transport)) = way(endpoint, contact) else {
         return shard.counters().notifies_failed.add(1);
     };
-    if let Some(remote) = hop.socket_addr(transport) {
-        return send_to(
-            shard,
-            snapshot,
-            endpoint,
-            contact,
-            boxes,
-            (&routes, transport, remote),
-        );
+    // Who came by a connection is told over it; others by the transport that their endpoint names.
+    let connection = endpoint.outbound_proxy.is_none().then(|| {
+        let connections = &shard.shared().connections;
+        connections.by_number(contact.connection)
+    });
+    let named = endpoint
+        .transport
+        .as_deref()
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+        .or(contact.transport.as_deref())
+        .map(str::to_owned);
+    let by_address = || {
+        let remote = hop.socket_addr(transport).filter(|_| named.is_none())?;
+        Some(shard.flow_to(transport, remote))
+    };
+    let known = connection.flatten().map(Some).or_else(by_address);
+    if let Some(flow) = known {
+        return send_by(shard, snapshot, endpoint, contact, boxes, (&routes, flow));
     }
     // A name has to be looked up first.
     let (shard, snapshot) = (Rc::clone(shard), Arc::clone(snapshot));
     let (endpoint, contact, boxes) = (Arc::clone(endpoint), Arc::clone(contact), boxes.to_vec());
     Shard::spawn(async move {
-        let named = endpoint.transport.as_deref();
-        let hops = crate::dns::locate(shard.shared(), &hop, named).await;
-        match hops.first() {
-            Some(hop) => {
-                let way = (&routes[..], hop.transport, hop.remote);
-                send_to(&shard, &snapshot, &endpoint, &contact, &boxes, way);
-                shard.flush();
-            }
-            None => shard.counters().notifies_failed.add(1),
-        }
+        let hops = crate::dns::locate(shard.shared(), &hop, named.as_deref()).await;
+        let flow = Alternatives::new(hops.into(), named).next_flow(&shard);
+        send_by(
+            &shard,
+            &snapshot,
+            &endpoint,
+            &contact,
+            &boxes,
+            (&routes, flow),
+        );
+        shard.flush();
     });
 }
 
-fn send_to(
+fn send_by(
     shard: &Rc<Shard>,
     snapshot: &Snapshot,
     endpoint: &Endpoint,
     contact: &Contact,
     boxes: &[String],
-    (routes, transport, remote): (&[NameAddr], Transport, std::net::SocketAddr),
+    (routes, flow): (&[NameAddr], Option<Flow>),
 ) {
-    let Some(flow) = shard.flow_to(transport, remote) else {
+    let Some(flow) = flow else {
         return shard.counters().notifies_failed.add(1);
     };
     let globals = &snapshot.globals;
-    let at = shard.advertised(&flow);
+    let (host, port) = shard.told(&flow);
     let own = |user: &str| {
-        let mut uri = Uri::sip(Some(user), Host::from(at.ip()), Some(at.port()));
-        if transport != Transport::Udp {
-            uri.params.set("transport", Some(transport.uri_param()));
+        let mut uri = Uri::sip(Some(user), host.clone(), Some(port));
+        if flow.transport != Transport::Udp {
+            uri.params
+                .set("transport", Some(flow.transport.uri_param()));
         }
         uri
     };

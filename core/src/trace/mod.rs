@@ -1,7 +1,8 @@
 //! What was said over SIP, for people: the messages of recent and failed calls kept in memory as ladders and capture files,
-//! and every message passed on to Homer. Shards only put a reference into a bounded queue, and not even that while tracing
+//! every message passed on to Homer, and written to the log where `ps_globals` wants that. Shards only put a reference into a bounded queue, and not even that while tracing
 //! is off; reading, keeping and sending are work of the control runtime. Decides nothing about a call.
 
+mod debug;
 mod hep;
 mod kept;
 mod keys;
@@ -19,9 +20,11 @@ use crossbeam_queue::ArrayQueue;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use strowger_sip::{Flow, Transport};
+use strowger_store::Table;
 
 use crate::counters::Counter;
 use crate::shared::Shared;
+use debug::Debug;
 use kept::Kept;
 pub use kept::Summary;
 pub use settings::Settings;
@@ -92,6 +95,8 @@ impl Line {
 pub struct Tracer {
     /// Anything wants messages.
     on: AtomicBool,
+    /// The configuration does, whatever the table says.
+    configured: bool,
     queue: ArrayQueue<Seen>,
     desk: Mutex<Desk>,
     lost: Counter,
@@ -105,6 +110,8 @@ struct Desk {
     /// Keys of media stay in messages.
     keys: bool,
     homer: Option<Homer>,
+    /// Whose messages are written to the log.
+    debug: Debug,
     /// Our address towards peers, where a socket has none of its own.
     ways: FxHashMap<IpAddr, IpAddr>,
     /// When calls that nobody answers were looked for.
@@ -125,13 +132,16 @@ impl Tracer {
     pub(crate) fn new(settings: &Settings) -> Self {
         let address = settings.homer().ok().flatten();
         let homer = address.map(|address| Homer::new(address, settings));
+        let configured = settings.calls > 0 || homer.is_some();
         Self {
-            on: AtomicBool::new(settings.calls > 0 || homer.is_some()),
+            on: AtomicBool::new(configured),
+            configured,
             queue: ArrayQueue::new(QUEUE_MAX),
             desk: Mutex::new(Desk {
                 kept: Kept::new(settings.calls, settings.memory_mib << 20),
                 keys: settings.keys,
                 homer,
+                debug: Debug::Nobody,
                 ways: FxHashMap::default(),
                 settled: Instant::now(),
             }),
@@ -204,6 +214,9 @@ impl Tracer {
                         Some(true) => self.sent.add(1),
                         Some(false) => self.failed.add(1),
                     }
+                    if desk.debug.wants(line.remote.ip()) {
+                        debug::tell(&line);
+                    }
                     desk.kept.message(line);
                 }
                 None => break,
@@ -255,6 +268,13 @@ impl Tracer {
             pcap::add(&mut file, line.at, source, destination, &line.bytes);
         }
         (file, lines.len() - left_out, left_out)
+    }
+
+    /// From now on these messages are written to the log.
+    fn write_to_log(&self, debug: Debug) {
+        let on = self.configured || debug != Debug::Nobody;
+        self.desk().debug = debug;
+        self.on.store(on, Ordering::Relaxed);
     }
 
     /// Numbers for the metrics page.
@@ -357,21 +377,39 @@ impl Homer {
     }
 }
 
-/// Reads what shards have seen, from now on.
+/// Reads what shards have seen, from now on, and follows `debug` of `ps_globals`.
 pub(crate) fn start(shared: &Arc<Shared>) {
-    if !shared.tracer.on.load(Ordering::Relaxed) {
-        return;
-    }
     let weak = Arc::downgrade(shared);
+    let mut versions = shared.realtime.subscribe();
     shared.control.spawn(async move {
         let mut turns = tokio::time::interval(PERIOD);
         turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut seen, mut written) = (None, String::new());
         loop {
-            turns.tick().await;
-            let Some(shared) = weak.upgrade() else {
-                return;
+            let on = {
+                let Some(shared) = weak.upgrade() else {
+                    return;
+                };
+                let snapshot = shared.snapshot();
+                let version = snapshot.version_of(Table::Globals);
+                let before = seen.replace(version);
+                if before != Some(version) && snapshot.globals.debug != written {
+                    written.clone_from(&snapshot.globals.debug);
+                    shared
+                        .tracer
+                        .write_to_log(Debug::read(&written, &shared.dns).await);
+                }
+                let on = shared.tracer.on.load(Ordering::Relaxed);
+                if on {
+                    drop(shared.tracer.desk());
+                }
+                on
             };
-            drop(shared.tracer.desk());
+            if on {
+                turns.tick().await;
+            } else if versions.changed().await.is_err() {
+                return;
+            }
         }
     });
 }

@@ -77,6 +77,19 @@ pub(super) fn code(snapshot: &Snapshot, section: &str, name: &str, usual: &str) 
     (!code.is_empty()).then(|| code.to_owned())
 }
 
+/// The digits of a feature on a channel: one of Asterisk's own, or an application of `features.conf`.
+pub(crate) fn code_of(channel: &Channel, name: &str) -> Option<String> {
+    let snapshot = channel.shard().shared().snapshot();
+    let code = if CODES.iter().any(|(known, ..)| *known == name) {
+        let own = channel.setting(&feature::key(name));
+        own.or_else(|| configured_code(&snapshot, name))?
+    } else {
+        let text = line(&snapshot, "applicationmap", name)?;
+        text.split(',').next()?.trim().to_owned()
+    };
+    (!code.is_empty()).then_some(code)
+}
+
 /// The keys of caller and callee that these option letters allow.
 pub(super) fn keys(call: &Call, options: &Options) -> (Keys, Keys) {
     let snapshot = call.shared().snapshot();

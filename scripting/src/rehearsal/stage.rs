@@ -55,6 +55,10 @@ impl Dialplan for Rehearsed {
         self.script.hint(context, exten)
     }
 
+    fn feature_code(&self, channel: &Channel, name: &str) -> Option<String> {
+        self.script.feature_code(channel, name)
+    }
+
     fn run(&self, channel: Channel) -> LocalFuture<()> {
         let next = self
             .next

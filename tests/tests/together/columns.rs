@@ -9,7 +9,7 @@ use strowger_tests::wire::{AudioLine, SipText};
 use strowger_tests::{Exchange, SOON, wait_until};
 
 /// A trunk `peer` that calls and a device `server` that is called, as `change` makes them.
-fn exchange(change: impl FnOnce(&Exchange)) -> (Exchange, Peer, Peer) {
+pub(super) fn exchange(change: impl FnOnce(&Exchange)) -> (Exchange, Peer, Peer) {
     let mut exchange = Exchange::new();
     let mut peer = Peer::new(exchange.sip());
     let mut device = Peer::new(exchange.sip());

@@ -4,6 +4,7 @@
 mod api_v1;
 mod asterisk_import;
 mod columns;
+mod columns_of_ways;
 mod conference;
 mod data_functions;
 mod direct_media;

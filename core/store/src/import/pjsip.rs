@@ -615,7 +615,8 @@ mod tests {
         for column in ["context", "allow", "100rel"] {
             assert_eq!(idle("ps_endpoints", column), None, "{column}");
         }
-        assert!(idle("ps_globals", "debug").is_some());
-        assert_eq!(idle("ps_nothing", "debug"), None);
+        assert!(idle("ps_globals", "regcontext").is_some());
+        assert_eq!(idle("ps_globals", "debug"), None);
+        assert_eq!(idle("ps_nothing", "regcontext"), None);
     }
 }

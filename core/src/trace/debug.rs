@@ -1,0 +1,113 @@
+//! `debug` of `ps_globals`: messages written to the log, all of them or those of one peer. Each line of a message is marked, so
+//! that nobody who sends one can forge a line of the log.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use super::Line;
+use crate::dns::Dns;
+use crate::endpoint::acl::Network;
+
+/// Whose messages are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Debug {
+    Nobody,
+    Everybody,
+    /// Of these networks and addresses.
+    Of(Vec<Network>),
+}
+
+impl Debug {
+    /// `yes`, `no`, an address, a network, or the name of a host, which is looked up once.
+    pub(super) async fn read(text: &str, dns: &Dns) -> Self {
+        let text = text.trim();
+        if let Some(known) = Self::word(text) {
+            return known;
+        }
+        let found = dns.addresses(text).await;
+        let networks: Vec<Network> = found
+            .iter()
+            .filter_map(|ip| Network::parse(&ip.to_string()).ok())
+            .collect();
+        if networks.is_empty() {
+            tracing::warn!(
+                "ps_globals: debug says `{text}`: yes, no, an address, a network or the name of a host that is found is allowed; \
+                 no messages are written"
+            );
+            return Self::Nobody;
+        }
+        Self::Of(networks)
+    }
+
+    /// What needs no look-up.
+    fn word(text: &str) -> Option<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "" | "no" | "off" | "false" | "0" | "n" | "f" => Some(Self::Nobody),
+            "yes" | "on" | "true" | "1" | "y" | "t" => Some(Self::Everybody),
+            _ => Some(Self::Of(vec![Network::parse(text).ok()?])),
+        }
+    }
+
+    pub(super) fn wants(&self, remote: IpAddr) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Everybody => true,
+            Self::Of(networks) => networks.iter().any(|network| network.contains(remote)),
+        }
+    }
+}
+
+/// A message as the log shows it: a mark before each of its lines, and nothing in them that moves a terminal.
+fn marked(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let mut marked = String::with_capacity(text.len() + text.len() / 16);
+    for line in text.lines() {
+        let clean = line.chars().filter(|c| !c.is_control());
+        let _ = write!(marked, "\n  | {}", clean.collect::<String>());
+    }
+    marked
+}
+
+/// Writes a message to the log.
+pub(super) fn tell(line: &Line) {
+    let (way, transport, remote) = (
+        if line.sent { "to" } else { "from" },
+        line.transport,
+        line.remote,
+    );
+    tracing::info!(
+        "SIP {way} {transport} {remote}, {} bytes{}",
+        line.bytes.len(),
+        marked(&line.bytes)
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_everybody_nobody_or_a_peer() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap_or_else(|e| panic!("{e}"));
+        for (text, near, far) in [
+            ("yes", true, true),
+            ("No", false, false),
+            ("", false, false),
+            ("192.0.2.1", true, false),
+            ("192.0.2.0/24", true, false),
+        ] {
+            let debug = Debug::word(text).unwrap_or_else(|| panic!("{text} needs no look-up"));
+            assert_eq!(debug.wants(ip("192.0.2.1")), near, "{text}");
+            assert_eq!(debug.wants(ip("198.51.100.1")), far, "{text}");
+        }
+        assert_eq!(Debug::word("trunk.example"), None);
+    }
+
+    #[test]
+    fn nobody_forges_a_line_of_the_log() {
+        let text =
+            marked(b"OPTIONS sip:a SIP/2.0\r\nX: \x1b[2J\r\n2026-01-01 ERROR forged\r\n\r\n");
+        assert!(text.lines().skip(1).all(|line| line.starts_with("  |")));
+        assert!(!text.contains('\x1b') && text.contains("  | 2026-01-01 ERROR forged"));
+    }
+}
