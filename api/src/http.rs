@@ -15,6 +15,8 @@ use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 use warp::{Filter, Rejection, Reply as _};
 
+use crate::server::Held;
+
 /// Parameters of a request.
 const PARAMETERS_MAX: usize = 512;
 /// How long a sender of a body may say nothing.
@@ -28,6 +30,14 @@ pub(crate) const BODY_MAX: usize = 256 * 1024;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
+/// Where a connection reached us, and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way {
+    pub(crate) local: SocketAddr,
+    /// With TLS.
+    pub(crate) secure: bool,
+}
+
 /// What comes of a body, piece by piece.
 pub(crate) type BodyStream = Pin<Box<dyn Stream<Item = Result<Bytes, Refused>> + Send + Sync>>;
 
@@ -40,6 +50,8 @@ pub(crate) struct Incoming {
     pub(crate) from: Option<SocketAddr>,
     /// Where the connection may be used for something else.
     pub(crate) upgrade: Option<OnUpgrade>,
+    /// Its place among the connections, for who takes the connection over.
+    pub(crate) held: Option<Held>,
     pub(crate) body: BodyStream,
 }
 
@@ -81,16 +93,20 @@ pub(crate) fn incoming(
         .and(warp::header::headers_cloned())
         .and(warp::ext::optional::<Peer>())
         .and(warp::ext::optional::<OnUpgrade>())
+        .and(warp::ext::optional::<Held>())
         .and(warp::body::stream())
         .map(
-            |path: String, method, query, headers, from: Option<Peer>, upgrade, body| Incoming {
-                method,
-                path,
-                query,
-                headers,
-                from: from.map(|Peer(from)| from),
-                upgrade,
-                body: paced(body),
+            |path: String, method, query, headers, from: Option<Peer>, upgrade, held, body| {
+                Incoming {
+                    method,
+                    path,
+                    query,
+                    headers,
+                    from: from.map(|Peer(from)| from),
+                    upgrade,
+                    held,
+                    body: paced(body),
+                }
             },
         )
 }
@@ -423,6 +439,7 @@ pub(crate) mod tests {
             headers: map,
             from: None,
             upgrade: None,
+            held: None,
             body: Box::pin(futures_util::stream::once(async { Ok(body) })),
         }
     }

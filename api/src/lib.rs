@@ -1,5 +1,5 @@
-//! HTTP: health, readiness, metrics, the addresses that are kept out, and what was said in calls; the product's API; and the
-//! Manager interface, over TCP and HTTP. What lives here turns requests into questions to shards and counters; what never
+//! HTTP: health, readiness, metrics, the addresses that are kept out, and what was said in calls; the product's API; the
+//! Manager interface, over TCP and HTTP; and the door of browsers that speak SIP over WebSocket. What lives here turns requests into questions to shards and counters; what never
 //! does: call state, or anything that a call waits for. SQL is asked for call records only, by few at a time.
 
 mod blocked;
@@ -12,6 +12,7 @@ mod recordings;
 mod risky;
 mod server;
 mod shards;
+mod sip;
 mod trace;
 mod v1;
 
@@ -120,6 +121,7 @@ pub struct Listeners {
 /// # Errors
 /// A listener cannot be used.
 pub async fn serve(listeners: Listeners, sources: Arc<Sources>, apis: Arc<Apis>) -> io::Result<()> {
+    let sip = sip::routes(Arc::clone(&sources.shared));
     let metrics_sources = Arc::clone(&sources);
     let blocked = blocked::routes(Arc::clone(&sources));
     let trace = trace::routes(Arc::clone(&sources));
@@ -139,7 +141,7 @@ pub async fn serve(listeners: Listeners, sources: Arc<Sources>, apis: Arc<Apis>)
     let product = product::routes(Arc::clone(&apis.product));
     let v1 = v1::routes(Arc::clone(&apis.v1));
     let manager = manager::routes(Arc::clone(&apis.manager));
-    let all = metrics.or(health).or(ready).or(blocked).or(trace);
+    let all = metrics.or(health).or(ready).or(blocked).or(trace).or(sip);
     let all = all
         .or(product)
         .or(v1)

@@ -26,7 +26,7 @@ use tokio_rustls::TlsAcceptor;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
-use crate::http::Peer;
+use crate::http::{Peer, Way};
 
 /// Headers of a request.
 const HEADERS_MAX: usize = 100;
@@ -62,6 +62,12 @@ fn source(ip: IpAddr) -> IpAddr {
         }
         ip => ip,
     }
+}
+
+/// A connection that was let in, as long as this lives: with a request, so that whoever takes the connection over keeps it.
+#[derive(Clone)]
+pub(crate) struct Held {
+    _place: Arc<Place>,
 }
 
 /// A connection that was let in, as long as this lives.
@@ -150,15 +156,19 @@ pub(crate) async fn listen(
             continue;
         };
         let _ = stream.set_nodelay(true);
+        let way = Way {
+            local: stream.local_addr().unwrap_or(gate.config.bind),
+            secure: tls.is_some(),
+        };
         let (filter, tls) = (filter.clone(), tls.clone());
         tokio::spawn(async move {
             match tls {
-                None => talk(&place, stream, from, filter).await,
+                None => talk(place, stream, (from, way), filter).await,
                 Some(tls) => {
                     let acceptor = TlsAcceptor::from(tls.server_for(&[b"h2", b"http/1.1"]));
                     let hand = tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream));
                     if let Ok(Ok(stream)) = hand.await {
-                        talk(&place, stream, from, filter).await;
+                        talk(place, stream, (from, way), filter).await;
                     }
                 }
             }
@@ -180,16 +190,26 @@ async fn renew(tls: Arc<Tls>) {
 }
 
 /// Serves one connection to its end.
-async fn talk<S>(place: &Place, stream: S, from: SocketAddr, filter: BoxedFilter<(Response,)>)
-where
+async fn talk<S>(
+    place: Place,
+    stream: S,
+    (from, way): (SocketAddr, Way),
+    filter: BoxedFilter<(Response,)>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let place = Arc::new(place);
     let config = &place.gate.config;
     let head = Duration::from_secs(config.head_s);
     let stream = Patient::new(stream, head, Duration::from_secs(config.stall_s));
     let inner = TowerToHyperService::new(warp::service(filter));
+    let held = Held {
+        _place: Arc::clone(&place),
+    };
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Body>| {
+        request.extensions_mut().insert(held.clone());
         request.extensions_mut().insert(Peer(from));
+        request.extensions_mut().insert(way);
         inner.call(request)
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());

@@ -3,6 +3,7 @@
 
 pub mod bind;
 pub(crate) mod connections;
+pub mod lodger;
 pub mod settings;
 pub(crate) mod stream;
 pub mod table;

@@ -59,6 +59,8 @@ pub struct Settings {
     pub bind: SocketAddr,
     /// `strowger.toml` names it: it stays as long as the process.
     pub of_file: bool,
+    /// The HTTP server has its address, and takes its connections.
+    pub lodges: bool,
     /// May end or change its address without a restart.
     pub allow_reload: bool,
     /// Peers inside are told our own addresses; none: all are outside.
@@ -83,6 +85,7 @@ impl Settings {
             protocol,
             bind,
             of_file: false,
+            lodges: false,
             allow_reload: false,
             local_nets: Vec::new(),
             external_signaling: None,
@@ -222,6 +225,11 @@ pub fn settle(config: &Config, rows: &[Row]) -> (Vec<Settings>, Vec<String>) {
         match read(row, &config.data.0, &mut faults) {
             None => {}
             Some(mut settings) => {
+                if lodges(config, &settings) {
+                    // Certificates are those of the HTTP server.
+                    settings.lodges = true;
+                    settings.tls = None;
+                }
                 let same = |known: &&mut Settings| {
                     known.protocol == settings.protocol && known.bind == settings.bind
                 };
@@ -250,6 +258,22 @@ pub fn settle(config: &Config, rows: &[Row]) -> (Vec<Settings>, Vec<String>) {
         );
     }
     (all, problems)
+}
+
+/// Whether a WebSocket transport wants the address that the HTTP server has.
+fn lodges(config: &Config, settings: &Settings) -> bool {
+    let http = match settings.protocol {
+        Transport::Ws => Some(config.http.bind),
+        Transport::Wss => config.http.tls_bind,
+        _ => None,
+    };
+    let bind = settings.bind;
+    http.is_some_and(|http| {
+        let any = http.ip().is_unspecified() || bind.ip().is_unspecified();
+        http.port() == bind.port()
+            && http.is_ipv4() == bind.is_ipv4()
+            && (any || http.ip() == bind.ip())
+    })
 }
 
 fn read(row: &Row, data: &Path, faults: &mut Vec<String>) -> Option<Settings> {
@@ -481,6 +505,31 @@ mod tests {
         ] {
             assert!(told.contains(part), "{part}: {told}");
         }
+    }
+
+    #[test]
+    fn a_websocket_at_the_address_of_the_http_server_is_its_guest() {
+        let mut config = Config::default();
+        config.http.bind = "192.0.2.1:8088".parse().unwrap();
+        let websocket = |id: &str, protocol, bind: &str| Row {
+            protocol,
+            ..row(id, bind)
+        };
+        let rows = [
+            websocket("any", TransportProtocol::Ws, "0.0.0.0"),
+            websocket("other", TransportProtocol::Ws, "192.0.2.1:8087"),
+            websocket("six", TransportProtocol::Ws, "[::]:8088"),
+            websocket("secure", TransportProtocol::Wss, "0.0.0.0"),
+            websocket("tcp", TransportProtocol::Tcp, "192.0.2.1:8088"),
+        ];
+        let guests = |config: &Config| -> Vec<String> {
+            let (all, _) = settle(config, &rows);
+            let guests = all.into_iter().filter(|settings| settings.lodges);
+            guests.map(|settings| settings.id).collect()
+        };
+        assert_eq!(guests(&config), ["any"]);
+        config.http.tls_bind = Some("192.0.2.1:8089".parse().unwrap());
+        assert_eq!(guests(&config), ["any", "secure"]);
     }
 
     #[test]

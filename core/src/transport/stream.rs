@@ -150,7 +150,7 @@ impl Drop for Handshake {
     }
 }
 
-fn admit(shard: &Shard, remote: SocketAddr, blocked: bool) -> Option<Place> {
+pub(super) fn admit(shard: &Shard, remote: SocketAddr, blocked: bool) -> Option<Place> {
     let limits = &shard.shared().config.limits;
     let each = limits.connections_per_address;
     let place = shard.shared().connections.admit(
@@ -316,7 +316,7 @@ async fn incoming(
     }
 }
 
-fn register(
+pub(super) fn register(
     shard: &Rc<Shard>,
     transport: Transport,
     local: SocketAddr,

@@ -130,6 +130,9 @@ fn bind_all(
     shards: usize,
     open: &[Arc<Active>],
 ) -> Result<Vec<Bound>, bind::BindError> {
+    if settings.lodges {
+        return Ok(Vec::new());
+    }
     let is_udp = settings.protocol == Transport::Udp;
     // Beside an address of ours with the same port the port cannot be tried alone: sharing is what lets us have both.
     let beside = open.iter().any(|active| {
@@ -458,7 +461,11 @@ async fn renewed(
     let (active, sockets) = made.await.map_err(|error| error.to_string())??;
     if !is_open {
         give(shared, &active, sockets).await;
-        tracing::info!(transport = active.settings.name(), protocol = %active.settings.protocol, bind = %active.settings.bind, "transport open");
+        let how = match active.settings.lodges {
+            true => "transport open at /ws of the HTTP server",
+            false => "transport open",
+        };
+        tracing::info!(transport = active.settings.name(), protocol = %active.settings.protocol, bind = %active.settings.bind, "{how}");
     }
     Ok(active)
 }

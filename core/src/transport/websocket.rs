@@ -24,7 +24,8 @@ const PATH: &str = "/ws";
 const PROTOCOL: &str = "sip";
 const HEADER: &str = "Sec-WebSocket-Protocol";
 
-fn limits() -> WebSocketConfig {
+/// How much may come and wait at once.
+pub(super) fn limits() -> WebSocketConfig {
     WebSocketConfig::default()
         .max_message_size(Some(MESSAGE_LENGTH_MAX))
         .max_frame_size(Some(MESSAGE_LENGTH_MAX))

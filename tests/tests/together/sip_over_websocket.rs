@@ -126,3 +126,92 @@ fn who_does_not_keep_to_the_protocol_is_refused_or_closed() {
     bare.send_unmasked(b"OPTIONS");
     bare.expect_closed(SOON);
 }
+
+#[test]
+fn browsers_find_sip_on_the_http_port_where_a_transport_wants_that() {
+    // A port of its own, or that of the HTTP server, as an Asterisk's row has it.
+    for port in ["8081", "8088"] {
+        let mut exchange = exchange(&[("protocol", "ws"), ("allow_reload", "yes")]);
+        let bind = format!("0.0.0.0:{port}");
+        if port == "8088" {
+            let sql = format!("UPDATE ps_transports SET bind = '{bind}' WHERE id = 'ws'");
+            exchange.database.execute(&sql);
+        }
+        exchange.start();
+        let mut line = Line::websocket(exchange.http(), "/ws", "sip").expect("a WebSocket");
+        calls_and_is_called(&exchange, &mut line, "WS");
+        // The HTTP server goes on serving what it serves.
+        assert!(matches!(exchange.get("/readyz"), Ok((200, _))));
+        let stored = || exchange.database.select("ps_contacts", &["uri"], "").len();
+        wait_until(SOON, || (stored() == 1).then_some(())).expect("the contact is stored");
+        drop(line);
+        wait_until(SOON, || (stored() == 0).then_some(())).expect("the contact is gone");
+        exchange.database.execute("DELETE FROM ps_transports");
+        let refused = wait_until(SOON, || {
+            Line::websocket(exchange.http(), "/ws", "sip").err()
+        });
+        assert!(refused.is_some_and(|status| status.contains("404")));
+    }
+}
+
+#[test]
+fn a_secure_websocket_comes_to_the_http_port_with_its_certificate() {
+    let authority = Authority::new();
+    let mut exchange = exchange(&[("protocol", "wss")]);
+    let bind: SocketAddr = (exchange.ip(), 8089).into();
+    let sql = format!("UPDATE ps_transports SET bind = '{bind}' WHERE id = 'ws'");
+    exchange.database.execute(&sql);
+    let with_tls = exchange.configuration().replace(
+        ":8088\"\n",
+        &format!(":8088\"\ntls_bind = \"{bind}\"\ncertificate = \"pbx.pem\"\nkey = \"pbx.key\"\n"),
+    );
+    exchange.write_configuration(&with_tls);
+    authority.issue_files(&exchange.data(), "pbx", &["pbx.test"]);
+    exchange.start();
+    let mut line =
+        Line::secure_websocket(bind, &authority.client(None), "pbx.test").expect("a WebSocket");
+    calls_and_is_called(&exchange, &mut line, "WSS");
+}
+
+#[test]
+fn a_websocket_is_one_of_the_connections_of_the_http_server_until_it_ends() {
+    let mut exchange = exchange(&[("protocol", "ws")]);
+    let limited = exchange
+        .configuration()
+        .replace(":8088\"\n", ":8088\"\nconnections_per_address = 2\n");
+    exchange.write_configuration(&limited);
+    exchange.start();
+    let enter = || Line::websocket(exchange.http(), "/ws", "sip");
+    let first = wait_until(SOON, || enter().ok()).expect("the first");
+    let _second = wait_until(SOON, || enter().ok()).expect("the second");
+    assert!(exchange.get("/readyz").is_err(), "there is no place left");
+    drop(first);
+    let answered = wait_until(SOON, || exchange.get("/readyz").ok());
+    assert!(matches!(answered, Some((200, _))), "{answered:?}");
+}
+
+#[test]
+fn who_comes_to_the_http_port_has_the_limits_of_all_connections() {
+    let mut exchange = exchange(&[("protocol", "ws")]);
+    let limited = format!(
+        "{}\n[limits]\nconnections_per_address = 2\n",
+        exchange.configuration()
+    );
+    exchange.write_configuration(&limited);
+    exchange.start();
+    let enter = |protocol| Line::websocket(exchange.http(), "/ws", protocol);
+    assert!(enter("chat").is_err_and(|status| status.contains("400")));
+    let first = enter("sip").expect("the first");
+    let mut second = enter("sip").expect("the second");
+    assert!(enter("sip").is_err_and(|status| status.contains("503")));
+    assert_eq!(
+        exchange.metric("strowger_tcp_refused_address_total"),
+        1,
+        "counted"
+    );
+    drop(first);
+    wait_until(SOON, || enter("sip").ok()).expect("a place that became free");
+    // A client has to mask its frames (RFC 6455 5.1) here as well.
+    second.send_unmasked(b"OPTIONS");
+    second.expect_closed(SOON);
+}

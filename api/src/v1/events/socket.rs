@@ -59,7 +59,12 @@ pub(in crate::v1) fn socket(on: &On) -> Answered {
         .api
         .stream
         .join(&last_of(on), &on.api.keys, Wanted::of(on))?;
-    tokio::spawn(talk(upgrade, reader));
+    // As long as it is talked with, it is one of the connections that there may be.
+    let held = asked.held.clone();
+    tokio::spawn(async move {
+        talk(upgrade, reader).await;
+        drop(held);
+    });
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     let headers = response.headers_mut();
     headers.insert("upgrade", HeaderValue::from_static("websocket"));
