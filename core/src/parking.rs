@@ -1,8 +1,9 @@
-//! Parked calls of all shards: lots, their spaces, and who stands in which. Locked for a moment by signalling threads only.
+//! Parked calls of all shards: lots, their spaces, and who stands in which. Locked for a moment by signalling threads only. A space
+//! is a device, `park:701@context` (or `@lot`), so that lamps show whether somebody stands there.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -98,6 +99,8 @@ struct Entry {
 struct Spaces {
     taken: BTreeMap<u32, Entry>,
     last: u32,
+    /// The `context` of the lot, as it was when a call was parked there last.
+    context: String,
 }
 
 #[derive(Debug, Default)]
@@ -113,15 +116,44 @@ impl Lots {
     }
 }
 
+/// Told the device of a space where a call came or left.
+pub type Listener = Box<dyn Fn(&str) + Send + Sync>;
+
+#[derive(Default)]
+struct House {
+    lots: Mutex<Lots>,
+    listener: OnceLock<Listener>,
+}
+
+impl std::fmt::Debug for House {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Debug::fmt(&self.lots, f)
+    }
+}
+
+impl House {
+    /// The space may have another state, by whichever name it is shown.
+    fn tell(&self, space: u32, lot: &str, context: &str) {
+        let Some(listener) = self.listener.get() else {
+            return;
+        };
+        listener(&format!("park:{space}@{context}"));
+        if lot != context {
+            listener(&format!("park:{space}@{lot}"));
+        }
+    }
+}
+
 /// The parked calls.
 #[derive(Debug, Default)]
-pub struct ParkedCalls(Arc<Mutex<Lots>>);
+pub struct ParkedCalls(Arc<House>);
 
 /// A space that is taken; free again when this is dropped.
 #[derive(Debug)]
 pub struct Place {
-    lots: Arc<Mutex<Lots>>,
+    house: Arc<House>,
     lot: String,
+    context: String,
     space: u32,
     token: u64,
 }
@@ -138,7 +170,7 @@ impl Place {
 
     /// Is somebody about to take the call that stands here?
     pub fn is_fetched(&self) -> bool {
-        let mut lots = self.lots.lock();
+        let mut lots = self.house.lots.lock();
         let entry = lots.entry((&self.lot, self.space, self.token));
         entry.is_some_and(|entry| entry.fetched)
     }
@@ -146,19 +178,22 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut lots = self.lots.lock();
-        if lots.entry((&self.lot, self.space, self.token)).is_some()
-            && let Some(spaces) = lots.lots.get_mut(&self.lot)
         {
-            spaces.taken.remove(&self.space);
+            let mut lots = self.house.lots.lock();
+            if lots.entry((&self.lot, self.space, self.token)).is_some()
+                && let Some(spaces) = lots.lots.get_mut(&self.lot)
+            {
+                spaces.taken.remove(&self.space);
+            }
         }
+        self.house.tell(self.space, &self.lot, &self.context);
     }
 }
 
 /// A call that somebody fetches. Others can fetch it again when this is dropped, if it stands there still.
 #[derive(Debug)]
 pub struct Fetched {
-    lots: Arc<Mutex<Lots>>,
+    house: Arc<House>,
     lot: String,
     pub space: u32,
     token: u64,
@@ -167,7 +202,7 @@ pub struct Fetched {
 
 impl Drop for Fetched {
     fn drop(&mut self) {
-        let mut lots = self.lots.lock();
+        let mut lots = self.house.lots.lock();
         if let Some(entry) = lots.entry((&self.lot, self.space, self.token)) {
             entry.fetched = false;
         }
@@ -175,9 +210,22 @@ impl Drop for Fetched {
 }
 
 impl ParkedCalls {
+    /// Has `listener` told which space has another state. It must return at once; only the first one is kept.
+    pub fn on_change(&self, listener: Listener) {
+        let _ = self.0.listener.set(listener);
+    }
+
+    /// Whether a call stands in this space of a lot, which is named by its `context` or its own name.
+    pub fn is_taken(&self, space: u32, place: &str) -> bool {
+        let lots = self.0.lots.lock();
+        lots.lots.iter().any(|(lot, spaces)| {
+            (lot == place || spaces.context == place) && spaces.taken.contains_key(&space)
+        })
+    }
+
     /// Takes a space: this one, or the first that is free. None: it is taken, or the lot is full.
     pub fn take(&self, lot: &Lot, wanted: Option<u32>, who: Parked) -> Option<Place> {
-        let mut lots = self.0.lock();
+        let mut lots = self.0.lots.lock();
         lots.tokens += 1;
         let token = lots.tokens;
         let spaces = lots.lots.entry(lot.name.clone()).or_default();
@@ -197,9 +245,13 @@ impl ParkedCalls {
             fetched: false,
         };
         spaces.taken.insert(space, entry);
+        spaces.context.clone_from(&lot.context);
+        drop(lots);
+        self.0.tell(space, &lot.name, &lot.context);
         Some(Place {
-            lots: Arc::clone(&self.0),
+            house: Arc::clone(&self.0),
             lot: lot.name.clone(),
+            context: lot.context.clone(),
             space,
             token,
         })
@@ -207,14 +259,14 @@ impl ParkedCalls {
 
     /// The call in this space, or in the lowest that is taken, for whoever asks.
     pub fn fetch(&self, lot: &str, space: Option<u32>) -> Option<Fetched> {
-        let mut lots = self.0.lock();
+        let mut lots = self.0.lots.lock();
         let taken = &mut lots.lots.get_mut(lot)?.taken;
         let mut all = taken.iter_mut();
         let (space, entry) =
             all.find(|(at, entry)| !entry.fetched && space.is_none_or(|space| space == **at))?;
         entry.fetched = true;
         Some(Fetched {
-            lots: Arc::clone(&self.0),
+            house: Arc::clone(&self.0),
             lot: lot.to_owned(),
             space: *space,
             token: entry.token,
@@ -224,7 +276,7 @@ impl ParkedCalls {
 
     /// All parked calls: lot, space, who.
     pub fn list(&self) -> Vec<(String, u32, Parked)> {
-        let lots = self.0.lock();
+        let lots = self.0.lots.lock();
         let all = lots.lots.iter().flat_map(|(lot, spaces)| {
             let taken = spaces.taken.iter();
             taken.map(move |(space, entry)| (lot.clone(), *space, entry.who.clone()))
@@ -264,6 +316,24 @@ mod tests {
         assert_eq!(space(&again), Some(701));
         drop((second, again));
         assert!(calls.list().is_empty());
+    }
+
+    #[test]
+    fn a_space_is_a_device_that_is_told_when_a_call_comes_and_leaves() {
+        let mut lot = Lot::usual("sales");
+        lot.context = "parkedsales".to_owned();
+        let calls = ParkedCalls::default();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&told);
+        calls.on_change(Box::new(move |device| heard.lock().push(device.to_owned())));
+        let devices = ["park:701@parkedsales", "park:701@sales"];
+        let place = calls.take(&lot, None, parked("a"));
+        assert_eq!(std::mem::take(&mut *told.lock()), devices);
+        assert!(calls.is_taken(701, "parkedsales") && calls.is_taken(701, "sales"));
+        assert!(!calls.is_taken(702, "sales") && !calls.is_taken(701, "default"));
+        drop(place);
+        assert_eq!(*told.lock(), devices);
+        assert!(!calls.is_taken(701, "parkedsales"));
     }
 
     #[test]

@@ -258,6 +258,12 @@ impl Shared {
                 crate::shard::tell_binding(&shared, contact, became);
             }
         }));
+        let weak = Arc::downgrade(&shared);
+        shared.parked.on_change(Box::new(move |device| {
+            if let Some(shared) = weak.upgrade() {
+                shared.devices.touch(device);
+            }
+        }));
         crate::device::start(&shared);
         crate::endpoint::names::start(&shared);
         crate::queue::start(&shared);

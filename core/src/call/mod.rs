@@ -19,6 +19,7 @@ mod invite_again;
 pub(crate) mod local;
 pub(crate) mod media;
 pub mod message;
+mod one_touch;
 pub mod originate;
 pub(crate) mod outgoing;
 pub mod pickup;

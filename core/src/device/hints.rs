@@ -89,6 +89,7 @@ mod tests {
             ("custom:Away", "Custom:Away"),
             ("local/100@internal/n", "Local/100@internal"),
             ("Queue/sales", "Queue:sales"),
+            ("Park:701@parkedcalls", "park:701@parkedcalls"),
             ("odd", "odd"),
         ] {
             assert_eq!(device_key(device), wanted, "{device}");

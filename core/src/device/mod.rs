@@ -182,12 +182,13 @@ pub fn device_key(device: &str) -> String {
         "custom" => format!("Custom:{name}"),
         "queue" => format!("Queue:{name}"),
         "confbridge" => format!("Confbridge:{name}"),
+        "park" => format!("park:{name}"),
         _ => device.trim().to_owned(),
     }
 }
 
 impl Shared {
-    /// The state of a device: `PJSIP/100`, `Local/100@context`, `Custom:name`, `Confbridge:room`, `Queue:name` and so on.
+    /// The state of a device: `PJSIP/100`, `Local/100@context`, `Custom:name`, `Confbridge:room`, `Queue:name`, `park:701@context`.
     pub fn device_state(&self, device: &str) -> DeviceState {
         match parts(device) {
             Some((kind, name)) if kind == "queue" => self.queue_device_state(name),
@@ -217,6 +218,14 @@ impl Shared {
             "confbridge" => match self.conferences.read(|table| table.info(rest)) {
                 Some(info) if info.parties > 0 => DeviceState::InUse,
                 _ => DeviceState::NotInUse,
+            },
+            "park" => match rest.split_once('@') {
+                Some((space, place)) => match space.trim().parse() {
+                    Ok(space) if self.parked.is_taken(space, place) => DeviceState::InUse,
+                    Ok(_) => DeviceState::NotInUse,
+                    Err(_) => DeviceState::Invalid,
+                },
+                None => DeviceState::Invalid,
             },
             _ => DeviceState::Invalid,
         }

@@ -40,8 +40,8 @@ use inbox::{Inbox, ShardMessage};
 
 pub(crate) use challenged::Ways;
 pub(crate) use dispatch::ALLOW;
-pub use run::{RunningShard, ShardSetup, start};
 pub(crate) use qualify::tell_binding;
+pub use run::{RunningShard, ShardSetup, start};
 
 /// Whose request a client transaction is.
 #[derive(Clone, Copy, Debug)]

@@ -28,6 +28,7 @@ mod message_waiting;
 mod name_servers;
 mod offers;
 mod outbound_registration;
+mod parking;
 mod peers;
 mod playing;
 mod product_api;
