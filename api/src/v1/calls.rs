@@ -683,7 +683,13 @@ pub(super) async fn set_variable(mut on: On) -> Answered {
     Ok(done())
 }
 
-/// A flag of a query.
-pub(super) fn flag(on: &On, name: &str) -> bool {
-    on.query.given(name).is_some_and(is_true)
+/// A flag of a query; false if missing.
+pub(super) fn flag(on: &On, name: &str) -> Result<bool, Problem> {
+    match on.query.given(name) {
+        None | Some("false" | "no" | "0") => Ok(false),
+        Some(text) if is_true(text) => Ok(true),
+        Some(text) => Err(Problem::bad(format!(
+            "{name}: {text:?} is neither true nor false"
+        ))),
+    }
 }

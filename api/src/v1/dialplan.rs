@@ -341,10 +341,11 @@ pub(super) async fn replace(mut on: On) -> Answered {
     on.unbound()?;
     let context = own_context(&on)?;
     let exten = on.place(1).to_owned();
+    let force = flag(&on, "force")?;
     let body: ExtensionBody = on.body().await?;
     let rows = steps(&exten, &body.steps)?;
     let found = shown(&faults(&on, &context, &exten, &rows).await?);
-    if !found.valid && !flag(&on, "force") {
+    if !found.valid && !force {
         return Ok(json(StatusCode::UNPROCESSABLE_ENTITY, &found));
     }
     let written = on

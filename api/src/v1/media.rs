@@ -130,7 +130,7 @@ pub(super) struct RecordingStarted {
 }
 
 /// Records a call.
-#[utoipa::path(post, path = "/api/v1/calls/{id}/record", tag = "media", request_body = RecordBody, params(
+#[utoipa::path(post, path = "/api/v1/calls/{id}/record", tag = "media", request_body = Option<RecordBody>, params(
     ("id" = String, Path, description = "Unique id, or name of the channel")),
     responses((status = 201, body = RecordingStarted), (status = 404, description = "There is no such call", content_type = "application/problem+json"),
         (status = 409, description = "There is such a recording, or none can be made", content_type = "application/problem+json")))]

@@ -201,6 +201,9 @@ pub(super) struct MemberChange {
 pub(super) async fn change(mut on: On) -> Answered {
     on.unbound()?;
     let body: MemberChange = on.body().await?;
+    if body.paused.is_none() && body.penalty.is_none() {
+        return Err(Problem::bad("paused, penalty: one of them is wanted"));
+    }
     let (queue, interface) = (on.place(0), on.place(1));
     let shared = on.shared();
     let nobody = || Problem::missing(format_args!("member {interface} of queue {queue}"));

@@ -1,5 +1,5 @@
 //! What `/api/v1/openapi.json` promises is held against the running exchange by a program that makes requests of it, right ones and
-//! wrong ones: no error of the exchange, and no status, kind of content or body that is not described.
+//! wrong ones: no error of the exchange, no status, kind of content or body that is not described, and nothing wrong that is taken.
 
 use std::fmt::Write as _;
 
@@ -40,7 +40,8 @@ fn hold(exchange: &Exchange, folder: &std::path::Path, settings: &str, fitting: 
         .args([
             "--checks",
             "not_a_server_error,status_code_conformance,content_type_conformance,\
-             response_headers_conformance,response_schema_conformance",
+             response_headers_conformance,response_schema_conformance,\
+             negative_data_rejection,unsupported_method,allow_header_conformance",
         ])
         .args(["--continue-on-failure", "--no-shrink", "--no-color"])
         .args(["--request-timeout", "60"])
