@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use strowger_tests::clients::{Client, Told, field, node, python};
-use strowger_tests::{Bank, Exchange, SOON};
+use strowger_tests::{Bank, Exchange, Phone, SOON};
 
 use crate::manager::{exchange, lasting};
 
@@ -24,11 +24,7 @@ const FIELDS: &[&str] = &[
 
 /// Lets a client have its session while alice and bob answer their telephones.
 #[track_caller]
-fn session(exchange: &Exchange, bank: &Bank, command: Command) -> Told {
-    let alice = bank.phone("alice", "secret", exchange.sip());
-    let bob = bank.phone("bob", "secret", exchange.sip());
-    alice.register();
-    bob.register();
+fn session(alice: &Phone, bob: &Phone, command: Command) -> Told {
     let client = Client::start(command);
     let alices = alice.expect_call(SOON);
     let invite = alices.requests().into_iter().next().expect("the INVITE");
@@ -43,6 +39,18 @@ fn session(exchange: &Exchange, bank: &Bank, command: Command) -> Told {
     alices.expect_ended(SOON);
     bobs.expect_ended(SOON);
     told
+}
+
+/// The telephones that are to be called.
+fn phones(exchange: &Exchange) -> (Bank, Phone, Phone) {
+    let bank = Bank::new();
+    let phone = |name| {
+        let phone = bank.phone(name, "secret", exchange.sip());
+        phone.register();
+        phone
+    };
+    let (alice, bob) = (phone("alice"), phone("bob"));
+    (bank, alice, bob)
 }
 
 /// What every client has to have seen, whatever it makes of names and lists.
@@ -174,7 +182,8 @@ fn tcp(script: &str) -> Told {
     };
     let mut command = start(&[script]);
     command.args(over_tcp(&exchange));
-    let told = session(&exchange, &Bank::new(), command);
+    let (_bank, alice, bob) = phones(&exchange);
+    let told = session(&alice, &bob, command);
     assert_answers(&told);
     assert_events(&told);
     told
@@ -232,13 +241,13 @@ fn asterisk_ami_client_follows_a_call() {
 #[track_caller]
 fn http(way: &str) {
     let exchange = exchange(&[("general", "webenabled", "yes")]);
-    let bank = Bank::new();
+    let (_bank, alice, bob) = phones(&exchange);
     let by_digest = way.starts_with('a');
     for tool in ["requests", "curl"] {
         let base = format!("http://{}", exchange.http());
         let mut command = python(&["with_http.py"]);
         command.args([&base, "admin", "s3cret", "PJSIP/alice", way, tool]);
-        let told = session(&exchange, &bank, command);
+        let told = session(&alice, &bob, command);
         assert_answers(&told);
         if !by_digest {
             assert_eq!(told.field("stranger", "Message"), "Permission denied");
