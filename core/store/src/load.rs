@@ -123,6 +123,7 @@ pub(crate) async fn table(
         | Table::StaticSorcery
         | Table::StaticManager => {
             let mut rows = Vec::new();
+            let mut marks = Vec::new();
             let mut sorcery_speaks = false;
             for table in [
                 Table::StaticExtensions,
@@ -130,11 +131,13 @@ pub(crate) async fn table(
                 Table::StaticSorcery,
                 Table::StaticManager,
             ] {
-                sorcery_speaks |= load.statics(table, &mut rows).await?;
+                sorcery_speaks |= load.statics(table, &mut rows, &mut marks).await?;
             }
             StaticRow::sort(&mut rows);
             let spoke = std::mem::replace(&mut snapshot.loaded.sorcery_speaks, sorcery_speaks);
-            replace(&mut snapshot.statics, rows) || spoke != sorcery_speaks
+            marks.sort();
+            let others = replace(&mut snapshot.static_marks, marks);
+            replace(&mut snapshot.statics, rows) || others || spoke != sorcery_speaks
         }
     };
     if load.more > 0 {
@@ -563,6 +566,7 @@ impl Load<'_> {
         &mut self,
         table: Table,
         rows: &mut Vec<StaticRow>,
+        marks: &mut Vec<(String, String)>,
     ) -> Result<bool, StoreError> {
         const WANTED: [&str; 8] = [
             "id",
@@ -591,6 +595,9 @@ impl Load<'_> {
                 let cell = |at: usize| places[at].and_then(get).unwrap_or_default();
                 sorcery |= cell(4) == "sorcery.conf";
                 if !matches!(cell(3).trim(), "" | "0" | "false") {
+                    if cell(6).is_empty() {
+                        marks.push((cell(4).to_owned(), cell(5).to_owned()));
+                    }
                     return;
                 }
                 rows.push(StaticRow {

@@ -146,6 +146,18 @@ impl Realtime {
         self.shared.healthy.load(Ordering::Relaxed)
     }
 
+    /// Reads the tables that changed now, instead of at the next look. Tells whether anything was different.
+    ///
+    /// # Errors
+    /// The database does not answer, or a table cannot be used; the last good state stays.
+    pub async fn look_now(&self) -> Result<bool, StoreError> {
+        let Some(watcher) = &self.watcher else {
+            return Ok(false);
+        };
+        let mut state = watcher.state.lock().await;
+        state.refresh(&self.shared, false).await
+    }
+
     /// Reads all tables now, whether they seem changed or not. Tells whether anything was different.
     ///
     /// # Errors

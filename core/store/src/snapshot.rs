@@ -152,6 +152,8 @@ pub struct Snapshot {
     pub extensions: Arc<Vec<ExtensionRow>>,
     /// All static tables, without rows that are commented out, in the order of [`StaticRow::sort`].
     pub statics: Arc<Vec<StaticRow>>,
+    /// Files and sections that are there though they have no lines; an empty section stands for its file.
+    pub static_marks: Arc<Vec<(String, String)>>,
     /// `musiconhold`, in the order of the names.
     pub music: Arc<Vec<MusicRow>>,
     /// `musiconhold_entry`, by class and position.

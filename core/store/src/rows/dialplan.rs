@@ -42,16 +42,19 @@ impl StaticRow {
     /// value, id. Letters compare without case, as MySQL's default collation does; sections whose names differ in
     /// case only are still kept apart.
     pub fn sort(rows: &mut [Self]) {
-        rows.sort_by_cached_key(|row| {
-            (
-                (row.filename.to_lowercase(), row.filename.clone()),
-                (row.category.to_lowercase(), row.category.clone()),
-                std::cmp::Reverse(row.cat_metric),
-                row.var_metric,
-                (row.var_name.to_lowercase(), row.var_val.to_lowercase()),
-                row.id,
-            )
-        });
+        rows.sort_by_cached_key(Self::sort_key);
+    }
+
+    /// What [`Self::sort`] compares.
+    pub(crate) fn sort_key(&self) -> impl Ord + use<> {
+        (
+            (self.filename.to_lowercase(), self.filename.clone()),
+            (self.category.to_lowercase(), self.category.clone()),
+            std::cmp::Reverse(self.cat_metric),
+            self.var_metric,
+            (self.var_name.to_lowercase(), self.var_val.to_lowercase()),
+            self.id,
+        )
     }
 }
 

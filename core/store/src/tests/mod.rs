@@ -5,6 +5,7 @@ mod cdr;
 mod changes;
 mod contacts;
 mod edit;
+mod files;
 mod outage;
 mod tables;
 
