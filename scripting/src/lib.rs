@@ -56,8 +56,8 @@ pub use agi::{Agi, NotTaken};
 pub use app::application_reaches;
 pub use check::{check, check_databases};
 pub use fax::Fax;
-pub use func::{text_reaches, variable_reaches};
-pub use plans::{PlanWatcher, Plans, compile};
+pub use func::{text_reaches, text_reaches_with, variable_reaches};
+pub use plans::{EditError, PlanWatcher, Plans, compile};
 pub use registry::{Applications, Help, applications, functions};
 pub use script::Scripts;
 pub use vm::{Counters, Limits, VmError};
@@ -185,6 +185,11 @@ pub fn transfer_code(snapshot: &Snapshot, name: &str) -> Option<String> {
 /// Is there what a module of Asterisk brings, by the module's name (`app_dial.so`, with `.so` or without)?
 pub fn has_module(name: &str) -> bool {
     func::module::is_there(name)
+}
+
+/// The names for which [`has_module`] says yes, without `.so`, sorted.
+pub fn modules() -> Vec<String> {
+    func::module::names()
 }
 
 /// Where the recording of a conference is written: `file` below `monitor`, or a name made of the conference's.

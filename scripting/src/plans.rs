@@ -12,9 +12,11 @@ use rustc_hash::FxHashSet;
 use strowger_core::Shared;
 use strowger_core::channel::GlobalVariables;
 use strowger_core::device::Hints;
-use strowger_dialplan::{Plan, Problem, Row, Severity, StaticRow, subst};
+use strowger_dialplan::{
+    Added, Edits, NotEdited, Plan, Problem, Row, Severity, Spot, StaticRow, subst,
+};
 use strowger_store::{Snapshot, Table};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::agi::Agi;
 use crate::fax::Fax;
@@ -31,6 +33,26 @@ const LOGGED_MAX: usize = 50;
 /// so that one that is still being written is not.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// How long a change that a program asked for may take until it counts.
+const EDIT_MAX: Duration = Duration::from_secs(30);
+
+/// Why a step was not added or taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EditError {
+    /// It cannot be.
+    Refused(NotEdited),
+    /// It is kept, but no plan has it yet.
+    Late,
+}
+
+/// What programs changed beside the rows.
+#[derive(Clone, Debug, Default)]
+struct Kept {
+    edits: Edits,
+    /// Grows with every change.
+    version: u64,
+}
+
 /// The current plan, and how it came to be.
 #[derive(Debug, Default)]
 pub struct Plans {
@@ -41,6 +63,9 @@ pub struct Plans {
     counters: Arc<Counters>,
     services: Arc<Services>,
     look: Notify,
+    kept: Mutex<Kept>,
+    /// Which version of [`Kept`] the current plan has.
+    kept_in_plan: watch::Sender<u64>,
     agi: Arc<Agi>,
     fax: Arc<Fax>,
     /// The files of the current plan.
@@ -93,9 +118,76 @@ impl Plans {
         self.look.notify_one();
     }
 
+    /// Adds a step that is in no row, until the exchange ends or forgets it ([`Self::forget_edits`]). When this returns, calls find it.
+    ///
+    /// # Errors
+    /// There is a step at that place (`replace` takes it away), there are too many, or no plan was compiled in time.
+    pub async fn add_step(
+        &self,
+        context: &str,
+        spot: Spot,
+        step: Added,
+        replace: bool,
+    ) -> Result<(), EditError> {
+        self.edit(|edits, plan| edits.add(plan, context, spot, step, replace))
+            .await
+    }
+
+    /// Takes away a step, or a whole extension, that was added or that a row of `extensions.conf` writes; as long as
+    /// [`Self::add_step`] says.
+    ///
+    /// # Errors
+    /// There is none, too many are taken away, or no plan was compiled in time.
+    pub async fn remove_steps(
+        &self,
+        context: &str,
+        exten: &str,
+        caller: Option<&str>,
+        priority: Option<i32>,
+    ) -> Result<(), EditError> {
+        self.edit(|edits, plan| edits.remove(plan, context, exten, caller, priority))
+            .await
+    }
+
+    async fn edit(
+        &self,
+        change: impl FnOnce(&mut Edits, &Plan) -> Result<(), NotEdited>,
+    ) -> Result<(), EditError> {
+        let mut in_plan = self.kept_in_plan.subscribe();
+        let version = {
+            let mut kept = self.kept.lock();
+            change(&mut kept.edits, &self.current()).map_err(EditError::Refused)?;
+            kept.version += 1;
+            kept.version
+        };
+        self.look.notify_one();
+        let counts = in_plan.wait_for(|in_plan| *in_plan >= version);
+        match tokio::time::timeout(EDIT_MAX, counts).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(EditError::Late),
+        }
+    }
+
+    /// The dialplan is what rows and files say again.
+    pub fn forget_edits(&self) {
+        let mut kept = self.kept.lock();
+        if !kept.edits.is_empty() {
+            kept.edits = Edits::default();
+            kept.version += 1;
+            self.look.notify_one();
+        }
+    }
+
     /// What would be wrong with a dialplan of these rows and the present files. Compiles, so not for a thread that may not wait.
     pub fn problems_of(&self, snapshot: &Snapshot) -> Vec<Problem> {
-        compile(snapshot, &self.scripts.load(), Some(&self.current())).problems
+        let edits = self.kept.lock().edits.clone();
+        compile_edited(
+            snapshot,
+            &self.scripts.load(),
+            &edits,
+            Some(&self.current()),
+        )
+        .problems
     }
 
     /// What is wrong with the rows and files of the current plan.
@@ -129,6 +221,8 @@ struct Known {
     scripts: Scripts,
     /// They changed since the last plan.
     scripts_changed: bool,
+    /// The version of [`Kept`] that the last plan has.
+    kept: u64,
 }
 
 impl PlanWatcher {
@@ -170,7 +264,8 @@ impl PlanWatcher {
                 let (watcher, shared) = (Arc::clone(&watcher), Arc::clone(&shared));
                 let done = tokio::task::spawn_blocking(move || {
                     watcher.free_retired();
-                    if at_rest.is_some_and(|at_rest| !watcher.look(at_rest)) {
+                    let new_files = at_rest.is_some_and(|at_rest| watcher.look(at_rest));
+                    if at_rest.is_some() && !new_files && !watcher.has_new_edits() {
                         return;
                     }
                     watcher.update(&shared.snapshot(), &shared.globals);
@@ -184,6 +279,10 @@ impl PlanWatcher {
             }
         });
         plans
+    }
+
+    fn has_new_edits(&self) -> bool {
+        self.plans.kept.lock().version != self.known.lock().kept
     }
 
     /// Frees former plans that nobody else holds any more, nor one of their contexts.
@@ -280,17 +379,20 @@ impl PlanWatcher {
             snapshot.version_of(Table::StaticExtensions),
             hinted,
         );
+        let kept = self.plans.kept.lock().clone();
         let mut known = self.known.lock();
-        if known.versions == Some(versions) && !known.scripts_changed {
+        let same_edits = known.kept == kept.version;
+        if known.versions == Some(versions) && !known.scripts_changed && same_edits {
             return;
         }
         let started = Instant::now();
         let previous = self.plans.current();
         let compiled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            compile(snapshot, &known.scripts, Some(&previous))
+            compile_edited(snapshot, &known.scripts, &kept.edits, Some(&previous))
         }));
         known.versions = Some(versions);
         known.scripts_changed = false;
+        known.kept = kept.version;
         let Ok(plan) = compiled else {
             self.plans.failures.fetch_add(1, Ordering::Relaxed);
             tracing::error!("the dialplan compiler failed; calls go on with the former dialplan");
@@ -314,6 +416,7 @@ impl PlanWatcher {
         drop(known);
         let former = self.plans.current.swap(Arc::new(plan));
         self.retired.lock().push(former);
+        self.plans.kept_in_plan.send_replace(kept.version);
         self.plans.versions.fetch_add(1, Ordering::Relaxed);
         self.plans.compile_us.store(
             u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
@@ -365,6 +468,15 @@ fn automatic_hints<'s>(
 
 /// Compiles the dialplan rows of a snapshot and what the scripts define. Contexts that did not change come from `previous`.
 pub fn compile(snapshot: &Snapshot, scripts: &Scripts, previous: Option<&Plan>) -> Plan {
+    compile_edited(snapshot, scripts, &Edits::default(), previous)
+}
+
+fn compile_edited(
+    snapshot: &Snapshot,
+    scripts: &Scripts,
+    edits: &Edits,
+    previous: Option<&Plan>,
+) -> Plan {
     let rows: Vec<Row<'_>> = snapshot
         .extensions
         .iter()
@@ -399,6 +511,7 @@ pub fn compile(snapshot: &Snapshot, scripts: &Scripts, previous: Option<&Plan>) 
         &rows,
         &statics,
         &scripts.contexts,
+        edits,
         &WithTable(func::odbc::names(snapshot)),
         previous,
     );
@@ -461,6 +574,46 @@ mod tests {
         };
         snapshot.versions[Table::Extensions as usize] = version;
         snapshot
+    }
+
+    #[tokio::test]
+    async fn a_step_that_a_program_adds_counts_when_it_is_told_so_and_outlives_other_rows() {
+        let watcher = Arc::new(PlanWatcher {
+            plans: Arc::default(),
+            folder: PathBuf::from("/nowhere"),
+            known: Mutex::default(),
+            hinted: AtomicU64::new(0),
+            retired: Mutex::default(),
+        });
+        let plans = Arc::clone(&watcher.plans);
+        let following = Arc::clone(&watcher);
+        tokio::spawn(async move {
+            loop {
+                following.plans.look.notified().await;
+                following.update(&snapshot(1, "a"), &GlobalVariables::default());
+            }
+        });
+        let spot = || Spot {
+            exten: "200".into(),
+            caller: None,
+            priority: 1,
+        };
+        let step = || Added {
+            app: "NoOp".into(),
+            appdata: String::new(),
+        };
+        let query = strowger_dialplan::Query::new("internal", "200", 1);
+        let added = plans.add_step("internal", spot(), step(), false).await;
+        assert_eq!(added, Ok(()));
+        assert!(plans.current().exists(&query));
+        let again = plans.add_step("internal", spot(), step(), false).await;
+        assert_eq!(again, Err(EditError::Refused(NotEdited::Exists)));
+        watcher.update(&snapshot(2, "b"), &GlobalVariables::default());
+        assert!(plans.current().exists(&query));
+        plans.forget_edits();
+        assert!(watcher.has_new_edits());
+        watcher.update(&snapshot(2, "b"), &GlobalVariables::default());
+        assert!(!plans.current().exists(&query));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use crate::edits::{Edits, Spot, Spots};
 use crate::lint::{self, Problem};
 use crate::matcher::{Matcher, Order};
 use crate::pattern::Pattern;
@@ -60,15 +61,17 @@ pub fn compile(
     registry: &dyn Registry,
     previous: Option<&Plan>,
 ) -> Plan {
-    compile_with_scripts(rows, statics, &[], registry, previous)
+    compile_with_scripts(rows, statics, &[], &Edits::default(), registry, previous)
 }
 
-/// The same with the contexts that scripts define. A context may have rows and scripts: the rows are searched first.
+/// The same with the contexts that scripts define, and with steps that were added and taken away since. A context may have rows and
+/// scripts: the rows are searched first.
 #[must_use]
 pub fn compile_with_scripts(
     rows: &[Row<'_>],
     statics: &[StaticRow<'_>],
     scripts: &[ScriptContext],
+    edits: &Edits,
     registry: &dyn Registry,
     previous: Option<&Plan>,
 ) -> Plan {
@@ -90,6 +93,12 @@ pub fn compile_with_scripts(
             .or_default()
             .scripts
             .push(script);
+    }
+    for name in edits.contexts() {
+        sections.entry(name).or_default();
+    }
+    for (name, section) in &mut sections {
+        section.edits = edits.of(name);
     }
     let general = General::read(&general);
     let globals = statics::globals(&globals);
@@ -130,6 +139,7 @@ struct Section<'s, 'r> {
     statics: Vec<&'s StaticRow<'r>>,
     rows: Vec<&'s Row<'r>>,
     scripts: Vec<&'s ScriptContext>,
+    edits: Option<&'s Spots>,
 }
 
 impl Section<'_, '_> {
@@ -147,6 +157,7 @@ impl Section<'_, '_> {
         self.statics.hash(&mut hasher);
         self.rows.hash(&mut hasher);
         self.scripts.hash(&mut hasher);
+        self.edits.hash(&mut hasher);
         hasher.finish()
     }
 }
@@ -214,7 +225,12 @@ impl<'b> Builder<'b> {
         fingerprint: u64,
         globals: &HashMap<String, String>,
     ) -> Context {
-        let fixed = self.statics(&section.statics, globals);
+        let no_edits = Spots::new();
+        let edits = section.edits.unwrap_or(&no_edits);
+        let mut fixed = self.statics(&section.statics, globals, edits);
+        let written = fixed.len();
+        fixed.extend(self.added(edits));
+        let has_added = fixed.len() > written;
         let fixed = self.table(Order::Specific, fixed);
         let rows = section
             .rows
@@ -234,6 +250,7 @@ impl<'b> Builder<'b> {
             switches: self.switches,
             ignore_patterns: self.ignore_patterns,
             has_section: !section.statics.is_empty(),
+            has_added,
             fixed,
             realtime,
             script,
@@ -270,7 +287,32 @@ impl<'b> Builder<'b> {
         }))
     }
 
-    fn statics(&mut self, rows: &[&StaticRow<'_>], globals: &HashMap<String, String>) -> Vec<u32> {
+    /// Steps that are in no row.
+    fn added(&mut self, edits: &Spots) -> Vec<u32> {
+        let mut list = Vec::new();
+        for (spot, edit) in edits {
+            let Some(step) = &edit.step else {
+                continue;
+            };
+            list.push(self.step(&Draft {
+                origin: Origin::Added,
+                exten: &spot.exten,
+                caller: spot.caller.as_deref(),
+                priority: spot.priority,
+                label: None,
+                app: step.app.trim(),
+                appdata: &step.appdata,
+            }));
+        }
+        list
+    }
+
+    fn statics(
+        &mut self,
+        rows: &[&StaticRow<'_>],
+        globals: &HashMap<String, String>,
+        edits: &Spots,
+    ) -> Vec<u32> {
         let mut reader = Reader::new(globals);
         let mut list = Vec::new();
         for row in rows {
@@ -283,15 +325,24 @@ impl<'b> Builder<'b> {
                     label,
                     app,
                     appdata,
-                })) => list.push(self.step(&Draft {
-                    origin,
-                    exten: &exten,
-                    caller: caller.as_deref(),
-                    priority,
-                    label: label.as_deref(),
-                    app: &app,
-                    appdata: &appdata,
-                })),
+                })) => {
+                    let spot = Spot {
+                        exten,
+                        caller,
+                        priority,
+                    };
+                    if !edits.contains_key(&spot) {
+                        list.push(self.step(&Draft {
+                            origin,
+                            exten: &spot.exten,
+                            caller: spot.caller.as_deref(),
+                            priority,
+                            label: label.as_deref(),
+                            app: &app,
+                            appdata: &appdata,
+                        }));
+                    }
+                }
                 Ok(Line::Include { context, condition }) => {
                     self.include(origin, &context, condition.as_deref())
                 }

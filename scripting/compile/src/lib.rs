@@ -14,12 +14,14 @@
 //! | [`timespec`] | `GotoIfTime` and conditional includes |
 //! | [`truth`] | what `GotoIf` holds for true |
 //! | [`compile`], [`plan`] | rows to contexts; finding the step for (context, extension, priority) |
+//! | [`edits`] | steps that are added and taken away while the exchange runs |
 //! | [`lua`] | the source text of a context |
 //! | [`script`] | contexts that scripts define |
 //! | [`lint`] | what is wrong with the rows, before a call finds out |
 
 pub mod args;
 pub mod compile;
+pub mod edits;
 pub mod expr;
 pub mod lint;
 pub mod lua;
@@ -35,6 +37,7 @@ pub mod truth;
 pub mod vars;
 
 pub use compile::{Row, StaticRow, compile, compile_with_scripts};
+pub use edits::{Added, Edits, NotEdited, Spot};
 pub use lint::{Problem, Severity};
 pub use plan::{Context, Found, Origin, Plan, Query, Step, Wanted};
 pub use registry::{ArgumentStyle, Registry};

@@ -34,6 +34,8 @@ pub enum Origin {
     Static(i64),
     /// A function in a script.
     Script(Place),
+    /// Nowhere: it was added while the exchange runs.
+    Added,
 }
 
 impl std::fmt::Display for Origin {
@@ -42,6 +44,7 @@ impl std::fmt::Display for Origin {
             Self::Realtime(id) => write!(out, "realtime row {id}"),
             Self::Static(id) => write!(out, "static row {id}"),
             Self::Script(place) => write!(out, "{place}"),
+            Self::Added => out.write_str("a step that was added"),
         }
     }
 }
@@ -333,6 +336,8 @@ pub struct Context {
     pub ignore_patterns: Vec<Pattern>,
     /// Has it a section of `extensions.conf`?
     pub has_section: bool,
+    /// Has it steps that were added while the exchange runs? They are searched with those of the section.
+    pub has_added: bool,
     pub(crate) fixed: Table,
     pub(crate) realtime: Table,
     /// Extensions of scripts, searched after the rows.
@@ -613,7 +618,8 @@ impl Plan {
                     .iter()
                     .any(|switch| self.follow(switch, name, query, entered, look))
         } else {
-            look(query, context, &context.realtime, true)
+            (context.has_added && look(query, context, &context.fixed, true))
+                || look(query, context, &context.realtime, true)
         };
         // Asterisk's Lua is a switch: what it includes is found before the includes of the rows.
         rows || (context.has_script() && look(query, context, &context.script, true))

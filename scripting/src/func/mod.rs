@@ -42,6 +42,7 @@ use std::sync::LazyLock;
 use rustc_hash::FxHashMap;
 use strowger_dialplan::subst::{self, Node, Template};
 use strowger_dialplan::{CallError, Vars, args, expr};
+use strowger_store::Snapshot;
 
 use crate::task::Task;
 
@@ -262,17 +263,26 @@ pub(crate) fn all() -> Vec<&'static Function> {
     list
 }
 
-/// Does a text read or write a function that reaches further than its call, in any case and wherever it stands? Of a name
-/// that only a table may define (`ODBC_X`) that is taken for granted.
+/// Does a text read or write a function that reaches further than its call, in any case and wherever it stands? Those that
+/// `func_odbc.conf` defines do.
+pub fn text_reaches_with(text: &str, snapshot: &Snapshot) -> bool {
+    reaches(text, |name| odbc::is_defined(snapshot, name))
+}
+
+/// The same where nobody knows what is defined: every name that could be is taken for it (`ODBC_X`).
 pub fn text_reaches(text: &str) -> bool {
+    reaches(text, |name| name.contains('_'))
+}
+
+fn reaches(text: &str, is_defined: impl Fn(&str) -> bool) -> bool {
     text.match_indices('(').any(|(at, _)| {
         let before = text.get(..at).unwrap_or_default().trim_end();
         let name = before.rsplit(|char: char| !char.is_ascii_alphanumeric() && char != '_');
-        name.take(1).any(|name| {
-            let name = name.to_ascii_uppercase();
+        name.take(1).any(|written| {
+            let name = written.to_ascii_uppercase();
             match find(&name) {
                 Some(function) => function.read_reaches || function.write_reaches || name == "EVAL",
-                None => name.contains('_'),
+                None => is_defined(written) || is_defined(&name),
             }
         })
     })
@@ -519,12 +529,16 @@ mod tests {
             ("REALTIME_STORE(users,a,b)=1,2", true),
             ("ODBC_USERS(1)=2", true),
             ("OWN_TABLE(1)=2", true),
+            ("one_two(three)", false),
+            ("PJSIP/bob,30,U(my_sub(x))", false),
             ("QUEUE_MEMBER (q,paused,PJSIP/a)=1", true),
             ("EVAL(x)", true),
             ("${FILE(/etc/passwd)}", true),
             ("${ENV(HOME)}", true),
         ] {
-            assert_eq!(text_reaches(text), wanted, "{text}");
+            let tables = ["ODBC_USERS", "OWN_TABLE"];
+            let found = reaches(text, |name| tables.contains(&name));
+            assert_eq!(found, wanted, "{text}");
         }
     }
 

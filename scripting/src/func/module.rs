@@ -97,6 +97,21 @@ const OTHERS: &[&str] = &[
     "res_srtp",
 ];
 
+/// Every name by which [`is_there`] says yes, without `.so`, sorted.
+pub(crate) fn names() -> Vec<String> {
+    let applications = app::all().into_iter();
+    let functions = super::all().into_iter();
+    let mut names: Vec<String> = OTHERS
+        .iter()
+        .map(|name| (*name).to_owned())
+        .chain(applications.map(|app| format!("app_{}", app.name.to_ascii_lowercase())))
+        .chain(functions.map(|function| format!("func_{}", function.name.to_ascii_lowercase())))
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
 /// Is there what a module of Asterisk brings, by its name with or without `.so`?
 pub(crate) fn is_there(module: &str) -> bool {
     let name = module.strip_suffix(".so").unwrap_or(module);
@@ -113,6 +128,16 @@ pub(crate) fn is_there(module: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_module_that_is_listed_is_there() {
+        let names = names();
+        for name in &names {
+            assert!(is_there(name), "{name}");
+        }
+        assert!(names.windows(2).all(|pair| pair[0] < pair[1]));
+        assert!(names.iter().any(|name| name == "app_dial"));
+    }
 
     #[test]
     fn modules_are_there_by_what_they_bring() {
