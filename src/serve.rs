@@ -112,7 +112,7 @@ pub(crate) fn serve(config: Config, runtime: &Runtime) -> anyhow::Result<ExitCod
     shared.restore_subscriptions(std::mem::take(&mut keeping.subscriptions));
     let manager = {
         let _control = runtime.enter();
-        Manager::start(&shared, &plans)
+        Manager::start(&shared, &plans, keeping.store.clone())
     };
     let mut process = process_numbers(
         &keeping,

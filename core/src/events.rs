@@ -63,24 +63,15 @@ impl Event {
     /// The same with the description of another channel behind, its names behind a prefix (`Dest`).
     #[must_use]
     pub fn channel(mut self, prefix: &str, channel: &Channel) -> Self {
-        for (name, value) in channel_block(channel) {
-            self.fields.push((prefixed(prefix, name), value));
-        }
-        let shared = channel.shard().shared();
-        for variable in shared.events.channel_variables.load().iter() {
-            let value = channel.variable(variable).unwrap_or_default();
-            let value = format!("{variable}={}", escape(&value));
-            self.fields.push((prefixed(prefix, "ChanVariable"), value));
-        }
-        self
+        self.described(prefix, &channel_fields(channel))
     }
 
     /// The same with the description of a channel behind that was taken where the channel is.
     #[must_use]
     pub fn described(mut self, prefix: &str, channel: &[(&'static str, String)]) -> Self {
         let fields = channel.iter();
-        self.fields
-            .extend(fields.map(|(name, value)| (prefixed(prefix, name), value.clone())));
+        let named = fields.map(|(name, value)| (prefixed(prefix, name), value.clone()));
+        self.fields.extend(named);
         self
     }
 
@@ -158,6 +149,17 @@ pub fn escape(text: &str) -> String {
         }
     }
     escaped
+}
+
+/// The same with the variables that are told of every channel (`channelvars`).
+pub fn channel_fields(channel: &Channel) -> Vec<(&'static str, String)> {
+    let mut fields: Vec<_> = channel_block(channel).into();
+    let shared = channel.shard().shared();
+    for variable in shared.events.channel_variables.load().iter() {
+        let value = channel.variable(variable).unwrap_or_default();
+        fields.push(("ChanVariable", format!("{variable}={value}")));
+    }
+    fields
 }
 
 /// What lists and events say of a channel, in this order.

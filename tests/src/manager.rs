@@ -1,6 +1,5 @@
 //! A client of the Manager interface: it writes requests and reads blocks, as a program of a customer does.
 
-use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -9,6 +8,12 @@ use std::time::{Duration, Instant};
 pub struct Block(pub Vec<(String, String)>);
 
 impl Block {
+    /// Every value of a header.
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        let lines = self.0.iter().filter(|(known, _)| known == name);
+        lines.map(|(_, value)| value.as_str()).collect()
+    }
+
     /// The first value of a header; empty if there is none.
     pub fn get(&self, name: &str) -> &str {
         self.0
@@ -38,26 +43,64 @@ impl Block {
     }
 }
 
-/// A connection to port 5038.
-#[derive(Debug)]
+trait Stream: std::io::Read + std::io::Write + Send {}
+
+impl<S: std::io::Read + std::io::Write + Send> Stream for S {}
+
+/// A connection to port 5038, or with TLS to 5039.
 pub struct ManagerClient {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
+    /// What carries it.
+    carrier: TcpStream,
     waiting: Vec<u8>,
     /// What the other side greeted with.
     pub greeting: String,
+}
+
+impl std::fmt::Debug for ManagerClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("ManagerClient").field(&self.carrier).finish()
+    }
 }
 
 impl ManagerClient {
     /// Connects, as soon as there is somebody to connect to.
     #[track_caller]
     pub fn connect(address: SocketAddr) -> Self {
+        let carrier = Self::carrier(address);
+        let stream = carrier.try_clone().expect("the connection twice");
+        Self::greeted(Box::new(stream), carrier)
+    }
+
+    /// The same with TLS, which has to show a certificate for this name.
+    #[track_caller]
+    pub fn connect_tls(
+        address: SocketAddr,
+        config: std::sync::Arc<rustls::ClientConfig>,
+        name: &str,
+    ) -> Self {
+        let carrier = Self::carrier(address);
+        let stream = carrier.try_clone().expect("the connection twice");
+        let name = name.to_owned().try_into().expect("a name");
+        let session = rustls::ClientConnection::new(config, name).expect("a session of TLS");
+        Self::greeted(Box::new(rustls::StreamOwned::new(session, stream)), carrier)
+    }
+
+    #[track_caller]
+    fn carrier(address: SocketAddr) -> TcpStream {
         let stream = crate::wait_until(crate::SOON, || TcpStream::connect(address).ok());
         let stream = stream.expect("the Manager listens");
         stream
             .set_read_timeout(Some(Duration::from_millis(50)))
             .expect("a time limit");
+        stream
+    }
+
+    #[track_caller]
+    fn greeted(stream: Box<dyn Stream>, carrier: TcpStream) -> Self {
         let mut client = Self {
             stream,
+            carrier,
             waiting: Vec::new(),
             greeting: String::new(),
         };
@@ -69,13 +112,19 @@ impl ManagerClient {
     #[track_caller]
     pub fn login(address: SocketAddr, user: &str, secret: &str) -> Self {
         let mut client = Self::connect(address);
-        let answer = client.ask(&[("Action", "Login"), ("Username", user), ("Secret", secret)]);
+        client.log_in(user, secret);
+        client
+    }
+
+    /// Logs in.
+    #[track_caller]
+    pub fn log_in(&mut self, user: &str, secret: &str) {
+        let answer = self.ask(&[("Action", "Login"), ("Username", user), ("Secret", secret)]);
         assert_eq!(
             answer.get("Message"),
             "Authentication accepted",
             "{answer:?}"
         );
-        client
     }
 
     /// Sends a request.
@@ -159,7 +208,7 @@ impl ManagerClient {
 
     /// Says that nothing more will be asked.
     pub fn finish(&self) {
-        let _ = self.stream.shutdown(std::net::Shutdown::Write);
+        let _ = self.carrier.shutdown(std::net::Shutdown::Write);
     }
 
     /// Waits for the other side to close; what it wrote before.

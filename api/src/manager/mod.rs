@@ -26,7 +26,7 @@ use strowger_core::counters::Counter;
 use strowger_core::events::{Event, Listener, Told};
 use strowger_core::protect::{Heard, Offence, SecurityLog, Subject};
 use strowger_scripting::Plans;
-use strowger_store::Table;
+use strowger_store::{Store, Table};
 use tokio::sync::watch;
 
 use answer::Stamp;
@@ -58,6 +58,8 @@ pub(crate) struct Counts {
 pub struct Manager {
     pub(crate) shared: Arc<Shared>,
     pub(crate) plans: Arc<Plans>,
+    /// For changes that programs ask for.
+    store: Store,
     settings: ArcSwap<Settings>,
     /// Told of each change of the settings.
     changed: watch::Sender<u64>,
@@ -121,12 +123,13 @@ impl Drop for Seat {
 
 impl Manager {
     /// Starts it: it listens when manager.conf, in `static_manager`, says so, and stops when it says no more.
-    pub fn start(shared: &Arc<Shared>, plans: &Arc<Plans>) -> Arc<Self> {
+    pub fn start(shared: &Arc<Shared>, plans: &Arc<Plans>, store: Store) -> Arc<Self> {
         let (changed, _) = watch::channel(0);
         let settings = Settings::read(&shared.snapshot().statics, shared.config.manager.bind);
         let manager = Arc::new(Self {
             shared: Arc::clone(shared),
             plans: Arc::clone(plans),
+            store,
             settings: ArcSwap::from_pointee(settings),
             changed,
             users: Mutex::default(),
@@ -137,7 +140,8 @@ impl Manager {
         });
         manager.settings_changed();
         tokio::spawn(Arc::clone(&manager).follow());
-        tokio::spawn(tcp::listen(Arc::clone(&manager)));
+        tokio::spawn(tcp::listen(Arc::clone(&manager), tcp::Door::plain));
+        tokio::spawn(tcp::listen(Arc::clone(&manager), tcp::Door::tls));
         tokio::spawn(feed::run(Arc::clone(shared)));
         let sweeping = Arc::clone(&manager);
         tokio::spawn(async move {

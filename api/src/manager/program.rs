@@ -52,7 +52,8 @@ pub(crate) async fn ask(manager: &Arc<Manager>, headers: &[(&str, &str)]) -> Vec
 /// What the Manager would answer.
 pub(crate) fn originate(headers: &[(&str, &str)]) -> Result<OriginateRequest, &'static str> {
     let user = User::program(Classes::ORIGINATE);
-    let call = actions::read_originate(&request(headers), &user)?;
+    let call =
+        actions::read_originate(&request(headers), &user, &strowger_scripting::text_reaches)?;
     // The Manager asks the dialplan for the number of a label; here nobody does.
     match &call.target {
         Target::Extension(place) if place.priority < 1 => Err("Invalid priority"),

@@ -46,6 +46,11 @@ impl Session {
         self.user.is_some() && !self.events.is_none()
     }
 
+    /// Does it get events of all these classes, unless a filter holds one back?
+    pub(crate) fn hears(&self, classes: Classes) -> bool {
+        self.user.is_some() && self.events.include(classes)
+    }
+
     /// May this be done?
     pub(crate) fn may(&self, classes: Classes) -> bool {
         self.user

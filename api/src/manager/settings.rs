@@ -54,6 +54,18 @@ impl User {
     }
 }
 
+/// Where TLS is spoken, and whose certificate is shown; files are relative to the data directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TlsDoor {
+    pub(crate) bind: SocketAddr,
+    pub(crate) certificate: String,
+    /// Its private key; empty: in the same file.
+    pub(crate) key: String,
+}
+
+/// The port that TLS has where no other is named.
+const TLS_PORT: u16 = 5039;
+
 /// All of manager.conf.
 #[derive(Clone)]
 pub(crate) struct Settings {
@@ -62,6 +74,8 @@ pub(crate) struct Settings {
     /// `cdr_manager.conf`: are call records events?
     pub(crate) records: bool,
     pub(crate) bind: SocketAddr,
+    /// Where it listens with TLS too.
+    pub(crate) tls: Option<TlsDoor>,
     pub(crate) timestamps: bool,
     pub(crate) channel_variables: Vec<String>,
     pub(crate) disabled_events: Vec<String>,
@@ -80,11 +94,10 @@ const TIME_MAX: Duration = Duration::from_secs(24 * 3600);
 const WITHOUT_MEANING: &[&str] = &[
     "debug",
     "brokeneventsaction",
-    "tlsenable",
-    "tlsbindaddr",
-    "tlscertfile",
-    "tlsprivatekey",
+    // Which ciphers are good is known better here.
     "tlscipher",
+    "tlsdisablev1",
+    "tlsdisablev11",
 ];
 
 impl Settings {
@@ -95,6 +108,7 @@ impl Settings {
             web_enabled: false,
             records: false,
             bind,
+            tls: None,
             timestamps: false,
             channel_variables: Vec::new(),
             disabled_events: Vec::new(),
@@ -105,16 +119,20 @@ impl Settings {
             problems: Vec::new(),
         };
         let (mut multiple, mut display) = (true, true);
+        let (mut tls_enabled, mut tls_bind) = (false, None);
+        let (mut certificate, mut key) = (String::new(), String::new());
         let of = |file: &'static str| {
             rows.iter()
                 .filter(move |row| row.filename.eq_ignore_ascii_case(file))
         };
         settings.records = of("cdr_manager.conf").any(|row| {
-            row.category == "general" && row.var_name == "enabled" && is_true(&row.var_val)
+            is_general(row)
+                && row.var_name.trim().eq_ignore_ascii_case("enabled")
+                && is_true(&row.var_val)
         });
-        for row in of("manager.conf").filter(|row| row.category == "general") {
+        for row in of("manager.conf").filter(|row| is_general(row)) {
             let value = row.var_val.trim();
-            match row.var_name.trim() {
+            match row.var_name.trim().to_ascii_lowercase().as_str() {
                 "enabled" => settings.enabled = is_true(value),
                 "webenabled" => settings.web_enabled = is_true(value),
                 "bindaddr" => match value.parse::<IpAddr>() {
@@ -125,6 +143,18 @@ impl Settings {
                     Ok(port) if port > 0 => settings.bind.set_port(port),
                     _ => settings.wrong("general", "port", value, "a port from 1 to 65535"),
                 },
+                "tlsenable" => tls_enabled = is_true(value),
+                "tlsbindaddr" => match with_port(value) {
+                    Some(address) => tls_bind = Some(address),
+                    None => settings.wrong(
+                        "general",
+                        "tlsbindaddr",
+                        value,
+                        "an IP address, or one with a port,",
+                    ),
+                },
+                "tlscertfile" => value.clone_into(&mut certificate),
+                "tlsprivatekey" => value.clone_into(&mut key),
                 "allowmultiplelogin" => multiple = is_true(value),
                 "displayconnects" => display = is_true(value),
                 "timestampevents" => settings.timestamps = is_true(value),
@@ -151,18 +181,30 @@ impl Settings {
             }
         }
         let mut names: Vec<&str> = Vec::new();
-        for row in of("manager.conf").filter(|row| row.category != "general") {
-            if !names.contains(&row.category.as_str()) {
+        for row in of("manager.conf").filter(|row| !is_general(row)) {
+            let is_known = |name: &&str| name.eq_ignore_ascii_case(&row.category);
+            if !names.iter().any(is_known) {
                 names.push(&row.category);
             }
         }
         for name in names {
-            let of_user = of("manager.conf").filter(|row| row.category == name);
+            let of_user = of("manager.conf").filter(|row| row.category.eq_ignore_ascii_case(name));
             let user = settings.user(name, rows, of_user, (multiple, display));
             if let Some(user) = user {
                 settings.users.push(Arc::new(user));
             }
         }
+        if tls_enabled && certificate.is_empty() {
+            settings.wrong("general", "tlscertfile", "", "the file of a certificate");
+        } else if tls_enabled && settings.enabled {
+            settings.tls = Some(TlsDoor {
+                bind: tls_bind.unwrap_or_else(|| SocketAddr::new(settings.bind.ip(), TLS_PORT)),
+                certificate,
+                key,
+            });
+        }
+        // As in Asterisk, the one does not go without the other.
+        settings.web_enabled &= settings.enabled;
         settings
     }
 
@@ -211,7 +253,12 @@ impl Settings {
         let mut rules: Vec<(bool, String)> = Vec::new();
         for row in rows {
             let value = row.var_val.trim();
-            match row.var_name.trim() {
+            // Criteria of a filter have a case, names of options have none.
+            let (written, rest) = match row.var_name.trim().split_once('(') {
+                Some((written, rest)) => (written, format!("({rest}")),
+                None => (row.var_name.trim(), String::new()),
+            };
+            match (written.to_ascii_lowercase() + &rest).as_str() {
                 "secret" => value.clone_into(&mut user.secret),
                 "deny" => rules.extend(words(value).into_iter().map(|word| (false, word))),
                 "permit" => rules.extend(words(value).into_iter().map(|word| (true, word))),
@@ -273,10 +320,25 @@ impl Settings {
         Some(user)
     }
 
-    /// The user of this name.
+    /// The user of this name, in any case.
     pub(crate) fn find(&self, name: &str) -> Option<&Arc<User>> {
-        self.users.iter().find(|user| user.name == name)
+        let mut users = self.users.iter();
+        users.find(|user| user.name.eq_ignore_ascii_case(name))
     }
+}
+
+/// `192.0.2.1` or `192.0.2.1:5039`; IPv6 addresses with a port stand in brackets.
+fn with_port(text: &str) -> Option<SocketAddr> {
+    let address = text
+        .parse()
+        .ok()
+        .filter(|address: &SocketAddr| address.port() > 0);
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    address.or_else(|| Some(SocketAddr::new(bare.parse().ok()?, TLS_PORT)))
+}
+
+fn is_general(row: &StaticRow) -> bool {
+    row.category.trim().eq_ignore_ascii_case("general")
 }
 
 fn words(text: &str) -> Vec<String> {
@@ -384,6 +446,67 @@ pub(crate) mod tests {
         assert!(!user.may_come_from(IpAddr::from([127, 0, 0, 2])));
         assert_eq!(user.variables, [("A".to_owned(), "1".to_owned())]);
         assert_eq!(settings.problems.len(), 3, "{:?}", settings.problems);
-        assert!(settings.find("Admin").is_none());
+        assert!(
+            settings
+                .find("Admin")
+                .is_some_and(|user| user.name == "admin")
+        );
+        assert!(settings.find("adm").is_none());
+    }
+
+    #[test]
+    fn tls_needs_a_certificate_and_an_address_that_can_be_read() {
+        let tls = |more: &[(&str, &str)]| {
+            let mut lines = vec![
+                ("general", "enabled", "yes"),
+                ("general", "tlsenable", "yes"),
+            ];
+            lines.extend(more.iter().map(|(name, value)| ("general", *name, *value)));
+            let settings = read(&lines);
+            (settings.tls, settings.problems.len())
+        };
+        assert_eq!(tls(&[]), (None, 1));
+        let (door, problems) = tls(&[("tlscertfile", "ami.pem")]);
+        assert_eq!(problems, 0);
+        let door = door.expect("a door");
+        assert_eq!(door.bind.to_string(), "127.0.0.1:5039");
+        assert_eq!(
+            (door.certificate.as_str(), door.key.as_str()),
+            ("ami.pem", "")
+        );
+        for (text, wanted) in [
+            ("0.0.0.0:5555", Some("0.0.0.0:5555")),
+            ("192.0.2.1", Some("192.0.2.1:5039")),
+            ("[2001:db8::1]:5555", Some("[2001:db8::1]:5555")),
+            ("2001:db8::1", Some("[2001:db8::1]:5039")),
+            ("everywhere", None),
+            ("192.0.2.1:0", None),
+        ] {
+            let found = with_port(text).map(|address| address.to_string());
+            assert_eq!(found.as_deref(), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_of_options_sections_and_users_have_no_case() {
+        let settings = read(&[
+            ("General", "Enabled", "yes"),
+            ("GENERAL", "WebEnabled", "yes"),
+            ("Ann", "Secret", "x"),
+            ("ann", "Deny", "0.0.0.0/0"),
+            ("ANN", "Permit", "10.0.0.0/8"),
+            ("Ann", "EventFilter(action(exclude),name(VarSet))", ""),
+            ("Ben", "secret", "x"),
+            ("ben", "ACL", "office"),
+        ]);
+        assert!(settings.enabled && settings.web_enabled);
+        assert_eq!(settings.users.len(), 1, "the list of ben is not known");
+        let ann = settings.find("ann").expect("a user");
+        assert!(ann.may_come_from(IpAddr::from([10, 0, 0, 1])));
+        assert!(!ann.may_come_from(IpAddr::from([192, 0, 2, 1])));
+        assert!(!ann.filters.pass("VarSet", "Event: VarSet"));
+        assert!(ann.filters.pass("Newexten", "Event: Newexten"));
+        let web_alone = read(&[("general", "webenabled", "yes")]);
+        assert!(!web_alone.web_enabled);
     }
 }

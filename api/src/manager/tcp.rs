@@ -8,15 +8,17 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use strowger_core::events::{Listener, Told};
-use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use strowger_core::transport::tls::{Minimum, Tls, TlsFiles};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast::error::RecvError;
+use tokio_rustls::TlsAcceptor;
 
 use super::answer::{self, Answer};
 use super::classes::Classes;
 use super::request::{Parser, Request, Taken};
 use super::session::Session;
+use super::settings::{Settings, TlsDoor};
 use super::{FAILURE_DELAY, GREETING, Manager, Peer, Seat, actions};
 
 /// How long whoever is not logged in yet may take to read.
@@ -26,25 +28,96 @@ const BIND_AGAIN: Duration = Duration::from_secs(5);
 /// How long a session that is over may take to read the rest.
 const LAST_WRITE: Duration = Duration::from_millis(500);
 
+/// How long the handshake of TLS may take.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// How often certificates are looked at.
+const CERTIFICATE_LOOK: Duration = Duration::from_secs(30);
+
+/// Where somebody may come in: with TLS or without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Door {
+    Plain(SocketAddr),
+    Tls(TlsDoor),
+}
+
+impl Door {
+    /// The door that manager.conf wants.
+    pub(super) fn plain(settings: &Settings) -> Option<Self> {
+        settings.enabled.then_some(Self::Plain(settings.bind))
+    }
+
+    /// The same with TLS.
+    pub(super) fn tls(settings: &Settings) -> Option<Self> {
+        settings.tls.clone().map(Self::Tls)
+    }
+
+    fn address(&self) -> SocketAddr {
+        match self {
+            Self::Plain(address) => *address,
+            Self::Tls(door) => door.bind,
+        }
+    }
+
+    async fn open(&self, manager: &Manager) -> Result<Open, String> {
+        let tls = match self {
+            Self::Plain(_) => None,
+            Self::Tls(door) => {
+                let file = |name: &str| {
+                    let data = &manager.shared.paths().data;
+                    (!name.is_empty()).then(|| data.join(name))
+                };
+                let files = TlsFiles {
+                    certificate: file(&door.certificate),
+                    key: file(&door.key),
+                    authorities: None,
+                    verify_client: false,
+                    require_client_cert: false,
+                    verify_server: false,
+                    minimum: Minimum::Tls12,
+                };
+                let loaded = tokio::task::spawn_blocking(move || Tls::load(&files)).await;
+                let loaded = loaded.map_err(|error| error.to_string())?;
+                Some(Arc::new(loaded.map_err(|error| {
+                    format!("tlscertfile, tlsprivatekey of manager.conf: {error}")
+                })?))
+            }
+        };
+        let listener = TcpListener::bind(self.address()).await;
+        Ok(Open {
+            listener: listener.map_err(|error| error.to_string())?,
+            tls,
+        })
+    }
+}
+
+/// A door that is open.
+struct Open {
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+}
+
 /// Listens while manager.conf wants it.
-pub(super) async fn listen(manager: Arc<Manager>) {
+pub(super) async fn listen(manager: Arc<Manager>, door: fn(&Settings) -> Option<Door>) {
     let mut changed = manager.changed.subscribe();
-    let mut open: Option<(SocketAddr, TcpListener)> = None;
-    let mut warned = None;
+    let mut open: Option<(Door, Open)> = None;
+    let mut warned: Option<Door> = None;
     loop {
-        let settings = manager.settings();
-        let wanted = settings.enabled.then_some(settings.bind);
-        if open.as_ref().map(|(address, _)| *address) != wanted {
+        let wanted = door(&manager.settings());
+        if open.as_ref().map(|(door, _)| door) != wanted.as_ref() {
             open = None;
-            if let Some(address) = wanted {
-                match TcpListener::bind(address).await {
-                    Ok(listener) => {
-                        tracing::info!(%address, "Manager: listening");
+            if let Some(door) = &wanted {
+                let address = door.address();
+                match door.open(&manager).await {
+                    Ok(opened) => {
+                        tracing::info!(%address, tls = opened.tls.is_some(), "Manager: listening");
                         warned = None;
-                        open = Some((address, listener));
+                        if let Some(tls) = &opened.tls {
+                            tokio::spawn(renew(Arc::downgrade(tls)));
+                        }
+                        open = Some((door.clone(), opened));
                     }
-                    Err(error) if warned != Some(address) => {
-                        warned = Some(address);
+                    Err(error) if warned.as_ref() != Some(door) => {
+                        warned = Some(door.clone());
                         tracing::error!(%address, %error, "Manager: cannot listen; tried again every {} s", BIND_AGAIN.as_secs());
                     }
                     Err(_) => {}
@@ -52,15 +125,16 @@ pub(super) async fn listen(manager: Arc<Manager>) {
             }
         }
         let again = wanted.is_some() && open.is_none();
+        let tls = open.as_ref().and_then(|(_, open)| open.tls.clone());
         let accepted = async {
             match &open {
-                Some((_, listener)) => listener.accept().await,
+                Some((_, open)) => open.listener.accept().await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
             accepted = accepted => match accepted {
-                Ok((stream, from)) => admit(&manager, stream, from),
+                Ok((stream, from)) => admit(&manager, stream, from, tls),
                 // Too many open files, as a rule.
                 Err(error) => {
                     tracing::warn!(%error, "Manager: a connection was not accepted");
@@ -75,6 +149,21 @@ pub(super) async fn listen(manager: Arc<Manager>) {
     }
 }
 
+/// Reads certificates again when their files change.
+async fn renew(tls: std::sync::Weak<Tls>) {
+    loop {
+        tokio::time::sleep(CERTIFICATE_LOOK).await;
+        let Some(tls) = tls.upgrade() else {
+            return;
+        };
+        match tokio::task::spawn_blocking(move || tls.renew(false)).await {
+            Ok(Ok(true)) => tracing::info!("Manager: another certificate counts"),
+            Ok(Err(error)) => tracing::warn!(%error, "Manager: the former certificate stays"),
+            _ => {}
+        }
+    }
+}
+
 /// A session that is not logged in, counted as long as this lives.
 struct Stranger(Arc<Manager>);
 
@@ -84,7 +173,7 @@ impl Drop for Stranger {
     }
 }
 
-fn admit(manager: &Arc<Manager>, stream: TcpStream, from: SocketAddr) {
+fn admit(manager: &Arc<Manager>, stream: TcpStream, from: SocketAddr, tls: Option<Arc<Tls>>) {
     let before = manager.strangers.fetch_add(1, Ordering::Relaxed);
     let stranger = Stranger(Arc::clone(manager));
     if before >= manager.settings().auth_limit {
@@ -100,7 +189,22 @@ fn admit(manager: &Arc<Manager>, stream: TcpStream, from: SocketAddr) {
     let manager = Arc::clone(manager);
     tokio::spawn(async move {
         let _ = stream.set_nodelay(true);
-        let (reader, writer) = stream.into_split();
+        let (reader, writer): (Reader, Writer) = match tls {
+            None => {
+                let (reader, writer) = stream.into_split();
+                (Box::new(reader), Box::new(writer))
+            }
+            Some(tls) => {
+                let acceptor = TlsAcceptor::from(tls.server_for(&[]));
+                let hand = tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream));
+                let Ok(Ok(stream)) = hand.await else {
+                    manager.counts.refused.add(1);
+                    return;
+                };
+                let (reader, writer) = tokio::io::split(stream);
+                (Box::new(reader), Box::new(writer))
+            }
+        };
         let mut connection = Connection {
             manager,
             peer: Peer {
@@ -117,8 +221,13 @@ fn admit(manager: &Arc<Manager>, stream: TcpStream, from: SocketAddr) {
             stranger: Some(stranger),
         };
         let _ = connection.run().await;
+        // With TLS the other side is told that this is the end.
+        let _ = tokio::time::timeout(LAST_WRITE, connection.writer.shutdown()).await;
     });
 }
+
+type Reader = Box<dyn AsyncRead + Send + Unpin>;
+type Writer = Box<dyn AsyncWrite + Send + Unpin>;
 
 /// The connection is over, for whatever reason.
 struct Over;
@@ -126,10 +235,10 @@ struct Over;
 struct Connection {
     manager: Arc<Manager>,
     peer: Peer,
-    reader: OwnedReadHalf,
+    reader: Reader,
     /// The other side says nothing more; what it said is done still.
     is_half_closed: bool,
-    writer: OwnedWriteHalf,
+    writer: Writer,
     parser: Parser,
     session: Session,
     events: Option<Listener>,
@@ -329,8 +438,15 @@ impl Connection {
         // From here on nothing is missed.
         self.follow_events();
         self.write(&text).await?;
+        // No filter holds it back: who logs in waits for it.
+        if !self.session.hears(Classes::SYSTEM) {
+            return Ok(());
+        }
         let booted = Told::only_here(manager.fully_booted());
-        self.tell(Ok(Arc::new(booted))).await
+        let stamp = Manager::stamp(&manager.settings(), &booted);
+        let (_, text) = answer::event(&booted, &stamp);
+        self.manager.counts.events.add(1);
+        self.write(&text).await
     }
 
     /// `WaitEvent`, which ends when something comes from the other side too.
@@ -339,8 +455,6 @@ impl Connection {
         let until = u64::try_from(limit)
             .ok()
             .map(|limit| Instant::now() + Duration::from_secs(limit.min(86_400)));
-        self.session.unmute();
-        self.follow_events();
         let settings = self.manager.settings();
         let mut first = None;
         while first.is_none() && self.parser.has_room() && !self.is_half_closed {
@@ -401,11 +515,16 @@ async fn write_in_pieces(
             Err(_) => return Err(Stall::Slow),
         }
     }
-    Ok(())
+    // What TLS has made of it may still be on its way.
+    match tokio::time::timeout(limit, writer.flush()).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(Stall::Closed),
+        Err(_) => Err(Stall::Slow),
+    }
 }
 
 /// Reads what has come; false if nothing more will come.
-async fn read(reader: &mut OwnedReadHalf, parser: &mut Parser) -> Result<bool, Over> {
+async fn read(reader: &mut Reader, parser: &mut Parser) -> Result<bool, Over> {
     let mut bytes = [0u8; 4096];
     match reader.read(&mut bytes).await {
         Ok(0) => Ok(false),

@@ -72,7 +72,7 @@ struct Asked {
     body: Vec<u8>,
 }
 
-/// The addresses of the Manager, as long as manager.conf has `webenabled`.
+/// The addresses of the Manager, as long as manager.conf has `enabled` and `webenabled`.
 pub(crate) fn routes(
     manager: Arc<Manager>,
 ) -> impl Filter<Extract = (impl Reply,), Error = Rejection> + Clone {
@@ -243,14 +243,16 @@ async fn handle(manager: &Arc<Manager>, way: Way, asked: Asked) -> Response<Stri
         }
         None => without_session(&request),
         Some((key, web)) => {
-            let (text, ends) = act(manager, web, &request, asked.peer).await;
             let timeout = manager.settings().http_timeout;
-            let life = if web.state.lock().seat.is_some() {
-                timeout
-            } else {
-                STRANGER_LIFE
+            let prolong = || {
+                let is_users = web.state.lock().seat.is_some();
+                let life = if is_users { timeout } else { STRANGER_LIFE };
+                *web.expires.lock() = Instant::now() + life;
             };
-            *web.expires.lock() = Instant::now() + life;
+            // What is asked for may take its time.
+            prolong();
+            let (text, ends) = act(manager, web, &request, asked.peer).await;
+            prolong();
             if ends {
                 end(manager, key, web);
             }

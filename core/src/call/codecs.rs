@@ -188,6 +188,12 @@ impl Channel {
             .unwrap_or_default()
     }
 
+    /// The same by the names that Asterisk has for them.
+    pub fn codec_names(&self) -> Vec<&'static str> {
+        let codecs = self.codecs().into_iter();
+        codecs.map(Codec::asterisk_name).collect()
+    }
+
     /// Length of the packets that are agreed on; 20 before anything is.
     fn ptime_ms(&self) -> u8 {
         if let Some(ptime_ms) = self.wire_ptime_ms() {

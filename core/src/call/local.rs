@@ -499,14 +499,19 @@ impl Channel {
     /// The dialplan says that it rings.
     pub(super) fn ring_local(&self) -> bool {
         self.tell_other_half(|other| {
-            {
+            let first = {
                 let mut data = other.data_mut();
-                data.progress.ringing.get_or_insert(Instant::now());
                 if data.state == State::Down {
                     data.state = State::Ringing;
                 }
-            }
+                let first = data.progress.ringing.is_none();
+                data.progress.ringing.get_or_insert(Instant::now());
+                first
+            };
             other.touch();
+            if first {
+                other.tell_dial_state("RINGING");
+            }
         })
     }
 
@@ -514,9 +519,13 @@ impl Channel {
     pub(super) fn progress_local(&self) -> bool {
         self.tell_other_half(|other| {
             let mut data = other.data_mut();
+            let first = data.progress.early_media.is_none();
             data.progress.early_media.get_or_insert(Instant::now());
             drop(data);
             other.touch();
+            if first {
+                other.tell_dial_state("PROGRESS");
+            }
         })
     }
 

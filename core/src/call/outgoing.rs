@@ -403,7 +403,8 @@ impl Channel {
             return;
         }
         let now = Instant::now();
-        {
+        let before = self.data().progress;
+        let after = {
             let mut data = self.data_mut();
             if status == 180 {
                 data.progress.ringing.get_or_insert(now);
@@ -414,8 +415,17 @@ impl Channel {
             } else if status == 183 && passes_progress {
                 data.progress.progress.get_or_insert(now);
             }
-        }
+            data.progress
+        };
         self.touch();
+        if before.ringing.is_none() && after.ringing.is_some() {
+            self.tell_dial_state("RINGING");
+        }
+        let progresses =
+            |all: crate::channel::DialProgress| all.early_media.is_some() || all.progress.is_some();
+        if !progresses(before) && progresses(after) {
+            self.tell_dial_state("PROGRESS");
+        }
     }
 
     fn on_accepted(&self, response: &Message, flow: Flow) {

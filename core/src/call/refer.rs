@@ -51,8 +51,6 @@ type Refused = (u16, &'static str);
 /// Why a transfer was not made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransferError {
-    #[error("allow_transfer of the endpoint is no")]
-    NotPermitted,
     #[error("the channel talks with nobody")]
     Alone,
     #[error("there is no such number")]
@@ -255,10 +253,6 @@ impl Channel {
     /// # Errors
     /// [`TransferError`]; nothing has changed then.
     pub fn transfer_peer(&self, context: Option<&str>, exten: &str) -> Result<(), TransferError> {
-        let endpoint = self.endpoint();
-        if endpoint.is_some_and(|endpoint| !endpoint.allow_transfer) {
-            return Err(TransferError::NotPermitted);
-        }
         let peer = self.transferee().ok_or(TransferError::Alone)?;
         let context = context.map_or_else(|| self.transfer_context(), str::to_owned);
         let place = self.existing(&context, exten);

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::Channel;
-use crate::events::{BridgeBlock, Event, channel_block};
+use crate::events::{BridgeBlock, Event, channel_fields};
 
 /// How long two calls may take to be put together.
 const JOIN_MAX: Duration = Duration::from_secs(10);
@@ -65,7 +65,7 @@ const fn yes(yes: bool) -> &'static str {
 impl Channel {
     /// What events say of it now.
     pub fn described(&self) -> Described {
-        channel_block(self).into()
+        channel_fields(self)
     }
 
     /// `BlindTransfer`: this channel sends `other` to a number, or wanted to. `result`: `Success`, `Fail`, `Invalid`,

@@ -218,6 +218,24 @@ impl Channel {
         self.tell(|| dial("DialBegin", caller, self, string));
     }
 
+    /// Dialling it goes on: it rings (`RINGING`), or has something to be heard (`PROGRESS`).
+    pub(crate) fn tell_dial_state(&self, status: &'static str) {
+        if !self.events().are_heard() {
+            return;
+        }
+        let dialling = {
+            let data = self.data();
+            let dialling = data.dialling.as_deref();
+            dialling.map(|dialling| (dialling.caller, dialling.string.clone()))
+        };
+        let Some((caller, string)) = dialling else {
+            return;
+        };
+        self.tell_changes();
+        let caller = caller.and_then(|id| self.shard().channel(id));
+        self.tell(|| dial("DialState", caller.as_ref(), self, &string).with("DialStatus", status));
+    }
+
     /// Dialling it has ended; told once.
     pub(crate) fn tell_dial_end(&self, status: &'static str) {
         let Some(dialling) = self.data_mut().dialling.take() else {

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use strowger_sip::{Flow, Transport};
+use tokio::sync::oneshot;
 
 use crate::counters::Counter;
 use crate::events::Event;
@@ -87,10 +88,18 @@ impl<'a> Subject<'a> {
     }
 }
 
+/// What the thread that writes is told.
+#[derive(Debug)]
+enum Line {
+    Text(String),
+    /// Begin a new file; tell whether there is one.
+    Rotate(oneshot::Sender<bool>),
+}
+
 /// Writes lines to a file, in the background.
 #[derive(Debug, Default)]
 pub struct SecurityLog {
-    sender: OnceLock<SyncSender<String>>,
+    sender: OnceLock<SyncSender<Line>>,
     everything: bool,
     lost: Counter,
 }
@@ -176,9 +185,19 @@ impl SecurityLog {
         if !(self.everything || heard.is_failure()) {
             return;
         }
-        if sender.try_send(line(heard, subject)).is_err() {
+        if sender.try_send(Line::Text(line(heard, subject))).is_err() {
             self.lost.add(1);
         }
+    }
+
+    /// Begins a new file; the old one becomes `security.old.log`. True where nothing is written to a file, too; false: the file
+    /// stays as it is.
+    pub async fn rotate(&self) -> bool {
+        let Some(sender) = self.sender.get() else {
+            return true;
+        };
+        let (tell, told) = oneshot::channel();
+        sender.try_send(Line::Rotate(tell)).is_ok() && told.await.unwrap_or(false)
     }
 
     pub(super) fn lost(&self) -> u64 {
@@ -210,14 +229,30 @@ fn open(path: &Path) -> std::io::Result<std::fs::File> {
         .open(path)
 }
 
-fn write(lines: &Receiver<String>, mut file: std::fs::File, path: &Path) {
+fn write(lines: &Receiver<Line>, mut file: std::fs::File, path: &Path) {
     let mut size = file.metadata().map_or(0, |data| data.len());
+    let begin_anew = || {
+        std::fs::rename(path, path.with_extension("old.log"))?;
+        open(path)
+    };
     while let Ok(line) = lines.recv() {
+        let line = match line {
+            Line::Text(line) => line,
+            Line::Rotate(done) => {
+                let new = begin_anew();
+                let _ = done.send(new.is_ok());
+                match new {
+                    Ok(new) => (file, size) = (new, 0),
+                    Err(error) => {
+                        tracing::error!(path = %path.display(), %error, "the security log cannot begin anew");
+                    }
+                }
+                continue;
+            }
+        };
         if size > BYTES_MAX {
             // What cannot be renamed goes on growing: better than no log.
-            if std::fs::rename(path, path.with_extension("old.log")).is_ok()
-                && let Ok(new) = open(path)
-            {
+            if let Ok(new) = begin_anew() {
                 file = new;
             }
             size = 0;
@@ -345,5 +380,21 @@ mod tests {
         wait(&moved, 2);
         log.write(Heard::FailedAcl, &subject("100"));
         wait(&path, 1);
+    }
+
+    #[tokio::test]
+    async fn a_new_file_is_begun_when_somebody_wants_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("security.log");
+        let log = SecurityLog::new(false);
+        assert!(log.rotate().await, "nothing is to be done");
+        log.start(&path).unwrap();
+        log.write(Heard::InvalidPassword, &subject("first"));
+        assert!(log.rotate().await);
+        let old = std::fs::read_to_string(path.with_extension("old.log")).unwrap();
+        assert!(old.contains("AccountID=\"first\""), "{old}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "");
+        std::fs::remove_dir_all(folder.path()).unwrap();
+        assert!(!log.rotate().await, "the folder is gone");
     }
 }

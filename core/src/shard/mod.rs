@@ -263,6 +263,11 @@ impl Shard {
         &self.subscriptions
     }
 
+    /// The subscriptions of this shard, for people.
+    pub fn listed_subscriptions(&self) -> Vec<crate::subscription::Listed> {
+        self.subscriptions.borrow().listed()
+    }
+
     /// What the tables of subscriptions hold: subscriptions, dialogs, devices, mailboxes and timers.
     pub fn subscription_tables(&self) -> [usize; 5] {
         self.subscriptions.borrow().sizes()

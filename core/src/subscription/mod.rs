@@ -154,6 +154,21 @@ struct Sent {
     authenticated: bool,
 }
 
+/// A subscription as lists show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub endpoint: String,
+    pub call_id: String,
+    /// The subscriber's URI.
+    pub watcher: String,
+    /// `presence`, `dialog`, `message-summary`.
+    pub package: String,
+    /// The extension, mailbox or list that it is about.
+    pub resource: String,
+    /// Its last NOTIFY is on its way.
+    pub is_ending: bool,
+}
+
 /// One subscription.
 struct Subscription {
     notifier: Notifier,
@@ -313,6 +328,19 @@ impl Subscriptions {
             local_tag: request.to().ok()?.tag()?.to_owned(),
         };
         self.by_dialog.get(&key).copied()
+    }
+
+    /// All of them, for people.
+    pub(crate) fn listed(&self) -> Vec<Listed> {
+        let all = self.by_id.values().map(|subscription| Listed {
+            endpoint: subscription.endpoint.id.clone(),
+            call_id: subscription.key.call_id.clone(),
+            watcher: subscription.watcher.clone(),
+            package: subscription.event.package.clone(),
+            resource: subscription.resource.name().to_owned(),
+            is_ending: subscription.notifier.is_ending(),
+        });
+        all.collect()
     }
 
     /// What the tables hold: subscriptions, dialogs, devices, mailboxes and timers.

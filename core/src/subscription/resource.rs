@@ -245,6 +245,11 @@ pub(super) fn account(number: &str, host: &str) -> String {
 
 impl Resource {
     /// The devices whose state it shows, by the names under which changes are told.
+    /// What it is called: an extension, a mailbox or a list.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(super) fn devices(&self, found: &mut FxHashSet<String>) {
         match &self.what {
             What::Extension { hint, .. } => found.extend(devices_of(hint).map(device_key)),

@@ -390,9 +390,14 @@ fn a_call_is_made_from_outside_followed_and_ended() {
             status.get("ChannelStateDesc"),
             status.get("Application"),
             status.get("Variable"),
-            status.get("Nativeformats")
         ),
-        (channel.as_str(), "Up", "Wait", "FROM=outside", "(slin)")
+        (channel.as_str(), "Up", "Wait", "FROM=outside")
+    );
+    // What was agreed on with the telephone.
+    let formats = status.get("Nativeformats");
+    assert!(
+        formats.contains("law") && !formats.contains("slin"),
+        "{formats}"
     );
     assert_eq!(listed.last().map(|block| block.get("Items")), Some("1"));
 

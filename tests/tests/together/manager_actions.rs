@@ -18,9 +18,11 @@ impl House {
             refresh_ms: 100,
             ..Settings::default()
         });
-        for name in ["alice", "bob", "carol"] {
+        for name in ["alice", "carol"] {
             exchange.subscriber(name, "secret", "house");
         }
+        // Which says what his telephone may ask for, and nothing of the Manager.
+        exchange.subscriber_with("bob", "secret", "house", &[("allow_transfer", "no")]);
         for (exten, name) in [("102", "bob"), ("103", "carol")] {
             let dial = format!("PJSIP/{name},60,tT");
             let told = ("UserEvent", "Dialled,Status: ${DIALSTATUS}");

@@ -1,7 +1,7 @@
 //! Who talks with whom: bridges of two and conferences, their channels, and ending them.
 
 use strowger_core::channel::{Cause, Channel};
-use strowger_core::events::{BridgeBlock, Event, channel_block};
+use strowger_core::events::{BridgeBlock, Event, channel_fields};
 
 use super::super::answer::Answer;
 use super::Context;
@@ -28,17 +28,23 @@ fn seen(channel: &Channel) -> Option<Seen> {
     Some(Seen {
         bridge,
         name: channel.name().to_string(),
-        block: channel_block(channel).into(),
+        block: channel_fields(channel),
         conference,
         runs_dialplan: channel.runs_dialplan(),
     })
 }
 
-/// All channels in bridges, those of one bridge side by side.
-async fn all(on: &Context<'_>) -> Vec<Seen> {
-    let found = on
-        .gather(|shard| shard.channels().iter().filter_map(seen).collect::<Vec<_>>())
-        .await;
+/// All channels in bridges, those of one bridge side by side; or of one bridge only.
+async fn all(on: &Context<'_>, bridge: Option<&str>) -> Vec<Seen> {
+    let wanted = bridge.map(str::to_owned);
+    let look = move |channel: &Channel| {
+        let is_meant = wanted.as_deref().is_none_or(|wanted| {
+            let data = channel.data();
+            data.bridge_id.as_deref() == Some(wanted)
+        });
+        is_meant.then(|| seen(channel)).flatten()
+    };
+    let found = on.look_at_channels(look).await;
     let mut all: Vec<Seen> = found.into_iter().flatten().collect();
     all.sort_by(|a, b| (&a.bridge, &a.name).cmp(&(&b.bridge, &b.name)));
     all
@@ -79,7 +85,7 @@ fn describe(text: &mut Answer, channels: &[Seen]) {
 
 pub(super) async fn list(on: Context<'_>) -> String {
     let wanted = on.request.given("BridgeType");
-    let all = all(&on).await;
+    let all = all(&on, None).await;
     let mut text = Answer::to(on.request);
     text.list("Bridge listing will follow");
     for channels in all.chunk_by(|a, b| a.bridge == b.bridge) {
@@ -101,8 +107,7 @@ async fn named(on: &Context<'_>) -> Result<Vec<Seen>, String> {
     let Some(id) = on.request.given("BridgeUniqueid") else {
         return Err(on.error("BridgeUniqueid must be provided"));
     };
-    let mut channels = all(on).await;
-    channels.retain(|channel| channel.bridge == id);
+    let channels = all(on, Some(id)).await;
     if channels.is_empty() {
         return Err(on.error("Specified BridgeUniqueid not found"));
     }
@@ -161,7 +166,7 @@ pub(super) async fn kick_one(on: Context<'_>) -> String {
             Err(text) => return text,
         }
     } else {
-        all(&on).await
+        all(&on, None).await
     };
     let Some(name) = on.find_channel(wanted).await else {
         return on.error("Channel does not exist");
@@ -225,20 +230,19 @@ pub(super) async fn map(on: Context<'_>) -> String {
     let Some(name) = on.find_channel(wanted).await else {
         return on.error("Channel specified does not exist");
     };
-    let channels = all(&on).await;
-    let bridge = channels
-        .iter()
-        .find(|channel| channel.name == name)
-        .map(|channel| channel.bridge.clone());
+    let bridge_of = |channel: &Channel| channel.data().bridge_id.as_deref().map(str::to_owned);
+    let bridge = on.with_channel(&name, bridge_of).await.flatten();
+    let channels = match &bridge {
+        Some(id) => all(&on, Some(id)).await,
+        None => Vec::new(),
+    };
     let mut text = Answer::to(on.request);
     text.list("Channel map will follow");
     for other in channels.iter().filter(|channel| channel.name != name) {
-        if bridge.as_ref() == Some(&other.bridge) {
-            text.item("CoreShowChannelMap")
-                .line("Channel", &name)
-                .line("ConnectedChannel", &other.name)
-                .end();
-        }
+        text.item("CoreShowChannelMap")
+            .line("Channel", &name)
+            .line("ConnectedChannel", &other.name)
+            .end();
     }
     text.complete("CoreShowChannelMapComplete").end();
     text.into_text()

@@ -6,20 +6,24 @@ use strowger_core::channel::{Cause, Channel, Location, refusal};
 use strowger_core::dialplan::Reach;
 use strowger_core::record::{self, Request as Recording, Side};
 use strowger_dialplan::args::{self, Options, Priority};
-use strowger_scripting::{text_reaches, variable_reaches};
+use strowger_scripting::{text_reaches_with, variable_reaches};
 
 use super::super::answer::Answer;
 use super::Context;
+
+/// The longest limit of a call, in seconds: a year.
+const TIMEOUT_MAX_S: f64 = 365.0 * 86_400.0;
 
 pub(super) async fn absolute_timeout(on: Context<'_>) -> String {
     let Some(name) = on.request.given("Channel") else {
         return on.error("No channel specified");
     };
-    let seconds = on.request.get("Timeout").trim().parse::<u64>();
-    let Ok(seconds) = seconds else {
+    let seconds = on.request.get("Timeout").trim().parse::<f64>();
+    let seconds = seconds.ok().filter(|seconds| *seconds > 0.0);
+    let Some(seconds) = seconds else {
         return on.error("No timeout specified");
     };
-    let limit = (seconds > 0).then(|| Duration::from_secs(seconds.min(365 * 86_400)));
+    let limit = Some(Duration::from_secs_f64(seconds.min(TIMEOUT_MAX_S)));
     let set = on
         .with_channel(name, move |channel| channel.limit(limit))
         .await;
@@ -120,7 +124,9 @@ pub(super) async fn set_variable(on: Context<'_>) -> String {
     let value = on.request.get("Value");
     let name = on.request.given("Channel");
     let reach = on.reach();
-    if reach == Reach::Call && (text_reaches(variable) || variable_reaches(variable)) {
+    let snapshot = on.manager.shared.snapshot();
+    let reaches = text_reaches_with(variable, &snapshot) || variable_reaches(variable);
+    if reach == Reach::Call && reaches {
         return on.error("Permission denied");
     }
     if name.is_none() && !variable.contains('(') {
@@ -214,8 +220,10 @@ pub(super) async fn hang_up_by_status(on: Context<'_>) -> String {
     let Some(name) = on.request.given("Channel") else {
         return on.error("No channel specified");
     };
-    let status = on.request.get("Cause").trim();
-    let Some(status) = refusal(status) else {
+    let Some(status) = on.request.given("Cause") else {
+        return hang_up(on).await;
+    };
+    let Some(status) = refusal(status.trim()) else {
         return on.error("Invalid Cause: write a status of SIP from 400 to 699, or its name");
     };
     let end = move |channel: &Channel| {
@@ -269,33 +277,23 @@ pub(super) async fn play_digit(on: Context<'_>) -> String {
 }
 
 /// Where `Redirect` leads, for the channel or the extra one.
-async fn target(on: &Context<'_>, extra: &str) -> Result<Option<Location>, String> {
-    let get = |name: &str| on.request.get(&format!("{extra}{name}"));
-    let (exten, context) = (get("Exten"), get("Context"));
-    if !extra.is_empty() && exten.is_empty() && context.is_empty() && get("Priority").is_empty() {
-        return Ok(None);
-    }
-    let words = if extra.is_empty() {
-        ""
-    } else {
-        "ExtraChannel "
+async fn target(on: &Context<'_>, extra: &str) -> Result<Location, String> {
+    let get = |name: &str| {
+        let given = on.request.given(&format!("{extra}{name}"));
+        given.ok_or_else(|| on.error(&format!("{extra}{name} not specified")))
     };
-    if exten.is_empty() {
-        return Err(on.error(&format!("{words}Exten not specified")));
-    }
-    if context.is_empty() {
-        return Err(on.error(&format!("{words}Context not specified")));
-    }
-    let written = get("Priority");
+    let context = get("Context")?;
+    let exten = get("Exten")?;
+    let written = get("Priority")?;
     let priority = match args::parse_goto(written).priority {
         // The extension may be one that the context has only an `i` for.
         Priority::Number(number) => i32::try_from(number).ok().filter(|number| *number > 0),
         _ => on.priority(context, exten, written).await,
     };
     let Some(priority) = priority else {
-        return Err(on.error(&format!("{words}Priority is invalid")));
+        return Err(on.error(&format!("{extra}Priority is invalid")));
     };
-    Ok(Some(Location::new(context, exten, priority)))
+    Ok(Location::new(context, exten, priority))
 }
 
 pub(super) async fn redirect(on: Context<'_>) -> String {
@@ -303,19 +301,26 @@ pub(super) async fn redirect(on: Context<'_>) -> String {
         return on.error("Channel not specified");
     };
     let place = match target(&on, "").await {
-        Ok(Some(place)) => place,
-        Ok(None) => return on.error("Exten not specified"),
+        Ok(place) => place,
         Err(text) => return text,
     };
-    let extra_place = match target(&on, "Extra").await {
-        Ok(extra) => extra.unwrap_or_else(|| place.clone()),
-        Err(text) => return text,
+    let extra_wanted = on.request.given("ExtraChannel");
+    // The other channel goes there too, unless a place of its own is named.
+    let has_own = extra_wanted.is_some() && on.request.given("ExtraContext").is_some();
+    let extra_place = if has_own {
+        match target(&on, "Extra").await {
+            Ok(place) => place,
+            Err(text) => return text,
+        }
+    } else {
+        place.clone()
     };
     let missing = |name: &str| on.error(&format!("Channel does not exist: {name}"));
+    let extra_missing = |name: &str| on.error(&format!("ExtraChannel does not exist: {name}"));
     let Some(name) = on.find_channel(wanted).await else {
         return missing(wanted);
     };
-    let Some(extra_wanted) = on.request.given("ExtraChannel") else {
+    let Some(extra_wanted) = extra_wanted else {
         return match on
             .with_channel(&name, move |channel| channel.take_to(place))
             .await
@@ -326,7 +331,7 @@ pub(super) async fn redirect(on: Context<'_>) -> String {
         };
     };
     let Some(extra) = on.find_channel(extra_wanted).await else {
-        return missing(extra_wanted);
+        return extra_missing(extra_wanted);
     };
     // Both in one go where they share a thread: the bridge of the two must not end for one before the other has left it.
     let other = extra.clone();
@@ -354,7 +359,7 @@ pub(super) async fn redirect(on: Context<'_>) -> String {
         }
     };
     match (first, second) {
-        (_, None) => missing(extra_wanted),
+        (_, None) => extra_missing(extra_wanted),
         (true, Some(true)) => on.success("Dual Redirect successful"),
         (false, _) => on.error("Redirect failed"),
         (true, Some(false)) => on.error("Secondary redirect failed"),

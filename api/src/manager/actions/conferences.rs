@@ -2,7 +2,7 @@
 
 use strowger_core::channel::Channel;
 use strowger_core::conference::{Effect, Table, Who};
-use strowger_core::events::channel_block;
+use strowger_core::events::channel_fields;
 use strowger_core::record;
 
 use super::super::answer::Answer;
@@ -64,7 +64,7 @@ pub(super) async fn list(on: Context<'_>) -> String {
     text.list("Confbridge user list will follow");
     for member in members {
         let block = on
-            .with_channel(&member.channel, |channel: &Channel| channel_block(channel))
+            .with_channel(&member.channel, |channel: &Channel| channel_fields(channel))
             .await;
         // He has gone meanwhile.
         let Some(block) = block else {

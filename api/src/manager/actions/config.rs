@@ -28,7 +28,19 @@ fn sections<'s>(snapshot: &'s Snapshot, file: &str) -> Vec<(&'s str, Vec<&'s Sta
             None => all.push((&row.category, vec![row])),
         }
     }
+    let empty = snapshot.static_marks.iter();
+    for (_, name) in empty.filter(|(of, name)| of.eq_ignore_ascii_case(file) && !name.is_empty()) {
+        if !all.iter().any(|(known, _)| known == name) {
+            all.push((name, Vec::new()));
+        }
+    }
     all
+}
+
+/// Is there a file, though it has no section?
+fn is_empty_file(snapshot: &Snapshot, file: &str) -> bool {
+    let mut marks = snapshot.static_marks.iter();
+    marks.any(|(of, _)| of.eq_ignore_ascii_case(file))
 }
 
 /// The name of the file that a request means.
@@ -60,7 +72,7 @@ fn wanted<'s>(
     snapshot: &'s Snapshot,
 ) -> Result<Vec<(&'s str, Vec<&'s StaticRow>)>, String> {
     let mut all = sections(snapshot, file(on)?);
-    if all.is_empty() {
+    if all.is_empty() && !is_empty_file(snapshot, file(on)?) {
         return Err(on.error("Config file not found"));
     }
     if let Some(category) = on.request.given("Category") {
@@ -145,7 +157,7 @@ pub(super) fn categories(on: Context<'_>) -> String {
     };
     let snapshot = on.manager.shared.snapshot();
     let sections = sections(&snapshot, file);
-    if sections.is_empty() {
+    if sections.is_empty() && !is_empty_file(&snapshot, file) {
         return on.error("Config file not found or has invalid syntax");
     }
     let mut text = Answer::to(on.request);
@@ -160,6 +172,31 @@ pub(super) fn categories(on: Context<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_with_secrets_are_known_by_their_names_and_those_of_mailboxes_by_their_file() {
+        for (file, name, secret) in [
+            ("manager.conf", "secret", true),
+            ("pjsip.conf", "Password", true),
+            ("pjsip.conf", "md5_cred", true),
+            ("pjsip.conf", "refresh_token", true),
+            ("confbridge.conf", "pin", true),
+            ("http.conf", "tlsprivatekey", true),
+            ("manager.conf", "permit", false),
+            ("pjsip.conf", "context", false),
+            ("voicemail.conf", "100", true),
+            ("Voicemail.conf", "100", true),
+            ("extensions.conf", "100", false),
+            ("voicemail.conf", "format", false),
+        ] {
+            let line = StaticRow {
+                filename: file.to_owned(),
+                var_name: name.to_owned(),
+                ..StaticRow::default()
+            };
+            assert_eq!(is_secret(&line), secret, "{file} {name}");
+        }
+    }
 
     #[test]
     fn filters_are_pairs_of_a_name_and_an_expression() {

@@ -6,6 +6,23 @@ use super::super::answer::Answer;
 use super::Context;
 use super::phones::{contact_status, options};
 
+/// Columns that prove who somebody is.
+const SECRETS: &[&str] = &[
+    "md5_cred",
+    "oauth_secret",
+    "password",
+    "password_digest",
+    "refresh_token",
+];
+
+/// What a row says, without its secrets: whoever may list rows does not need them.
+pub(super) fn open_columns(
+    mut columns: Vec<(&'static str, Option<String>)>,
+) -> Vec<(&'static str, Option<String>)> {
+    columns.retain(|(column, _)| !SECRETS.contains(column));
+    columns
+}
+
 pub(super) fn aors(on: Context<'_>) -> String {
     let snapshot = on.manager.shared.snapshot();
     let mut all: Vec<_> = snapshot.aors.values().collect();
@@ -45,10 +62,7 @@ pub(super) fn auths(on: Context<'_>) -> String {
         text.item("AuthList")
             .line("ObjectType", "auth")
             .line("ObjectName", &auth.id);
-        let columns = auth.columns().into_iter();
-        // Whoever may list them does not need the passwords.
-        let open = columns.filter(|(column, _)| !matches!(*column, "password" | "md5_cred"));
-        options(&mut text, open.collect());
+        options(&mut text, open_columns(auth.columns()));
         text.end();
     }
     text.complete("AuthListComplete").end();
@@ -120,4 +134,30 @@ pub(super) async fn qualify(on: Context<'_>) -> String {
     on.gather(move |shard| aors.iter().for_each(|aor| shard.qualify_now(aor)))
         .await;
     on.success("Endpoint found, will qualify")
+}
+
+#[cfg(test)]
+mod tests {
+    use strowger_store::Auth;
+
+    use super::*;
+
+    #[test]
+    fn no_secret_of_a_row_is_shown() {
+        let hush = || Some("hush".to_owned());
+        let auth = Auth {
+            password: hush(),
+            md5_cred: hush(),
+            refresh_token: hush(),
+            oauth_secret: hush(),
+            password_digest: vec!["MD5:hush".to_owned()],
+            username: Some("100".to_owned()),
+            ..Auth::default()
+        };
+        let open = open_columns(auth.columns());
+        assert!(open.contains(&("username", Some("100".to_owned()))));
+        for (column, value) in open {
+            assert!(!value.unwrap_or_default().contains("hush"), "{column}");
+        }
+    }
 }

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use strowger_core::channel::Channel;
 use strowger_core::dialplan::Reach;
-use strowger_core::events::{channel_block, escape, known};
+use strowger_core::events::{channel_fields, known};
 use strowger_dialplan::args;
-use strowger_scripting::text_reaches;
+use strowger_scripting::text_reaches_with;
 
 use super::super::answer::Answer;
 use super::Context;
@@ -33,7 +33,7 @@ fn clock(seconds: u64) -> String {
 
 fn seen(channel: &Channel, more: Vec<(&'static str, String)>) -> Seen {
     Seen {
-        block: channel_block(channel).into(),
+        block: channel_fields(channel),
         more,
         created: channel.data().created_at,
     }
@@ -85,7 +85,14 @@ fn details(
     let dialplan = channel.shard().dialplan();
     let read = |name: &str| dialplan.read(channel, name, reach).unwrap_or_default();
     let item = |name: &str| read(&format!("CHANNEL({name})"));
-    let codec = item("audionativeformat");
+    let codecs = channel.codec_names();
+    // What applications hear and say is linear.
+    let codec = codecs.first().copied().unwrap_or("slin").to_owned();
+    let native = if codecs.is_empty() {
+        codec.clone()
+    } else {
+        codecs.join("|")
+    };
     let group = |name: &str| match item(name) {
         text if text.is_empty() => "0".to_owned(),
         text => text,
@@ -94,7 +101,7 @@ fn details(
     let name = channel.name();
     let mut variables: Vec<String> = wanted
         .iter()
-        .map(|name| format!("{name}={}", escape(&read(name))))
+        .map(|name| format!("{name}={}", read(name)))
         .collect();
     let data = channel.data();
     let to_hangup = data.timeouts.absolute.map_or(0, |at| {
@@ -118,7 +125,7 @@ fn details(
         ),
         ("Application", data.application.clone()),
         ("Data", data.application_data.clone()),
-        ("Nativeformats", format!("({codec})")),
+        ("Nativeformats", format!("({native})")),
         ("Readformat", codec.clone()),
         ("Readtrans", String::new()),
         ("Writeformat", codec),
@@ -129,7 +136,7 @@ fn details(
     ];
     if all {
         let own = data.variables.iter();
-        variables.extend(own.map(|(name, value)| format!("{name}={}", escape(value))));
+        variables.extend(own.map(|(name, value)| format!("{name}={value}")));
     }
     more.extend(variables.into_iter().map(|pair| ("Variable", pair)));
     more
@@ -148,7 +155,9 @@ pub(super) async fn status(on: Context<'_>) -> String {
         return on.error(&format!("Too many Variables: {VARIABLES_MAX} are the most"));
     }
     let reach = on.reach();
-    if reach == Reach::Call && wanted.iter().any(|name| text_reaches(name)) {
+    let snapshot = on.manager.shared.snapshot();
+    let reaches = |name: &String| text_reaches_with(name, &snapshot);
+    if reach == Reach::Call && wanted.iter().any(reaches) {
         return on.error("Permission denied");
     }
     let all = on.request.is_true("AllVariables");

@@ -5,13 +5,16 @@ mod calls;
 mod command;
 mod conferences;
 mod config;
+mod config_write;
 mod dialplan;
+mod extensions;
 mod listings;
 mod lists;
 mod modules;
 mod originate;
 mod phones;
 mod queues;
+mod subscriptions;
 mod system;
 mod texts;
 mod transfers;
@@ -156,6 +159,11 @@ pub(super) const ACTIONS: &[Action] = &[
         SYSTEM_REPORTING,
         "Show PBX core status variables.",
     ),
+    (
+        "CreateConfig",
+        Classes::CONFIG,
+        "Creates an empty file in the configuration directory.",
+    ),
     ("DBDel", Classes::SYSTEM, "Delete DB entry."),
     ("DBDelTree", Classes::SYSTEM, "Delete DB Tree."),
     ("DBGet", SYSTEM_REPORTING, "Get DB Entry."),
@@ -169,6 +177,16 @@ pub(super) const ACTIONS: &[Action] = &[
         "DeviceStateList",
         CALL_REPORTING,
         "List the current known device states.",
+    ),
+    (
+        "DialplanExtensionAdd",
+        Classes::SYSTEM,
+        "Add an extension to the dialplan",
+    ),
+    (
+        "DialplanExtensionRemove",
+        Classes::SYSTEM,
+        "Remove an extension from the dialplan",
     ),
     ("Events", Classes::NONE, "Control Event Flow."),
     ("ExtensionState", CALL_REPORTING, "Check Extension Status."),
@@ -207,6 +225,11 @@ pub(super) const ACTIONS: &[Action] = &[
         "ListCommands",
         Classes::NONE,
         "List available manager commands.",
+    ),
+    (
+        "LoggerRotate",
+        SYSTEM_REPORTING,
+        "Reload and rotate the Asterisk logger.",
     ),
     ("Login", Classes::NONE, "Login Manager."),
     ("Logoff", Classes::NONE, "Logoff Manager."),
@@ -288,6 +311,21 @@ pub(super) const ACTIONS: &[Action] = &[
         "PJSIPShowRegistrationsOutbound",
         SYSTEM_REPORTING,
         "Lists PJSIP outbound registrations.",
+    ),
+    (
+        "PJSIPShowResourceLists",
+        Classes::SYSTEM,
+        "Displays settings for configured resource lists.",
+    ),
+    (
+        "PJSIPShowSubscriptionsInbound",
+        Classes::SYSTEM,
+        "Lists subscriptions.",
+    ),
+    (
+        "PJSIPShowSubscriptionsOutbound",
+        Classes::SYSTEM,
+        "Lists subscriptions.",
     ),
     (
         "PJSIPUnregister",
@@ -376,6 +414,11 @@ pub(super) const ACTIONS: &[Action] = &[
         SYSTEM_CALL,
         "Stop recording a call through MixMonitor, and free the recording's file handle.",
     ),
+    (
+        "UpdateConfig",
+        Classes::CONFIG,
+        "Update basic configuration.",
+    ),
     ("UserEvent", Classes::USER, "Send an arbitrary event."),
     ("WaitEvent", Classes::NONE, "Wait for an event to occur."),
 ];
@@ -419,6 +462,9 @@ pub(super) async fn perform(manager: &Arc<Manager>, user: &Arc<User>, request: &
         "DBGetTree" => system::db_get_tree(on),
         "DBPut" => system::db_put(on),
         "DeviceStateList" => dialplan::device_states(on),
+        "DialplanExtensionAdd" => extensions::add(on).await,
+        "DialplanExtensionRemove" => extensions::remove(on).await,
+        "LoggerRotate" => system::rotate_logs(on).await,
         "ExtensionState" => dialplan::extension_state(on).await,
         "ExtensionStateList" => dialplan::extension_states(on),
         "Getvar" => calls::get_variable(on).await,
@@ -435,7 +481,7 @@ pub(super) async fn perform(manager: &Arc<Manager>, user: &Arc<User>, request: &
         "Ping" => system::ping(on),
         "PlayDTMF" => calls::play_digit(on).await,
         "Redirect" => calls::redirect(on).await,
-        "Reload" => system::reload(on).await,
+        "Reload" => system::reload_named(on).await,
         "Setvar" => calls::set_variable(on).await,
         "ShowDialPlan" => dialplan::show(on),
         "Status" => lists::status(on).await,
@@ -474,6 +520,8 @@ pub(super) async fn perform(manager: &Arc<Manager>, user: &Arc<User>, request: &
         "CoreShowChannelMap" => bridges::map(on).await,
         "ConfbridgeStartRecord" => conferences::start_record(on).await,
         "ConfbridgeStopRecord" => conferences::stop_record(on),
+        "CreateConfig" => config_write::create(on).await,
+        "UpdateConfig" => config_write::update(on).await,
         "GetConfig" => config::get(on),
         "GetConfigJSON" => config::get_json(on),
         "ListCategories" => config::categories(on),
@@ -488,6 +536,9 @@ pub(super) async fn perform(manager: &Arc<Manager>, user: &Arc<User>, request: &
         "PJSIPShowAuths" => listings::auths(on),
         "PJSIPShowRegistrationInboundContactStatuses" => listings::registration_states(on),
         "PJSIPShowRegistrationsInbound" => listings::registrations(on),
+        "PJSIPShowResourceLists" => subscriptions::resource_lists(on),
+        "PJSIPShowSubscriptionsInbound" => subscriptions::inbound(on).await,
+        "PJSIPShowSubscriptionsOutbound" => subscriptions::outbound(on),
         "QueueChangePriorityCaller" => queues::change_priority(on),
         "QueueMemberRingInUse" => queues::ring_in_use(on),
         "QueueReload" => queues::reload(on).await,

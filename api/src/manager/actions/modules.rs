@@ -18,14 +18,14 @@ pub(super) async fn load(on: Context<'_>) -> String {
     let kind = on.request.get("LoadType").to_ascii_lowercase();
     match (kind.as_str(), module) {
         ("reload", None) => {
-            if system::reload_all(on.manager).await {
+            if system::reload(on.manager, true).await {
                 on.success("All modules reloaded")
             } else {
                 on.error("An unknown error occurred")
             }
         }
         ("reload", Some(name)) if strowger_scripting::has_module(name) => {
-            if system::reload_all(on.manager).await {
+            if system::reload(on.manager, system::reads_dialplan(name)).await {
                 on.success("Module reloaded.")
             } else {
                 on.error("An unknown error occurred")
@@ -33,9 +33,7 @@ pub(super) async fn load(on: Context<'_>) -> String {
         }
         ("reload", Some(_)) => on.error("No such module."),
         ("load" | "unload" | "refresh", None) => on.error("Need module name"),
-        ("load", Some(name)) if strowger_scripting::has_module(name) => {
-            on.success("Module loaded.")
-        }
+        // What is there is loaded already, and there is nothing else.
         ("load", Some(_)) => on.error("Could not load module."),
         // What is built in stays.
         ("unload" | "refresh", Some(_)) => on.error("Could not unload module."),

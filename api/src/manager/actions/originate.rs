@@ -7,11 +7,11 @@ use strowger_core::Shared;
 use strowger_core::call::originate::{
     OriginateOutcome, OriginateRequest, Reason, Subroutine, Target,
 };
-use strowger_core::channel::{Location, Party};
+use strowger_core::channel::{Channel, Location, Party};
 use strowger_core::dialplan::Reach;
 use strowger_core::events::{Event, known};
 use strowger_dialplan::args::{self, Priority};
-use strowger_scripting::{application_reaches, text_reaches, variable_reaches};
+use strowger_scripting::{application_reaches, text_reaches_with, variable_reaches};
 
 use super::super::classes::Classes;
 use super::super::request::Request;
@@ -23,10 +23,11 @@ const UNIQUEID_MAX: usize = 149;
 /// The longest time a call may ring.
 const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// Reads the request; the error is the message of the answer.
+/// Reads the request; the error is the message of the answer. `reaches`: does a text reach further than its call?
 pub(in crate::manager) fn read(
     request: &Request,
     user: &User,
+    reaches: &dyn Fn(&str) -> bool,
 ) -> Result<OriginateRequest, &'static str> {
     let channel = request.given("Channel").ok_or("Channel not specified")?;
     let exten = request.get("Exten");
@@ -65,7 +66,7 @@ pub(in crate::manager) fn read(
     let uniqueids = [chosen("ChannelId")?, chosen("OtherChannelId")?];
     let target = if let Some(application) = request.given("Application") {
         let data = request.get("Data");
-        if confined && (application_reaches(application) || text_reaches(data)) {
+        if confined && (application_reaches(application) || reaches(data)) {
             return Err(forbidden);
         }
         Target::Application {
@@ -101,7 +102,7 @@ pub(in crate::manager) fn read(
     for list in request.all("Variable") {
         for pair in args::split(list) {
             let (name, value) = pair.split_once('=').unwrap_or((&pair, ""));
-            if confined && (text_reaches(name) || variable_reaches(name)) {
+            if confined && (reaches(name) || variable_reaches(name)) {
                 return Err(forbidden);
             }
             if !name.trim().is_empty() {
@@ -128,7 +129,9 @@ fn subroutine(text: &str) -> Option<Subroutine> {
 }
 
 pub(super) async fn originate(on: Context<'_>) -> String {
-    let mut request = match read(on.request, on.user) {
+    let snapshot = on.manager.shared.snapshot();
+    let reaches = |text: &str| text_reaches_with(text, &snapshot);
+    let mut request = match read(on.request, on.user, &reaches) {
         Ok(request) => request,
         Err(message) => return on.error(message),
     };
@@ -159,7 +162,7 @@ pub(super) async fn originate(on: Context<'_>) -> String {
     if on.request.is_true("Async") {
         tokio::spawn(async move {
             let outcome = outcome.await.ok();
-            known.tell(&shared, outcome.as_ref());
+            known.tell(&shared, outcome.as_ref()).await;
         });
         return on.success("Originate successfully queued");
     }
@@ -195,8 +198,24 @@ impl Told {
         }
     }
 
-    fn tell(&self, shared: &Shared, outcome: Option<&OriginateOutcome>) {
-        shared.events.tell(|| self.event(outcome));
+    async fn tell(&self, shared: &Shared, outcome: Option<&OriginateOutcome>) {
+        if !shared.events.are_heard() {
+            return;
+        }
+        let mut event = self.event(outcome);
+        let names = shared.events.channel_variables.load_full();
+        if let Some(outcome) = outcome.filter(|_| !names.is_empty()) {
+            let read = move |channel: &Channel| {
+                let value = |name: &String| channel.variable(name).unwrap_or_default();
+                let pairs = names.iter().map(|name| format!("{name}={}", value(name)));
+                pairs.collect::<Vec<_>>()
+            };
+            let pairs = shared.with_channel(&outcome.channel, read).await;
+            for pair in pairs.unwrap_or_default() {
+                event = event.with(format!("ChanVariable({})", outcome.channel), pair);
+            }
+        }
+        shared.events.tell(|| event);
     }
 
     fn event(&self, outcome: Option<&OriginateOutcome>) -> Event {
@@ -234,6 +253,8 @@ impl Told {
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
+
+    use strowger_scripting::text_reaches;
 
     use super::super::super::request::tests::request;
     use super::super::super::settings::{Settings, tests::rows};
@@ -305,14 +326,14 @@ mod tests {
                 "Originate Access Forbidden: app or data blacklisted",
             ),
         ] {
-            let error = read(&request(&headers), &user("originate")).err();
+            let error = read(&request(&headers), &user("originate"), &text_reaches).err();
             assert_eq!(error, Some(wanted), "{headers:?}");
         }
         let system = request(&[phone, ("Application", "System"), ("Data", "true")]);
-        let call = read(&system, &user("originate,system")).expect("a call");
+        let call = read(&system, &user("originate,system"), &text_reaches).expect("a call");
         assert_eq!(call.reach, Reach::Exchange);
         let plain = request(&[phone, ("Application", "Playback"), ("Data", "beep")]);
-        let call = read(&plain, &user("originate")).expect("a call");
+        let call = read(&plain, &user("originate"), &text_reaches).expect("a call");
         assert_eq!(call.reach, Reach::Call);
     }
 

@@ -8,9 +8,10 @@ use strowger_store::Endpoint;
 
 use super::super::answer::Answer;
 use super::Context;
+use super::listings::open_columns;
 
 /// The state of a device in words.
-fn words(state: DeviceState) -> &'static str {
+pub(super) fn words(state: DeviceState) -> &'static str {
     match state {
         DeviceState::Unknown => "Unknown",
         DeviceState::NotInUse => "Not in use",
@@ -24,12 +25,12 @@ fn words(state: DeviceState) -> &'static str {
     }
 }
 
-fn state_of(on: &Context<'_>, endpoint: &str) -> &'static str {
+pub(super) fn state_of(on: &Context<'_>, endpoint: &str) -> &'static str {
     words(on.manager.shared.device_state(&format!("PJSIP/{endpoint}")))
 }
 
 /// Channels of an endpoint that are there.
-fn channels_of(on: &Context<'_>, endpoint: &str) -> String {
+pub(super) fn channels_of(on: &Context<'_>, endpoint: &str) -> String {
     let prefix = format!("PJSIP/{endpoint}-");
     let names = on.manager.shared.directory.names(|name| {
         name.strip_prefix(&prefix)
@@ -153,10 +154,7 @@ pub(super) fn endpoint(on: Context<'_>) -> String {
         text.item("AuthDetail")
             .line("ObjectType", "auth")
             .line("ObjectName", id);
-        let columns = auth.columns().into_iter();
-        // Whoever may list endpoints does not need their passwords.
-        let open = columns.filter(|(column, _)| !matches!(*column, "password" | "md5_cred"));
-        options(&mut text, open.collect());
+        options(&mut text, open_columns(auth.columns()));
         text.line("EndpointName", name).end();
     }
     for identify in snapshot

@@ -86,8 +86,12 @@ pub(super) fn status(on: Context<'_>) -> String {
     text.into_text()
 }
 
-/// Rows and files are read again; rows are read whenever they change anyway. False if that failed.
-pub(super) async fn reload_all(manager: &Manager) -> bool {
+/// Rows and files are read again; rows are read whenever they change anyway. `dialplan`: what programs added to it or took away is
+/// forgotten. False if that failed.
+pub(super) async fn reload(manager: &Manager, dialplan: bool) -> bool {
+    if dialplan {
+        manager.plans.forget_edits();
+    }
     manager.plans.look_at_files();
     strowger_core::transport::table::renew(&manager.shared, true).await;
     let refreshed = manager.shared.realtime.refresh_now().await;
@@ -105,6 +109,15 @@ pub(super) async fn reload_all(manager: &Manager) -> bool {
     !failed
 }
 
+/// Logs that are files begin anew.
+pub(super) async fn rotate_logs(on: Context<'_>) -> String {
+    if on.manager.shared.protection.log.rotate().await {
+        on.success("Reloaded the logger and rotated log files")
+    } else {
+        on.error("Failed to reload the logger and rotate log files")
+    }
+}
+
 /// Parts of Asterisk that are read again by a name of their own and not as a module.
 const PARTS: &[&str] = &[
     "acl",
@@ -119,14 +132,21 @@ const PARTS: &[&str] = &[
     "rtp",
 ];
 
-pub(super) async fn reload(on: Context<'_>) -> String {
+/// Is the dialplan read anew with this module, or with all where none is named?
+pub(super) fn reads_dialplan(module: &str) -> bool {
+    let module = module.trim().to_ascii_lowercase();
+    let name = module.strip_suffix(".so").unwrap_or(&module);
+    matches!(name, "" | "pbx" | "pbx_config")
+}
+
+pub(super) async fn reload_named(on: Context<'_>) -> String {
     // All is read again, whichever part is named; a part that there is not is an error.
     let module = on.request.get("Module").trim();
     let is_part = |part: &&str| part.eq_ignore_ascii_case(module);
     if !module.is_empty() && !PARTS.iter().any(is_part) && !strowger_scripting::has_module(module) {
         return on.error("No such module");
     }
-    if reload_all(on.manager).await {
+    if reload(on.manager, reads_dialplan(module)).await {
         on.success("Module Reloaded")
     } else {
         on.error("An unknown error occurred")

@@ -85,7 +85,6 @@ pub(super) async fn blind(on: Context<'_>) -> String {
     match transferred {
         None => on.error("Channel specified does not exist"),
         Some(Ok(())) => on.success("Transfer succeeded"),
-        Some(Err(TransferError::NotPermitted)) => on.error("Transfer not permitted"),
         Some(Err(TransferError::Alone)) => on.error("Transfer invalid"),
         Some(Err(TransferError::NoSuchNumber)) => on.error("Transfer failed"),
     }

@@ -225,7 +225,9 @@ impl Sessions {
     pub(super) fn find(&self, key: &Key, from: IpAddr) -> Option<Arc<WebSession>> {
         let inside = self.inside.lock();
         let session = inside.sessions.get(key)?;
-        let lives = session.from == from && *session.expires.lock() > Instant::now();
+        // While something is asked for in it, it is not over.
+        let is_used = Arc::strong_count(session) > 1;
+        let lives = session.from == from && (is_used || *session.expires.lock() > Instant::now());
         lives.then(|| Arc::clone(session))
     }
 
@@ -366,6 +368,11 @@ mod tests {
         assert!(sessions.find(&key, there(1)).is_none());
         assert!(sessions.find(&Key::Cookie(1), HERE).is_none());
         *session.expires.lock() = Instant::now();
+        assert!(
+            sessions.find(&key, HERE).is_some(),
+            "something is asked for in it"
+        );
+        drop(session);
         assert!(sessions.find(&key, HERE).is_none());
     }
 

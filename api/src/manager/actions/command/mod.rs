@@ -1,9 +1,12 @@
-//! `Command`: the commands of the command line of Asterisk that programs ask for, with their output.
+//! `Command`: the commands of the command line of Asterisk that programs ask for, with their output. A file for each family.
+
+mod channels;
+mod help;
+mod house;
+mod phones;
+mod plan;
 
 use std::time::Duration;
-
-use strowger_core::channel::Channel;
-use strowger_core::events::channel_block;
 
 use super::super::answer::Answer;
 use super::super::epoch;
@@ -25,17 +28,37 @@ fn printed(lines: Vec<String>) -> Output {
     }
 }
 
+fn failed(line: String) -> Output {
+    Output {
+        lines: vec![line],
+        failed: true,
+    }
+}
+
+/// How a command is written.
+fn usage(ways: &[&str]) -> Output {
+    Output {
+        lines: ways.iter().map(|way| format!("Usage: {way}")).collect(),
+        failed: true,
+    }
+}
+
 pub(super) async fn run(on: Context<'_>) -> String {
     let Some(command) = on.request.given("Command") else {
         return on.error("No command provided");
     };
-    let words = words_of(command);
+    let words = split(command);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let plain = words.join(" ").to_ascii_lowercase();
     if REFUSED.iter().any(|refused| plain.starts_with(refused)) {
         return on.error("Command blacklisted");
     }
-    let output = perform(on, command, &words).await;
+    let output = perform(&on, &words).await;
+    let output = output.unwrap_or_else(|| {
+        failed(format!(
+            "No such command '{command}' (type 'core show help {command}' for other possible commands)"
+        ))
+    });
     let mut text = Answer::to(on.request);
     text.response(if output.failed { "Error" } else { "Success" })
         .line("Message", "Command output follows");
@@ -46,121 +69,151 @@ pub(super) async fn run(on: Context<'_>) -> String {
     text.into_text()
 }
 
-async fn perform(on: Context<'_>, command: &str, words: &[&str]) -> Output {
-    let lower: Vec<String> = words.iter().map(|word| word.to_ascii_lowercase()).collect();
-    let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
-    let shared = &on.manager.shared;
-    match lower.as_slice() {
-        ["core", "show", "version"] => printed(vec![format!("Asterisk {}", system::version())]),
-        ["core", "show", "uptime", rest @ ..] => {
-            let up = shared.started_at.elapsed().as_secs();
-            let reloaded = on
-                .manager
-                .reloaded
-                .load(std::sync::atomic::Ordering::Relaxed);
-            let last = epoch().saturating_sub(reloaded);
-            let shown = |seconds: u64| match rest {
-                ["seconds"] => seconds.to_string(),
-                _ => spoken(Duration::from_secs(seconds)),
-            };
-            printed(vec![
-                format!("System uptime: {}", shown(up)),
-                format!("Last reload: {}", shown(last)),
-            ])
-        }
-        ["core", "show", "calls"] => printed(calls(&on).await),
-        ["core", "show", "channels", rest @ ..] => printed(channels(&on, rest).await),
-        ["core", "reload"]
-        | ["reload"]
-        | ["module", "reload"]
-        | ["dialplan", "reload"]
-        | ["pjsip", "reload"]
-        | ["queue", "reload", ..]
-        | ["moh", "reload"] => {
-            let failed = !system::reload_all(on.manager).await;
-            Output {
-                lines: Vec::new(),
-                failed,
-            }
-        }
-        ["module", "reload", module] if !strowger_scripting::has_module(module) => Output {
-            lines: vec![format!("No such module '{module}'")],
-            failed: true,
-        },
-        ["module", "reload", _] => {
-            let failed = !system::reload_all(on.manager).await;
-            Output {
-                lines: Vec::new(),
-                failed,
-            }
-        }
-        ["database", "show", rest @ ..] if rest.len() <= 2 => {
-            // Families and keys have a case.
-            let prefix = words[2..].join("/");
-            let all = shared.astdb.tree(&prefix);
-            let mut lines: Vec<String> = all
-                .iter()
-                .map(|(key, value)| format!("{key:<50}: {value:<25}"))
-                .collect();
-            lines.push(format!("{} results found.", all.len()));
-            printed(lines)
-        }
-        ["database", "get", _, _] => match shared.astdb.get(words[2], words[3]) {
-            Some(value) => printed(vec![format!("Value: {value}")]),
-            None => printed(vec!["Database entry not found.".to_owned()]),
-        },
-        ["database", "put", _, _, ..] if words.len() == 5 => {
-            let put = shared.astdb.put(words[2], words[3], words[4]);
-            printed(vec![match put {
-                Ok(()) => "Updated database successfully".to_owned(),
-                Err(_) => "Failed to update entry".to_owned(),
-            }])
-        }
-        ["database", "del", _, _] => printed(vec![
-            if shared.astdb.del(words[2], words[3]) {
-                "Database entry removed."
-            } else {
-                "Database entry could not be removed."
-            }
-            .to_owned(),
-        ]),
-        ["database", "deltree", _, rest @ ..] if rest.len() <= 1 => {
-            let count = shared.astdb.deltree(words[2], words.get(3).copied());
-            printed(vec![match count {
-                0 => "Database unavailable or no entries.".to_owned(),
-                count => format!("{count} database entries removed."),
-            }])
-        }
-        _ => Output {
-            lines: vec![format!(
-                "No such command '{command}' (type 'core show help {command}' for other possible commands)"
-            )],
-            failed: true,
-        },
-    }
-}
-
-/// The words of a command as the command line reads them: quotes keep blanks, a backslash keeps what follows it.
-fn words_of(command: &str) -> Vec<String> {
+/// Words of a command line: blanks within quotation marks and behind a backslash belong to a word.
+fn split(command: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quoted = false;
-    let mut characters = command.chars();
-    while let Some(character) = characters.next() {
-        match character {
+    let mut chars = command.chars();
+    while let Some(char) = chars.next() {
+        match char {
             '"' => {
                 quoted = !quoted;
                 word.get_or_insert_default();
             }
-            '\\' => word
-                .get_or_insert_default()
-                .push(characters.next().unwrap_or('\\')),
-            blank if blank.is_whitespace() && !quoted => words.extend(word.take()),
-            other => word.get_or_insert_default().push(other),
+            '\\' => word.get_or_insert_default().extend(chars.next()),
+            char if char.is_whitespace() && !quoted => words.extend(word.take()),
+            char => word.get_or_insert_default().push(char),
         }
     }
     words.extend(word);
     words
+}
+
+/// `None`: there is no such command.
+async fn perform(on: &Context<'_>, words: &[&str]) -> Option<Output> {
+    let lower: Vec<String> = words.iter().map(|word| word.to_ascii_lowercase()).collect();
+    let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
+    Some(match lower.as_slice() {
+        ["core", "show", rest @ ..] => return core(on, rest, &words[2..]).await,
+        ["channel", "originate", ..] => channels::call(on, &words[2..]).await,
+        ["channel", "request", "hangup", _] => channels::hang_up(on, words[3]).await,
+        ["hangup", "request", _] => channels::hang_up(on, words[2]).await,
+        [
+            "core" | "module" | "dialplan" | "pjsip" | "moh" | "queue" | "manager" | "voicemail"
+            | "features" | "cdr" | "logger",
+            "reload",
+            rest @ ..,
+        ] => {
+            return reload(on, lower[0], rest).await;
+        }
+        ["reload"] => reloaded(on, true).await,
+        ["logger", "rotate"] => Output {
+            failed: !on.manager.shared.protection.log.rotate().await,
+            lines: Vec::new(),
+        },
+        ["dialplan", "show"] => plan::show(&on.manager.plans.current(), None),
+        ["dialplan", "show", _] => plan::show(&on.manager.plans.current(), Some(words[2])),
+        ["dialplan", "add", "extension", ..] => plan::add(on, &words[3..]).await,
+        ["dialplan", "remove", "extension", ..] => plan::remove(on, &words[3..]).await,
+        ["database", rest @ ..] => house::database(on, rest, &words[1..]),
+        ["queue", "show"] => house::queues(on, None),
+        ["queue", "show", _] => house::queues(on, Some(words[2])),
+        ["cdr", "show", "status"] => house::records(on),
+        ["confbridge", "list"] => house::conferences(on),
+        ["module", "show"] => help::modules(None),
+        ["module", "show", "like", part] => help::modules(Some(part)),
+        ["manager", "show", "commands"] => help::actions(on),
+        ["manager", "show", "command", _] => help::action(words[3]),
+        ["manager", "show", "users"] => help::users(on),
+        ["manager", "show", "user", _] => help::user(on, words[3]),
+        ["pjsip", "show", kind] => return phones_of(on, kind),
+        ["pjsip", "show", kind, _] => return phone_of(on, kind, words[3]),
+        ["rtp" | "rtcp", "set", "debug", ..] => house::not_printed("Packets of RTP"),
+        ["pjsip", "set", "logger", ..] => house::not_printed("Messages of SIP"),
+        _ => return None,
+    })
+}
+
+/// `core show ...`.
+async fn core(on: &Context<'_>, lower: &[&str], words: &[&str]) -> Option<Output> {
+    Some(match lower {
+        ["version"] => printed(vec![format!("Asterisk {}", system::version())]),
+        ["uptime", rest @ ..] => uptime(on, rest == ["seconds"]),
+        ["calls"] => printed(channels::calls(on).await),
+        ["channels", rest @ ..] => printed(channels::channels(on, rest).await),
+        ["channel", _] => channels::channel(on, words[1]).await,
+        ["applications", rest @ ..] => return help::applications_like(rest),
+        ["application", _] => help::application(words[1]),
+        ["functions", rest @ ..] => return help::functions_like(rest),
+        ["function", _] => help::function(words[1]),
+        ["hints"] => plan::hints(on, None),
+        ["hint", _] => plan::hints(on, Some(words[1])),
+        ["settings"] => house::settings(on),
+        _ => return None,
+    })
+}
+
+fn phones_of(on: &Context<'_>, kind: &str) -> Option<Output> {
+    Some(match kind {
+        "endpoints" => phones::endpoints(on),
+        "aors" => phones::aors(on),
+        "auths" => phones::auths(on),
+        "contacts" => phones::contacts(on),
+        "transports" => phones::transports(on),
+        "identifies" => phones::identifies(on),
+        "registrations" => phones::registrations(on),
+        "settings" => phones::settings(on),
+        _ => return None,
+    })
+}
+
+fn phone_of(on: &Context<'_>, kind: &str, name: &str) -> Option<Output> {
+    Some(match kind {
+        "endpoint" => phones::endpoint(on, name),
+        "aor" => phones::aor(on, name),
+        "auth" => phones::auth(on, name),
+        "transport" => phones::transport(on, name),
+        _ => return None,
+    })
+}
+
+async fn reloaded(on: &Context<'_>, dialplan: bool) -> Output {
+    Output {
+        lines: Vec::new(),
+        failed: !system::reload(on.manager, dialplan).await,
+    }
+}
+
+/// `core reload`, `module reload x`, `queue reload all`: all is read again, whichever part is named.
+async fn reload(on: &Context<'_>, part: &str, rest: &[&str]) -> Option<Output> {
+    Some(match (part, rest) {
+        ("module", [module]) if !strowger_scripting::has_module(module) => {
+            failed(format!("No such module '{module}'"))
+        }
+        ("module", [module]) => reloaded(on, system::reads_dialplan(module)).await,
+        ("core" | "module" | "dialplan", []) => reloaded(on, true).await,
+        ("queue", _) | (_, []) => reloaded(on, false).await,
+        _ => return None,
+    })
+}
+
+fn uptime(on: &Context<'_>, in_seconds: bool) -> Output {
+    let up = on.manager.shared.started_at.elapsed().as_secs();
+    let reloaded = &on.manager.reloaded;
+    let reloaded = reloaded.load(std::sync::atomic::Ordering::Relaxed);
+    let last = epoch().saturating_sub(reloaded);
+    let shown = |seconds: u64| {
+        if in_seconds {
+            seconds.to_string()
+        } else {
+            spoken(Duration::from_secs(seconds))
+        }
+    };
+    printed(vec![
+        format!("System uptime: {}", shown(up)),
+        format!("Last reload: {}", shown(last)),
+    ])
 }
 
 /// `1 hour, 2 minutes, 3 seconds`.
@@ -193,133 +246,24 @@ fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{ending}")
 }
 
-async fn calls(on: &Context<'_>) -> Vec<String> {
-    let running = on
-        .gather(|shard| {
-            let channels = shard.channels();
-            channels
-                .iter()
-                .filter(|channel| channel.runs_dialplan())
-                .count()
-        })
-        .await;
-    let processed = usize::try_from(on.manager.shared.calls_processed()).unwrap_or(usize::MAX);
-    vec![
-        count(running.into_iter().sum(), "active call"),
-        format!("{} processed", count(processed, "call")),
-    ]
-}
-
-/// What a line says of a channel.
-struct Seen {
-    block: [(&'static str, String); 14],
-    application: String,
-    data: String,
-    seconds: u64,
-    bridge: String,
-}
-
-fn seen(channel: &Channel) -> Seen {
-    let block = channel_block(channel);
-    let data = channel.data();
-    Seen {
-        block,
-        application: data.application.clone(),
-        data: data.application_data.clone(),
-        seconds: data.created_at.elapsed().as_secs(),
-        bridge: data.bridge_id.as_deref().unwrap_or_default().to_owned(),
-    }
-}
-
-impl Seen {
-    fn get(&self, name: &str) -> &str {
-        let found = self.block.iter().find(|(known, _)| *known == name);
-        found.map_or("", |(_, value)| value)
-    }
-
-    fn known(&self, name: &str) -> &str {
-        match self.get(name) {
-            "<unknown>" => "",
-            value => value,
-        }
-    }
-}
-
-async fn channels(on: &Context<'_>, how: &[&str]) -> Vec<String> {
-    let mut all: Vec<Seen> = on.look_at_channels(seen).await;
-    all.sort_by_key(|seen| std::cmp::Reverse(seen.seconds));
-    if how == ["concise"] {
-        let line = |seen: &Seen| {
-            [
-                seen.get("Channel"),
-                seen.get("Context"),
-                seen.get("Exten"),
-                seen.get("Priority"),
-                seen.get("ChannelStateDesc"),
-                &seen.application,
-                &seen.data,
-                seen.known("CallerIDNum"),
-                seen.get("AccountCode"),
-                "",
-                "3",
-                &seen.seconds.to_string(),
-                &seen.bridge,
-                seen.get("Uniqueid"),
-            ]
-            .join("!")
-        };
-        return all.iter().map(line).collect();
-    }
-    let mut lines = Vec::new();
-    if how != ["count"] {
-        let row = |channel: &str, place: &str, state: &str, application: &str| {
-            format!("{channel:<20.20} {place:<20.20} {state:<7.7} {application:<30.30}")
-        };
-        lines.push(row("Channel", "Location", "State", "Application(Data)"));
-        lines.extend(all.iter().map(|seen| {
-            let place = match seen.get("Exten") {
-                "" => "(None)".to_owned(),
-                exten => format!("{exten}@{}:{}", seen.get("Context"), seen.get("Priority")),
-            };
-            let application = match seen.application.as_str() {
-                "" => "(None)".to_owned(),
-                name => format!("{name}({})", seen.data),
-            };
-            row(
-                seen.get("Channel"),
-                &place,
-                seen.get("ChannelStateDesc"),
-                &application,
-            )
-        }));
-    }
-    lines.push(count(all.len(), "active channel"));
-    lines.extend(calls(on).await);
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn quotes_and_backslashes_keep_words_together() {
-        for (command, words) in [
-            (" core  show version ", &["core", "show", "version"][..]),
+    fn words_may_have_blanks_within_quotation_marks() {
+        for (command, wanted) in [
+            (" database  get a b ", &["database", "get", "a", "b"][..]),
             (
-                "database put desk colour \"dark red\"",
-                &["database", "put", "desk", "colour", "dark red"],
+                r#"put fam key "a  b" c"#,
+                &["put", "fam", "key", "a  b", "c"],
             ),
-            (
-                r#"database put a b "say \"hi\"""#,
-                &["database", "put", "a", "b", r#"say "hi""#],
-            ),
-            (r#"database put a b """#, &["database", "put", "a", "b", ""]),
-            (r"a\ b \", &["a b", "\\"]),
-            ("\"open end", &["open end"]),
+            (r#"a\ b "" x"y z"w"#, &["a b", "", "xy zw"]),
+            (r#"say \"hi\" \\"#, &["say", "\"hi\"", "\\"]),
+            (r#""never closed at all"#, &["never closed at all"]),
             ("", &[]),
         ] {
-            assert_eq!(words_of(command), words, "{command}");
+            assert_eq!(split(command), wanted, "{command}");
         }
     }
 
