@@ -148,9 +148,21 @@ pub(super) struct MemberBody {
     #[serde(default)]
     state_interface: String,
     #[serde(default)]
+    #[schema(maximum = 2_147_483_647)]
     penalty: u32,
     #[serde(default)]
     paused: bool,
+}
+
+/// What the column of the penalty holds.
+const PENALTY_MAX: u32 = i32::MAX.unsigned_abs();
+
+fn within(penalty: u32) -> Result<(), Problem> {
+    if penalty <= PENALTY_MAX {
+        return Ok(());
+    }
+    let why = format!("penalty: {penalty} is more than {PENALTY_MAX}");
+    Err(Problem::bad(why))
 }
 
 /// Has somebody work in a queue.
@@ -169,6 +181,7 @@ pub(super) async fn add(mut on: On) -> Answered {
             "interface: TECHNOLOGY/RESOURCE is wanted, such as PJSIP/100",
         ));
     }
+    within(body.penalty)?;
     let mut member = Member::new(&body.interface).named(&body.name, &body.state_interface);
     member.penalty = body.penalty;
     member.paused = body.paused;
@@ -191,6 +204,7 @@ pub(super) struct MemberChange {
     paused: Option<bool>,
     #[serde(default)]
     pause_reason: String,
+    #[schema(maximum = 2_147_483_647)]
     penalty: Option<u32>,
 }
 
@@ -204,6 +218,7 @@ pub(super) async fn change(mut on: On) -> Answered {
     if body.paused.is_none() && body.penalty.is_none() {
         return Err(Problem::bad("paused, penalty: one of them is wanted"));
     }
+    body.penalty.map_or(Ok(()), within)?;
     let (queue, interface) = (on.place(0), on.place(1));
     let shared = on.shared();
     let nobody = || Problem::missing(format_args!("member {interface} of queue {queue}"));
