@@ -62,7 +62,7 @@ impl Event {
 
     /// The same with the description of another channel behind, its names behind a prefix (`Dest`).
     #[must_use]
-    pub fn channel(mut self, prefix: &str, channel: &Channel) -> Self {
+    pub fn channel(self, prefix: &str, channel: &Channel) -> Self {
         self.described(prefix, &channel_fields(channel))
     }
 

@@ -257,7 +257,8 @@ fn a_call_is_made_shown_and_ended_by_commands() {
 
 /// Somebody who may do only this.
 fn login_with(exchange: &Exchange, write: &str) -> ManagerClient {
-    let rows = [("secret", "x"), ("write", write)];
+    // Without a secret nobody logs in: it comes last.
+    let rows = [("write", write), ("secret", "x")];
     for (name, value) in rows {
         exchange.database.insert(
             "static_manager",

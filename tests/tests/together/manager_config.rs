@@ -94,7 +94,7 @@ fn a_file_is_made_filled_changed_and_copied() {
         "Category-000000: one",
         "Line-000000-000000: zebra=1",
         "Line-000000-000001: mole=3",
-        "Line-000000-000002: ape=> 2, \"x\"",
+        "Line-000000-000002: ape==> 2, \"x\"",
         "Category-000001: two",
     ];
     // Without waiting: who is told that it is done finds it done.
