@@ -235,7 +235,7 @@ impl Store {
                     if !columns.has(needed) {
                         return Err(StoreError::Schema {
                             table: table.name().into(),
-                            why: format!("has no column {needed}").into(),
+                            why: format!("has no column {needed}"),
                         });
                     }
                 }
