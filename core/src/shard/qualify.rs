@@ -19,6 +19,8 @@ use crate::shared::Shared;
 
 /// The schedule is looked at at least so often, to notice new contacts.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often it is looked whether transports are open.
+const START_LOOK: Duration = Duration::from_millis(20);
 
 /// How long a contact has to answer that is asked only once.
 const ONCE: Duration = Duration::from_secs(3);
@@ -155,6 +157,10 @@ impl Shard {
     }
 
     pub(super) async fn run_qualify(self: Rc<Self>) {
+        // Shards run before transports are open, and a probe that found none would call its contact unreachable.
+        while !self.shared.transports.are_settled() {
+            tokio::time::sleep(START_LOOK).await;
+        }
         loop {
             let now = Instant::now();
             let snapshot = self.shared.snapshot();

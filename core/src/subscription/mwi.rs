@@ -21,6 +21,8 @@ use crate::shard::Shard;
 /// At the start so many endpoints are told at a time, and the pause until the next.
 const START_BATCH: usize = 50;
 const START_PAUSE: Duration = Duration::from_millis(200);
+/// How often it is looked whether transports are open.
+const START_LOOK: Duration = Duration::from_millis(20);
 
 /// Which endpoints of this shard are told of which mailboxes.
 #[derive(Default)]
@@ -113,6 +115,10 @@ pub(super) fn mailbox_changed(shard: &Rc<Shard>, mailbox: &str) {
 
 /// Contacts that were there before the exchange started.
 pub(super) async fn tell_all_at_start(shard: Rc<Shard>) {
+    // Shards run before transports are open.
+    while !shard.shared().transports.are_settled() {
+        tokio::time::sleep(START_LOOK).await;
+    }
     let snapshot = shard.shared().snapshot();
     if snapshot.globals.mwi_disable_initial_unsolicited {
         return;

@@ -4,6 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -37,9 +38,16 @@ pub struct Transports {
     list: ArcSwap<Vec<Arc<Active>>>,
     /// What is wrong at present, so that it is told once.
     problems: Mutex<Vec<String>>,
+    /// Those that there are at the start are open.
+    settled: AtomicBool,
 }
 
 impl Transports {
+    /// Whether all are open that there are at the start: what goes out before may go by the wrong one, or by none.
+    pub(crate) fn are_settled(&self) -> bool {
+        self.settled.load(Ordering::Acquire)
+    }
+
     /// All of them.
     pub fn all(&self) -> Arc<Vec<Arc<Active>>> {
         self.list.load_full()
@@ -308,6 +316,7 @@ pub async fn start(shared: &Arc<Shared>, first: First) {
         give(shared, &active, sockets).await;
     }
     settle(shared).await;
+    shared.transports.settled.store(true, Ordering::Release);
     let weak = Arc::downgrade(shared);
     let mut versions = shared.realtime.subscribe();
     shared.control.spawn(async move {
