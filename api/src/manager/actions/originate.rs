@@ -357,6 +357,7 @@ mod tests {
                 ("PreDialGoSub", "subs,s,1(a,b)"),
             ]),
             &user("originate"),
+            &text_reaches,
         )
         .expect("a call");
         assert_eq!(
