@@ -115,10 +115,6 @@ pub(super) fn mailbox_changed(shard: &Rc<Shard>, mailbox: &str) {
 
 /// Contacts that were there before the exchange started.
 pub(super) async fn tell_all_at_start(shard: Rc<Shard>) {
-    // Shards run before transports are open.
-    while !shard.shared().transports.are_settled() {
-        tokio::time::sleep(START_LOOK).await;
-    }
     let snapshot = shard.shared().snapshot();
     if snapshot.globals.mwi_disable_initial_unsolicited {
         return;
@@ -130,6 +126,10 @@ pub(super) async fn tell_all_at_start(shard: Rc<Shard>) {
         .filter(|endpoint| !contacts_of(&shard, &snapshot, endpoint).is_empty())
         .cloned()
         .collect();
+    // Shards run before transports are open. Who registers meanwhile is told then, and not once more.
+    while !shard.shared().transports.are_settled() {
+        tokio::time::sleep(START_LOOK).await;
+    }
     for group in endpoints.chunks(START_BATCH) {
         for endpoint in group {
             tell(&shard, endpoint, None);
