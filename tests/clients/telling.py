@@ -12,8 +12,17 @@ NOBODY = "PJSIP/nobody-0000ffff"
 PATIENCE = 60
 
 
+# Threads tell of events while others tell of answers.
+VOICE = threading.Lock()
+
+
+def tell(what):
+    with VOICE:
+        print(json.dumps(what), flush=True)
+
+
 def step(name, answer):
-    print(json.dumps({"step": name, "answer": answer}), flush=True)
+    tell({"step": name, "answer": answer})
 
 
 class Seen:
@@ -26,7 +35,7 @@ class Seen:
     def add(self, event):
         event = dict(event)
         with self.condition:
-            print(json.dumps({"event": event}), flush=True)
+            tell({"event": event})
             self.events.append(event)
             self.condition.notify_all()
 

@@ -413,6 +413,7 @@ pub(super) async fn originate(mut on: On) -> Answered {
     on.is_json()?;
     let text = on.asked.whole_body().await?;
     let text = String::from_utf8_lossy(&text).into_owned();
+    super::is_object(text.as_bytes())?;
     let body: OriginateBody = serde_json::from_str(&text)
         .map_err(|error| Problem::bad(format!("the body cannot be taken: {error}")))?;
     // A task of its own: who does not wait for the answer must find the call made once, when he asks again.

@@ -75,6 +75,16 @@ pub(crate) struct On {
 
 type Answered = Result<Response, Problem>;
 
+/// Fields have names: a list in their order would be taken, too.
+fn is_object(body: &[u8]) -> Result<(), Problem> {
+    match body.trim_ascii_start().first() {
+        Some(b'{') => Ok(()),
+        _ => Err(Problem::bad(
+            "the body cannot be taken: an object of JSON is wanted",
+        )),
+    }
+}
+
 impl On {
     fn shared(&self) -> &Arc<Shared> {
         &self.api.shared
@@ -105,6 +115,7 @@ impl On {
         if body.contains(&0) || body.windows(6).any(|part| part == b"\\u0000") {
             return Err(Problem::bad("the body holds a NUL, which no text may"));
         }
+        is_object(body)?;
         serde_json::from_slice(body)
             .map_err(|error| Problem::bad(format!("the body cannot be taken: {error}")))
     }
