@@ -11,7 +11,6 @@ mod direct_media;
 mod early_dialog;
 mod errors_are_clear;
 mod fax;
-mod fax_machines;
 mod identity;
 mod interop;
 mod ipv6;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use strowger_tests::{Bank, Exchange, SOON, Settings};
+use strowger_tests::{Bank, Exchange, SOON, Settings, alone};
 
 /// A document of several pages, each sent with its training.
 const DOCUMENT: Duration = Duration::from_secs(180);
@@ -199,6 +199,7 @@ fn exchange(document: &[Page]) -> Exchange {
 
 #[test]
 fn a_document_of_several_pages_arrives_pixel_by_pixel() {
+    let _alone = alone();
     let document: Vec<Page> = (0..3)
         .map(|number| page(number, 160 + 16 * number))
         .collect();
@@ -229,6 +230,7 @@ fn a_document_of_several_pages_arrives_pixel_by_pixel() {
 
 #[test]
 fn what_cannot_be_sent_is_told_at_once() {
+    let _alone = alone();
     let exchange = exchange(&[page(0, 16)]);
     let bank = Bank::new();
     let alice = bank.phone("alice", "secret", exchange.sip());
@@ -243,6 +245,7 @@ fn what_cannot_be_sent_is_told_at_once() {
 
 #[test]
 fn a_call_without_a_fax_machine_is_given_up_and_one_that_ends_is_told() {
+    let _alone = alone();
     let exchange = exchange(&[page(0, 16)]);
     let bank = Bank::new();
     let alice = bank.phone("alice", "secret", exchange.sip());
