@@ -144,7 +144,6 @@ mod tests {
             ]),
             resource_lists: Arc::new(vec![OptionsRow {
                 options: vec![row("id", "table"), row("event", "presence")],
-                ..OptionsRow::default()
             }]),
             ..Snapshot::default()
         };
