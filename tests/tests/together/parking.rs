@@ -132,8 +132,9 @@ fn the_lamp_is_dark_when_a_call_has_come_back_to_who_parked_it() {
 fn who_subscribes_while_a_call_stands_there_is_told_so() {
     let mut house = House::new("127.0.80.3");
     let alice = house.phone("alice");
+    house.watch("701");
     let parked = alice.call("700");
-    parked.expect_answered(SOON);
+    house.expect("the call stands there", "confirmed");
     let request = house.lamp.subscribe("701", "presence");
     house.lamp.watch(&request);
     let told = house.lamp.notify();
