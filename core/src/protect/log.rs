@@ -16,6 +16,8 @@ use crate::events::Event;
 
 /// Lines that wait for the disk.
 const WAITING_MAX: usize = 8192;
+/// Files that are put aside because somebody asked for it.
+const PUT_ASIDE_MAX: u32 = 1000;
 /// Above this a file becomes `security.old.log`.
 const BYTES_MAX: u64 = 64 << 20;
 /// Characters of a value; who asks chooses them.
@@ -190,7 +192,7 @@ impl SecurityLog {
         }
     }
 
-    /// Begins a new file; the old one becomes `security.old.log`. True where nothing is written to a file, too; false: the file
+    /// Begins a new file; the old one becomes `security.1.log`, or the next number that is free, and is never written over. True where nothing is written to a file, too; false: the file
     /// stays as it is.
     pub async fn rotate(&self) -> bool {
         let Some(sender) = self.sender.get() else {
@@ -229,6 +231,17 @@ fn open(path: &Path) -> std::io::Result<std::fs::File> {
         .open(path)
 }
 
+/// Where a file that was asked to be put aside goes.
+fn free_name(path: &Path) -> std::io::Result<std::path::PathBuf> {
+    (1..=PUT_ASIDE_MAX)
+        .map(|number| path.with_extension(format!("{number}.log")))
+        .find(|free| !free.exists())
+        .ok_or_else(|| {
+            let why = format!("{PUT_ASIDE_MAX} files were put aside already: move them away");
+            std::io::Error::new(std::io::ErrorKind::AlreadyExists, why)
+        })
+}
+
 fn write(lines: &Receiver<Line>, mut file: std::fs::File, path: &Path) {
     let mut size = file.metadata().map_or(0, |data| data.len());
     let begin_anew = || {
@@ -239,7 +252,16 @@ fn write(lines: &Receiver<Line>, mut file: std::fs::File, path: &Path) {
         let line = match line {
             Line::Text(line) => line,
             Line::Rotate(done) => {
-                let new = begin_anew();
+                if size == 0 {
+                    let _ = done.send(true);
+                    continue;
+                }
+                // Whoever asks for it must not make what was written go away.
+                let free = free_name(path);
+                let new = free.and_then(|free| {
+                    std::fs::rename(path, free)?;
+                    open(path)
+                });
                 let _ = done.send(new.is_ok());
                 match new {
                     Ok(new) => (file, size) = (new, 0),
@@ -391,9 +413,15 @@ mod tests {
         log.start(&path).unwrap();
         log.write(Heard::InvalidPassword, &subject("first"));
         assert!(log.rotate().await);
-        let old = std::fs::read_to_string(path.with_extension("old.log")).unwrap();
-        assert!(old.contains("AccountID=\"first\""), "{old}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "");
+        assert!(log.rotate().await, "there is nothing to put aside");
+        log.write(Heard::InvalidPassword, &subject("second"));
+        assert!(log.rotate().await);
+        for (name, account) in [("1.log", "first"), ("2.log", "second")] {
+            let old = std::fs::read_to_string(path.with_extension(name)).unwrap();
+            assert!(old.contains(&format!("AccountID=\"{account}\"")), "{old}");
+        }
+        log.write(Heard::InvalidPassword, &subject("third"));
         std::fs::remove_dir_all(folder.path()).unwrap();
         assert!(!log.rotate().await, "the folder is gone");
     }

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use super::Line;
+use super::{Line, keys};
 use crate::dns::Dns;
 use crate::endpoint::acl::Network;
 
@@ -63,9 +63,23 @@ fn marked(bytes: &[u8]) -> String {
     let mut marked = String::with_capacity(text.len() + text.len() / 16);
     for line in text.lines() {
         let clean = line.chars().filter(|c| !c.is_control());
-        let _ = write!(marked, "\n  | {}", clean.collect::<String>());
+        let clean = clean.collect::<String>();
+        let _ = write!(marked, "\n  | {}", without_proof(&clean));
     }
     marked
+}
+
+/// A line without what proves that a password is known: it could be guessed from that at leisure.
+fn without_proof(line: &str) -> std::borrow::Cow<'_, str> {
+    let lower = line.to_ascii_lowercase();
+    let name = lower.split(':').next().unwrap_or_default().trim();
+    if !matches!(name, "authorization" | "proxy-authorization") {
+        return line.into();
+    }
+    match lower.find("response") {
+        Some(at) => format!("{}response=***", &line[..at]).into(),
+        None => format!("{name}: ***").into(),
+    }
 }
 
 /// Writes a message to the log.
@@ -78,7 +92,7 @@ pub(super) fn tell(line: &Line) {
     tracing::info!(
         "SIP {way} {transport} {remote}, {} bytes{}",
         line.bytes.len(),
-        marked(&line.bytes)
+        marked(&keys::hidden(line.bytes.clone()))
     );
 }
 
@@ -101,6 +115,22 @@ mod tests {
             assert_eq!(debug.wants(ip("198.51.100.1")), far, "{text}");
         }
         assert_eq!(Debug::word("trunk.example"), None);
+    }
+
+    #[test]
+    fn no_proof_of_a_password_stands_in_the_log() {
+        let text = marked(
+            b"REGISTER sip:a SIP/2.0\r\nAuthorization: Digest username=\"bob\", response=\"0123abcd\", uri=\"sip:a\"\r\n\
+              proxy-authorization: Basic Ym9iOnNlY3JldA==\r\nWWW-Authenticate: Digest nonce=\"n\"\r\n\r\n",
+        );
+        assert!(
+            !text.contains("0123abcd") && !text.contains("Ym9i"),
+            "{text}"
+        );
+        assert!(
+            text.contains("username=\"bob\"") && text.contains("nonce=\"n\""),
+            "{text}"
+        );
     }
 
     #[test]

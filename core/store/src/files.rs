@@ -267,7 +267,8 @@ impl Store {
             for read in read.map_err(failed())? {
                 if read.row.filename.eq_ignore_ascii_case(source) {
                     of_source.push(read);
-                } else {
+                } else if read.row.filename.eq_ignore_ascii_case(target) {
+                    // A database may take similar names for the same.
                     of_target.push(read);
                 }
             }
@@ -376,7 +377,7 @@ impl Store {
             let cell = |at: usize| cells[at].and_then(get).unwrap_or_default();
             let number = |at: usize| cell(at).trim().parse().unwrap_or(0);
             let counts = matches!(cell(3).trim(), "" | "0" | "false");
-            let is_mark = !counts && cell(6).is_empty();
+            let is_mark = !counts && cell(6).is_empty() && cell(7).is_empty();
             if counts || is_mark {
                 rows.push(Read {
                     row: StaticRow {

@@ -595,7 +595,7 @@ impl Load<'_> {
                 let cell = |at: usize| places[at].and_then(get).unwrap_or_default();
                 sorcery |= cell(4) == "sorcery.conf";
                 if !matches!(cell(3).trim(), "" | "0" | "false") {
-                    if cell(6).is_empty() {
+                    if cell(6).is_empty() && cell(7).is_empty() {
                         marks.push((cell(4).to_owned(), cell(5).to_owned()));
                     }
                     return;

@@ -483,7 +483,7 @@ fn the_security_log_begins_anew() {
         answer.get("Message"),
         "Reloaded the logger and rotated log files"
     );
-    assert!(read("security.old.log").contains("InvalidPassword"));
+    assert!(read("security.1.log").contains("InvalidPassword"));
     assert!(!read("security.log").contains("InvalidPassword"));
 }
 

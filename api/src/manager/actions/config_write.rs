@@ -134,11 +134,19 @@ impl Change {
         is_same(name, &self.name) && (self.matches.is_empty() || is_same(value, &self.matches))
     }
 
-    fn section<'f>(&self, file: &'f mut File) -> Result<&'f mut Section, Wrong> {
-        let mut sections = file.0.iter_mut();
-        sections
-            .find(|section| is_same(&section.name, &self.category))
+    /// The section that is meant: of exactly this name, or else of one that differs in case only.
+    fn place(&self, file: &File) -> Result<usize, Wrong> {
+        let exact = |section: &Section| section.name == self.category;
+        let like = |section: &Section| is_same(&section.name, &self.category);
+        let found = file.0.iter().position(exact);
+        found
+            .or_else(|| file.0.iter().position(like))
             .ok_or(Wrong::UnknownCategory)
+    }
+
+    fn section<'f>(&self, file: &'f mut File) -> Result<&'f mut Section, Wrong> {
+        let at = self.place(file)?;
+        file.0.get_mut(at).ok_or(Wrong::UnknownCategory)
     }
 
     fn line_number(&self) -> Result<usize, Wrong> {
@@ -196,9 +204,8 @@ impl Change {
                 section.name.clone_from(new);
             }
             "delcat" => {
-                self.section(file)?;
-                file.0
-                    .retain(|section| !is_same(&section.name, &self.category));
+                let at = self.place(file)?;
+                file.0.remove(at);
             }
             "emptycat" => self.section(file)?.lines.clear(),
             "update" => {
@@ -412,6 +419,22 @@ mod tests {
                 "{action} {fields:?}"
             );
         }
+    }
+
+    #[test]
+    fn of_sections_that_differ_in_case_the_one_of_the_very_name_is_meant() {
+        let section = |name: &str| Section {
+            name: name.to_owned(),
+            lines: Vec::new(),
+        };
+        let mut file = File(vec![section("House"), section("house")]);
+        let change = Change {
+            action: "DelCat".to_owned(),
+            category: "house".to_owned(),
+            ..Change::default()
+        };
+        assert_eq!(change.apply(&mut file), Ok(()));
+        assert_eq!(shown(&file), "[House]");
     }
 
     #[test]

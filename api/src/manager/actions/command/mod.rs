@@ -9,6 +9,7 @@ mod plan;
 use std::time::Duration;
 
 use super::super::answer::Answer;
+use super::super::classes::Classes;
 use super::super::epoch;
 use super::{Context, system};
 
@@ -116,6 +117,10 @@ async fn perform(on: &Context<'_>, words: &[&str]) -> Option<Output> {
         ["dialplan", "show", _] => plan::show(&on.manager.plans.current(), Some(words[2])),
         ["dialplan", "add", "extension", ..] => plan::add(on, &words[3..]).await,
         ["dialplan", "remove", "extension", ..] => plan::remove(on, &words[3..]).await,
+        // As of the actions DBPut and DBDel.
+        ["database", "put" | "del" | "deltree", ..] if !on.user.write.include(Classes::SYSTEM) => {
+            failed("Permission denied".to_owned())
+        }
         ["database", rest @ ..] => house::database(on, rest, &words[1..]),
         ["queue", "show"] => house::queues(on, None),
         ["queue", "show", _] => house::queues(on, Some(words[2])),
