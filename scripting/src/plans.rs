@@ -63,6 +63,8 @@ pub struct Plans {
     counters: Arc<Counters>,
     services: Arc<Services>,
     look: Notify,
+    /// Steps were added or taken away.
+    edited: Notify,
     kept: Mutex<Kept>,
     /// Which version of [`Kept`] the current plan has.
     kept_in_plan: watch::Sender<u64>,
@@ -160,7 +162,7 @@ impl Plans {
             kept.version += 1;
             kept.version
         };
-        self.look.notify_one();
+        self.edited.notify_one();
         let counts = in_plan.wait_for(|in_plan| *in_plan >= version);
         match tokio::time::timeout(EDIT_MAX, counts).await {
             Ok(Ok(_)) => Ok(()),
@@ -174,7 +176,7 @@ impl Plans {
         if !kept.edits.is_empty() {
             kept.edits = Edits::default();
             kept.version += 1;
-            self.look.notify_one();
+            self.edited.notify_one();
         }
     }
 
@@ -253,19 +255,21 @@ impl PlanWatcher {
             let mut look = tokio::time::interval(LOOK_EVERY);
             look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
-                let at_rest = tokio::select! {
+                // Have rows changed, and are files looked at: those at rest only, or all?
+                let (rows, at_rest) = tokio::select! {
                     changed = changes.changed() => match changed {
-                        Ok(()) => None,
+                        Ok(()) => (true, None),
                         Err(_) => return,
                     },
-                    _ = look.tick() => Some(true),
-                    () = watcher.plans.look.notified() => Some(false),
+                    _ = look.tick() => (false, Some(true)),
+                    () = watcher.plans.look.notified() => (false, Some(false)),
+                    () = watcher.plans.edited.notified() => (false, None),
                 };
                 let (watcher, shared) = (Arc::clone(&watcher), Arc::clone(&shared));
                 let done = tokio::task::spawn_blocking(move || {
                     watcher.free_retired();
                     let new_files = at_rest.is_some_and(|at_rest| watcher.look(at_rest));
-                    if at_rest.is_some() && !new_files && !watcher.has_new_edits() {
+                    if !rows && !new_files && !watcher.has_new_edits() {
                         return;
                     }
                     watcher.update(&shared.snapshot(), &shared.globals);
@@ -589,7 +593,7 @@ mod tests {
         let following = Arc::clone(&watcher);
         tokio::spawn(async move {
             loop {
-                following.plans.look.notified().await;
+                following.plans.edited.notified().await;
                 following.update(&snapshot(1, "a"), &GlobalVariables::default());
             }
         });
