@@ -15,6 +15,9 @@ use crate::shared::Shared;
 
 /// Notices looked at in one go, so that a device that changed often is asked once.
 const BATCH: usize = 256;
+/// Rest after a batch: at hundreds of calls a second the next changes are looked at together, and a call does not wake this
+/// task each time.
+const REST: Duration = Duration::from_millis(2);
 /// How often contacts whose time is over are looked for.
 const SWEEP: Duration = Duration::from_secs(10);
 /// Devices whose last state is remembered.
@@ -48,6 +51,8 @@ pub(crate) fn start(shared: &Arc<Shared>) {
                 sweep = Instant::now() + SWEEP;
             }
             told.look(&shared, batch.drain(..), all);
+            drop(shared);
+            tokio::time::sleep(REST).await;
         }
     });
 }

@@ -21,6 +21,9 @@ const WAITING_MAX: usize = 262_144;
 const BATCH: usize = 500;
 /// Rows inserted in one statement: engines limit its parameters.
 const ROWS: usize = 100;
+/// Rest after a batch, in which the next one gathers: a transaction costs much more than a row. A change that comes after
+/// silence is written at once.
+const REST: Duration = Duration::from_millis(20);
 /// Longest pause between attempts while the database is down.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
@@ -194,6 +197,9 @@ async fn write(shared: Arc<Shared>) {
                     tracing::info!("contacts: written again");
                 }
                 pause = Duration::ZERO;
+                if batch.len() < BATCH && !shared.ended.load(Relaxed) {
+                    sleep(REST).await;
+                }
             }
             Err(error) => {
                 columns = None;

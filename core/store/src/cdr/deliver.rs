@@ -16,6 +16,9 @@ use crate::store::{Store, explain};
 
 /// Records stored in one transaction.
 const BATCH: usize = 256;
+/// Rest after a batch that was not full, in which the next one gathers: a transaction costs much more than a record. What comes
+/// after silence is stored at once.
+const REST: Duration = Duration::from_millis(50);
 /// Longest pause between attempts while the database is down.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
@@ -128,6 +131,9 @@ impl Delivery {
         if !self.pause.is_zero() {
             tracing::info!("call detail records: stored again");
             self.pause = Duration::ZERO;
+        }
+        if items.len() < BATCH && !self.shared.ended.load(Relaxed) {
+            sleep(REST).await;
         }
         Ok(true)
     }

@@ -1,5 +1,6 @@
 //! From a thread that ends a call to a file that survives a crash: one thread writes and syncs records in groups.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
 use super::Cdr;
@@ -35,7 +36,7 @@ pub struct CdrSpool {
 
 pub(crate) struct Shared {
     pub(super) dir: PathBuf,
-    sender: mpsc::Sender<Message>,
+    inbox: Inbox,
     /// The segment that is written, and how much of it is synced.
     durable: Mutex<Position>,
     /// The first segment of this run; older ones may hold records that are in the database already.
@@ -68,6 +69,94 @@ enum Message {
     End,
 }
 
+impl Message {
+    /// Someone waits: no need to collect more.
+    fn is_urgent(&self) -> bool {
+        !matches!(self, Self::Record(_))
+    }
+}
+
+/// What waits for the thread that writes. It is woken for the first record of a group and not for each: waking a thread costs
+/// whoever ends a call more than the record does.
+#[derive(Default)]
+struct Inbox {
+    waiting: Mutex<Waiting>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    messages: VecDeque<Message>,
+    urgent: bool,
+    /// Nobody reads any more.
+    closed: bool,
+}
+
+impl Inbox {
+    /// `false`: nobody reads any more.
+    fn send(&self, message: Message) -> bool {
+        let mut waiting = self.waiting.lock();
+        if waiting.closed {
+            return false;
+        }
+        let wakes = waiting.messages.is_empty() || message.is_urgent();
+        waiting.urgent |= message.is_urgent();
+        waiting.messages.push_back(message);
+        drop(waiting);
+        if wakes {
+            self.wake.notify_one();
+        }
+        true
+    }
+
+    /// Waits for the first message, then for the others of its group.
+    fn receive(&self) -> VecDeque<Message> {
+        let mut waiting = self.waiting.lock();
+        while waiting.messages.is_empty() {
+            self.wake.wait(&mut waiting);
+        }
+        let end = Instant::now() + GROUP_WINDOW;
+        while !waiting.urgent && waiting.messages.len() < GROUP_MAX {
+            if self.wake.wait_until(&mut waiting, end).timed_out() {
+                break;
+            }
+        }
+        waiting.take()
+    }
+
+    /// What waits at this moment.
+    fn receive_now(&self) -> VecDeque<Message> {
+        self.waiting.lock().take()
+    }
+
+    fn close(&self) {
+        let mut waiting = self.waiting.lock();
+        waiting.closed = true;
+        waiting.messages.clear();
+    }
+}
+
+/// Closes the inbox with the thread, also when that ends as it should not: then records are counted as lost.
+struct Closes(Arc<Shared>);
+
+impl Drop for Closes {
+    fn drop(&mut self) {
+        self.0.inbox.close();
+    }
+}
+
+impl Waiting {
+    /// The next group, or all of it if someone waits.
+    fn take(&mut self) -> VecDeque<Message> {
+        if self.urgent || self.messages.len() <= GROUP_MAX {
+            self.urgent = false;
+            return std::mem::take(&mut self.messages);
+        }
+        let rest = self.messages.split_off(GROUP_MAX);
+        std::mem::replace(&mut self.messages, rest)
+    }
+}
+
 /// Ends the thread when the last handle goes.
 struct Ending {
     shared: Arc<Shared>,
@@ -76,7 +165,7 @@ struct Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        let _ = self.shared.sender.send(Message::End);
+        self.shared.inbox.send(Message::End);
         if let Some(thread) = self.thread.lock().take() {
             let _ = thread.join();
         }
@@ -110,10 +199,9 @@ impl CdrSpool {
             next.max(done.segment + 1)
         };
         let file = files::create_segment(dir, first).map_err(failed)?;
-        let (sender, receiver) = mpsc::channel();
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
-            sender,
+            inbox: Inbox::default(),
             durable: Mutex::new(Position {
                 segment: first,
                 offset: 0,
@@ -134,7 +222,7 @@ impl CdrSpool {
         };
         let thread = std::thread::Builder::new()
             .name("cdr-spool".into())
-            .spawn(move || writer.run(&receiver))
+            .spawn(move || writer.run())
             .map_err(failed)?;
         Ok(Self {
             _ending: Arc::new(Ending {
@@ -157,12 +245,7 @@ impl CdrSpool {
             }
             return;
         }
-        if self
-            .shared
-            .sender
-            .send(Message::Record(Box::new(cdr)))
-            .is_err()
-        {
+        if !self.shared.inbox.send(Message::Record(Box::new(cdr))) {
             counters.lost.fetch_add(1, Relaxed);
         }
     }
@@ -170,7 +253,7 @@ impl CdrSpool {
     /// Waits until everything pushed is on disk; `false` if that takes longer than `limit`.
     pub fn flush(&self, limit: Duration) -> bool {
         let (done, wait) = mpsc::sync_channel(1);
-        self.shared.sender.send(Message::Flush(done)).is_ok() && wait.recv_timeout(limit).is_ok()
+        self.shared.inbox.send(Message::Flush(done)) && wait.recv_timeout(limit).is_ok()
     }
 
     /// Counters: records waiting for the disk, written to it, lost, stored in the database, found there already after
@@ -212,39 +295,24 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(&mut self, receiver: &mpsc::Receiver<Message>) {
+    fn run(&mut self) {
+        let _closes = Closes(Arc::clone(&self.shared));
         loop {
+            let group = if self.unsynced.is_empty() {
+                self.shared.inbox.receive()
+            } else {
+                // The disk failed: what is in hand is tried again after a moment, whatever comes.
+                std::thread::sleep(Duration::from_millis(200));
+                self.shared.inbox.receive_now()
+            };
             let mut ending = false;
             let mut flushes = Vec::new();
-            let mut records = 0_u64;
-            let mut next = match self.unsynced.is_empty() {
-                true => receiver.recv().ok(),
-                // The disk failed: what is in hand is tried again after a moment, whatever comes.
-                false => {
-                    std::thread::sleep(Duration::from_millis(200));
-                    receiver.try_recv().ok()
-                }
-            };
-            if next.is_none() && self.unsynced.is_empty() {
-                return;
-            }
-            let end = Instant::now() + GROUP_WINDOW;
-            while let Some(message) = next {
+            for message in group {
                 match message {
-                    Message::Record(cdr) => {
-                        records += 1;
-                        self.take(*cdr);
-                    }
-                    // Someone waits: no need to collect more.
+                    Message::Record(cdr) => self.take(*cdr),
                     Message::Flush(done) => flushes.push(done),
                     Message::End => ending = true,
                 }
-                if ending || !flushes.is_empty() || records as usize >= GROUP_MAX {
-                    break;
-                }
-                next = receiver
-                    .recv_timeout(end.saturating_duration_since(Instant::now()))
-                    .ok();
             }
             let mut synced = self.sync();
             if ending && synced.is_err() {
