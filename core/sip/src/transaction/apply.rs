@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::build;
 use super::effects::{Effects, Failure};
-use super::layer::{Cancel, Layer, Owner};
+use super::layer::{Cancel, Layer, Owner, Sent};
 use super::{ClientId, Event, ServerId, Transmit};
 use crate::flow::Flow;
 use crate::message::Message;
@@ -91,16 +91,18 @@ impl Layer {
         let Some(transaction) = self.servers.get_mut(id) else {
             return;
         };
-        if effects.trying {
+        if effects.trying
+            && let Some(request) = &transaction.request
+        {
             self.counters.trying_sent += 1;
-            transaction.response = Some(build::trying(&transaction.request));
+            transaction.response = Some(Sent::Whole(build::trying(request)));
         }
         if (effects.send || effects.trying)
             && let Some(response) = &transaction.response
         {
             self.transmits.push_back(Transmit {
                 flow: transaction.reply,
-                bytes: response.raw().clone(),
+                bytes: response.bytes().clone(),
             });
         }
         if let Some(failure) = effects.failure {
@@ -119,7 +121,7 @@ impl Layer {
         };
         let internal = transaction.internal;
         let request = transaction.request.clone();
-        let tag = transaction.response.as_ref().and_then(build::to_tag);
+        let tag = transaction.response.as_ref().and_then(Sent::to_tag);
         let key = transaction.key.clone();
         let id = ServerId(id);
         let event = match failure {
@@ -139,7 +141,10 @@ impl Layer {
         if !internal {
             self.events.push_back(event);
         }
-        if !ended && failure == Failure::Abandoned {
+        if !ended
+            && failure == Failure::Abandoned
+            && let Some(request) = request
+        {
             let tag = tag.unwrap_or_else(|| self.tags.stateless_tag(&key));
             let response = build::reply(&request, 408, "Request Timeout", &tag, &[]);
             self.respond_inner(now, id.0, response);
@@ -158,5 +163,6 @@ impl Layer {
             let id = ServerId(id);
             self.events.push_back(Event::ServerTerminated { id });
         }
+        self.absorbed();
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::build;
 use super::effects::Effects;
 use super::key::OldRequest;
-use super::layer::{ClientMachine, Layer, Owner, ServerMachine, ServerTransaction};
+use super::layer::{ClientMachine, Layer, Owner, Sent, ServerMachine, ServerTransaction};
 use super::server::Server;
 use super::server_invite::ServerInvite;
 use super::{Event, ServerId, Transmit};
@@ -165,6 +165,8 @@ impl Layer {
             ServerMachine::Other(_) => Effects::NONE,
         };
         if effects.deliver {
+            // The 2xx has arrived: nobody asks for it again.
+            transaction.response = None;
             self.events.push_back(Event::Ack {
                 invite: Some(ServerId(id)),
                 message,
@@ -197,7 +199,7 @@ impl Layer {
             && let Some(transaction) = self.servers.get_mut(id)
         {
             // §9.2: the To tag of this 200 and of the INVITE's responses should be the same.
-            tag = transaction.response.as_ref().and_then(build::to_tag);
+            tag = transaction.response.as_ref().and_then(Sent::to_tag);
             if let ServerMachine::Invite(machine) = &transaction.machine
                 && machine.is_pending()
                 && !transaction.cancelled
@@ -215,7 +217,7 @@ impl Layer {
         if invite.is_none() {
             self.counters.cancels_unmatched += 1;
         }
-        if invite.is_none() || self.servers.len() >= self.server_limit(true) {
+        if invite.is_none() || self.working() >= self.server_limit(true) {
             // The answer is the same each time, so it needs no memory.
             self.transmits.push_back(Transmit {
                 flow: reply,
@@ -228,7 +230,7 @@ impl Layer {
                     &self.timers,
                     flow.transport.is_reliable(),
                 )),
-                request: message.clone(),
+                request: Some(message.clone()),
                 flow,
                 reply,
                 key: key.clone(),
@@ -258,7 +260,7 @@ impl Layer {
     ) {
         let key = self.scratch.to_key();
         let message = message.received_from(flow.remote, false);
-        if self.servers.len() >= self.server_limit(fields.in_dialog) {
+        if self.working() >= self.server_limit(fields.in_dialog) {
             self.counters.requests_refused += 1;
             let seconds = self.limits.retry_after_s.to_string();
             let headers = [(HeaderName::RetryAfter, seconds.as_str())];
@@ -288,7 +290,7 @@ impl Layer {
         };
         let id = self.servers.insert(ServerTransaction {
             machine,
-            request: message.clone(),
+            request: Some(message.clone()),
             flow,
             reply,
             key: key.clone(),

@@ -4,6 +4,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::build;
 use super::client::Client;
 use super::client_invite::ClientInvite;
@@ -78,16 +80,41 @@ impl ServerMachine {
     }
 }
 
+/// The last response, as long as it may be sent again.
+#[derive(Debug)]
+pub(super) enum Sent {
+    Whole(Message),
+    /// Of a transaction that only waits for repetitions: most of them, for most of their time.
+    Bytes(Bytes),
+}
+
+impl Sent {
+    pub(super) fn bytes(&self) -> &Bytes {
+        match self {
+            Self::Whole(message) => message.raw(),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+
+    pub(super) fn to_tag(&self) -> Option<String> {
+        match self {
+            Self::Whole(message) => build::to_tag(message),
+            Self::Bytes(_) => None,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct ServerTransaction {
     pub(super) machine: ServerMachine,
-    pub(super) request: Message,
+    /// Kept for responses of the layer's own; none once the user has answered for good.
+    pub(super) request: Option<Message>,
     /// Where the request came from, and where responses go (§18.2.2).
     pub(super) flow: Flow,
     pub(super) reply: Flow,
     pub(super) key: Key,
     pub(super) merge_key: Option<Key>,
-    pub(super) response: Option<Message>,
+    pub(super) response: Option<Sent>,
     /// The user has been told of a CANCEL.
     pub(super) cancelled: bool,
     /// A CANCEL answered by the layer: nobody outside knows of it.
@@ -112,6 +139,9 @@ pub struct Layer {
     pub(super) client_keys: HashMap<Key, u64>,
     pub(super) server_keys: HashMap<Key, u64>,
     pub(super) merge_keys: HashMap<Key, u64>,
+    /// Answered requests other than INVITE, the oldest first: they only absorb repetitions. Those that are over leave with the
+    /// ones before them.
+    absorbing: VecDeque<u64>,
     /// What began on each connection, some of which may be over.
     on_connection: HashMap<u64, Vec<Owner>>,
     queue: Queue<Owner>,
@@ -133,6 +163,7 @@ impl Layer {
             client_keys: HashMap::new(),
             server_keys: HashMap::new(),
             merge_keys: HashMap::new(),
+            absorbing: VecDeque::new(),
             on_connection: HashMap::new(),
             queue: Queue::new(),
             transmits: VecDeque::new(),
@@ -304,9 +335,50 @@ impl Layer {
         let Some(effects) = effects else {
             return false;
         };
-        transaction.response = Some(response);
+        transaction.response = Some(Sent::Whole(response));
         self.apply_server(now, id, effects);
+        if status >= 200 {
+            self.answered(id);
+        }
         true
+    }
+
+    /// What the transaction will not need any more goes, and if there are too many that only absorb repetitions, so does the
+    /// oldest: a repetition after that is a new request.
+    fn answered(&mut self, id: u64) {
+        let Some(transaction) = self.servers.get_mut(id) else {
+            return;
+        };
+        transaction.request = None;
+        if matches!(transaction.machine, ServerMachine::Invite(_)) {
+            return;
+        }
+        if let Some(sent) = &mut transaction.response {
+            *sent = Sent::Bytes(sent.bytes().clone());
+        }
+        self.absorbing.push_back(id);
+        while self.absorbing.len() > self.limits.absorbing {
+            if let Some(oldest) = self.absorbing.pop_front()
+                && self.servers.get(oldest).is_some()
+            {
+                self.counters.absorbing_forgotten += 1;
+                self.remove_server(oldest);
+            }
+        }
+    }
+
+    /// A server transaction is over.
+    pub(super) fn absorbed(&mut self) {
+        while let Some(oldest) = self.absorbing.front()
+            && self.servers.get(*oldest).is_none()
+        {
+            self.absorbing.pop_front();
+        }
+    }
+
+    /// Server transactions that somebody may still do something with.
+    pub(super) fn working(&self) -> usize {
+        self.servers.len().saturating_sub(self.absorbing.len())
     }
 
     /// Sends a response and forgets the request (§8.2.7): a stranger who never comes back leaves nothing behind. A
@@ -524,6 +596,7 @@ impl Layer {
             && self.client_keys.is_empty()
             && self.server_keys.is_empty()
             && self.merge_keys.is_empty()
+            && self.absorbing.is_empty()
             && self.queue.len() == 0
             && self.transmits.is_empty()
             && self.events.is_empty()

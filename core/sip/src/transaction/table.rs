@@ -11,7 +11,8 @@ pub(super) struct Table<T> {
 #[derive(Debug)]
 struct Slot<T> {
     generation: u32,
-    value: Option<T>,
+    /// Boxed, so that a table that grows moves pointers: moving a hundred thousand values holds up everything else.
+    value: Option<Box<T>>,
 }
 
 impl<T> Table<T> {
@@ -42,7 +43,7 @@ impl<T> Table<T> {
         };
         let slot = &mut self.slots[index as usize];
         slot.generation = slot.generation.wrapping_add(1);
-        slot.value = Some(value);
+        slot.value = Some(Box::new(value));
         (u64::from(slot.generation) << 32) | u64::from(index)
     }
 
@@ -51,7 +52,7 @@ impl<T> Table<T> {
         if u64::from(slot.generation) != key >> 32 {
             return None;
         }
-        slot.value.as_mut()
+        slot.value.as_deref_mut()
     }
 
     pub(super) fn get(&self, key: u64) -> Option<&T> {
@@ -59,7 +60,7 @@ impl<T> Table<T> {
         if u64::from(slot.generation) != key >> 32 {
             return None;
         }
-        slot.value.as_ref()
+        slot.value.as_deref()
     }
 
     pub(super) fn remove(&mut self, key: u64) -> Option<T> {
@@ -67,7 +68,7 @@ impl<T> Table<T> {
         if u64::from(slot.generation) != key >> 32 {
             return None;
         }
-        let value = slot.value.take()?;
+        let value = *slot.value.take()?;
         self.free.push(key as u32);
         self.len -= 1;
         Some(value)
@@ -75,7 +76,7 @@ impl<T> Table<T> {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
         self.slots.iter().enumerate().filter_map(|(index, slot)| {
-            let value = slot.value.as_ref()?;
+            let value = slot.value.as_deref()?;
             Some(((u64::from(slot.generation) << 32) | index as u64, value))
         })
     }

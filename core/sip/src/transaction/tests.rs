@@ -303,6 +303,7 @@ fn beyond_the_limit_new_calls_get_503_but_dialogs_go_on() {
         client: 1,
         server: 4,
         retry_after_s: 9,
+        ..Limits::default()
     };
     let mut layer = Layer::new(Timers::default(), limits);
     let now = Instant::now();
@@ -326,6 +327,43 @@ fn beyond_the_limit_new_calls_get_503_but_dialogs_go_on() {
     assert!(client.is_ok());
     let client = layer.request(now, our_invite("z9hG4bK2"), flow(Transport::Udp));
     assert_eq!(client, Err(RequestError::Full));
+}
+
+#[test]
+fn answered_requests_take_no_room_from_new_ones_and_the_oldest_are_forgotten() {
+    let limits = Limits {
+        server: 1,
+        absorbing: 2,
+        ..Limits::default()
+    };
+    let mut layer = Layer::new(Timers::default(), limits);
+    let now = Instant::now();
+    let options = |number: u32| request("OPTIONS", &format!("{VIA}{number}"), number, "");
+    for number in 0..3 {
+        layer.receive(now, options(number), flow(Transport::Udp));
+        let id = received_id(&mut layer);
+        assert!(layer.respond(now, id, answer(&options(number), 200)));
+        assert_eq!(statuses(&mut layer), [200]);
+    }
+    assert_eq!(layer.counters().requests_refused, 0);
+    assert_eq!(layer.counters().absorbing_forgotten, 1);
+    assert_eq!(layer.server_count(), 2);
+    // The two younger ones are absorbed and answered as before, the oldest is a new request.
+    for number in [2, 1] {
+        layer.receive(now, options(number), flow(Transport::Udp));
+        assert_eq!(statuses(&mut layer), [200]);
+    }
+    assert_eq!(layer.counters().retransmissions_received, 2);
+    drop(events(&mut layer));
+    layer.receive(now, options(0), flow(Transport::Udp));
+    let again = received_id(&mut layer);
+    assert!(layer.respond(now, again, answer(&options(0), 200)));
+    drop(statuses(&mut layer));
+    layer.handle_timeout(now + Timers::default().linger());
+    drop(events(&mut layer));
+    assert_eq!(layer.server_count(), 0);
+    layer.handle_timeout(now + 2 * Timers::default().linger());
+    assert!(layer.is_empty());
 }
 
 #[test]
