@@ -76,6 +76,10 @@ pub(crate) async fn check(config: &Config) -> anyhow::Result<ExitCode> {
                     warnings += 1;
                     println!("warning: {problem}");
                 }
+                for problem in strowger_core::publication::problems(&snapshot) {
+                    warnings += 1;
+                    println!("warning: {problem}");
+                }
                 for problem in table::check_rows(config, &snapshot) {
                     fault(problem);
                 }

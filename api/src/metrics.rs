@@ -46,6 +46,24 @@ pub(crate) fn page(sources: &Sources) -> String {
         "Subscriptions of telephones to lamps, presence and message waiting",
         shared.subscriptions.count() as u64,
     );
+    gauge(
+        &mut page,
+        "strowger_publications",
+        "Publications of other exchanges that live here",
+        shared.published.len() as u64,
+    );
+    counter(
+        &mut page,
+        "strowger_publications_refused",
+        "PUBLISH requests that were refused",
+        shared.published.refused(),
+    );
+    counter(
+        &mut page,
+        "strowger_publications_dropped",
+        "Changes that were not published because too many waited",
+        shared.published.dropped(),
+    );
     let shards: Vec<_> = sources
         .shards
         .iter()

@@ -19,6 +19,7 @@ pub mod events;
 pub mod mail;
 pub mod parking;
 pub mod protect;
+pub mod publication;
 pub mod queue;
 pub mod record;
 pub mod shard;

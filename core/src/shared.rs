@@ -24,6 +24,7 @@ use crate::endpoint::registration::{self, RegistrationTable};
 use crate::events::Events;
 use crate::parking::ParkedCalls;
 use crate::protect::{CallLimits, Protection, SecurityLog};
+use crate::publication::Published;
 use crate::queue::Queues;
 use crate::record::jobs::Mp3Jobs;
 use crate::shard::Shard;
@@ -122,6 +123,8 @@ pub struct Shared {
     pub voicemail: Voicemail,
     /// Subscriptions of phones.
     pub subscriptions: Registry,
+    /// What other exchanges tell of their devices and mailboxes.
+    pub published: Published,
     /// Writes rows of queues and mailboxes.
     writer: OnceLock<TableWriter>,
     /// What happens, for programs that watch.
@@ -232,6 +235,7 @@ impl Shared {
             subscriptions: Registry::default(),
             writer: OnceLock::new(),
             parked: ParkedCalls::default(),
+            published: Published::default(),
             quality: QualityCounters::default(),
             mp3,
             control,
@@ -266,6 +270,7 @@ impl Shared {
         }));
         crate::device::start(&shared);
         crate::endpoint::names::start(&shared);
+        crate::publication::start(&shared);
         crate::queue::start(&shared);
         crate::trace::start(&shared);
         crate::voicemail::start(&shared);

@@ -88,6 +88,7 @@ pub struct Devices {
     notices: Mutex<Option<mpsc::Receiver<Notice>>>,
     lost: Arc<Lost>,
     changes: broadcast::Sender<DeviceChange>,
+    own: broadcast::Sender<Arc<str>>,
     extensions: broadcast::Sender<ExtensionChange>,
     hints: ArcSwap<Hints>,
     hints_version: versions::Sender<u64>,
@@ -102,6 +103,7 @@ impl Default for Devices {
             notices: Mutex::new(Some(notices)),
             lost: Arc::default(),
             changes: broadcast::channel(BEHIND_MAX).0,
+            own: broadcast::channel(BEHIND_MAX).0,
             extensions: broadcast::channel(BEHIND_MAX).0,
             hints: ArcSwap::default(),
             hints_version: versions::channel(0).0,
@@ -113,6 +115,11 @@ impl Devices {
     /// Changes of devices from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<DeviceChange> {
         self.changes.subscribe()
+    }
+
+    /// Devices that are in another state here from now on, whatever other exchanges say of them.
+    pub(crate) fn subscribe_own(&self) -> broadcast::Receiver<Arc<str>> {
+        self.own.subscribe()
     }
 
     /// Changes of extensions with hints from now on.
@@ -190,14 +197,23 @@ pub fn device_key(device: &str) -> String {
 impl Shared {
     /// The state of a device: `PJSIP/100`, `Local/100@context`, `Custom:name`, `Confbridge:room`, `Queue:name`, `park:701@context`.
     pub fn device_state(&self, device: &str) -> DeviceState {
+        self.published.with(device, self.own_device_state(device))
+    }
+
+    /// As [`Self::device_state`], without what other exchanges say of the device.
+    pub(crate) fn own_device_state(&self, device: &str) -> DeviceState {
         match parts(device) {
             Some((kind, name)) if kind == "queue" => self.queue_device_state(name),
-            _ => self.plain_device_state(device),
+            _ => self.state_here(device),
         }
     }
 
     /// As [`Self::device_state`], but of queues it knows nothing: their table asks it while it is locked.
     pub(crate) fn plain_device_state(&self, device: &str) -> DeviceState {
+        self.published.with(device, self.state_here(device))
+    }
+
+    fn state_here(&self, device: &str) -> DeviceState {
         let Some((kind, rest)) = parts(device) else {
             return DeviceState::Invalid;
         };

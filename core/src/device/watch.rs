@@ -26,7 +26,8 @@ const REMEMBERED_MAX: usize = 500_000;
 /// What was told last.
 #[derive(Default)]
 struct Told {
-    devices: FxHashMap<Arc<str>, DeviceState>,
+    /// With what other exchanges say, and without.
+    devices: FxHashMap<Arc<str>, (DeviceState, DeviceState)>,
     extensions: FxHashMap<Place, (Arc<str>, ExtensionState)>,
     hints: Arc<Hints>,
     /// Endpoints by address of record.
@@ -119,14 +120,23 @@ impl Told {
     }
 
     fn device(&mut self, shared: &Shared, device: Arc<str>) {
-        let state = shared.device_state(&device);
-        if self.devices.get(&device) == Some(&state) {
+        let own = shared.own_device_state(&device);
+        let state = shared.published.with(&device, own);
+        let before = self.devices.get(&device).copied();
+        if before == Some((state, own)) {
             return;
         }
         if self.devices.len() >= REMEMBERED_MAX {
             self.devices.clear();
         }
-        self.devices.insert(Arc::clone(&device), state);
+        self.devices.insert(Arc::clone(&device), (state, own));
+        if before.is_none_or(|(_, before)| before != own) {
+            // An error only means that nobody listens.
+            let _ = shared.devices.own.send(Arc::clone(&device));
+        }
+        if before.is_some_and(|(before, _)| before == state) {
+            return;
+        }
         let hints = Arc::clone(&self.hints);
         for (context, exten) in hints.showing(&device) {
             self.extension(shared, context, exten);

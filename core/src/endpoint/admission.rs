@@ -126,6 +126,27 @@ impl Gatekeeper {
         }
     }
 
+    /// Whether more than a name says that a request which was admitted is of this endpoint: a password, or where it comes from.
+    pub fn has_proved(
+        &self,
+        snapshot: &Snapshot,
+        endpoint: &Endpoint,
+        request: &Message,
+        flow: &Flow,
+    ) -> bool {
+        if !endpoint.auth.is_empty() {
+            return true;
+        }
+        let found = by_line(&self.lines, snapshot, request).or_else(|| {
+            let mut identifier = self.identifier.lock();
+            identifier.identify(snapshot, request, flow.remote)
+        });
+        found.is_some_and(|found| {
+            found.endpoint.id == endpoint.id
+                && matches!(found.by, Method::Line | Method::Ip | Method::Header)
+        })
+    }
+
     /// Judges a new request outside of any dialog, other than ACK and CANCEL.
     pub fn admit(
         &self,

@@ -7,7 +7,7 @@
 pub mod acl;
 mod admission;
 pub mod authenticate;
-mod client_auth;
+pub(crate) mod client_auth;
 pub mod contacts;
 pub mod identify;
 pub mod names;

@@ -155,6 +155,7 @@ impl Shard {
                     ClientUser::InDialog
                     | ClientUser::Qualify
                     | ClientUser::Register
+                    | ClientUser::Publish
                     | ClientUser::Notify(_) => {
                         return None;
                     }
@@ -190,6 +191,7 @@ impl Shard {
                     }
                     (Some(ClientUser::Qualify), _) => self.qualify_response(id, &message, flow),
                     (Some(ClientUser::Register), _) => self.register_response(id, &message, flow),
+                    (Some(ClientUser::Publish), _) => self.publish_response(id, &message, flow),
                     (Some(ClientUser::Notify(number)), _)
                         if message.status().is_some_and(|status| status >= 200) =>
                     {
@@ -246,6 +248,7 @@ impl Shard {
             (Some(ClientUser::Qualify), _) => self.qualify_failed(id),
             (Some(ClientUser::InDialog), _) => self.in_dialog_failed(id),
             (Some(ClientUser::Register), _) => self.register_failed(id, status),
+            (Some(ClientUser::Publish), _) => self.publish_failed(id, status),
             (Some(ClientUser::Notify(number)), _) => {
                 self.clients.borrow_mut().remove(&id);
                 crate::subscription::failed(self, number);
@@ -418,7 +421,7 @@ pub(super) fn owner_of(call_id: &[u8], count: usize) -> usize {
 
 /// Methods we take in and outside dialogs, for Allow (RFC 3261 §20.5).
 pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE, MESSAGE, PRACK, \
-     SUBSCRIBE, NOTIFY, REFER";
+     SUBSCRIBE, NOTIFY, REFER, PUBLISH";
 
 /// True for the methods of [`ALLOW`].
 pub(super) fn is_known(method: &Method) -> bool {

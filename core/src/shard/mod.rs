@@ -6,6 +6,7 @@ mod challenged;
 mod dispatch;
 mod guard;
 pub mod inbox;
+mod publish;
 mod qualify;
 mod register;
 mod requests;
@@ -56,6 +57,8 @@ pub(crate) enum ClientUser {
     Qualify,
     /// A registration of ours with another server.
     Register,
+    /// A publication of ours at another exchange.
+    Publish,
     /// NOTIFY of a subscription.
     Notify(u64),
 }
@@ -114,6 +117,7 @@ pub struct Shard {
     room_recorders: RefCell<FxHashMap<RoomId, RecorderId>>,
     qualification: RefCell<qualify::Qualification>,
     registering: RefCell<register::Registering>,
+    publishing: RefCell<publish::Publishing>,
     subscriptions: RefCell<Subscriptions>,
     next_id: Cell<u64>,
     originating: Cell<usize>,
@@ -330,8 +334,12 @@ impl Shard {
             ClientUser::InDialog | ClientUser::Notify(_) => true,
             // A transaction stays for repeated 2xx long after its answer (RFC 6026): nobody waits for those here.
             ClientUser::Invite(id) => self.channel(*id).is_some_and(waits),
-            ClientUser::Dialog(_) | ClientUser::Qualify | ClientUser::Register => false,
+            ClientUser::Dialog(_)
+            | ClientUser::Qualify
+            | ClientUser::Register
+            | ClientUser::Publish => false,
         }) || self.is_leaving_registrars()
+            || self.is_leaving_publications()
     }
 
     pub(crate) fn is_client_open(&self, id: ClientId) -> bool {

@@ -111,11 +111,10 @@ impl Shard {
                     self.reply(id, &message, status, reason, headers);
                 }
             }
-            // RFC 3903 §6: no event is published here. A telephone that tries is no stranger.
             Some(Method::Publish) => {
                 self.counters.requests_other.add(1);
-                if self.admit(id, &message, flow).is_some() {
-                    self.reply(id, &message, 489, "Bad Event", &[]);
+                if let Some(endpoint) = self.admit(id, &message, flow) {
+                    crate::publication::receive(self, id, &message, &flow, &endpoint);
                 }
             }
             Some(method) if is_known(&method) => {

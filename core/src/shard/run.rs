@@ -177,6 +177,7 @@ async fn run(setup: ShardSetup, ready: std::sync::mpsc::Sender<Result<(), String
         room_recorders: RefCell::default(),
         qualification: RefCell::new(Qualification::new(setup.index, setup.count)),
         registering: RefCell::new(registering),
+        publishing: RefCell::default(),
         subscriptions: RefCell::default(),
         next_id: Cell::new(0),
         originating: Cell::new(0),
@@ -200,6 +201,7 @@ async fn run(setup: ShardSetup, ready: std::sync::mpsc::Sender<Result<(), String
     tokio::task::spawn_local(Rc::clone(&shard).run_timers());
     tokio::task::spawn_local(Rc::clone(&shard).run_qualify());
     tokio::task::spawn_local(Rc::clone(&shard).run_registrations());
+    tokio::task::spawn_local(Rc::clone(&shard).run_publications());
     tokio::task::spawn_local(crate::subscription::run(Rc::clone(&shard)));
     read_inbox(&shard).await;
     shard.flush();
@@ -314,6 +316,7 @@ async fn read_inbox(shard: &Rc<Shard>) {
         }
     }
     shard.leave_registrars();
+    shard.leave_publications();
     // Calls in progress end properly: BYE to both sides, records to the spool.
     for (count, channel) in shard.channels().into_iter().enumerate() {
         channel.hangup(Cause::NORMAL_CLEARING);

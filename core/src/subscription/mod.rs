@@ -36,6 +36,7 @@ use crate::voicemail::Counts;
 use package::Format;
 use resource::{Resource, View};
 
+pub(crate) use body::of_extension;
 pub(crate) use feed::{end_all, run};
 pub(crate) use incoming::told;
 pub(crate) use mwi::{bindings, registered};

@@ -118,6 +118,19 @@ impl Voicemail {
         true
     }
 
+    /// No other system tells of a mailbox any more: nothing waits there.
+    pub(crate) fn forget_external(&self, name: &str) {
+        let (number, context) = split(name);
+        let name = format!("{number}@{context}");
+        let counts = Counts::default();
+        let told = self.external.lock().remove(&name);
+        if told.is_some_and(|told| told != counts) {
+            let mailbox = name.into();
+            // An error only means that nobody listens.
+            let _ = self.changes.send(MailboxChange { mailbox, counts });
+        }
+    }
+
     /// What another system told of a mailbox.
     fn external(&self, name: &str) -> Counts {
         let (number, context) = split(name);

@@ -104,9 +104,20 @@ pub(crate) async fn table(
             replace(&mut snapshot.voicemail, rows)
         }
         Table::ResourceLists => {
-            let mut rows = load.options(table, &["id"]).await?;
-            rows.sort_by(|a, b| a.get("id").cmp(b.get("id")));
+            let rows = load.named(table).await?;
             replace(&mut snapshot.resource_lists, rows)
+        }
+        Table::InboundPublications => {
+            let rows = load.named(table).await?;
+            replace(&mut snapshot.inbound_publications, rows)
+        }
+        Table::AsteriskPublications => {
+            let rows = load.named(table).await?;
+            replace(&mut snapshot.asterisk_publications, rows)
+        }
+        Table::OutboundPublishes => {
+            let rows = load.named(table).await?;
+            replace(&mut snapshot.outbound_publishes, rows)
         }
         Table::ApiUsers => {
             let mut rows = load.options(table, &["uuid", "api_key"]).await?;
@@ -493,6 +504,13 @@ impl Load<'_> {
         essential: &[&str],
     ) -> Result<Vec<OptionsRow>, StoreError> {
         self.options_of(table.name(), essential).await
+    }
+
+    /// The same of a table whose rows have an `id`, in the order of these.
+    async fn named(&mut self, table: Table) -> Result<Vec<OptionsRow>, StoreError> {
+        let mut rows = self.options(table, &["id"]).await?;
+        rows.sort_by(|a, b| a.get("id").cmp(b.get("id")));
+        Ok(rows)
     }
 
     async fn options_of(

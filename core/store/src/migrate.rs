@@ -7,28 +7,31 @@ use crate::schema::existing;
 use crate::snapshot::Table;
 
 /// The number of the last migration.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 
 /// Tables of Asterisk and the product, then our own; in pieces that are separated by blank lines.
-fn scripts(kind: Kind) -> [&'static str; 4] {
+fn scripts(kind: Kind) -> [&'static str; 5] {
     match kind {
         Kind::Sqlite => [
             include_str!("../../../migrations/sqlite/0001_realtime.sql"),
             include_str!("../../../migrations/sqlite/0002_strowger.sql"),
             include_str!("../../../migrations/sqlite/0003_imports.sql"),
             include_str!("../../../migrations/sqlite/0004_api.sql"),
+            include_str!("../../../migrations/sqlite/0005_publications.sql"),
         ],
         Kind::MySql => [
             include_str!("../../../migrations/mysql/0001_realtime.sql"),
             include_str!("../../../migrations/mysql/0002_strowger.sql"),
             include_str!("../../../migrations/mysql/0003_imports.sql"),
             include_str!("../../../migrations/mysql/0004_api.sql"),
+            include_str!("../../../migrations/mysql/0005_publications.sql"),
         ],
         Kind::Postgres => [
             include_str!("../../../migrations/postgres/0001_realtime.sql"),
             include_str!("../../../migrations/postgres/0002_strowger.sql"),
             include_str!("../../../migrations/postgres/0003_imports.sql"),
             include_str!("../../../migrations/postgres/0004_api.sql"),
+            include_str!("../../../migrations/postgres/0005_publications.sql"),
         ],
     }
 }

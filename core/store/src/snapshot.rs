@@ -55,6 +55,12 @@ pub enum Table {
     Voicemail,
     /// `ps_resource_list`
     ResourceLists,
+    /// `ps_inbound_publications`
+    InboundPublications,
+    /// `ps_asterisk_publications`
+    AsteriskPublications,
+    /// `ps_outbound_publishes`
+    OutboundPublishes,
     /// `api_users`
     ApiUsers,
     /// `api_contexts`
@@ -63,7 +69,7 @@ pub enum Table {
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::Endpoints,
         Self::Aors,
         Self::Auths,
@@ -85,6 +91,9 @@ impl Table {
         Self::QueueRules,
         Self::Voicemail,
         Self::ResourceLists,
+        Self::InboundPublications,
+        Self::AsteriskPublications,
+        Self::OutboundPublishes,
         Self::ApiUsers,
         Self::ApiContexts,
     ];
@@ -113,6 +122,9 @@ impl Table {
             Self::QueueRules => "queue_rules",
             Self::Voicemail => "voicemail",
             Self::ResourceLists => "ps_resource_list",
+            Self::InboundPublications => "ps_inbound_publications",
+            Self::AsteriskPublications => "ps_asterisk_publications",
+            Self::OutboundPublishes => "ps_outbound_publishes",
             Self::ApiUsers => "api_users",
             Self::ApiContexts => "api_contexts",
         }
@@ -168,6 +180,12 @@ pub struct Snapshot {
     pub voicemail: Arc<Vec<OptionsRow>>,
     /// `ps_resource_list`, in the order of their ids.
     pub resource_lists: Arc<Vec<OptionsRow>>,
+    /// `ps_inbound_publications`, in the order of their ids.
+    pub inbound_publications: Arc<Vec<OptionsRow>>,
+    /// `ps_asterisk_publications`, in the order of their ids.
+    pub asterisk_publications: Arc<Vec<OptionsRow>>,
+    /// `ps_outbound_publishes`, in the order of their ids.
+    pub outbound_publishes: Arc<Vec<OptionsRow>>,
     /// `api_users`, in the order of their uuids: programs that may use the HTTP APIs.
     pub api_users: Arc<Vec<OptionsRow>>,
     /// `api_contexts`, in the order of their names: whose each context of the dialplan is.

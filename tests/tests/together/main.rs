@@ -36,6 +36,7 @@ mod playing;
 mod product_api;
 mod product_examples;
 mod protection;
+mod publications;
 mod recording;
 mod redirection;
 mod refer;

@@ -97,7 +97,7 @@ fn fingerprint(row: &Row, snapshot: &Snapshot) -> u64 {
 }
 
 /// A URI, with or without angle brackets.
-pub(super) fn read(text: &str) -> Option<NameAddr> {
+pub(crate) fn read(text: &str) -> Option<NameAddr> {
     let text = text.trim();
     let parsed = if text.contains('<') {
         NameAddr::parse(text)

@@ -16,6 +16,7 @@ use strowger_sip::{Message, Transport, Uri};
 use strowger_store::{Registration as Row, Snapshot, Table};
 
 use keeper::Keeper;
+pub(crate) use keeper::read as read_uri;
 pub use status::{Lines, RegistrationTable, State, Status};
 
 /// Requests handed out at once at most; more wait for the next call.

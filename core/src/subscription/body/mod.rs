@@ -7,8 +7,50 @@ pub(super) mod presence;
 
 use std::borrow::Cow;
 
+use crate::device::ExtensionState;
+use crate::shared::Shared;
+use dialog_info::DialogInfo;
+use presence::Presence;
+
 /// The start of each XML body.
 const PROLOG: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
+
+/// A body of this type that tells of an extension by its hint: as `entity`, its URI, to `watcher`. Each is whole by itself.
+/// `None`: there is no such type.
+pub(crate) fn of_extension(
+    shared: &Shared,
+    media_type: &str,
+    (hint, exten): (&str, &str),
+    (entity, watcher): (&str, &str),
+    host: &str,
+) -> Option<String> {
+    let state = shared.hint_state(hint);
+    let presence = Presence {
+        entity,
+        exten,
+        watcher,
+        state,
+    };
+    Some(match media_type {
+        "application/pidf+xml" | "application/cpim-pidf+xml" => presence.pidf(),
+        "application/xpidf+xml" => presence.xpidf(),
+        "application/dialog-info+xml" => {
+            let rings = matches!(state, ExtensionState::Ringing | ExtensionState::RingInUse);
+            let caller = rings.then(|| shared.ringing_call(hint)).flatten();
+            let info = DialogInfo {
+                entity,
+                exten,
+                host,
+                state,
+                caller: caller.as_ref(),
+                version: 0,
+                early_in_use: false,
+            };
+            info.write()
+        }
+        _ => return None,
+    })
+}
 
 /// A text within XML; what XML cannot hold at all is left out.
 fn escape(text: &str) -> Cow<'_, str> {

@@ -62,7 +62,7 @@ const PJSIP: &str = "res_pjsip";
 
 /// Who calls and is called is changed every day, by people and programs that know the tables: it goes there. How the
 /// exchange as a whole listens and behaves belongs to the machine: it stays a file.
-pub(crate) const OBJECTS: [Object; 10] = [
+pub(crate) const OBJECTS: [Object; 13] = [
     object::<Endpoint>("endpoint", PJSIP, "ps_endpoints", Target::Realtime),
     object::<Aor>("aor", PJSIP, "ps_aors", Target::Realtime),
     object::<Auth>("auth", PJSIP, "ps_auths", Target::Realtime),
@@ -97,10 +97,64 @@ pub(crate) const OBJECTS: [Object; 10] = [
         read: |values| (values.clone(), Bad::new()),
         usual: Target::Realtime,
     },
+    Object {
+        name: "inbound-publication",
+        sorcery: "",
+        table: "ps_inbound_publications",
+        columns: &[
+            "id",
+            "endpoint",
+            "event_asterisk-devicestate",
+            "event_asterisk-mwi",
+        ],
+        read: |values| (values.clone(), Bad::new()),
+        usual: Target::Static,
+    },
+    Object {
+        name: "asterisk-publication",
+        sorcery: "",
+        table: "ps_asterisk_publications",
+        columns: &[
+            "id",
+            "devicestate_publish",
+            "mailboxstate_publish",
+            "device_state",
+            "device_state_filter",
+            "mailbox_state",
+            "mailbox_state_filter",
+        ],
+        read: |values| (values.clone(), Bad::new()),
+        usual: Target::Static,
+    },
+    Object {
+        name: "outbound-publish",
+        sorcery: "",
+        table: "ps_outbound_publishes",
+        columns: &[
+            "id",
+            "expiration",
+            "outbound_auth",
+            "outbound_proxy",
+            "server_uri",
+            "from_uri",
+            "to_uri",
+            "event",
+            "max_auth_attempts",
+            "transport",
+            "multi_user",
+            "@body",
+            "@context",
+            "@exten",
+            "@device_state_filter",
+            "@mailbox_state_filter",
+        ],
+        read: |values| (values.clone(), Bad::new()),
+        usual: Target::Static,
+    },
 ];
 
 /// What to do about kinds of objects that are none here.
-const FOREIGN: [(&str, &str); 8] = [
+const FOREIGN: [(&str, &str); 5] = [
     (
         "acl",
         "write its deny and permit lines into the endpoints, or let a firewall keep addresses out",
@@ -110,18 +164,6 @@ const FOREIGN: [(&str, &str); 8] = [
         "telephones register anew; a fixed contact is `contact` of an aor",
     ),
     ("phoneprov", "telephones are not provisioned here"),
-    (
-        "inbound-publication",
-        "states of other servers are not taken",
-    ),
-    (
-        "outbound-publish",
-        "states are not published to other servers",
-    ),
-    (
-        "asterisk-publication",
-        "states are not published to other servers",
-    ),
     ("subscription_persistence", "telephones subscribe anew"),
     (
         "wizard",

@@ -10,7 +10,7 @@ use crate::pool::{Kind, Pool, Statement, Transaction};
 use crate::schema::Columns;
 
 /// Tables with the columns that tell units apart, and the number that the database gives each row.
-const TABLES: [(&str, &[&str], Option<&str>); 20] = [
+const TABLES: [(&str, &[&str], Option<&str>); 23] = [
     ("ps_endpoints", &["id"], None),
     ("ps_aors", &["id"], None),
     ("ps_auths", &["id"], None),
@@ -21,6 +21,9 @@ const TABLES: [(&str, &[&str], Option<&str>); 20] = [
     ("ps_globals", &["id"], None),
     ("ps_systems", &["id"], None),
     ("ps_resource_list", &["id"], None),
+    ("ps_inbound_publications", &["id"], None),
+    ("ps_asterisk_publications", &["id"], None),
+    ("ps_outbound_publishes", &["id"], None),
     ("realtime_extensions", &["context", "exten"], Some("id")),
     ("static_extensions", &["filename", "category"], Some("id")),
     ("static_manager", &["filename", "category"], Some("id")),
