@@ -21,6 +21,8 @@ pub enum Admission {
     Admitted(Arc<Endpoint>),
     /// It has to prove itself first: the 401.
     Challenge(Message),
+    /// The same of a request that belongs to no endpoint. Who sent it sees no difference.
+    Stranger(Message),
     /// It may not: the response, and why.
     Refused(Message, Refused),
 }
@@ -205,6 +207,8 @@ impl Gatekeeper {
                 if denied {
                     log(request, flow, "Not match Endpoint ACL");
                     Admission::Refused(response, Refused::Acl)
+                } else if !failed && endpoint.is_none() {
+                    Admission::Stranger(response)
                 } else if !failed {
                     Admission::Challenge(response)
                 } else if endpoint.is_some() {
@@ -272,11 +276,15 @@ mod tests {
     fn attempt(snapshot: &Snapshot, user: &str, password: &str) -> Admission {
         let gate = Gatekeeper::new([1; 32], Instant::now());
         let now = Instant::now();
-        let Admission::Challenge(response) =
-            gate.admit(snapshot, &register(user, "c", 1, ""), &flow(), now, "t")
-        else {
+        let first = gate.admit(snapshot, &register(user, "c", 1, ""), &flow(), now, "t");
+        assert_eq!(
+            matches!(first, Admission::Challenge(_)),
+            snapshot.endpoints.contains_key(user)
+        );
+        let (Admission::Challenge(response) | Admission::Stranger(response)) = first else {
             panic!("no challenge")
         };
+
         assert_eq!(response.status(), Some(401));
         let more = authorization(&response, user, password);
         gate.admit(snapshot, &register(user, "c", 2, &more), &flow(), now, "t")

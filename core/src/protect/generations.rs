@@ -29,6 +29,11 @@ impl<K: Hash + Eq, V> Generations<K, V> {
         }
     }
 
+    /// From now on what is used within this time goes only when there is no room.
+    pub(super) fn keep_for(&mut self, keep: Duration) {
+        self.keep = keep;
+    }
+
     /// The value, made if there is none; and how many were forgotten before their time for that.
     pub(super) fn entry(
         &mut self,

@@ -10,6 +10,7 @@ mod generations;
 mod log;
 mod settings;
 mod sources;
+mod strangers;
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashSet;
 use strowger_sip::Host;
-use strowger_store::{Snapshot, Table};
+use strowger_store::{Globals, Snapshot, Table};
 
 pub use calls::{CallLimits, CallPermit, Calls, Talk};
 pub use log::{Heard, SecurityLog, Subject};
@@ -32,6 +33,7 @@ use crate::endpoint::names::{Names, host_in};
 use blocks::{Block, Blocks};
 use generations::Generations;
 use sources::{Class, Sources};
+use strangers::Strangers;
 
 /// Addresses of registrars that are remembered, in each of two generations.
 const REGISTRARS: usize = 4096;
@@ -116,6 +118,8 @@ pub struct Protection {
     /// How many calls each may make.
     pub calls: Arc<Calls>,
     talking: Arc<calls::Talking>,
+    /// Addresses from which requests of nobody come.
+    strangers: Mutex<Strangers>,
     /// Where security events are written.
     pub log: SecurityLog,
     blocked: Counter,
@@ -193,6 +197,7 @@ impl Protection {
             names,
             calls: Arc::new(Calls::new(limits)),
             talking: Arc::default(),
+            strangers: Mutex::default(),
             log,
             settings: settings.clone(),
             blocked: Counter::default(),
@@ -259,7 +264,15 @@ impl Protection {
 
     /// Somebody there proved a password: the address counts as known for a while.
     pub fn proved(&self, ip: IpAddr) {
+        self.strangers.lock().proved(source(ip));
         self.proved_at(ip, Instant::now());
+    }
+
+    /// A request without a proof came from there that belongs to nobody. True if as many came in a short time as `ps_globals`
+    /// wants to be told of (`unidentified_request_count`).
+    pub fn stranger(&self, ip: IpAddr, globals: &Globals) -> bool {
+        let mut strangers = self.strangers.lock();
+        strangers.came(source(ip), globals, Instant::now())
     }
 
     /// Somebody there is registered: the address counts as known for so long at least.

@@ -102,7 +102,7 @@ impl Shard {
                 self.shared.protection.proved(flow.remote.ip());
                 (Heard::SuccessfulAuth, None)
             }
-            Admission::Challenge(_) => {
+            Admission::Challenge(_) | Admission::Stranger(_) => {
                 counters.challenges_sent.add(1);
                 (Heard::ChallengeSent, Some(Offence::Challenged))
             }
@@ -126,10 +126,18 @@ impl Shard {
             session: request.call_id().unwrap_or_default(),
             flow,
         };
-        self.shared.protection.log.write(heard, &subject);
-        self.shared
-            .events
-            .tell(|| SecurityLog::event(heard, &subject));
+        let tell = |heard| {
+            self.shared.protection.log.write(heard, &subject);
+            self.shared
+                .events
+                .tell(|| SecurityLog::event(heard, &subject));
+        };
+        tell(heard);
+        if matches!(admission, Admission::Stranger(_))
+            && (self.shared.protection).stranger(flow.remote.ip(), &self.shared.snapshot().globals)
+        {
+            tell(Heard::InvalidAccountId);
+        }
         if let Some(offence) = offence {
             self.offended(flow, offence);
         }

@@ -245,7 +245,9 @@ impl Shard {
                 }
                 Some(endpoint)
             }
-            Admission::Challenge(response) | Admission::Refused(response, _) => {
+            Admission::Challenge(response)
+            | Admission::Stranger(response)
+            | Admission::Refused(response, _) => {
                 self.respond_stateless(id, &response);
                 None
             }

@@ -143,6 +143,27 @@ fn guessing_passwords_ends_after_ten_guesses_until_somebody_lets_the_address_in(
 }
 
 #[test]
+fn an_address_that_never_answers_a_challenge_is_told_of_where_nobody_knows_its_names() {
+    let exchange = exchange("");
+    let (mut stranger, mut telephone) = (Stranger::at(88, &exchange), Stranger::at(89, &exchange));
+    for _ in 0..6 {
+        assert_eq!(stranger.ask("REGISTER", "nobody", &[]).status(), Some(401));
+        assert_eq!(telephone.ask("REGISTER", "alice", &[]).status(), Some(401));
+    }
+    // From the fifth within five seconds on.
+    let told = |address: &str| {
+        let log = std::fs::read_to_string(exchange.data().join("security.log")).expect("the log");
+        let wanted = format!("RemoteAddress=\"IPV4/UDP/{address}/");
+        let lines = log.lines().filter(|line| line.contains(&wanted));
+        let events = lines.filter(|line| line.contains("SecurityEvent=\"InvalidAccountID\""));
+        events.count()
+    };
+    let both = wait_until(SOON, || (told("127.0.0.88") == 2).then_some(()));
+    assert!(both.is_some(), "{}", told("127.0.0.88"));
+    assert_eq!(told("127.0.0.89"), 0, "its name is known");
+}
+
+#[test]
 fn a_scan_for_numbers_learns_nothing_and_ends_soon() {
     let exchange = exchange("unanswered = 60\njunk = 40\n");
     let shape = |answer: &SipText| {
