@@ -66,6 +66,9 @@ pub(crate) fn serve(config: Config, runtime: &Runtime) -> anyhow::Result<ExitCod
     let port_ranges = PortRange::new(first, last).split(cores.len());
     let inboxes: Vec<_> = cores.iter().map(|_| Arc::new(Inbox::default())).collect();
     shared.set_inboxes(inboxes.clone());
+    if !keeping.subscriptions.is_empty() {
+        shared.subscriptions.expect(inboxes.len());
+    }
     let mut shards: Vec<RunningShard> = Vec::new();
     let mut media: Vec<WorkerControl> = Vec::new();
     let mut sources = Vec::new();

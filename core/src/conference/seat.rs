@@ -75,28 +75,28 @@ impl Seat {
             end_marked: request.end_marked,
             muted: request.muted,
         };
-        let (id, room, info) = change(shard, |table, effects| {
+        let seat = change(shard, |table, effects| {
             let id = table.join(&request.conference, entry, effects)?;
             let view = table.view(&request.conference, id);
             let info = table.info(&request.conference);
-            let room = view.ok_or(Refused::Over)?.room;
-            Ok((id, room, info.ok_or(Refused::Over)?))
+            let (room, info) = (view.ok_or(Refused::Over)?.room, info.ok_or(Refused::Over)?);
+            let seat = Self {
+                channel: channel.clone(),
+                conference: request.conference.as_str().into(),
+                id,
+                leg,
+                room,
+                told: Cell::new(None),
+                bridge: info.bridge,
+                admin: request.admin,
+                muted: Cell::new(request.muted),
+            };
+            // While nobody else comes or goes: so programs hear of parties of all shards in their order.
+            seat.tell_joined(info.parties, request.muted);
+            Ok(seat)
         })?;
-        let conference: Rc<str> = request.conference.into();
-        touch(shard, &conference);
-        channel.data_mut().conference = Some((Rc::clone(&conference), id));
-        let seat = Self {
-            channel: channel.clone(),
-            conference,
-            id,
-            leg,
-            room,
-            told: Cell::new(None),
-            bridge: info.bridge,
-            admin: request.admin,
-            muted: Cell::new(request.muted),
-        };
-        seat.tell_joined(info.parties, request.muted);
+        touch(shard, &seat.conference);
+        channel.data_mut().conference = Some((Rc::clone(&seat.conference), seat.id));
         Ok(seat)
     }
 
@@ -247,11 +247,11 @@ impl Drop for Seat {
             self.channel.shard().media_send(silence);
         }
         self.channel.data_mut().conference = None;
-        let left = self.change(|table, name, id, effects| {
+        self.change(|table, name, id, effects| {
             table.leave(name, id, effects);
-            table.info(name).map_or(0, |info| info.parties)
+            let left = table.info(name).map_or(0, |info| info.parties);
+            self.tell_left(left);
         });
-        self.tell_left(left);
         touch(self.channel.shard(), &self.conference);
     }
 }

@@ -308,6 +308,14 @@ impl Contacts {
         self.part(aor).read().get(aor).cloned().unwrap_or_default()
     }
 
+    /// Does something with a contact as it is now, before anything else becomes of it; `work` must return at once. `None`: it
+    /// is gone.
+    pub fn with<R>(&self, aor: &str, id: &str, work: impl FnOnce(&Arc<Contact>) -> R) -> Option<R> {
+        let part = self.part(aor).read();
+        let contact = part.get(aor)?.iter().find(|c| c.row.id == id)?;
+        Some(work(contact))
+    }
+
     /// The contacts to dial, best first: reachable before unreachable, registered before static, by preference, the
     /// newest first. Empty when the address of record is not in the snapshot.
     #[must_use]

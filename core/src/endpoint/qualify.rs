@@ -199,7 +199,8 @@ impl Qualifier {
                 continue;
             };
             if let Some(sent) = entry.sent.take() {
-                self.changes.extend(note(entry, Status::Unreachable, None));
+                let change = note(entry, contacts, Status::Unreachable, None);
+                self.changes.extend(change);
                 entry.at = (sent + entry.frequency).max(now);
             } else {
                 entry.sent = Some(now);
@@ -235,7 +236,7 @@ impl Qualifier {
     }
 
     /// A final response came. One that comes after its time counts for nothing.
-    pub fn answered(&mut self, key: &str, status: u16, now: Instant) {
+    pub fn answered(&mut self, contacts: &Contacts, key: &str, status: u16, now: Instant) {
         let Some((key, entry)) = self.entries.get_key_value(key) else {
             return;
         };
@@ -243,6 +244,7 @@ impl Qualifier {
         let key = Arc::clone(key);
         let good = !entry.only_2xx || (200..300).contains(&status);
         self.settle(
+            contacts,
             &key,
             if good {
                 Status::Reachable
@@ -255,21 +257,29 @@ impl Qualifier {
     }
 
     /// The OPTIONS could not be sent, or its transaction timed out.
-    pub fn failed(&mut self, key: &str, now: Instant) {
+    pub fn failed(&mut self, contacts: &Contacts, key: &str, now: Instant) {
         let Some((key, entry)) = self.entries.get_key_value(key) else {
             return;
         };
         let Some(sent) = entry.sent else { return };
         let key = Arc::clone(key);
-        self.settle(&key, Status::Unreachable, sent, now);
+        self.settle(contacts, &key, Status::Unreachable, sent, now);
     }
 
-    fn settle(&mut self, key: &Arc<str>, status: Status, sent: Instant, now: Instant) {
+    fn settle(
+        &mut self,
+        contacts: &Contacts,
+        key: &Arc<str>,
+        status: Status,
+        sent: Instant,
+        now: Instant,
+    ) {
         let Some(entry) = self.entries.get_mut(key) else {
             return;
         };
         let round_trip = (status == Status::Reachable).then(|| now.saturating_duration_since(sent));
-        self.changes.extend(note(entry, status, round_trip));
+        self.changes
+            .extend(note(entry, contacts, status, round_trip));
         self.queue.remove(&(entry.at, Arc::clone(key)));
         entry.sent = None;
         entry.at = (sent + entry.frequency).max(now);
@@ -313,15 +323,43 @@ fn owners_of(snapshot: &Snapshot) -> FxHashMap<&str, &str> {
     owners
 }
 
-fn note(entry: &Entry, to: Status, round_trip: Option<Duration>) -> Option<StatusChange> {
-    let us = round_trip.map_or(0, |t| u64::try_from(t.as_micros()).unwrap_or(u64::MAX >> 2));
-    let from = entry.contact.set_status(to, us);
-    (from != to).then(|| StatusChange {
-        contact: Arc::clone(&entry.contact),
+/// It is known how a contact is reached: of the contact as it is now, which may have been registered again since it was asked.
+fn note(
+    entry: &mut Entry,
+    contacts: &Contacts,
+    to: Status,
+    round_trip: Option<Duration>,
+) -> Option<StatusChange> {
+    let us = in_us(round_trip);
+    let (aor, id) = (&entry.contact.aor, &entry.contact.row.id);
+    let (contact, from) = contacts.with(aor, id, |contact| {
+        (Arc::clone(contact), contact.set_status(to, us))
+    })?;
+    entry.contact = Arc::clone(&contact);
+    (from != to).then_some(StatusChange {
+        contact,
         from,
         to,
         round_trip,
     })
+}
+
+fn in_us(time: Option<Duration>) -> u64 {
+    time.map_or(0, |t| u64::try_from(t.as_micros()).unwrap_or(u64::MAX >> 2))
+}
+
+impl StatusChange {
+    /// Has `tell` told of it, before anything else becomes of the contact: a refresh that came since has the status as well,
+    /// and of a contact that is gone nobody hears any more. True if it was told.
+    pub fn settle(&mut self, contacts: &Contacts, tell: impl FnOnce(&Self)) -> bool {
+        let (aor, id) = (self.contact.aor.clone(), self.contact.row.id.clone());
+        let told = contacts.with(&aor, &id, |contact| {
+            contact.set_status(self.to, in_us(self.round_trip));
+            self.contact = Arc::clone(contact);
+            tell(self);
+        });
+        told.is_some()
+    }
 }
 
 #[cfg(test)]

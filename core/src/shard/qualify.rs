@@ -265,7 +265,7 @@ impl Shard {
         self.qualification
             .borrow_mut()
             .schedule
-            .failed(key, Instant::now());
+            .failed(&self.shared.contacts, key, Instant::now());
     }
 
     fn send_probe(
@@ -374,10 +374,12 @@ impl Shard {
                 return;
             }
         }
-        self.qualification
-            .borrow_mut()
-            .schedule
-            .answered(&sent.key, status, Instant::now());
+        self.qualification.borrow_mut().schedule.answered(
+            &self.shared.contacts,
+            &sent.key,
+            status,
+            Instant::now(),
+        );
         self.report_changes();
     }
 
@@ -395,16 +397,24 @@ impl Shard {
             self.counters.targets_failed_over.add(1);
             return self.probe_at_next(&asked, others);
         }
-        self.qualification
-            .borrow_mut()
-            .schedule
-            .failed(&sent.key, Instant::now());
+        self.qualification.borrow_mut().schedule.failed(
+            &self.shared.contacts,
+            &sent.key,
+            Instant::now(),
+        );
         self.report_changes();
     }
 
     fn report_changes(&self) {
         let changes = self.qualification.borrow_mut().schedule.take_changes();
-        for change in changes {
+        for mut change in changes {
+            let told = change.settle(&self.shared.contacts, |change| {
+                self.shared.contacts.tell_change(&change.contact.aor);
+                self.shared.events.tell(|| contact_status(change));
+            });
+            if !told {
+                continue;
+            }
             tracing::info!(
                 aor = change.contact.aor,
                 uri = %change.contact.uri,
@@ -413,8 +423,6 @@ impl Shard {
                 round_trip_us = change.round_trip.map(|time| time.as_micros() as u64),
                 "contact status"
             );
-            self.shared.contacts.tell_change(&change.contact.aor);
-            self.shared.events.tell(|| contact_status(&change));
         }
     }
 }

@@ -29,7 +29,7 @@ use strowger_sip::headers::Event;
 use strowger_sip::notifier::Notifier;
 use strowger_sip::{Flow, Message};
 use strowger_store::Endpoint;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::shard::DialogKey;
 use crate::voicemail::Counts;
@@ -54,6 +54,8 @@ pub struct Registry {
     by_endpoint: PerEndpoint,
     /// Endpoints that are told of their mailboxes because they asked, and how often they did.
     watching_mail: PerEndpoint,
+    /// Shards that have still to let subscriptions of before go on.
+    restoring: watch::Sender<usize>,
 }
 
 type PerEndpoint = Arc<Mutex<FxHashMap<String, usize>>>;
@@ -85,6 +87,23 @@ impl Registry {
             resources,
             _own: own,
         })
+    }
+
+    /// So many shards will let subscriptions of before go on ([`Self::restored`]); to be said before they run.
+    pub fn expect(&self, shards: usize) {
+        self.restoring.send_replace(shards);
+    }
+
+    /// One of them has, or will not.
+    fn one_restored(&self) {
+        self.restoring
+            .send_modify(|left| *left = left.saturating_sub(1));
+    }
+
+    /// Waits until all subscriptions of before are there.
+    async fn restored(&self) {
+        // An error would mean that the registry is gone, and it is here.
+        let _ = self.restoring.subscribe().wait_for(|left| *left == 0).await;
     }
 
     fn watch_mail(&self, endpoint: &str) -> Option<Counted> {

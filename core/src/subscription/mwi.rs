@@ -146,9 +146,11 @@ fn contacts_of(shard: &Shard, snapshot: &Snapshot, endpoint: &Endpoint) -> Vec<A
 
 /// Tells contacts of an endpoint (all of them, unless they are named) how many messages wait.
 fn tell(shard: &Rc<Shard>, endpoint: &Arc<Endpoint>, contacts: Option<Vec<Arc<Contact>>>) {
-    if endpoint.mwi_subscribe_replaces_unsolicited
-        && shard.shared().subscriptions.watches_mail(&endpoint.id)
-    {
+    let asked = |shard: &Shard, endpoint: &Endpoint| {
+        endpoint.mwi_subscribe_replaces_unsolicited
+            && shard.shared().subscriptions.watches_mail(&endpoint.id)
+    };
+    if asked(shard, endpoint) {
         return;
     }
     let to_all = contacts.is_none();
@@ -160,6 +162,8 @@ fn tell(shard: &Rc<Shard>, endpoint: &Arc<Endpoint>, contacts: Option<Vec<Arc<Co
     }
     let (shard, endpoint) = (Rc::clone(shard), Arc::clone(endpoint));
     Shard::spawn(async move {
+        // Its subscription may be one of before that goes on in a moment.
+        shard.shared().subscriptions.restored().await;
         let boxes = mailbox_names(&endpoint.mailboxes);
         let missing: Vec<String> = {
             let table = shard.subscriptions().borrow();
@@ -172,6 +176,9 @@ fn tell(shard: &Rc<Shard>, endpoint: &Arc<Endpoint>, contacts: Option<Vec<Arc<Co
         if to_all {
             let mut table = shard.subscriptions().borrow_mut();
             table.unsolicited.pending.remove(&endpoint.id);
+        }
+        if asked(&shard, &endpoint) {
+            return;
         }
         if !counted {
             return shard.counters().notifies_failed.add(1);

@@ -97,7 +97,8 @@ fn forget_row(shard: &Shard, key: Key) {
 }
 
 impl Shared {
-    /// Lets subscriptions go on that an exchange before this one had, each on its shard. Once, when transports are open.
+    /// Lets subscriptions go on that an exchange before this one had, each on its shard. Once, when transports are open, and where
+    /// there are any announced by [`Registry::expect`](super::Registry::expect) before.
     pub fn restore_subscriptions(&self, rows: Vec<OptionsRow>) {
         if rows.is_empty() {
             return;
@@ -108,9 +109,13 @@ impl Shared {
             let rows = Arc::clone(&rows);
             let errand = ShardMessage::Errand(Box::new(move |shard: &Rc<Shard>| {
                 let shard = Rc::clone(shard);
-                Shard::spawn(async move { go_on(&shard, &rows).await });
+                Shard::spawn(async move {
+                    go_on(&shard, &rows).await;
+                    shard.shared().subscriptions.one_restored();
+                });
             }));
             if inbox.send(errand).is_err() {
+                self.subscriptions.one_restored();
                 tracing::error!("a shard is too busy to let its subscriptions go on");
             }
         }

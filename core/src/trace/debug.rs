@@ -18,29 +18,19 @@ pub(super) enum Debug {
 }
 
 impl Debug {
-    /// `yes`, `no`, an address, a network, or the name of a host, which is looked up once.
-    pub(super) async fn read(text: &str, dns: &Dns) -> Self {
-        let text = text.trim();
-        if let Some(known) = Self::word(text) {
-            return known;
-        }
-        let found = dns.addresses(text).await;
+    /// The messages of the host of this name; none: it is not found.
+    pub(super) async fn host(name: &str, dns: &Dns) -> Option<Self> {
+        let found = dns.addresses(name.trim()).await;
         let networks: Vec<Network> = found
             .iter()
             .filter_map(|ip| Network::parse(&ip.to_string()).ok())
             .collect();
-        if networks.is_empty() {
-            tracing::warn!(
-                "ps_globals: debug says `{text}`: yes, no, an address, a network or the name of a host that is found is allowed; \
-                 no messages are written"
-            );
-            return Self::Nobody;
-        }
-        Self::Of(networks)
+        (!networks.is_empty()).then_some(Self::Of(networks))
     }
 
-    /// What needs no look-up.
-    fn word(text: &str) -> Option<Self> {
+    /// `yes`, `no`, an address or a network: what needs no look-up.
+    pub(super) fn word(text: &str) -> Option<Self> {
+        let text = text.trim();
         match text.to_ascii_lowercase().as_str() {
             "" | "no" | "off" | "false" | "0" | "n" | "f" => Some(Self::Nobody),
             "yes" | "on" | "true" | "1" | "y" | "t" => Some(Self::Everybody),

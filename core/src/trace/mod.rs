@@ -11,8 +11,8 @@ mod pcap;
 mod settings;
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use strowger_sip::{Flow, Transport};
 use strowger_store::Table;
+use tokio::sync::mpsc;
 
 use crate::counters::Counter;
 use crate::shared::Shared;
@@ -35,6 +36,8 @@ const QUEUE_MAX: usize = 16_384;
 const PERIOD: Duration = Duration::from_millis(50);
 /// Addresses whose way out is remembered.
 const WAYS_MAX: usize = 1024;
+/// A host that was not found is looked up again after this.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// How often calls that nobody answers are looked for, and a way to Homer.
 const SELDOM: Duration = Duration::from_secs(1);
 /// The largest capture file.
@@ -377,14 +380,41 @@ impl Homer {
     }
 }
 
+/// Finds the host whose messages are to be written, however long that takes: nothing else waits for it.
+async fn look_for(weak: Weak<Shared>, name: String, found: mpsc::Sender<(String, Debug)>) {
+    let mut is_first = true;
+    loop {
+        let Some(shared) = weak.upgrade() else {
+            return;
+        };
+        if let Some(debug) = Debug::host(&name, &shared.dns).await {
+            // An error means that nobody waits for it any more.
+            let _ = found.send((name, debug)).await;
+            return;
+        }
+        if std::mem::take(&mut is_first) {
+            tracing::warn!(
+                "ps_globals: debug says `{name}`: yes, no, an address, a network or the name of a host that is found is allowed; \
+                 no messages are written until it is found"
+            );
+        }
+        drop(shared);
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
 /// Reads what shards have seen, from now on, and follows `debug` of `ps_globals`.
 pub(crate) fn start(shared: &Arc<Shared>) {
     let weak = Arc::downgrade(shared);
     let mut versions = shared.realtime.subscribe();
+    let control = shared.control.clone();
     shared.control.spawn(async move {
         let mut turns = tokio::time::interval(PERIOD);
         turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (mut seen, mut written) = (None, String::new());
+        let (finder, mut found) = mpsc::channel::<(String, Debug)>(1);
+        let mut answer = None;
+        let mut looking: Option<tokio::task::JoinHandle<()>> = None;
         loop {
             let on = {
                 let Some(shared) = weak.upgrade() else {
@@ -395,9 +425,21 @@ pub(crate) fn start(shared: &Arc<Shared>) {
                 let before = seen.replace(version);
                 if before != Some(version) && snapshot.globals.debug != written {
                     written.clone_from(&snapshot.globals.debug);
-                    shared
-                        .tracer
-                        .write_to_log(Debug::read(&written, &shared.dns).await);
+                    if let Some(former) = looking.take() {
+                        former.abort();
+                    }
+                    let word = Debug::word(&written);
+                    if word.is_none() {
+                        let name = written.trim().to_owned();
+                        let look = look_for(weak.clone(), name, finder.clone());
+                        looking = Some(control.spawn(look));
+                    }
+                    shared.tracer.write_to_log(word.unwrap_or(Debug::Nobody));
+                }
+                // Of a name that stood there before nobody wants to know any more.
+                let answer = answer.take().or_else(|| found.try_recv().ok());
+                if let Some((_, debug)) = answer.filter(|(name, _)| name == written.trim()) {
+                    shared.tracer.write_to_log(debug);
                 }
                 let on = shared.tracer.on.load(Ordering::Relaxed);
                 if on {
@@ -407,8 +449,13 @@ pub(crate) fn start(shared: &Arc<Shared>) {
             };
             if on {
                 turns.tick().await;
-            } else if versions.changed().await.is_err() {
-                return;
+                continue;
+            }
+            tokio::select! {
+                changed = versions.changed() => if changed.is_err() {
+                    return;
+                },
+                come = found.recv() => answer = come,
             }
         }
     });

@@ -131,7 +131,7 @@ fn an_endpoint_with_mailboxes_is_told_at_its_registration_and_of_changes() {
 
 #[test]
 fn a_subscription_replaces_what_comes_unasked_where_that_is_wanted() {
-    let (exchange, mut watcher) = exchange(
+    let (mut exchange, mut watcher) = exchange(
         "127.0.78.3",
         "100@default",
         &[
@@ -160,6 +160,20 @@ fn a_subscription_replaces_what_comes_unasked_where_that_is_wanted() {
         told.body
     );
     assert!(watcher.find_notify(Duration::from_millis(300)).is_none());
+    // So it is after a crash: the subscription goes on, and nothing comes besides.
+    let kept = wait_until(SOON, || {
+        let database = &exchange.database;
+        let rows = database.select("ps_subscription_persistence", &["endpoint"], "");
+        let contacts = database.select("ps_contacts", &["id"], "");
+        (rows.len() == 1 && contacts.len() == 1).then_some(())
+    });
+    assert!(kept.is_some(), "both are written down");
+    exchange.kill();
+    exchange.start();
+    let after = watcher.notify();
+    assert_eq!(after.header("Call-ID"), first.header("Call-ID"));
+    let more = watcher.find_notify(Duration::from_millis(1500));
+    assert!(more.is_none(), "{more:?}");
 }
 
 #[test]

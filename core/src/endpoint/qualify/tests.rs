@@ -77,7 +77,7 @@ fn a_contact_is_asked_soon_and_then_at_its_frequency() {
     assert_eq!(b.status(), Status::Unknown);
     let (first, probe) = b.run(0, 2200).expect("asked within two seconds");
     let now = b.at(first + 40);
-    b.qualifier.answered(&probe.key, 404, now);
+    b.qualifier.answered(&b.contacts, &probe.key, 404, now);
     assert_eq!(
         b.contacts.of("100")[0].status(),
         (Status::Reachable, Some(40_000))
@@ -90,7 +90,7 @@ fn a_contact_is_asked_soon_and_then_at_its_frequency() {
     let (second, probe) = b.run(first + 100, first + 20_000).unwrap();
     assert_eq!(second, first + 10_000);
     let now = b.at(second + 10);
-    b.qualifier.answered(&probe.key, 200, now);
+    b.qualifier.answered(&b.contacts, &probe.key, 200, now);
     assert!(b.qualifier.take_changes().is_empty());
 }
 
@@ -103,13 +103,13 @@ fn silence_makes_it_unreachable_and_a_late_answer_changes_nothing() {
     assert!(b.run(first + 3000, first + 3100).is_none());
     assert_eq!(b.status(), Status::Unreachable);
     let now = b.at(first + 3200);
-    b.qualifier.answered(&probe.key, 200, now);
-    b.qualifier.answered("nobody", 200, now);
+    b.qualifier.answered(&b.contacts, &probe.key, 200, now);
+    b.qualifier.answered(&b.contacts, "nobody", 200, now);
     assert_eq!(b.status(), Status::Unreachable);
     let (second, probe) = b.run(first + 3200, first + 20_000).unwrap();
     assert_eq!(second, first + 10_000);
     let now = b.at(second + 1);
-    b.qualifier.failed(&probe.key, now);
+    b.qualifier.failed(&b.contacts, &probe.key, now);
     assert_eq!(b.qualifier.take_changes().len(), 1);
 }
 
@@ -118,7 +118,7 @@ fn only_2xx_counts_where_the_row_says_so() {
     let mut b = Bench::new(|aor| aor.qualify_2xx_only = true);
     let (first, probe) = b.run(0, 2200).unwrap();
     let now = b.at(first + 5);
-    b.qualifier.answered(&probe.key, 486, now);
+    b.qualifier.answered(&b.contacts, &probe.key, 486, now);
     assert_eq!(b.status(), Status::Unreachable);
 }
 
@@ -173,7 +173,9 @@ fn first_probes_are_spread_over_the_time_of_the_globals() {
             let now = bench.at(ms);
             let probes = bench.qualifier.due(&bench.snapshot, &bench.contacts, now);
             for probe in &probes {
-                bench.qualifier.answered(&probe.key, 200, now);
+                bench
+                    .qualifier
+                    .answered(&bench.contacts, &probe.key, 200, now);
             }
             asked.extend(probes.iter().map(|_| ms));
             if asked.len() >= 41 {
@@ -197,15 +199,64 @@ fn a_contact_is_asked_out_of_turn_where_somebody_wants_to_know() {
         "it is being asked"
     );
     let now = b.at(first + 20);
-    b.qualifier.answered(&probe.key, 200, now);
+    b.qualifier.answered(&b.contacts, &probe.key, 200, now);
     let now = b.at(first + 1000);
     assert_eq!(b.qualifier.hasten("101", now), 0);
     assert_eq!(b.qualifier.hasten("100", now), 1);
     let (again, probe) = b.run(first + 1000, first + 2000).unwrap();
     assert_eq!(again, first + 1000);
     let now = b.at(again + 20);
-    b.qualifier.answered(&probe.key, 200, now);
+    b.qualifier.answered(&b.contacts, &probe.key, 200, now);
     // From then on it is asked as often as before.
     let (next, _) = b.run(again + 100, again + 20_000).unwrap();
     assert_eq!(next, again + 10_000);
+}
+
+#[test]
+fn an_answer_counts_for_the_contact_that_was_registered_again_meanwhile() {
+    let mut b = Bench::new(|_| ());
+    let (first, probe) = b.run(0, 2200).unwrap();
+    b.add("sip:a@h");
+    assert!(!Arc::ptr_eq(&b.contacts.of("100")[0], &probe.contact));
+    let now = b.at(first + 40);
+    b.qualifier.answered(&b.contacts, &probe.key, 200, now);
+    assert_eq!(b.status(), Status::Reachable);
+    let mut change = b.qualifier.take_changes().remove(0);
+    // Once more, before anybody has been told: it is told of the newest, which has the status too.
+    let refreshed = b.contacts.of("100")[0].clone();
+    b.add("sip:a@h");
+    b.contacts.of("100")[0].set_status(Status::Unknown, 0);
+    let mut told = None;
+    assert!(change.settle(&b.contacts, |change| told =
+        Some(Arc::clone(&change.contact))));
+    let told = told.unwrap();
+    assert!(Arc::ptr_eq(&told, &b.contacts.of("100")[0]) && !Arc::ptr_eq(&told, &refreshed));
+    assert_eq!(
+        b.contacts.of("100")[0].status(),
+        (Status::Reachable, Some(40_000))
+    );
+}
+
+#[test]
+fn of_a_contact_that_is_gone_nobody_hears_that_it_answers() {
+    let mut b = Bench::new(|_| ());
+    let (first, probe) = b.run(0, 2200).unwrap();
+    let remove = |b: &Bench| {
+        b.contacts.update("100", |current| {
+            (vec![Change::Remove(current[0].row.id.clone())], ())
+        });
+    };
+    // It answers, and is gone before that is told.
+    let now = b.at(first + 40);
+    b.qualifier.answered(&b.contacts, &probe.key, 200, now);
+    let mut change = b.qualifier.take_changes().remove(0);
+    remove(&b);
+    assert!(!change.settle(&b.contacts, |_| panic!("it was told")));
+    // It is gone before it answers.
+    b.add("sip:a@h");
+    let (next, probe) = b.run(first + 600, first + 20_000).unwrap();
+    remove(&b);
+    let now = b.at(next + 40);
+    b.qualifier.answered(&b.contacts, &probe.key, 200, now);
+    assert!(b.qualifier.take_changes().is_empty());
 }
