@@ -143,10 +143,10 @@ fn quoted(text: &str) -> Vec<String> {
 fn every_column_of_a_sip_object_is_explained_and_shown_by_a_test_that_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |name: &str| std::fs::read_to_string(root.join(name)).expect("a file of text");
-    let (docs, sql) = (
-        read("docs/columns.md"),
-        read("migrations/sqlite/0001_realtime.sql"),
-    );
+    let docs = read("docs/columns.md");
+    let sql = ["0001_realtime", "0005_publications"]
+        .map(|name| read(&format!("migrations/sqlite/{name}.sql")))
+        .concat();
     let sources = rust_files();
     let exists = |test: &str| {
         let head = format!("fn {test}(");
