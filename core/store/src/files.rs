@@ -1,8 +1,10 @@
 //! Files of configuration in the static tables, changed as a whole: read under a lock, changed by whoever asks, and written in
 //! the same transaction. What a file means is for others.
 
+use std::time::Duration;
+
 use crate::error::StoreError;
-use crate::pool::{Kind, Statement};
+use crate::pool::{Kind, Statement, is_about_others};
 use crate::rows::StaticRow;
 use crate::schema::Columns;
 use crate::snapshot::Table;
@@ -10,6 +12,10 @@ use crate::store::Store;
 
 /// Rows of one INSERT.
 const ROWS_OF_INSERT: usize = 100;
+/// How often a change is tried that others are in the way of.
+const TRIES: u32 = 6;
+/// The pause behind the first of them; each further one is longer by as much.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Tables that files may be in.
 const TABLES: [Table; 4] = [
@@ -246,7 +252,8 @@ impl Store {
     }
 
     /// Changes a file, or makes another of it: what `change` leaves of `source` becomes `target`. All of it is done, or nothing.
-    /// Lines that are commented out stay where they are.
+    /// Lines that are commented out stay where they are. `change` is asked again where the database undoes a transaction because
+    /// of another one (InnoDB locks gaps, so that two who write into an empty table may wait for each other).
     ///
     /// # Errors
     /// The database does not answer, or a table cannot hold it.
@@ -254,7 +261,37 @@ impl Store {
         &self,
         source: &str,
         target: &str,
-        change: impl FnOnce(&mut File) -> Result<(), E> + Send,
+        change: impl Fn(&mut File) -> Result<(), E> + Send + Sync,
+    ) -> Result<FileChange<E>, StoreError> {
+        let mut tries = 0;
+        loop {
+            let changed = self.try_to_change(source, target, &change).await;
+            match changed {
+                Err(error) if self.may_try_again(&error, &mut tries).await => {}
+                changed => return changed,
+            }
+        }
+    }
+
+    /// Waits a moment where others were in the way, as long as it is worth another try.
+    async fn may_try_again(&self, error: &StoreError, tries: &mut u32) -> bool {
+        let StoreError::Sql { source, .. } = error else {
+            return false;
+        };
+        *tries += 1;
+        if *tries >= TRIES || !is_about_others(source, self.kind()) {
+            return false;
+        }
+        tracing::debug!(%error, tries = *tries, "tried again");
+        tokio::time::sleep(PAUSE * *tries).await;
+        true
+    }
+
+    async fn try_to_change<E>(
+        &self,
+        source: &str,
+        target: &str,
+        change: &(impl Fn(&mut File) -> Result<(), E> + Send + Sync),
     ) -> Result<FileChange<E>, StoreError> {
         let places = self.static_places().await?;
         let failed = || StoreError::sql(format!("changing file {target}"));
@@ -296,7 +333,8 @@ impl Store {
                 .iter()
                 .for_each(|known| plan.delete(&known.rows));
             let table = other.table.unwrap_or_else(|| usual_table(target));
-            let name = other.name.as_deref().unwrap_or(target);
+            let new = target.to_ascii_lowercase();
+            let name = other.name.as_deref().unwrap_or(&new);
             for section in &file.0 {
                 let known = stored
                     .file
@@ -317,11 +355,22 @@ impl Store {
         Ok(FileChange::Done)
     }
 
-    /// Makes a file without sections; false: there is one of this name.
+    /// Makes a file without sections, its name in small letters, as whoever reads files writes it; false: there is one of this name.
     ///
     /// # Errors
     /// The database does not answer, or a table cannot hold it.
     pub async fn create_file(&self, name: &str) -> Result<bool, StoreError> {
+        let name = name.to_ascii_lowercase();
+        let mut tries = 0;
+        loop {
+            match self.try_to_create(&name).await {
+                Err(error) if self.may_try_again(&error, &mut tries).await => {}
+                created => return created,
+            }
+        }
+    }
+
+    async fn try_to_create(&self, name: &str) -> Result<bool, StoreError> {
         let places = self.static_places().await?;
         let failed = || StoreError::sql(format!("making file {name}"));
         let mut transaction = self.pool().begin().await.map_err(failed())?;

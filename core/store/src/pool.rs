@@ -478,6 +478,28 @@ pub(crate) fn is_about_the_row(error: &sqlx::Error, kind: Kind) -> bool {
     }
 }
 
+/// Whether others were in the way: the transaction is undone, and the same may do well in a moment.
+pub(crate) fn is_about_others(error: &sqlx::Error, kind: Kind) -> bool {
+    let sqlx::Error::Database(error) = error else {
+        return false;
+    };
+    match kind {
+        // BUSY, LOCKED
+        Kind::Sqlite => error
+            .code()
+            .and_then(|code| code.parse::<i32>().ok())
+            .is_some_and(|code| matches!(code & 0xff, 5 | 6)),
+        // Deadlock, lock not got in time.
+        Kind::MySql => error
+            .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
+            .is_some_and(|error| matches!(error.number(), 1205 | 1213)),
+        // Serialization failure, deadlock.
+        Kind::Postgres => error
+            .code()
+            .is_some_and(|code| matches!(&*code, "40001" | "40P01")),
+    }
+}
+
 /// Whether a statement fails because this user may not do it.
 pub(crate) fn is_about_rights(error: &sqlx::Error, kind: Kind) -> bool {
     let sqlx::Error::Database(error) = error else {

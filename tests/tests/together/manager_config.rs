@@ -160,7 +160,8 @@ fn what_is_written_into_the_dialplan_is_called_at_once() {
     let mut boss = login(&exchange, "boss", "b");
     let mut admin = admin(&exchange);
     let here = ("Cat", "written");
-    let create = [("Action", "CreateConfig"), ("Filename", "extensions.conf")];
+    // However its name is written, it is the file that is read.
+    let create = [("Action", "CreateConfig"), ("Filename", "Extensions.CONF")];
     assert_eq!(boss.ask(&create).get("Response"), "Success");
     let answer = update(
         &mut boss,

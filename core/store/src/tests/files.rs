@@ -24,7 +24,7 @@ async fn lines(store: &Store, table: &str, file: &str) -> String {
 async fn change(
     store: &Store,
     (from, to): (&str, &str),
-    change: impl FnOnce(&mut File) + Send,
+    change: impl Fn(&mut File) + Send + Sync,
 ) -> FileChange<()> {
     let done = store.change_file(from, to, |file| {
         change(file);
@@ -128,6 +128,41 @@ fn a_file_is_made_copied_and_refused() {
         let emptied = change(&store, ("copy.conf", "copy.conf"), |file| file.0.clear());
         assert_eq!(emptied.await, FileChange::Done);
         assert_eq!(lines(&store, "static_extensions", "copy.conf").await, "/=");
+        store.close().await;
+        db
+    });
+}
+
+#[test]
+fn a_new_file_has_a_name_that_is_found() {
+    on_each_engine(|db| async move {
+        let store = db.migrated().await;
+        assert_eq!(store.create_file("PJSIP.Conf").await.ok(), Some(true));
+        assert_eq!(lines(&store, "static_pjsip", "pjsip.conf").await, "/=");
+        let copied = change(&store, ("pjsip.conf", "Sorcery.CONF"), |_| {});
+        assert_eq!(copied.await, FileChange::Done);
+        assert_eq!(lines(&store, "static_sorcery", "sorcery.conf").await, "/=");
+        store.close().await;
+        db
+    });
+}
+
+#[test]
+fn those_who_write_at_once_into_an_empty_table_do_not_stop_each_other() {
+    on_each_engine(|db| async move {
+        let store = db.migrated().await;
+        for round in 0..8 {
+            run(&store, "DELETE FROM static_extensions").await;
+            let names = ["a", "b", "c"].map(|name| format!("{name}{round}.conf"));
+            let make = |name: &str| {
+                let (store, name) = (store.clone(), name.to_owned());
+                tokio::spawn(async move { store.create_file(&name).await })
+            };
+            for made in names.each_ref().map(|name| make(name)) {
+                let made = made.await.expect("a task that ends");
+                assert_eq!(made.map_err(|error| error.to_string()), Ok(true));
+            }
+        }
         store.close().await;
         db
     });
