@@ -7,7 +7,7 @@ use std::time::Duration;
 use strowger_core::Shared;
 use strowger_core::channel::Channel;
 use strowger_core::shard::Shard;
-use strowger_core::shard::inbox::ShardMessage;
+use strowger_core::shard::inbox::{Inbox, ShardMessage};
 
 /// How long a shard may take to answer.
 pub(crate) const SHARD_WAIT: Duration = Duration::from_secs(5);
@@ -37,17 +37,25 @@ pub(crate) async fn gather<R: Send + 'static>(
     all
 }
 
-/// Asks one shard, whichever: what every one of them knows alike.
-pub(crate) async fn ask_any<R: Send + 'static>(
-    shared: &Shared,
+/// Asks the shard of this inbox; `None`: it does not answer in time.
+pub(crate) async fn ask_one<R: Send + 'static>(
+    inbox: &Inbox,
     ask: impl FnOnce(&Rc<Shard>) -> R + Send + 'static,
 ) -> Option<R> {
     let (tell, told) = tokio::sync::oneshot::channel();
     let errand = ShardMessage::Errand(Box::new(move |shard| {
         let _ = tell.send(ask(shard));
     }));
-    shared.inboxes().first()?.send(errand).ok()?;
+    inbox.send(errand).ok()?;
     tokio::time::timeout(SHARD_WAIT, told).await.ok()?.ok()
+}
+
+/// Asks one shard, whichever: what every one of them knows alike.
+pub(crate) async fn ask_any<R: Send + 'static>(
+    shared: &Shared,
+    ask: impl FnOnce(&Rc<Shard>) -> R + Send + 'static,
+) -> Option<R> {
+    ask_one(shared.inboxes().first()?, ask).await
 }
 
 /// The name of a channel as the exchange writes it, found by its name in any case or by its unique id.

@@ -272,8 +272,9 @@ impl PlanWatcher {
                     if !rows && !new_files && !watcher.has_new_edits() {
                         return;
                     }
-                    watcher.update(&shared.snapshot(), &shared.globals);
+                    let edits = watcher.update(&shared.snapshot(), &shared.globals);
                     watcher.publish_hints(&shared);
+                    watcher.answer(edits);
                 });
                 if done.await.is_err() {
                     tracing::error!(
@@ -371,8 +372,16 @@ impl PlanWatcher {
         shared.devices.set_hints(Hints::new(hints));
     }
 
-    /// Compiles and publishes the plan of `snapshot` if its dialplan rows are others than before.
-    fn update(&self, snapshot: &Snapshot, globals: &GlobalVariables) {
+    /// Whoever changed something is told that it counts, its hints too.
+    fn answer(&self, edits: Option<u64>) {
+        if let Some(version) = edits {
+            self.plans.kept_in_plan.send_replace(version);
+        }
+    }
+
+    /// Compiles and publishes the plan of `snapshot` if its dialplan rows are others than before: the version of [`Kept`] that it
+    /// has.
+    fn update(&self, snapshot: &Snapshot, globals: &GlobalVariables) -> Option<u64> {
         let hinted = if has_automatic_hints(snapshot) {
             snapshot.version_of(Table::Endpoints)
         } else {
@@ -387,7 +396,7 @@ impl PlanWatcher {
         let mut known = self.known.lock();
         let same_edits = known.kept == kept.version;
         if known.versions == Some(versions) && !known.scripts_changed && same_edits {
-            return;
+            return None;
         }
         let started = Instant::now();
         let previous = self.plans.current();
@@ -400,7 +409,7 @@ impl PlanWatcher {
         let Ok(plan) = compiled else {
             self.plans.failures.fetch_add(1, Ordering::Relaxed);
             tracing::error!("the dialplan compiler failed; calls go on with the former dialplan");
-            return;
+            return None;
         };
         let took = started.elapsed();
         report(&plan, &mut known.problems, took);
@@ -420,12 +429,12 @@ impl PlanWatcher {
         drop(known);
         let former = self.plans.current.swap(Arc::new(plan));
         self.retired.lock().push(former);
-        self.plans.kept_in_plan.send_replace(kept.version);
         self.plans.versions.fetch_add(1, Ordering::Relaxed);
         self.plans.compile_us.store(
             u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             Ordering::Relaxed,
         );
+        Some(kept.version)
     }
 }
 
@@ -594,7 +603,8 @@ mod tests {
         tokio::spawn(async move {
             loop {
                 following.plans.edited.notified().await;
-                following.update(&snapshot(1, "a"), &GlobalVariables::default());
+                let edits = following.update(&snapshot(1, "a"), &GlobalVariables::default());
+                following.answer(edits);
             }
         });
         let spot = || Spot {

@@ -228,7 +228,8 @@ async fn expect_extension(on: &On, field: &str, place: &Location) -> Result<(), 
 /// A call, with its variables.
 #[utoipa::path(get, path = "/api/v1/calls/{id}", tag = "calls", params(
     ("id" = String, Path, description = "Unique id, or name of the channel")),
-    responses((status = 200, body = CallView), (status = 404, description = "There is none", content_type = "application/problem+json")))]
+    responses((status = 200, body = CallView), (status = 404, description = "There is none", content_type = "application/problem+json"),
+        (status = 503, description = "The core that has the call does not answer in time", content_type = "application/problem+json")))]
 pub(super) async fn one(on: On) -> Answered {
     let view = with_call(&on, on.place(0), |channel| CallView::of(channel, true)).await?;
     Ok(json(StatusCode::OK, &view))
@@ -494,7 +495,8 @@ async fn make(on: &On, body: &OriginateBody) -> Result<(StatusCode, Originated),
 #[utoipa::path(delete, path = "/api/v1/calls/{id}", tag = "calls", params(
     ("id" = String, Path, description = "Unique id, or name of the channel"),
     ("cause" = Option<u8>, Query, minimum = 1, maximum = 127, description = "Q.850; 16 if missing")),
-    responses((status = 204, description = "It ends"), (status = 404, description = "There is none", content_type = "application/problem+json")))]
+    responses((status = 204, description = "It ends"), (status = 404, description = "There is none", content_type = "application/problem+json"),
+        (status = 503, description = "The core that has the call does not answer in time", content_type = "application/problem+json")))]
 pub(super) async fn hang_up(on: On) -> Answered {
     let cause = u8::try_from(on.number("cause", 16, 127)?).map_or(Cause::NORMAL_CLEARING, Cause);
     with_call(&on, on.place(0), move |channel| {
@@ -525,7 +527,8 @@ fn over() -> Problem {
 #[utoipa::path(post, path = "/api/v1/calls/{id}/redirect", tag = "calls", request_body = Place, params(
     ("id" = String, Path, description = "Unique id, or name of the channel")),
     responses((status = 204, description = "It goes there"), (status = 404, description = "There is none", content_type = "application/problem+json"),
-        (status = 409, description = "It is ending", content_type = "application/problem+json")))]
+        (status = 409, description = "It is ending", content_type = "application/problem+json"),
+        (status = 503, description = "The core that has the call does not answer in time", content_type = "application/problem+json")))]
 pub(super) async fn redirect(mut on: On) -> Answered {
     let place = place_of(&mut on).await?;
     let moved = with_call(&on, on.place(0), move |channel| channel.take_to(place)).await?;
@@ -548,7 +551,8 @@ pub(super) struct BridgeBody {
 #[utoipa::path(post, path = "/api/v1/calls/{id}/bridge", tag = "calls", request_body = BridgeBody, params(
     ("id" = String, Path, description = "Unique id, or name of the channel")),
     responses((status = 204, description = "They are being connected"), (status = 404, description = "There is none", content_type = "application/problem+json"),
-        (status = 409, description = "It is ending", content_type = "application/problem+json")))]
+        (status = 409, description = "It is ending", content_type = "application/problem+json"),
+        (status = 503, description = "The core that has the call does not answer in time", content_type = "application/problem+json")))]
 pub(super) async fn bridge(mut on: On) -> Answered {
     let body: BridgeBody = on.body().await?;
     let other = with_call(&on, &body.with, |channel| channel.name().to_string()).await?;
@@ -569,7 +573,8 @@ pub(super) async fn bridge(mut on: On) -> Answered {
 #[utoipa::path(post, path = "/api/v1/calls/{id}/transfer", tag = "calls", request_body = Place, params(
     ("id" = String, Path, description = "Unique id, or name of the channel of who transfers")),
     responses((status = 204, description = "The other side goes there"), (status = 404, description = "There is none", content_type = "application/problem+json"),
-        (status = 409, description = "It talks to nobody, or is ending", content_type = "application/problem+json")))]
+        (status = 409, description = "It talks to nobody, or is ending", content_type = "application/problem+json"),
+        (status = 503, description = "The core that has the call does not answer in time", content_type = "application/problem+json")))]
 pub(super) async fn transfer(mut on: On) -> Answered {
     let place = place_of(&mut on).await?;
     let own = with_call(&on, on.place(0), |channel| {
@@ -645,7 +650,8 @@ fn own_variable(channel: &Channel, name: &str) -> String {
 #[utoipa::path(get, path = "/api/v1/calls/{id}/variables/{name}", tag = "calls", params(
     ("id" = String, Path, description = "Unique id, or name of the channel"),
     ("name" = String, Path, description = "`NAME`, `CALLERID(num)`")),
-    responses((status = 200, body = Variable), (status = 404, description = "There is no such call", content_type = "application/problem+json")))]
+    responses((status = 200, body = Variable), (status = 404, description = "There is no such call", content_type = "application/problem+json"),
+        (status = 503, description = "The core that has the call does not answer in time", content_type = "application/problem+json")))]
 pub(super) async fn get_variable(on: On) -> Answered {
     let name = variable_of(&on)?;
     let bound = on.caller.group().is_some();
@@ -666,7 +672,8 @@ pub(super) async fn get_variable(on: On) -> Answered {
     ("id" = String, Path, description = "Unique id, or name of the channel"),
     ("name" = String, Path, description = "`NAME`, `CALLERID(num)`")),
     responses((status = 204, description = "It is set"), (status = 400, description = "What is wrong", content_type = "application/problem+json"),
-        (status = 404, description = "There is no such call", content_type = "application/problem+json")))]
+        (status = 404, description = "There is no such call", content_type = "application/problem+json"),
+        (status = 503, description = "The core that has the call does not answer in time", content_type = "application/problem+json")))]
 pub(super) async fn set_variable(mut on: On) -> Answered {
     let name = variable_of(&on)?;
     if !on.caller.may_set(&name) {

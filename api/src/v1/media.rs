@@ -53,7 +53,8 @@ fn no_media() -> Problem {
     ("id" = String, Path, description = "Unique id, or name of the channel")),
     responses((status = 202, body = Playing), (status = 404, description = "There is no such call", content_type = "application/problem+json"),
         (status = 400, description = "There is no such sound", content_type = "application/problem+json"),
-        (status = 409, description = "It has no media", content_type = "application/problem+json")))]
+        (status = 409, description = "It has no media", content_type = "application/problem+json"),
+        (status = 503, description = "The core that has the call does not answer in time", content_type = "application/problem+json")))]
 pub(super) async fn play(mut on: On) -> Answered {
     let body: PlayBody = on.body().await?;
     if body.sounds.is_empty() || body.sounds.len() > SOUNDS_MAX {
@@ -92,7 +93,8 @@ pub(super) async fn play(mut on: On) -> Answered {
 #[utoipa::path(delete, path = "/api/v1/calls/{id}/play/{play}", tag = "media", params(
     ("id" = String, Path, description = "Unique id, or name of the channel"),
     ("play" = String, Path, description = "What plays")),
-    responses((status = 204, description = "It plays no more"), (status = 404, description = "There is no such call", content_type = "application/problem+json")))]
+    responses((status = 204, description = "It plays no more"), (status = 404, description = "There is no such call", content_type = "application/problem+json"),
+        (status = 503, description = "The core that has the call does not answer in time", content_type = "application/problem+json")))]
 pub(super) async fn stop_play(on: On) -> Answered {
     let number = on.place(1).parse::<u64>();
     let number = number.map_err(|_| Problem::missing(format_args!("play {}", on.place(1))))?;
@@ -133,7 +135,8 @@ pub(super) struct RecordingStarted {
 #[utoipa::path(post, path = "/api/v1/calls/{id}/record", tag = "media", request_body = Option<RecordBody>, params(
     ("id" = String, Path, description = "Unique id, or name of the channel")),
     responses((status = 201, body = RecordingStarted), (status = 404, description = "There is no such call", content_type = "application/problem+json"),
-        (status = 409, description = "There is such a recording, or none can be made", content_type = "application/problem+json")))]
+        (status = 409, description = "There is such a recording, or none can be made", content_type = "application/problem+json"),
+        (status = 503, description = "The core that has the call does not answer in time", content_type = "application/problem+json")))]
 pub(super) async fn record(mut on: On) -> Answered {
     let body: RecordBody = on.body().await?;
     let id = with_call(&on, on.place(0), |channel| channel.uniqueid().to_string()).await?;
@@ -194,7 +197,8 @@ pub(super) async fn record(mut on: On) -> Answered {
 #[utoipa::path(delete, path = "/api/v1/calls/{id}/record", tag = "media", params(
     ("id" = String, Path, description = "Unique id, or name of the channel"),
     ("recording" = Option<String>, Query, description = "Only this one")),
-    responses((status = 204, description = "It is being completed"), (status = 404, description = "There is no such call or recording", content_type = "application/problem+json")))]
+    responses((status = 204, description = "It is being completed"), (status = 404, description = "There is no such call or recording", content_type = "application/problem+json"),
+        (status = 503, description = "The core that has the call does not answer in time", content_type = "application/problem+json")))]
 pub(super) async fn stop_record(on: On) -> Answered {
     let id = on.query.given("recording").map(str::to_owned);
     let stop = move |channel: &Channel| record::stop(channel, id.as_deref()).is_some();
@@ -209,7 +213,8 @@ pub(super) async fn stop_record(on: On) -> Answered {
 #[utoipa::path(post, path = "/api/v1/calls/{id}/record/pause", tag = "media", params(
     ("id" = String, Path, description = "Unique id, or name of the channel"),
     ("recording" = Option<String>, Query, description = "Only this one")),
-    responses((status = 204, description = "Nothing is heard in it; its time goes on"), (status = 404, description = "There is no such call or recording", content_type = "application/problem+json")))]
+    responses((status = 204, description = "Nothing is heard in it; its time goes on"), (status = 404, description = "There is no such call or recording", content_type = "application/problem+json"),
+        (status = 503, description = "The core that has the call does not answer in time", content_type = "application/problem+json")))]
 pub(super) async fn pause(on: On) -> Answered {
     hold(on, true).await
 }
@@ -218,7 +223,8 @@ pub(super) async fn pause(on: On) -> Answered {
 #[utoipa::path(post, path = "/api/v1/calls/{id}/record/resume", tag = "media", params(
     ("id" = String, Path, description = "Unique id, or name of the channel"),
     ("recording" = Option<String>, Query, description = "Only this one")),
-    responses((status = 204, description = "It is heard again"), (status = 404, description = "There is no such call or recording", content_type = "application/problem+json")))]
+    responses((status = 204, description = "It is heard again"), (status = 404, description = "There is no such call or recording", content_type = "application/problem+json"),
+        (status = 503, description = "The core that has the call does not answer in time", content_type = "application/problem+json")))]
 pub(super) async fn resume(on: On) -> Answered {
     hold(on, false).await
 }
@@ -265,7 +271,8 @@ fn hundred() -> u16 {
 #[utoipa::path(post, path = "/api/v1/calls/{id}/dtmf", tag = "media", request_body = DtmfBody, params(
     ("id" = String, Path, description = "Unique id, or name of the channel")),
     responses((status = 202, description = "They are being sent"), (status = 404, description = "There is no such call", content_type = "application/problem+json"),
-        (status = 409, description = "It has no way for keys", content_type = "application/problem+json")))]
+        (status = 409, description = "It has no way for keys", content_type = "application/problem+json"),
+        (status = 503, description = "The core that has the call does not answer in time", content_type = "application/problem+json")))]
 pub(super) async fn dtmf(mut on: On) -> Answered {
     let body: DtmfBody = on.body().await?;
     let digits: Vec<char> = body.digits.to_ascii_uppercase().chars().collect();
@@ -336,7 +343,8 @@ pub(super) struct MuteBody {
 #[utoipa::path(post, path = "/api/v1/calls/{id}/mute", tag = "media", request_body = MuteBody, params(
     ("id" = String, Path, description = "Unique id, or name of the channel")),
     responses((status = 204, description = "It is so"), (status = 404, description = "There is no such call", content_type = "application/problem+json"),
-        (status = 409, description = "It has no media", content_type = "application/problem+json")))]
+        (status = 409, description = "It has no media", content_type = "application/problem+json"),
+        (status = 503, description = "The core that has the call does not answer in time", content_type = "application/problem+json")))]
 pub(super) async fn mute(mut on: On) -> Answered {
     let body: MuteBody = on.body().await?;
     let direction = match body.direction {

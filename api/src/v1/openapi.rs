@@ -248,6 +248,10 @@ mod tests {
                 if path.contains('{') {
                     wanted.push("404");
                 }
+                // Another core is asked for the call.
+                if path.contains("/calls/{") {
+                    wanted.push("503");
+                }
                 if operation["requestBody"].is_object() {
                     wanted.extend(["408", "413", "415"]);
                 }

@@ -267,9 +267,14 @@ impl Shard {
         &self.subscriptions
     }
 
-    /// The subscriptions of this shard, for people.
-    pub fn listed_subscriptions(&self) -> Vec<crate::subscription::Listed> {
-        self.subscriptions.borrow().listed()
+    /// The numbers of this shard's subscriptions, the oldest first.
+    pub fn subscription_numbers(&self) -> Vec<u64> {
+        self.subscriptions.borrow().numbers()
+    }
+
+    /// The subscriptions of these numbers that are there still, for people.
+    pub fn listed_subscriptions(&self, numbers: &[u64]) -> Vec<crate::subscription::Listed> {
+        self.subscriptions.borrow().listed(numbers)
     }
 
     /// What the tables of subscriptions hold: subscriptions, dialogs, devices, mailboxes and timers.

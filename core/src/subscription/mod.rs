@@ -350,9 +350,17 @@ impl Subscriptions {
         self.by_dialog.get(&key).copied()
     }
 
-    /// All of them, for people.
-    pub(crate) fn listed(&self) -> Vec<Listed> {
-        let all = self.by_id.values().map(|subscription| Listed {
+    /// Their numbers, the oldest first.
+    pub(crate) fn numbers(&self) -> Vec<u64> {
+        let mut numbers: Vec<u64> = self.by_id.keys().copied().collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    /// Those of these numbers that are there still, for people.
+    pub(crate) fn listed(&self, numbers: &[u64]) -> Vec<Listed> {
+        let found = numbers.iter().filter_map(|number| self.by_id.get(number));
+        let all = found.map(|subscription| Listed {
             endpoint: subscription.endpoint.id.clone(),
             call_id: subscription.key.call_id.clone(),
             watcher: subscription.watcher.clone(),

@@ -308,6 +308,16 @@ fn the_database_takes_values_with_blanks() {
         !done && lines[0].starts_with("Usage: database"),
         "{lines:?}"
     );
+    // As with DBGet and DBPut, class command alone opens nothing.
+    let mut clerk = login_with(&exchange, "command");
+    for command in [
+        "database show",
+        "database showkey kitchen",
+        "database get lamp kitchen",
+        "database put lamp kitchen on",
+    ] {
+        expect_failure(&mut clerk, command, "Permission denied");
+    }
 }
 
 #[test]
@@ -512,6 +522,8 @@ fn who_is_told_of_lamps_is_listed() {
         "dialplan add extension 201,hint,PJSIP/bob into house",
         &["added"],
     );
+    // It counts as soon as it is answered.
+    expect(&mut admin, "core show hint 201", &["PJSIP/bob"]);
     let known = wait_until(SOON, || {
         let (done, _) = run(&mut admin, "pjsip show endpoint watcher");
         done.then_some(())

@@ -2,11 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use strowger_core::Shared;
 use strowger_core::subscription::Listed;
 use strowger_store::Snapshot;
 
 use super::super::answer::Answer;
 use super::Context;
+use crate::shards;
+
+/// Subscriptions that one errand looks at.
+const OF_ERRAND: usize = 100;
 
 fn describe(text: &mut Answer, listed: &Listed) {
     let is_mail = listed.package.eq_ignore_ascii_case("message-summary");
@@ -35,9 +40,22 @@ fn describe(text: &mut Answer, listed: &Listed) {
         .end();
 }
 
+/// Those of all shards, a few at a time, so that no shard's calls wait for a long list. What comes or goes meanwhile may be missing.
+async fn listed(shared: &Shared) -> Vec<Listed> {
+    let mut all = Vec::new();
+    for inbox in shared.inboxes() {
+        let numbers = shards::ask_one(inbox, |shard| shard.subscription_numbers()).await;
+        for part in numbers.unwrap_or_default().chunks(OF_ERRAND) {
+            let part = part.to_vec();
+            let found = shards::ask_one(inbox, move |shard| shard.listed_subscriptions(&part));
+            all.extend(found.await.unwrap_or_default());
+        }
+    }
+    all
+}
+
 pub(super) async fn inbound(on: Context<'_>) -> String {
-    let found = on.gather(|shard| shard.listed_subscriptions()).await;
-    let mut all: Vec<Listed> = found.into_iter().flatten().collect();
+    let mut all = listed(&on.manager.shared).await;
     all.sort_by(|a, b| (&a.endpoint, &a.call_id).cmp(&(&b.endpoint, &b.call_id)));
     let mut text = Answer::to(on.request);
     text.list("Following are Events for each inbound Subscription");

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::super::answer::Answer;
 use super::super::classes::Classes;
 use super::super::epoch;
-use super::{Context, system};
+use super::{Context, SYSTEM_REPORTING, system};
 
 /// Commands that are refused to everybody.
 const REFUSED: &[&str] = &["module load", "module unload", "restart gracefully"];
@@ -91,6 +91,15 @@ fn split(command: &str) -> Vec<String> {
     words
 }
 
+/// The classes of which a command needs one, as the actions do that do the same (DBPut and DBDel, DBGet and DBGetTree): class
+/// `command` alone does not open what others are asked more for.
+fn of_database(verb: &str) -> Classes {
+    match verb {
+        "put" | "del" | "deltree" => Classes::SYSTEM,
+        _ => SYSTEM_REPORTING,
+    }
+}
+
 /// `None`: there is no such command.
 async fn perform(on: &Context<'_>, words: &[&str]) -> Option<Output> {
     let lower: Vec<String> = words.iter().map(|word| word.to_ascii_lowercase()).collect();
@@ -117,8 +126,7 @@ async fn perform(on: &Context<'_>, words: &[&str]) -> Option<Output> {
         ["dialplan", "show", _] => plan::show(&on.manager.plans.current(), Some(words[2])),
         ["dialplan", "add", "extension", ..] => plan::add(on, &words[3..]).await,
         ["dialplan", "remove", "extension", ..] => plan::remove(on, &words[3..]).await,
-        // As of the actions DBPut and DBDel.
-        ["database", "put" | "del" | "deltree", ..] if !on.user.write.include(Classes::SYSTEM) => {
+        ["database", verb, ..] if on.user.write.both(of_database(verb)).is_none() => {
             failed("Permission denied".to_owned())
         }
         ["database", rest @ ..] => house::database(on, rest, &words[1..]),
