@@ -129,6 +129,7 @@ pub(crate) fn serve(config: Config, runtime: &Runtime) -> anyhow::Result<ExitCod
         Arc::new(Apis::new(&shared, &manager, keeping.store.clone()))
     };
     let counted = Arc::clone(&apis);
+    let doors = Arc::clone(&apis);
     process.push(("http_", Box::new(move || counted.counters())));
     let counted = Arc::clone(&manager);
     process.push(("manager_", Box::new(move || counted.counters())));
@@ -146,8 +147,18 @@ pub(crate) fn serve(config: Config, runtime: &Runtime) -> anyhow::Result<ExitCod
     ));
     // The banner is for a person; a closed stdout is no reason to stop.
     let _ = writeln!(std::io::stdout(), "{}", demo::banner(&config, &paths.data));
-    let ended_in_time = runtime.block_on(wait_for_end(&shared, &plans, &config));
+    let end = runtime.block_on(wait_for_end(&shared, &plans, &config));
     sources.ready.store(false, Ordering::Relaxed);
+    if end != End::AtOnce {
+        let limit = Duration::from_secs(config.http.close_s);
+        runtime.block_on(async {
+            tokio::select! {
+                () = doors.close(limit) => {}
+                () = asked_to_end() => {}
+            }
+        });
+    }
+    let ended_in_time = shared.channels() == 0;
     for shard in &shards {
         shard.ask_to_stop();
     }
@@ -376,20 +387,28 @@ fn process_numbers(
     ]
 }
 
-/// Waits for a signal: TERM and INT drain (a second one ends at once), HUP reads the database and the dialplan's files anew. False if calls
-/// were still there at the end.
+/// How the waiting for an end ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The last call is over, or the time is.
+    InOrder,
+    /// Somebody does not want to wait.
+    AtOnce,
+}
+
+/// Waits for a signal: TERM and INT drain (a second one ends at once), HUP reads the database and the dialplan's files anew.
 async fn wait_for_end(
     shared: &Arc<Shared>,
     plans: &strowger_scripting::Plans,
     config: &Config,
-) -> bool {
+) -> End {
     let (Ok(mut term), Ok(mut interrupt), Ok(mut hup)) = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
         signal(SignalKind::hangup()),
     ) else {
         tracing::error!("cannot wait for signals");
-        return shared.channels() == 0;
+        return End::AtOnce;
     };
     let mut limit: Option<Instant> = None;
     loop {
@@ -406,17 +425,14 @@ async fn wait_for_end(
                 continue;
             }
             () = tokio::time::sleep(Duration::from_millis(50)), if limit.is_some() => {
-                if shared.channels() == 0 {
-                    return true;
-                }
-                if limit.is_some_and(|at| Instant::now() >= at) {
-                    return false;
+                if shared.channels() == 0 || limit.is_some_and(|at| Instant::now() >= at) {
+                    return End::InOrder;
                 }
                 continue;
             }
         }
         if limit.is_some() {
-            return shared.channels() == 0;
+            return End::AtOnce;
         }
         shared.drain();
         tracing::info!(
@@ -424,6 +440,20 @@ async fn wait_for_end(
             "draining: no new calls are taken"
         );
         limit = Some(Instant::now() + Duration::from_secs(config.limits.drain_s));
+    }
+}
+
+/// Waits for TERM or INT.
+async fn asked_to_end() {
+    let (Ok(mut term), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
     }
 }
 

@@ -20,6 +20,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use strowger_core::Shared;
 use strowger_core::counters::ShardCounters;
@@ -32,6 +33,11 @@ use warp::{Filter, Reply};
 use keys::Keys;
 use product::Product;
 use server::Gate;
+
+/// So long an event may take to those who listen.
+const TOLD: Duration = Duration::from_millis(50);
+/// How often it is looked whether everybody has gone.
+const CLOSING_LOOK: Duration = Duration::from_millis(10);
 
 /// Named numbers of one source, for the metrics page.
 pub type Numbers = Box<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>;
@@ -101,10 +107,32 @@ impl Apis {
         }
     }
 
+    /// Ends it: everybody hears that the exchange ends, nobody new is let in, what is being answered is answered, and then each
+    /// connection is closed. Takes `limit` at most.
+    pub async fn close(&self, limit: Duration) {
+        let until = Instant::now() + limit;
+        self.manager.tell_end();
+        tokio::time::sleep(TOLD.min(limit)).await;
+        self.manager.end();
+        self.v1.stream.end();
+        self.gate.close();
+        let is_busy = || self.gate.is_busy() || self.manager.is_busy() || self.v1.stream.is_read();
+        while is_busy() {
+            if Instant::now() >= until {
+                tracing::warn!(
+                    "HTTP and Manager: connections are cut off that are not done in time"
+                );
+                return;
+            }
+            tokio::time::sleep(CLOSING_LOOK).await;
+        }
+    }
+
     /// What is counted, for the metrics page.
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         let mut all = self.gate.counters();
         all.extend(self.keys.counters());
+        all.extend(self.v1.stream.counters());
         all
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use hyper::body::Incoming as Body;
+use hyper::body::{Frame, Incoming as Body, SizeHint};
 use hyper::service::Service as _;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -21,6 +21,7 @@ use strowger_core::counters::Counter;
 use strowger_core::transport::tls::Tls;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::TlsAcceptor;
 use warp::filters::BoxedFilter;
@@ -51,6 +52,10 @@ pub(crate) struct Gate {
     by_source: Mutex<FxHashMap<IpAddr, usize>>,
     accepted: Counter,
     refused: Counter,
+    /// Connections on which requests are read and answered.
+    talking: AtomicUsize,
+    /// What is being answered is answered, and that is all.
+    closing: watch::Sender<bool>,
 }
 
 /// What counts as one source: an IPv4 address, or an IPv6 network of 64 bits.
@@ -97,7 +102,19 @@ impl Gate {
             by_source: Mutex::default(),
             accepted: Counter::default(),
             refused: Counter::default(),
+            talking: AtomicUsize::new(0),
+            closing: watch::channel(false).0,
         }
+    }
+
+    /// Lets nobody in any more, and closes each connection behind the answers that are under way on it.
+    pub(crate) fn close(&self) {
+        self.closing.send_replace(true);
+    }
+
+    /// Is there still somebody who is being answered?
+    pub(crate) fn is_busy(&self) -> bool {
+        self.talking.load(Ordering::Relaxed) > 0
     }
 
     /// A place for one more connection, if there is one.
@@ -132,7 +149,12 @@ impl Gate {
     }
 }
 
-/// Accepts until the runtime ends.
+/// Waits until it is so.
+pub(crate) async fn until_true(state: &mut watch::Receiver<bool>) {
+    let _ = state.wait_for(|is_so| *is_so).await;
+}
+
+/// Accepts until the gate is closed.
 pub(crate) async fn listen(
     gate: Arc<Gate>,
     listener: TcpListener,
@@ -142,8 +164,13 @@ pub(crate) async fn listen(
     if let Some(tls) = tls.clone() {
         tokio::spawn(renew(tls));
     }
+    let mut closing = gate.closing.subscribe();
     loop {
-        let (stream, from) = match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = until_true(&mut closing) => return,
+        };
+        let (stream, from) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "HTTP: no connection can be accepted");
@@ -189,6 +216,88 @@ async fn renew(tls: Arc<Tls>) {
     }
 }
 
+/// A connection that is talked on, as long as this lives.
+struct Talking(Arc<Gate>);
+
+impl Talking {
+    fn begin(gate: &Arc<Gate>) -> Self {
+        gate.talking.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(gate))
+    }
+}
+
+impl Drop for Talking {
+    fn drop(&mut self) {
+        self.0.talking.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What is under way on a connection.
+#[derive(Debug)]
+struct Work {
+    requests: AtomicUsize,
+    /// When the last answer ended.
+    since: Mutex<Instant>,
+}
+
+impl Work {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            requests: AtomicUsize::new(0),
+            since: Mutex::new(Instant::now()),
+        })
+    }
+
+    /// For how long nothing has been under way; none: something is.
+    fn idle(&self) -> Option<Duration> {
+        let idle = self.requests.load(Ordering::Relaxed) == 0;
+        idle.then(|| self.since.lock().elapsed())
+    }
+}
+
+/// A request, until its answer has been read or nobody wants it any more.
+struct Task(Arc<Work>);
+
+impl Task {
+    fn begin(work: &Arc<Work>) -> Self {
+        work.requests.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(work))
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        *self.0.since.lock() = Instant::now();
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The body of an answer, with what is counted as long as it is read.
+struct Counted<B> {
+    body: Pin<Box<B>>,
+    _task: Task,
+}
+
+impl<B: hyper::body::Body> hyper::body::Body for Counted<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        self.body.as_mut().poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// Serves one connection to its end.
 async fn talk<S>(
     place: Place,
@@ -206,11 +315,21 @@ async fn talk<S>(
     let held = Held {
         _place: Arc::clone(&place),
     };
+    let work = Work::new();
+    let of_service = Arc::clone(&work);
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Body>| {
         request.extensions_mut().insert(held.clone());
         request.extensions_mut().insert(Peer(from));
         request.extensions_mut().insert(way);
-        inner.call(request)
+        let task = Task::begin(&of_service);
+        let answer = inner.call(request);
+        async move {
+            let response = answer.await?;
+            Ok::<_, std::convert::Infallible>(response.map(|body| Counted {
+                body: Box::pin(body),
+                _task: task,
+            }))
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -226,9 +345,27 @@ async fn talk<S>(
         .max_header_list_size(HEAD_MAX as u32)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_EVERY);
-    let served = builder
-        .serve_connection_with_upgrades(TokioIo::new(stream), service)
-        .await;
+    let _talking = Talking::begin(&place.gate);
+    let mut closing = place.gate.closing.subscribe();
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let mut ends = false;
+    let served = loop {
+        let idle = work.idle();
+        if idle.is_some_and(|idle| idle >= head) && !ends {
+            ends = true;
+            connection.as_mut().graceful_shutdown();
+        }
+        let look = head.saturating_sub(idle.unwrap_or_default());
+        tokio::select! {
+            served = connection.as_mut() => break served,
+            () = until_true(&mut closing), if !ends => {
+                ends = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = tokio::time::sleep(look), if !ends => {}
+        }
+    };
     if let Err(error) = served {
         tracing::debug!(%from, %error, "HTTP: a connection ended");
     }
@@ -344,6 +481,11 @@ mod tests {
         let gate = Arc::new(Gate::new(&config));
         let filter = warp::path!("large")
             .map(|| vec![0u8; 64 * 1024 * 1024].into_response())
+            .or(warp::path!("slow").then(|| async {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                "slowly".into_response()
+            }))
+            .unify()
             .or(warp::ext::get::<Peer>().map(|Peer(from)| from.ip().to_string().into_response()))
             .unify()
             .boxed();
@@ -431,6 +573,61 @@ mod tests {
             assert!(began.elapsed() < Duration::from_secs(20), "it waits still");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    #[tokio::test]
+    async fn who_asks_nothing_more_over_http_2_is_left_too() {
+        let (address, _gate) = server(settings()).await;
+        let mut stream = TcpStream::connect(address).await.expect("connected");
+        // The preface, and settings without any.
+        let hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+        stream.write_all(hello).await.expect("sent");
+        let began = Instant::now();
+        let mut frames = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut frames));
+        let _ = read.await.expect("the other side closes");
+        assert!(began.elapsed() >= Duration::from_millis(900));
+        let mut kinds = Vec::new();
+        let mut rest = &frames[..];
+        while let [a, b, c, kind, ..] = rest {
+            kinds.push(*kind);
+            let length = usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c);
+            rest = rest.get(9 + length..).unwrap_or_default();
+        }
+        // GOAWAY (RFC 9113, section 6.8).
+        assert!(kinds.contains(&7), "{kinds:?}");
+    }
+
+    #[tokio::test]
+    async fn at_the_end_answers_that_are_under_way_are_given_and_nothing_more() {
+        let (address, gate) = server(Http {
+            head_s: 20,
+            ..settings()
+        })
+        .await;
+        let mut idle = TcpStream::connect(address).await.expect("connected");
+        idle.write_all(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await
+            .expect("sent");
+        let mut bytes = [0; 1];
+        idle.read_exact(&mut bytes).await.expect("an answer");
+        let mut slow = TcpStream::connect(address).await.expect("connected");
+        slow.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await
+            .expect("sent");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        gate.close();
+        assert!(rest(&mut idle).await.ends_with("127.0.0.1"));
+        assert!(gate.is_busy());
+        let text = rest(&mut slow).await;
+        assert!(
+            text.starts_with("HTTP/1.1 200") && text.ends_with("slowly"),
+            "{text}"
+        );
+        let late = TcpStream::connect(address).await;
+        assert!(late.is_err(), "somebody was let in");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(!gate.is_busy());
     }
 
     #[tokio::test]

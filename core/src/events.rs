@@ -4,13 +4,14 @@
 
 use std::borrow::Cow;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::SystemTime;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use tokio::sync::broadcast;
+use tokio::runtime::Handle;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::{broadcast, mpsc};
 
 use crate::channel::{Channel, State};
 use crate::counters::Counter;
@@ -21,6 +22,12 @@ pub const QUEUE_MAX: usize = 4096;
 pub const WAITING_BYTES_MAX: usize = 32 << 20;
 /// An event of more bytes is large: it can wait until there is room.
 const LARGE_BYTES: usize = 8 << 10;
+/// Events on their way to the task that passes them on.
+const PASSING_MAX: usize = 65_536;
+/// Events that it passes on in one turn: no more than who listens can hold.
+const PASSED_MAX: usize = QUEUE_MAX / 8;
+/// From one turn to the next: so often those who listen are woken at most.
+const TURN: Duration = Duration::from_millis(10);
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +107,7 @@ impl Event {
     }
 
     /// Memory that it takes, roughly.
-    fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         let fields = self.fields.iter();
         fields
             .map(|(name, value)| name.len() + value.len() + 64)
@@ -203,6 +210,8 @@ pub struct Told {
     pub at: SystemTime,
     /// What it counts for while somebody has yet to read it.
     held: Option<Held>,
+    /// Its text in the form that most of its readers want, with what that form depends on: written by the first of them.
+    pub written: OnceLock<(bool, Arc<str>)>,
 }
 
 impl Told {
@@ -213,6 +222,7 @@ impl Told {
             event: Arc::new(event),
             at: SystemTime::now(),
             held: None,
+            written: OnceLock::new(),
         }
     }
 
@@ -250,6 +260,8 @@ impl Drop for Held {
 #[derive(Debug)]
 pub struct Events {
     sender: broadcast::Sender<Arc<Told>>,
+    /// The way there of a task that wakes those who listen, so that nobody who tells does.
+    passing: OnceLock<mpsc::Sender<Arc<Told>>>,
     listeners: Arc<AtomicUsize>,
     /// Bytes of events that somebody has yet to read.
     waiting: Arc<AtomicUsize>,
@@ -271,6 +283,7 @@ impl Default for Events {
     fn default() -> Self {
         Self {
             sender: broadcast::Sender::new(QUEUE_MAX),
+            passing: OnceLock::new(),
             listeners: Arc::default(),
             waiting: Arc::default(),
             bytes: AtomicU64::default(),
@@ -289,7 +302,9 @@ pub struct Listener {
     receiver: broadcast::Receiver<Arc<Told>>,
     listeners: Arc<AtomicUsize>,
     floor: Arc<AtomicU64>,
-    /// Bytes that were told before it began to listen, or before what it read last.
+    /// Bytes that were told before it began to listen.
+    since: u64,
+    /// The same, or those before what it read last.
     read: u64,
 }
 
@@ -299,8 +314,12 @@ impl Listener {
     /// # Errors
     /// Events were lost to this listener, which is of no use any more; or the stream ended.
     pub async fn recv(&mut self) -> Result<Arc<Told>, RecvError> {
-        let told = self.receiver.recv().await?;
-        self.take(told).map_err(RecvError::Lagged)
+        loop {
+            let told = self.receiver.recv().await?;
+            if !self.is_old(&told) {
+                return self.take(told).map_err(RecvError::Lagged);
+            }
+        }
     }
 
     /// The next event, if there is one.
@@ -308,8 +327,18 @@ impl Listener {
     /// # Errors
     /// There is none, or as [`Self::recv`].
     pub fn try_recv(&mut self) -> Result<Arc<Told>, TryRecvError> {
-        let told = self.receiver.try_recv()?;
-        self.take(told).map_err(TryRecvError::Lagged)
+        loop {
+            let told = self.receiver.try_recv()?;
+            if !self.is_old(&told) {
+                return self.take(told).map_err(TryRecvError::Lagged);
+            }
+        }
+    }
+
+    /// Was it on its way already when this began to listen?
+    fn is_old(&self, told: &Told) -> bool {
+        let held = told.held.as_ref();
+        held.is_some_and(|held| held.before < self.since)
     }
 
     fn take(&mut self, told: Arc<Told>) -> Result<Arc<Told>, u64> {
@@ -340,12 +369,37 @@ impl Events {
         if self.listeners.fetch_add(1, Ordering::Relaxed) == 0 {
             self.era.fetch_add(1, Ordering::Relaxed);
         }
+        let since = self.bytes.load(Ordering::Relaxed);
         Listener {
             receiver,
             listeners: Arc::clone(&self.listeners),
             floor: Arc::clone(&self.floor),
-            read: self.bytes.load(Ordering::Relaxed),
+            since,
+            read: since,
         }
+    }
+
+    /// From now on a task of this runtime wakes those who listen, for many events at a time: a shard that tells something wakes
+    /// that task at most, however many listen. The first event after a pause is passed on at once, others within [`TURN`].
+    pub(crate) fn pass_on(&self, control: &Handle) {
+        let (passing, mut waiting) = mpsc::channel(PASSING_MAX);
+        if self.passing.set(passing).is_err() {
+            return;
+        }
+        let sender = self.sender.clone();
+        control.spawn(async move {
+            while let Some(told) = waiting.recv().await {
+                // Nobody listens any more: then nobody misses it.
+                let _ = sender.send(told);
+                for _ in 1..PASSED_MAX {
+                    let Ok(told) = waiting.try_recv() else {
+                        break;
+                    };
+                    let _ = sender.send(told);
+                }
+                tokio::time::sleep(TURN).await;
+            }
+        });
     }
 
     /// Grows whenever somebody begins to listen when nobody did: what was told before that is no longer what is known.
@@ -377,6 +431,7 @@ impl Events {
                 before,
                 waiting: Arc::clone(&self.waiting),
             }),
+            written: OnceLock::new(),
         };
         if waiting > WAITING_BYTES_MAX {
             self.refused.add(1);
@@ -391,8 +446,17 @@ impl Events {
                 return;
             }
         }
-        if self.sender.send(Arc::new(told)).is_ok() {
+        let told = Arc::new(told);
+        let Some(passing) = self.passing.get() else {
+            if self.sender.send(told).is_ok() {
+                self.told.add(1);
+            }
+            return;
+        };
+        if passing.try_send(told).is_ok() {
             self.told.add(1);
+        } else {
+            self.refused.add(1);
         }
     }
 }
@@ -452,6 +516,30 @@ mod tests {
         assert_eq!(events.waiting.load(Ordering::Relaxed), 0);
         events.tell(large);
         assert!(reader.try_recv().is_ok());
+    }
+
+    #[tokio::test]
+    async fn events_that_are_passed_on_keep_their_order_and_whoever_comes_later_hears_of_later_ones_only()
+     {
+        let events = Events::default();
+        events.pass_on(&Handle::current());
+        let mut first = events.subscribe();
+        for number in 0..3 * PASSED_MAX {
+            events.tell(|| event(number));
+        }
+        // What was told is on its way still.
+        let mut second = events.subscribe();
+        events.tell(|| event(7));
+        for number in 0..3 * PASSED_MAX {
+            let told = first.recv().await.expect("an event");
+            assert_eq!(told.field("Number"), Some(number.to_string().as_str()));
+        }
+        for listener in [&mut first, &mut second] {
+            let told = listener.recv().await.expect("an event");
+            assert_eq!(told.field("Number"), Some("7"));
+        }
+        assert_eq!(events.waiting.load(Ordering::Relaxed), 0);
+        assert_eq!(events.told.get(), 3 * PASSED_MAX as u64 + 1);
     }
 
     #[test]

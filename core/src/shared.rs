@@ -268,6 +268,7 @@ impl Shared {
                 shared.devices.touch(device);
             }
         }));
+        shared.events.pass_on(&shared.control);
         crate::device::start(&shared);
         crate::endpoint::names::start(&shared);
         crate::publication::start(&shared);

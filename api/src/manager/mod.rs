@@ -67,6 +67,10 @@ pub struct Manager {
     users: Mutex<Vec<Arc<User>>>,
     /// Sessions over TCP that are not logged in.
     strangers: AtomicUsize,
+    /// Sessions over TCP.
+    connections: AtomicUsize,
+    /// The exchange ends.
+    ending: watch::Sender<bool>,
     web: web::Sessions,
     pub(crate) counts: Counts,
     pub(crate) reloaded: AtomicU64,
@@ -134,6 +138,8 @@ impl Manager {
             changed,
             users: Mutex::default(),
             strangers: AtomicUsize::new(0),
+            connections: AtomicUsize::new(0),
+            ending: watch::channel(false).0,
             web: web::Sessions::new(),
             counts: Counts::default(),
             reloaded: AtomicU64::new(epoch()),
@@ -299,6 +305,26 @@ impl Manager {
             .with("Uptime", uptime.to_string())
             .with("LastReload", last.to_string())
             .with("Status", "Fully Booted")
+    }
+
+    /// Tells everybody that the exchange ends.
+    pub(crate) fn tell_end(&self) {
+        let events = &self.shared.events;
+        events.tell(|| {
+            Event::new("Shutdown")
+                .with("Shutdown", "Cleanly")
+                .with("Restart", "False")
+        });
+    }
+
+    /// Ends sessions over TCP behind what was told, and lets nobody in any more.
+    pub(crate) fn end(&self) {
+        self.ending.send_replace(true);
+    }
+
+    /// Is somebody in session over TCP?
+    pub(crate) fn is_busy(&self) -> bool {
+        self.connections.load(Ordering::Relaxed) > 0
     }
 
     /// What is counted, for the metrics page.

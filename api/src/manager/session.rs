@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use md5::{Digest as _, Md5};
-use strowger_core::events::Event;
+use strowger_core::events::{Event, Told};
 use subtle::ConstantTimeEq as _;
 
+use super::Manager;
 use super::answer::{self, Answer, Stamp};
-use super::classes::Classes;
+use super::classes::{self, Classes};
 use super::filter::Filters;
 use super::request::Request;
 use super::settings::{Settings, User};
@@ -156,6 +157,17 @@ impl Session {
         }
     }
 
+    /// Is an event of this name for this session, unless a filter holds it back?
+    fn wants(&self, event: &Event, settings: &Settings) -> bool {
+        self.listens()
+            && self.events.include(classes::of_event(event.name))
+            && (event.name != "Cdr" || settings.records)
+            && !settings
+                .disabled_events
+                .iter()
+                .any(|name| name.eq_ignore_ascii_case(event.name))
+    }
+
     /// The text of an event, if this session is to have it.
     pub(crate) fn event(
         &self,
@@ -163,18 +175,32 @@ impl Session {
         settings: &Settings,
         stamp: &Stamp,
     ) -> Option<String> {
-        if !self.listens()
-            || (event.name == "Cdr" && !settings.records)
-            || settings
-                .disabled_events
-                .iter()
-                .any(|name| name.eq_ignore_ascii_case(event.name))
-        {
+        if !self.wants(event, settings) {
             return None;
         }
-        let (classes, text) = answer::event(event, stamp);
-        let wanted = self.events.include(classes) && self.filters.pass(event.name, &text);
-        wanted.then_some(text)
+        let (_, text) = answer::event(event, stamp);
+        self.filters.pass(event.name, &text).then_some(text)
+    }
+
+    /// The same of an event that other sessions are told of too: it is written once for all of them.
+    pub(crate) fn told(&self, told: &Told, settings: &Settings) -> Option<Arc<str>> {
+        if !self.wants(told, settings) {
+            return None;
+        }
+        let write = || -> Arc<str> {
+            answer::event(told, &Manager::stamp(settings, told))
+                .1
+                .into()
+        };
+        let stamped = settings.timestamps;
+        let (kind, text) = told.written.get_or_init(|| (stamped, write()));
+        let text = if *kind == stamped {
+            Arc::clone(text)
+        } else {
+            // The setting has changed since.
+            write()
+        };
+        self.filters.pass(told.name, &text).then_some(text)
     }
 }
 

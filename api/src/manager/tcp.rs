@@ -12,6 +12,7 @@ use strowger_core::transport::tls::{Minimum, Tls, TlsFiles};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use super::answer::{self, Answer};
@@ -20,11 +21,14 @@ use super::request::{Parser, Request, Taken};
 use super::session::Session;
 use super::settings::{Settings, TlsDoor};
 use super::{FAILURE_DELAY, GREETING, Manager, Peer, Seat, actions};
+use crate::server::until_true;
 
 /// How long whoever is not logged in yet may take to read.
 const STRANGER_WRITE: Duration = Duration::from_secs(1);
 /// How often an address is tried again that cannot be bound.
 const BIND_AGAIN: Duration = Duration::from_secs(5);
+/// Bytes of events that are written at once.
+const BATCH_BYTES: usize = 64 * 1024;
 /// How long a session that is over may take to read the rest.
 const LAST_WRITE: Duration = Duration::from_millis(500);
 
@@ -99,6 +103,7 @@ struct Open {
 /// Listens while manager.conf wants it.
 pub(super) async fn listen(manager: Arc<Manager>, door: fn(&Settings) -> Option<Door>) {
     let mut changed = manager.changed.subscribe();
+    let mut ending = manager.ending.subscribe();
     let mut open: Option<(Door, Open)> = None;
     let mut warned: Option<Door> = None;
     loop {
@@ -145,6 +150,7 @@ pub(super) async fn listen(manager: Arc<Manager>, door: fn(&Settings) -> Option<
                 return;
             },
             () = tokio::time::sleep(BIND_AGAIN), if again => {}
+            () = until_true(&mut ending) => return,
         }
     }
 }
@@ -170,6 +176,22 @@ struct Stranger(Arc<Manager>);
 impl Drop for Stranger {
     fn drop(&mut self) {
         self.0.strangers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A session, counted as long as this lives.
+struct InSession(Arc<Manager>);
+
+impl InSession {
+    fn begin(manager: &Arc<Manager>) -> Self {
+        manager.connections.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(manager))
+    }
+}
+
+impl Drop for InSession {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -205,7 +227,9 @@ fn admit(manager: &Arc<Manager>, stream: TcpStream, from: SocketAddr, tls: Optio
                 (Box::new(reader), Box::new(writer))
             }
         };
+        let _in_session = InSession::begin(&manager);
         let mut connection = Connection {
+            ending: manager.ending.subscribe(),
             manager,
             peer: Peer {
                 local,
@@ -234,6 +258,8 @@ struct Over;
 
 struct Connection {
     manager: Arc<Manager>,
+    /// The exchange ends.
+    ending: watch::Receiver<bool>,
     peer: Peer,
     reader: Reader,
     /// The other side says nothing more; what it said is done still.
@@ -280,6 +306,10 @@ impl Connection {
                 read = read(&mut self.reader, &mut self.parser) => self.is_half_closed = !read?,
                 event = next(&mut self.events) => self.tell(event).await?,
                 () = tokio::time::sleep_until(until.into()), if waits => return Err(Over),
+                () = until_true(&mut self.ending) => {
+                    self.flush().await?;
+                    return Err(Over);
+                }
             }
         }
     }
@@ -306,18 +336,31 @@ impl Connection {
         tracing::warn!(user, from = %self.peer.remote, "Manager: session ended, {why}");
     }
 
-    /// Writes an event, if the session is to have it.
+    /// Writes an event and those behind it that are there already, if the session is to have them.
     async fn tell(&mut self, event: Result<Arc<Told>, RecvError>) -> Result<(), Over> {
-        match event {
-            Ok(event) => {
-                let settings = self.manager.settings();
-                let stamp = Manager::stamp(&settings, &event);
-                if let Some(text) = self.session.event(&event, &settings, &stamp) {
-                    self.manager.counts.events.add(1);
-                    self.write(&text).await?;
-                }
-                Ok(())
+        use tokio::sync::broadcast::error::TryRecvError;
+        let mut text = String::new();
+        let mut next = event;
+        let settings = self.manager.settings();
+        while let Ok(event) = &next {
+            if let Some(written) = self.session.told(event, &settings) {
+                self.manager.counts.events.add(1);
+                text.push_str(&written);
             }
+            if text.len() >= BATCH_BYTES {
+                break;
+            }
+            next = match self.events.as_mut().map(|events| events.try_recv()) {
+                Some(Ok(event)) => Ok(event),
+                Some(Err(TryRecvError::Lagged(lost))) => Err(RecvError::Lagged(lost)),
+                _ => break,
+            };
+        }
+        if !text.is_empty() {
+            self.write(&text).await?;
+        }
+        match next {
+            Ok(_) => Ok(()),
             Err(RecvError::Lagged(lost)) => {
                 self.too_slow(&format!("{lost} events are lost to it"));
                 let text = answer::message(

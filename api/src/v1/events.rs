@@ -4,8 +4,9 @@
 pub(super) mod socket;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,8 +15,9 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 use strowger_core::Shared;
+use strowger_core::counters::Counter;
 use strowger_core::events::{Event, Listener};
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use utoipa::ToSchema;
@@ -30,6 +32,8 @@ use crate::keys::{Caller, Keys};
 
 /// Events that are kept.
 pub(super) const KEPT_MAX: usize = 20_000;
+/// Bytes of them.
+const KEPT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Who listens at a time.
 const READERS_MAX: usize = 2000;
 /// Of these, with one key.
@@ -49,15 +53,72 @@ struct Numbered {
     /// RFC 3339.
     time: String,
     event: Arc<Event>,
+    /// What it counts for, with its text.
+    bytes: usize,
+    /// Written by the first reader who wants it.
+    written: OnceLock<Arc<Written>>,
+}
+
+/// An event as readers get it: the same for all of them.
+struct Written {
+    /// `id: ...`, `event: ...`, `data: ...`.
+    lines: String,
+    /// Its object of JSON, within the lines.
+    json: Range<usize>,
+}
+
+impl Written {
+    fn of(event: &EventView) -> Self {
+        let data = serde_json::to_string(event).unwrap_or_default();
+        let lines = format!("id: {}\nevent: {}\ndata: {data}\n\n", event.id, event.event);
+        let end = lines.len() - 2;
+        Self {
+            json: end - data.len()..end,
+            lines,
+        }
+    }
+
+    fn json(&self) -> &str {
+        self.lines.get(self.json.clone()).unwrap_or_default()
+    }
 }
 
 #[derive(Default)]
 struct Kept {
     events: VecDeque<Arc<Numbered>>,
+    /// Bytes of them.
+    bytes: usize,
     /// The number of the next.
     next: u64,
     /// The first behind those that were lost before anybody here had them.
     gap: u64,
+}
+
+impl Kept {
+    /// Keeps an event; how many had to make room for it.
+    fn push(&mut self, event: Arc<Event>, time: String) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        // As fields and as text.
+        let bytes = 2 * event.bytes();
+        self.bytes += bytes;
+        let mut forgotten = 0;
+        while self.events.len() >= KEPT_MAX || self.bytes > KEPT_BYTES_MAX {
+            let Some(oldest) = self.events.pop_front() else {
+                break;
+            };
+            self.bytes -= oldest.bytes;
+            forgotten += 1;
+        }
+        self.events.push_back(Arc::new(Numbered {
+            number,
+            time,
+            event,
+            bytes,
+            written: OnceLock::new(),
+        }));
+        forgotten
+    }
 }
 
 /// The events of this process, with numbers; they are counted only while somebody listens or just did.
@@ -71,6 +132,10 @@ pub(crate) struct Stream {
     /// The same by key.
     of_key: Mutex<FxHashMap<String, usize>>,
     runs: AtomicBool,
+    /// Events that made room for others.
+    forgotten: Counter,
+    /// The exchange ends.
+    ending: watch::Sender<bool>,
 }
 
 impl Stream {
@@ -84,6 +149,8 @@ impl Stream {
             readers: AtomicUsize::new(0),
             of_key: Mutex::default(),
             runs: AtomicBool::new(false),
+            forgotten: Counter::default(),
+            ending: watch::channel(false).0,
         })
     }
 
@@ -91,25 +158,48 @@ impl Stream {
     fn keep(&self, event: Arc<Event>, at: std::time::SystemTime) {
         let at: chrono::DateTime<Local> = at.into();
         let time = at.to_rfc3339_opts(SecondsFormat::Millis, false);
-        let mut kept = self.kept.lock();
-        let number = kept.next;
-        kept.next += 1;
-        if kept.events.len() >= KEPT_MAX {
-            kept.events.pop_front();
-        }
-        kept.events.push_back(Arc::new(Numbered {
-            number,
-            time,
-            event,
-        }));
-        drop(kept);
-        self.newest.send_replace(number + 1);
+        let forgotten = self.kept.lock().push(event, time);
+        self.forgotten.add(forgotten);
+    }
+
+    /// Lets readers know that there is something new.
+    fn announce(&self) {
+        let next = self.kept.lock().next;
+        self.newest.send_replace(next);
+    }
+
+    /// Every reader gets what is there, and is left.
+    pub(crate) fn end(&self) {
+        self.ending.send_replace(true);
+    }
+
+    /// Does anybody listen?
+    pub(crate) fn is_read(&self) -> bool {
+        self.readers.load(Ordering::Relaxed) > 0
+    }
+
+    /// What is counted, for the metrics page.
+    pub(crate) fn counters(&self) -> Vec<(&'static str, u64)> {
+        let (events, bytes) = {
+            let kept = self.kept.lock();
+            (kept.events.len() as u64, kept.bytes as u64)
+        };
+        vec![
+            (
+                "event_readers_running",
+                self.readers.load(Ordering::Relaxed) as u64,
+            ),
+            ("events_kept", events),
+            ("events_bytes_kept", bytes),
+            ("events_forgotten", self.forgotten.get()),
+        ]
     }
 
     /// These were lost before anybody here had them: their numbers are left out, which readers notice.
     fn skip(&self, lost: u64) {
         let mut kept = self.kept.lock();
         kept.events.clear();
+        kept.bytes = 0;
         kept.next += lost;
         kept.gap = kept.next;
     }
@@ -120,11 +210,26 @@ impl Stream {
         let mut look = tokio::time::interval(LOOK_EVERY);
         loop {
             tokio::select! {
-                told = listener.recv() => match told {
-                    Ok(told) => self.keep(told.event(), told.at),
-                    Err(RecvError::Lagged(lost)) => self.skip(lost),
-                    Err(RecvError::Closed) => return,
-                },
+                told = listener.recv() => {
+                    let mut next = told;
+                    // What came with it is announced with it.
+                    for left in (0..BATCH).rev() {
+                        match next {
+                            Ok(told) => self.keep(told.event(), told.at),
+                            Err(RecvError::Lagged(lost)) => self.skip(lost),
+                            Err(RecvError::Closed) => return,
+                        }
+                        if left == 0 {
+                            break;
+                        }
+                        next = match listener.try_recv() {
+                            Ok(told) => Ok(told),
+                            Err(TryRecvError::Lagged(lost)) => Err(RecvError::Lagged(lost)),
+                            Err(_) => break,
+                        };
+                    }
+                    self.announce();
+                }
                 _ = look.tick() => {
                     if self.readers.load(Ordering::SeqCst) > 0 {
                         alone = None;
@@ -179,6 +284,7 @@ impl Stream {
         Ok(Reader {
             stream: Arc::clone(self),
             news: self.newest.subscribe(),
+            ending: self.ending.subscribe(),
             wanted,
             // Who comes from another process missed what cannot be said.
             missed: !last.is_empty() && place.is_none_or(|place| place > newest),
@@ -199,6 +305,17 @@ impl Stream {
 
     fn id(&self, number: u64) -> String {
         format!("{:x}-{number}", self.boot)
+    }
+
+    fn write(&self, told: &Numbered) -> Arc<Written> {
+        let fields = told.event.fields.iter();
+        let fields = fields.map(|(name, value)| (name.to_string(), Some(value.clone())));
+        Arc::new(Written::of(&EventView {
+            id: self.id(told.number),
+            time: told.time.clone(),
+            event: told.event.name.to_owned(),
+            fields: Fields(fields.collect()),
+        }))
     }
 }
 
@@ -278,6 +395,7 @@ impl Wanted {
 struct Reader {
     stream: Arc<Stream>,
     news: watch::Receiver<u64>,
+    ending: watch::Receiver<bool>,
     wanted: Wanted,
     next: u64,
     missed: bool,
@@ -308,8 +426,8 @@ pub(super) struct EventView {
     id: String,
     /// RFC 3339.
     time: String,
-    /// The name of the event in the Manager; `Missed`: events before this were lost; `TooSlow`, `Closed`: it is the last, because the reader
-    /// does not keep up, or his key opens nothing any more.
+    /// The name of the event in the Manager; `Missed`: events before this were lost; `TooSlow`, `Closed`, `Ending`: it is the last, because the
+    /// reader does not keep up, his key opens nothing any more, or the exchange ends.
     event: String,
     /// As in the Manager.
     #[schema(value_type = std::collections::BTreeMap<String, String>)]
@@ -318,21 +436,25 @@ pub(super) struct EventView {
 
 /// What comes next.
 enum Next {
-    Events(Vec<EventView>),
+    Events(Vec<Arc<Written>>),
     /// Nothing happened for a while.
     Silence,
-    /// The reader is left.
-    End(EventView),
+    /// The reader is left: the name of the event that says why, and what he gets.
+    End(&'static str, Arc<Written>),
 }
 
 impl Reader {
-    fn special(&self, name: &str, number: u64) -> EventView {
-        EventView {
+    fn special(&self, name: &str, number: u64) -> Arc<Written> {
+        Arc::new(Written::of(&EventView {
             id: self.stream.id(number),
             time: Local::now().to_rfc3339_opts(SecondsFormat::Millis, false),
             event: name.to_owned(),
             fields: Fields::default(),
-        }
+        }))
+    }
+
+    fn end(&self, why: &'static str, number: u64) -> Next {
+        Next::End(why, self.special(why, number))
     }
 
     /// Waits for what comes next.
@@ -343,14 +465,20 @@ impl Reader {
                 self.checked = Instant::now();
                 match self.keys.again(&self.wanted.caller) {
                     Some(caller) if caller.user.may("events:read") => self.wanted.caller = caller,
-                    _ => return Next::End(self.special("Closed", self.next.saturating_sub(1))),
+                    _ => return self.end("Closed", self.next.saturating_sub(1)),
                 }
             }
             self.news.borrow_and_update();
             if let Some(next) = self.take() {
                 return next;
             }
-            let changed = tokio::time::timeout_at(until, self.news.changed()).await;
+            if *self.ending.borrow() {
+                return self.end("Ending", self.next.saturating_sub(1));
+            }
+            let changed = tokio::select! {
+                changed = tokio::time::timeout_at(until, self.news.changed()) => changed,
+                _ = self.ending.changed() => Ok(Ok(())),
+            };
             if !matches!(changed, Ok(Ok(()))) {
                 return Next::Silence;
             }
@@ -369,7 +497,8 @@ impl Reader {
                 let kept = self.stream.kept.lock();
                 let oldest = kept.events.front().map_or(kept.next, |event| event.number);
                 let skip = usize::try_from(self.next.saturating_sub(oldest)).unwrap_or(usize::MAX);
-                let batch = kept.events.iter().skip(skip).take(BATCH).cloned();
+                let until = skip.saturating_add(BATCH).min(kept.events.len());
+                let batch = kept.events.range(skip.min(until)..until).cloned();
                 (batch.collect::<Vec<_>>(), oldest, kept.gap)
             };
             if oldest > self.next {
@@ -379,7 +508,7 @@ impl Reader {
                 self.next = oldest;
                 // Who has just come back may have been away too long; who was here all the time is too slow.
                 if std::mem::replace(&mut self.began, true) && !lost {
-                    return Some(Next::End(self.special("TooSlow", behind)));
+                    return Some(self.end("TooSlow", behind));
                 }
                 return Some(Next::Events(vec![self.special("Missed", behind)]));
             }
@@ -387,22 +516,11 @@ impl Reader {
             let last = batch.last()?.number;
             self.next = last + 1;
             let wanted = batch.iter().filter(|told| self.wanted.fits(&told.event));
-            let views: Vec<_> = wanted
-                .map(|told| EventView {
-                    id: self.stream.id(told.number),
-                    time: told.time.clone(),
-                    event: told.event.name.to_owned(),
-                    fields: Fields(
-                        told.event
-                            .fields
-                            .iter()
-                            .map(|(name, value)| (name.to_string(), Some(value.clone())))
-                            .collect(),
-                    ),
-                })
+            let written: Vec<_> = wanted
+                .map(|told| Arc::clone(told.written.get_or_init(|| self.stream.write(told))))
                 .collect();
-            if !views.is_empty() {
-                return Some(Next::Events(views));
+            if !written.is_empty() {
+                return Some(Next::Events(written));
             }
         }
     }
@@ -438,9 +556,12 @@ pub(super) fn sse(on: &On) -> Answered {
         let mut reader = reader?;
         let next = reader.get().next().await;
         let (text, reader) = match next {
-            Next::Events(events) => (events.iter().map(line).collect(), Some(reader)),
+            Next::Events(events) => {
+                let lines = events.iter().map(|event| event.lines.as_str());
+                (lines.collect(), Some(reader))
+            }
             Next::Silence => (": \n\n".to_owned(), Some(reader)),
-            Next::End(event) => (line(&event), None),
+            Next::End(_, event) => (event.lines.clone(), None),
         };
         Some((Ok::<_, std::io::Error>(Bytes::from(text)), reader))
     });
@@ -457,12 +578,6 @@ pub(super) fn sse(on: &On) -> Answered {
     Ok(response)
 }
 
-/// An event as lines.
-fn line(event: &EventView) -> String {
-    let data = serde_json::to_string(event).unwrap_or_default();
-    format!("id: {}\nevent: {}\ndata: {data}\n\n", event.id, event.event)
-}
-
 /// A value that only one task ever has, for a body that wants what several could share.
 struct Locked<T>(Mutex<T>);
 
@@ -473,5 +588,47 @@ impl<T> Locked<T> {
 
     fn get(&mut self) -> &mut T {
         self.0.get_mut()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_has_a_limit_in_events_and_in_bytes() {
+        let small = Arc::new(Event::new("Hangup"));
+        let large = Arc::new(Event::new("UserEvent").with("Filling", "x".repeat(100_000)));
+        let mut kept = Kept::default();
+        let mut forgotten = 0;
+        for _ in 0..KEPT_MAX + 7 {
+            forgotten += kept.push(Arc::clone(&small), String::new());
+        }
+        assert_eq!((kept.events.len(), forgotten), (KEPT_MAX, 7));
+        for _ in 0..1000 {
+            forgotten += kept.push(Arc::clone(&large), String::new());
+            assert!(kept.bytes <= KEPT_BYTES_MAX);
+        }
+        let oldest = kept.events.front().map(|event| event.number);
+        assert_eq!(oldest, Some(forgotten));
+        assert!((100..1000).contains(&kept.events.len()));
+        let bytes: usize = kept.events.iter().map(|event| event.bytes).sum();
+        assert_eq!(kept.bytes, bytes);
+    }
+
+    #[test]
+    fn an_event_is_written_as_lines_with_its_object() {
+        let written = Written::of(&EventView {
+            id: "a-1".to_owned(),
+            time: "now".to_owned(),
+            event: "Hangup".to_owned(),
+            fields: Fields(vec![("Cause".to_owned(), Some("16".to_owned()))]),
+        });
+        let object = r#"{"id":"a-1","time":"now","event":"Hangup","fields":{"Cause":"16"}}"#;
+        assert_eq!(written.json(), object);
+        assert_eq!(
+            written.lines,
+            format!("id: a-1\nevent: Hangup\ndata: {object}\n\n")
+        );
     }
 }

@@ -25,6 +25,8 @@ pub struct Http {
     pub head_s: u64,
     /// Who takes nothing of an answer for so long is left, in seconds (1 to 3600).
     pub stall_s: u64,
+    /// So long what is being answered may take at an orderly end, in seconds (0 to 600).
+    pub close_s: u64,
     /// Requests in a second of one key of the APIs (0 to 1000000); 0: no limit.
     pub requests_per_second: u32,
     /// Largest sound that may be uploaded, in MiB (1 to 1024).
@@ -42,6 +44,7 @@ impl Default for Http {
             connections_per_address: 500,
             head_s: 30,
             stall_s: 60,
+            close_s: 10,
             requests_per_second: 200,
             upload_mib: 32,
         }
@@ -55,6 +58,7 @@ impl Http {
         within("http.connections_per_address", per_address, 1, 100_000)?;
         within("http.head_s", self.head_s, 1, 3600)?;
         within("http.stall_s", self.stall_s, 1, 3600)?;
+        within("http.close_s", self.close_s, 0, 600)?;
         let rate = u64::from(self.requests_per_second);
         within("http.requests_per_second", rate, 0, 1_000_000)?;
         within("http.upload_mib", self.upload_mib as u64, 1, 1024)?;

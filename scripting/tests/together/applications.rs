@@ -503,6 +503,8 @@ fn user_events_reach_whoever_listens_in_order_with_their_fields() {
     exchange.call("100", "");
     let mut listener = exchange.shared.events.subscribe();
     exchange.call("100", "");
+    // Events are passed on in turns.
+    std::thread::sleep(std::time::Duration::from_millis(200));
     // The call itself is told of too.
     let mut next =
         || std::iter::from_fn(|| listener.try_recv().ok()).find(|event| event.name == "UserEvent");

@@ -40,6 +40,8 @@ fn talk_detect_tells_when_the_far_end_begins_and_ends_to_talk() {
     let mut events = exchange.shared.events.subscribe();
     exchange.call_alone("100");
     wait_until("the listener is done", || exchange.global("DONE") == "yes");
+    // Events are passed on in turns.
+    std::thread::sleep(std::time::Duration::from_millis(200));
     let mut talk = Vec::new();
     while let Ok(event) = events.try_recv() {
         if event.name.starts_with("ChannelTalking") {

@@ -8,6 +8,7 @@ mod columns_of_ways;
 mod conference;
 mod data_functions;
 mod direct_media;
+mod draining;
 mod early_dialog;
 mod errors_are_clear;
 mod fax;

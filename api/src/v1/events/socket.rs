@@ -16,7 +16,7 @@ use warp::http::header::HeaderValue;
 
 use super::super::problem::Problem;
 use super::super::{Answered, On};
-use super::{EventView, Next, Reader, Wanted, last_of};
+use super::{Next, Reader, Wanted, Written, last_of};
 
 /// Bytes of a message of the other side.
 const MESSAGE_MAX: usize = 4096;
@@ -75,8 +75,8 @@ pub(in crate::v1) fn socket(on: &On) -> Answered {
     Ok(response)
 }
 
-fn message(event: &EventView) -> Message {
-    Message::text(serde_json::to_string(event).unwrap_or_default())
+fn message(event: &Written) -> Message {
+    Message::text(event.json().to_owned())
 }
 
 /// Tells a reader what happens, until one of the two has enough.
@@ -105,12 +105,15 @@ async fn talk(upgrade: OnUpgrade, mut reader: Reader) {
             },
         };
         let (messages, last) = match next {
-            Next::Events(events) => (events.iter().map(message).collect(), false),
+            Next::Events(events) => (events.iter().map(|event| message(event)).collect(), false),
             Next::Silence => (vec![Message::Ping(Vec::new().into())], false),
-            Next::End(event) => {
+            Next::End(why, event) => {
                 let why = CloseFrame {
-                    code: CloseCode::Policy,
-                    reason: Utf8Bytes::from(event.event.clone()),
+                    code: match why {
+                        "Ending" => CloseCode::Away,
+                        _ => CloseCode::Policy,
+                    },
+                    reason: Utf8Bytes::from_static(why),
                 };
                 (vec![message(&event), Message::Close(Some(why))], true)
             }
