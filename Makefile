@@ -12,7 +12,7 @@ help:
 	@echo "make fax      build strowger-fax, the fax machine of SendFAX and ReceiveFAX, beside the exchange"
 	@echo "make test     all tests, with real telephones and database servers of their own"
 	@echo "make check    formatting and lints"
-	@echo "make bench    CPU per packet of relaying, rooms, transcoding and SRTP beside a bare relay, of the dialplan, and of signalling"
+	@echo "make bench    CPU per packet of relaying, rooms, transcoding and SRTP beside a bare relay, of the dialplan, of signalling, and of the APIs"
 	@echo "make loadtest an exchange under each kind of load, with reports in target/loadtest (10 minutes); loadtest-full: hours"
 	@echo "make sounds   speak the prompts anew (espeak-ng, sox)"
 	@echo "make clean    remove what was built; $(DATA) stays"
@@ -62,6 +62,7 @@ bench: setup
 	./target/release/media_works $(WORKS_ARGS)
 	./target/release/dialplan_works $(DIALPLAN_ARGS)
 	./target/release/sip_works $(SIP_ARGS)
+	./target/release/api_works $(API_ARGS)
 
 # The exchange has core 0, the generator the last one.
 LOADTEST := ./target/release/strowger-loadtest proof --binary ./target/release/strowger

@@ -171,13 +171,13 @@ impl Subject for Exchange {
 
 /// Loopback addresses for exchange, callers and callees that no earlier start has used: its ports may still be bound
 /// while the kernel takes down its rings.
-fn own_addresses() -> [Ipv4Addr; 3] {
+pub(crate) fn own_addresses() -> [Ipv4Addr; 3] {
     static NUMBER: AtomicU8 = AtomicU8::new(0);
     let first = NUMBER.fetch_add(1, Ordering::Relaxed) % 80 * 3 + 1;
     [0, 1, 2].map(|i| Ipv4Addr::new(127, 77, std::process::id() as u8, first + i))
 }
 
-fn insert(database: &Path, rows: Vec<String>) -> Result<()> {
+pub(crate) fn insert(database: &Path, rows: Vec<String>) -> Result<()> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
@@ -196,7 +196,7 @@ fn insert(database: &Path, rows: Vec<String>) -> Result<()> {
         })
 }
 
-fn wait_until_ready(process: &mut Child, http: SocketAddr) -> Result<()> {
+pub(crate) fn wait_until_ready(process: &mut Child, http: SocketAddr) -> Result<()> {
     let deadline = Instant::now() + START_LIMIT;
     loop {
         if is_ready(http).unwrap_or(false) {

@@ -4,8 +4,10 @@
 //! What never lives here: code that the exchange uses. The floor program in `bin/floor_relay.rs` shares nothing with the
 //! media engine on purpose, so that it can be its measure.
 
+pub mod api;
 pub mod cpu;
 pub mod delay;
+pub mod descriptors;
 pub mod dialplan;
 pub mod exchange;
 pub mod generator;

@@ -4,6 +4,7 @@
 mod baresip_call;
 mod crash_recovery;
 mod encrypted_media;
+mod event_fanout;
 mod fax_machines;
 mod hostile_input;
 mod isolation;
