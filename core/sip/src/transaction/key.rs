@@ -1,7 +1,7 @@
 //! What matches a message to its transaction: RFC 3261 §17.1.3, §17.2.3, with the rules for RFC 2543 peers, and the
 //! branches we make ourselves.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 
 /// How a branch of RFC 3261 begins (§8.1.1.7).
 const BRANCH_COOKIE: &str = "z9hG4bK";
@@ -97,9 +97,30 @@ pub(super) struct OldRequest<'a> {
 /// Makes Via branches and tags: unique in this process and not to be guessed from earlier ones.
 #[derive(Debug)]
 pub struct Branches {
-    // SipHash with a random key of the process; a counter makes each output new.
-    secret: RandomState,
+    secret: Secret,
     count: u64,
+}
+
+/// What makes the outputs of one generator its own; a counter makes each of them new.
+#[derive(Clone, Debug)]
+enum Secret {
+    /// SipHash with a random key of the process.
+    Random(RandomState),
+    /// SipHash with a key that everybody knows.
+    Seed(u64),
+}
+
+impl Secret {
+    fn hasher(&self) -> DefaultHasher {
+        match self {
+            Self::Random(state) => state.build_hasher(),
+            Self::Seed(seed) => {
+                let mut hasher = DefaultHasher::new();
+                hasher.write_u64(*seed);
+                hasher
+            }
+        }
+    }
 }
 
 impl Default for Branches {
@@ -112,15 +133,28 @@ impl Branches {
     /// A generator with a secret of its own.
     pub fn new() -> Self {
         Self {
-            secret: RandomState::new(),
+            secret: Secret::Random(RandomState::new()),
+            count: 0,
+        }
+    }
+
+    /// A generator whose outputs follow from `seed`, and which anybody can guess therefore: for simulations that have to run
+    /// the same way again.
+    pub fn seeded(seed: u64) -> Self {
+        Self {
+            secret: Secret::Seed(seed),
             count: 0,
         }
     }
 
     fn next(&mut self) -> (u64, u64) {
         self.count += 1;
-        let first = self.secret.hash_one((self.count, 1u8));
-        (first, self.secret.hash_one((self.count, 2u8)))
+        let number = |which: u8| {
+            let mut hasher = self.secret.hasher();
+            (self.count, which).hash(&mut hasher);
+            hasher.finish()
+        };
+        (number(1), number(2))
     }
 
     /// A new branch: the magic cookie and 32 hexadecimal digits.
@@ -142,7 +176,7 @@ impl Branches {
 
     /// A tag that is the same each time for the same key: for responses made without state (§8.2.7).
     pub(super) fn stateless_tag(&self, key: &[u8]) -> String {
-        let mut hasher = self.secret.build_hasher();
+        let mut hasher = self.secret.hasher();
         hasher.write(key);
         hasher.write_u8(3);
         format!("{:016x}", hasher.finish())
@@ -165,6 +199,15 @@ mod tests {
             assert!(seen.insert(branches.tag()));
             assert!(seen.insert(branches.call_id()));
         }
+    }
+
+    #[test]
+    fn what_is_seeded_comes_again_and_other_seeds_differ() {
+        let numbers =
+            |mut branches: Branches| [branches.branch(), branches.tag(), branches.call_id()];
+        assert_eq!(numbers(Branches::seeded(7)), numbers(Branches::seeded(7)));
+        assert_ne!(numbers(Branches::seeded(7)), numbers(Branches::seeded(8)));
+        assert_ne!(numbers(Branches::new()), numbers(Branches::new()));
     }
 
     #[test]
