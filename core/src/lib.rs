@@ -8,6 +8,7 @@ pub mod call;
 pub mod cdr;
 pub mod channel;
 pub mod child;
+pub(crate) mod clock;
 pub mod conference;
 pub mod config;
 pub mod counters;

@@ -191,7 +191,7 @@ impl Shared {
         mp3: Mp3Jobs,
         control: Handle,
     ) -> Arc<Self> {
-        let gatekeeper = Gatekeeper::new(secret(), Instant::now());
+        let gatekeeper = Gatekeeper::new(secret(), crate::clock::now());
         let limits = &config.limits;
         let protection = Protection::new(
             &config.protection,
@@ -240,7 +240,7 @@ impl Shared {
             mp3,
             control,
             started: SystemTime::now(),
-            started_at: Instant::now(),
+            started_at: crate::clock::now(),
             inboxes: OnceLock::new(),
             uniqueid: AtomicU64::new(0),
             channel_sequence: AtomicU64::new(0),

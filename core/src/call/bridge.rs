@@ -443,7 +443,7 @@ impl Channel {
         options: &BridgeOptions,
         hall: &mut Option<Hall>,
     ) -> BridgeEnd {
-        let started = Instant::now();
+        let started = crate::clock::now();
         let end_at = options.limit.map(|limit| started + limit);
         let mut warn_at = match (&options.warning, end_at) {
             (Some(warning), Some(end)) => {
@@ -469,7 +469,7 @@ impl Channel {
             }
             self.seat_guests(peer, hall);
             self.keep_direct(peer, options.is_plain() && hall.is_none());
-            let now = Instant::now();
+            let now = crate::clock::now();
             let sides: [(&Self, &Keys, &mut Dialled, bool); 2] = [
                 (self, &options.caller_keys, &mut dialled.0, true),
                 (peer, &options.callee_keys, &mut dialled.1, false),

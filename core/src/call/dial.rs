@@ -223,7 +223,7 @@ impl Channel {
     /// Rings the destinations and waits for the first answer. Legs that did not win are ended. The caller is not
     /// answered, and the winner not bridged, by this.
     pub async fn dial(&self, request: DialRequest) -> DialOutcome {
-        let started = Instant::now();
+        let started = crate::clock::now();
         let mut outcome = DialOutcome::new(started);
         if self.data().dial_depth >= DEPTH_MAX {
             tracing::warn!(channel = %self.name(), "Dial refused: {DEPTH_MAX} Dials within each other already; option b or B leads back to itself");
@@ -292,7 +292,7 @@ impl Channel {
                     outcome.cause = self.data().cause;
                     break None;
                 }
-                Ok(false) if until.is_some_and(|at| Instant::now() >= at) => {
+                Ok(false) if until.is_some_and(|at| crate::clock::now() >= at) => {
                     outcome.status = DialStatus::NoAnswer;
                     outcome.cause = Cause::NO_ANSWER;
                     break None;
@@ -323,7 +323,7 @@ impl Channel {
         let until = request.timeout.map(|timeout| outcome.started + timeout);
         for text in request.destinations.iter().take(DESTINATIONS_MAX) {
             // Looking up names and running subroutines takes time: nobody is rung for a caller who is gone.
-            if self.check().is_err() || until.is_some_and(|at| Instant::now() >= at) {
+            if self.check().is_err() || until.is_some_and(|at| crate::clock::now() >= at) {
                 break;
             }
             let destination = match Destination::parse(text, &snapshot) {
@@ -417,7 +417,7 @@ impl Channel {
             // A leg that answered and was gone before we looked was answered all the same.
             if let Some(end) = ended.filter(|_| progress.answered.is_none()) {
                 if leg.ended.is_none() && leg.following.is_none() {
-                    leg.ended = Some(Instant::now());
+                    leg.ended = Some(crate::clock::now());
                     counts.add(end.cause);
                     outcome.cause = end.cause;
                     self.data_mut()
@@ -495,7 +495,7 @@ impl Channel {
         {
             let mut data = by.data_mut();
             data.taken_by_dial = true;
-            data.progress.answered = Some(Instant::now());
+            data.progress.answered = Some(crate::clock::now());
         }
         by.watched_by(Some(self));
         let old = std::mem::replace(&mut leg.channel, by);
@@ -641,7 +641,7 @@ impl Channel {
                 status: end.and_then(|end| end.status),
                 rang: leg
                     .ended
-                    .unwrap_or_else(Instant::now)
+                    .unwrap_or_else(crate::clock::now)
                     .saturating_duration_since(outcome.started),
             });
         }

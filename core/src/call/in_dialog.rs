@@ -2,7 +2,6 @@
 //! BYE. Which of them are legitimate is the dialog's decision; what they mean for the call is made here.
 
 use std::rc::Rc;
-use std::time::Instant;
 
 use strowger_sip::accepted::AcceptedInvite;
 use strowger_sip::body::{Body, SDP};
@@ -338,7 +337,7 @@ impl Channel {
             session.answer_in_ack = late;
             session.reinvited = true;
             session.accepted = Some(AcceptedInvite::new(
-                Instant::now(),
+                crate::clock::now(),
                 &self.shard().timers(),
                 id,
                 response,

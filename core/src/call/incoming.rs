@@ -3,7 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use strowger_sip::accepted::AcceptedInvite;
 use strowger_sip::body::{Body, SDP};
@@ -311,7 +311,7 @@ pub(super) fn finish_after_handlers(channel: Channel) {
 /// One line for each call.
 fn log_end(channel: &Channel) {
     let data = channel.data();
-    let seconds = data.created_at.elapsed().as_secs_f64();
+    let seconds = crate::clock::since(data.created_at).as_secs_f64();
     tracing::info!(
         channel = %channel.name(),
         uniqueid = %channel.uniqueid(),
@@ -628,7 +628,7 @@ impl Channel {
                 dialog.responded(&response);
             }
             session.accepted = Some(AcceptedInvite::new(
-                Instant::now(),
+                crate::clock::now(),
                 &self.shard().timers(),
                 id,
                 response.clone(),

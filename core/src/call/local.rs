@@ -6,7 +6,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use strowger_media::codec::Codec;
 use strowger_media::{Command, FarEnd, Format, LegId, LegStart, Negotiated, far_wire};
@@ -214,7 +214,7 @@ fn stand_in(
     *channel.half() = Some(Half::new(shard, there, first, true, Vec::new()));
     {
         let mut data = channel.data_mut();
-        data.progress.answered = Some(Instant::now());
+        data.progress.answered = Some(crate::clock::now());
         data.answered = Some(SystemTime::now());
     }
     shard.add_channel(&channel, false);
@@ -505,7 +505,7 @@ impl Channel {
                     data.state = State::Ringing;
                 }
                 let first = data.progress.ringing.is_none();
-                data.progress.ringing.get_or_insert(Instant::now());
+                data.progress.ringing.get_or_insert(crate::clock::now());
                 first
             };
             other.touch();
@@ -520,7 +520,7 @@ impl Channel {
         self.tell_other_half(|other| {
             let mut data = other.data_mut();
             let first = data.progress.early_media.is_none();
-            data.progress.early_media.get_or_insert(Instant::now());
+            data.progress.early_media.get_or_insert(crate::clock::now());
             drop(data);
             other.touch();
             if first {
@@ -543,7 +543,7 @@ impl Channel {
         }
         let told = self.tell_other_half(|other| {
             if !other.is_up() {
-                other.data_mut().progress.answered = Some(Instant::now());
+                other.data_mut().progress.answered = Some(crate::clock::now());
                 other.became_up();
             }
         });

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use strowger_media::codec::Codec;
 use tokio::sync::oneshot;
@@ -312,7 +312,7 @@ pub async fn call_out(
     shard: &Rc<Shard>,
     request: &OriginateRequest,
 ) -> Result<Channel, OriginateOutcome> {
-    let started = Instant::now();
+    let started = crate::clock::now();
     let Some(pending) = Pending::begin(shard) else {
         shard.counters().calls_refused_overload.add(1);
         let error = format!("{PENDING_MAX} calls are being originated on this core already");
@@ -387,7 +387,7 @@ pub async fn call_out(
             break;
         }
         let changed = channel.wait_change(Some(until)).await;
-        if changed == Ok(false) && Instant::now() >= until {
+        if changed == Ok(false) && crate::clock::now() >= until {
             channel.hangup(Cause::NO_ANSWER);
             return Err(OriginateOutcome::of(
                 &channel,

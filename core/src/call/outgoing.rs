@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use strowger_media::codec::Codec;
 use strowger_sip::body::{Body, SDP};
@@ -402,7 +401,7 @@ impl Channel {
         if self.is_over() {
             return;
         }
-        let now = Instant::now();
+        let now = crate::clock::now();
         let before = self.data().progress;
         let after = {
             let mut data = self.data_mut();
@@ -541,7 +540,7 @@ impl Channel {
             return;
         }
         if won {
-            self.data_mut().progress.answered = Some(Instant::now());
+            self.data_mut().progress.answered = Some(crate::clock::now());
             self.became_up();
             self.keep_time(terms);
         }

@@ -127,7 +127,7 @@ impl Channel {
         self.data_mut().picked_up = Some(by.id());
         let _claim = Claim(self);
         self.touch();
-        let until = Instant::now() + PATIENCE;
+        let until = crate::clock::now() + PATIENCE;
         loop {
             let changed = Rc::clone(self.changed());
             let notified = changed.notified();
@@ -241,9 +241,9 @@ impl Channel {
                 free = None;
                 None
             } else {
-                Some(*free.get_or_insert_with(|| Instant::now() + BETWEEN))
+                Some(*free.get_or_insert_with(|| crate::clock::now() + BETWEEN))
             };
-            if until.is_some_and(|at| Instant::now() >= at) {
+            if until.is_some_and(|at| crate::clock::now() >= at) {
                 return;
             }
             if self.wait_change(until).await.is_err() {

@@ -1,7 +1,6 @@
 //! Provisional responses that are acknowledged (RFC 3262): ours to a caller, and those of whom we call.
 
 use std::rc::Rc;
-use std::time::Instant;
 
 use strowger_sip::body::{Body, SDP};
 use strowger_sip::reliable::{Acknowledged, OPTION, RAck, ReliableResponses, Unacknowledged};
@@ -43,7 +42,7 @@ impl Channel {
             let reliable = guard.as_mut().and_then(|session| session.reliable.as_mut());
             match reliable {
                 None => Some((response.finish(), None)),
-                Some(reliable) => match reliable.send(Instant::now(), response) {
+                Some(reliable) => match reliable.send(crate::clock::now(), response) {
                     Ok(sent) => sent.map(|sent| (sent, reliable.waiting_for())),
                     Err(error) => {
                         tracing::info!(channel = %self.name(), %error, "response left out");
@@ -80,7 +79,7 @@ impl Channel {
                     if reliable.waiting_for() != Some(rseq) {
                         return None;
                     }
-                    Some((reliable.id(), reliable.handle_timeout(Instant::now())?))
+                    Some((reliable.id(), reliable.handle_timeout(crate::clock::now())?))
                 });
                 match due {
                     Some((id, Unacknowledged::Repeat(response))) => {
@@ -119,7 +118,7 @@ impl Channel {
         let acknowledged = self.session().as_mut().and_then(|session| {
             let reliable = session.reliable.as_mut()?;
             Some((
-                reliable.acknowledge(Instant::now(), &rack),
+                reliable.acknowledge(crate::clock::now(), &rack),
                 reliable.id(),
                 reliable.waiting_for(),
             ))

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use strowger_media::rtp::quality::Series;
 use strowger_media::{Command, LegStats};
@@ -182,7 +182,7 @@ impl Channel {
 
     /// Asks the media thread how the media did, or waits until it has told how it ended; two tenths of a second at most.
     pub async fn refresh_stats(&self) {
-        let until = Instant::now() + PATIENCE;
+        let until = crate::clock::now() + PATIENCE;
         let told = self.data().stats_told;
         let asked = self.media(Command::Snapshot);
         let shard = Rc::clone(self.shard());

@@ -173,7 +173,7 @@ impl Channel {
                 cseq,
                 later: std::mem::replace(&mut session.referred, true),
                 notifies,
-                since: Instant::now(),
+                since: crate::clock::now(),
                 bye: None,
             });
             response.push(HeaderName::Contact, &session.contact);
@@ -203,7 +203,9 @@ impl Channel {
             } else {
                 "refer".to_owned()
             };
-            let left = TOLD_MAX.saturating_sub(referral.since.elapsed()).as_secs();
+            let left = TOLD_MAX
+                .saturating_sub(crate::clock::since(referral.since))
+                .as_secs();
             let state = if last {
                 "terminated;reason=noresource".to_owned()
             } else {
@@ -309,7 +311,7 @@ impl Channel {
         if !follows {
             return self.end_referral(200);
         }
-        let until = Instant::now() + TOLD_MAX;
+        let until = crate::clock::now() + TOLD_MAX;
         let mut last = 100;
         let status = loop {
             match tokio::time::timeout_at(until.into(), told.recv()).await {
@@ -432,7 +434,7 @@ impl Channel {
             }
         }
         self.hangup(Cause::NORMAL_CLEARING);
-        let until = Instant::now() + JOIN_MAX;
+        let until = crate::clock::now() + JOIN_MAX;
         let joined = !bridges || replaced::joined(&peer, before, until).await;
         // The other call is left alone where nobody came into it, and who was to be connected goes on in his dialplan.
         if bridges && joined {

@@ -118,7 +118,7 @@ pub(super) async fn joined(channel: &Channel, before: Option<ChannelId>, until: 
         if now.is_some() && now != before {
             return true;
         }
-        if channel.is_over() || Instant::now() >= until {
+        if channel.is_over() || crate::clock::now() >= until {
             return false;
         }
         // Who joins a bridge wakes only those who wait for the channel itself.
@@ -165,7 +165,7 @@ pub(super) async fn take_over(channel: Channel, replaces: Replaces) {
     let (watched, shared) = (channel.clone(), Arc::clone(shard.shared()));
     Shard::spawn(async move {
         // A call that could not be replaced stays as it is.
-        if joined(&watched, None, Instant::now() + JOIN_MAX).await {
+        if joined(&watched, None, crate::clock::now() + JOIN_MAX).await {
             found.end(&shared);
         }
     });

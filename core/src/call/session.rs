@@ -2,7 +2,7 @@
 //! only the called or only the calling side does is in `incoming` and `outgoing`.
 
 use std::rc::Rc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use strowger_media::Command;
 use strowger_sip::accepted::{Accepted, AcceptedInvite};
@@ -495,7 +495,7 @@ impl Channel {
                     let mut guard = channel.session();
                     let accepted = guard.as_mut().and_then(|session| session.accepted.as_mut());
                     accepted.and_then(|accepted| {
-                        Some((accepted.id(), accepted.handle_timeout(Instant::now())?))
+                        Some((accepted.id(), accepted.handle_timeout(crate::clock::now())?))
                     })
                 };
                 match due {

@@ -1,7 +1,6 @@
 //! The session timer of a call (RFC 4028): who refreshes it, and its end when nobody does.
 
 use std::rc::Rc;
-use std::time::Instant;
 
 use strowger_sip::session_timer::{Due, Policy, SessionTimer, Terms, Wish};
 use strowger_store::{Endpoint, SessionTimers};
@@ -74,7 +73,7 @@ impl Channel {
         let Some(terms) = terms.filter(|_| !self.is_over()) else {
             return;
         };
-        timing.timer = Some(SessionTimer::new(Instant::now(), terms));
+        timing.timer = Some(SessionTimer::new(crate::clock::now(), terms));
         let shard = Rc::clone(self.shard());
         let id = self.id();
         let task = tokio::task::spawn_local(async move {
@@ -90,7 +89,7 @@ impl Channel {
                 };
                 let due = channel.session().as_mut().and_then(|session| {
                     let timer = session.timing.timer.as_mut()?;
-                    timer.handle_timeout(Instant::now())
+                    timer.handle_timeout(crate::clock::now())
                 });
                 match due {
                     Some(Due::Refresh) => {
@@ -110,7 +109,7 @@ impl Channel {
                             && let Some(session) = channel.session().as_mut()
                             && let Some(timer) = session.timing.timer.as_mut()
                         {
-                            timer.refused(Instant::now());
+                            timer.refused(crate::clock::now());
                         }
                     }
                     Some(Due::Expired) => {

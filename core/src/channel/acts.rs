@@ -1,7 +1,7 @@
 //! What programs that watch the exchange are told that somebody does with calls: transfers, pickups, spies, recordings and
 //! hang-up handlers. Told where it is done; what merely changes on a channel is found in [`super::told`].
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Channel;
 use crate::events::{BridgeBlock, Event, channel_fields};
@@ -121,13 +121,13 @@ impl Channel {
         let channel = self.clone();
         let before = first.bridge.clone();
         crate::shard::Shard::spawn(async move {
-            let until = Instant::now() + JOIN_MAX;
+            let until = crate::clock::now() + JOIN_MAX;
             let bridge = loop {
                 let now = channel.data().bridge_id.clone();
                 if let Some(now) = now.filter(|now| **now != *before) {
                     break Some(now);
                 }
-                if channel.is_over() || Instant::now() >= until {
+                if channel.is_over() || crate::clock::now() >= until {
                     break None;
                 }
                 tokio::time::sleep(LOOK).await;

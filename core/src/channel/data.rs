@@ -287,7 +287,7 @@ impl Data {
             request_headers: Vec::new(),
             message: None,
             created: SystemTime::now(),
-            created_at: Instant::now(),
+            created_at: crate::clock::now(),
             answered: None,
             cdr: CallRecords::default(),
         }

@@ -72,7 +72,7 @@ impl Listening {
             if let Some(noticed) = self.take() {
                 return Ok(Some(noticed));
             }
-            if until.is_some_and(|until| Instant::now() >= until) {
+            if until.is_some_and(|until| crate::clock::now() >= until) {
                 return Ok(None);
             }
             self.channel.wait_change(until).await?;

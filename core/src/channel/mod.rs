@@ -205,7 +205,7 @@ impl Channel {
         if let Some(at) = this.invited_at.take() {
             let counters = self.0.shard.counters();
             counters.dialplan_entries.add(1);
-            let ns = u64::try_from(at.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            let ns = u64::try_from(crate::clock::since(at).as_nanos()).unwrap_or(u64::MAX);
             counters.dialplan_entry_ns.add(ns);
         }
     }

@@ -144,7 +144,7 @@ impl Channel {
         } else if data
             .timeouts
             .absolute
-            .is_some_and(|at| Instant::now() >= at)
+            .is_some_and(|at| crate::clock::now() >= at)
         {
             Err(Interrupt::Timeout)
         } else {
@@ -193,8 +193,8 @@ impl Channel {
 
     /// Waits for `duration`, dropping digits as `Wait` does.
     pub async fn wait(&self, duration: Duration) -> Result<(), Interrupt> {
-        let until = Instant::now() + duration;
-        while self.wait_change(Some(until)).await? || Instant::now() < until {
+        let until = crate::clock::now() + duration;
+        while self.wait_change(Some(until)).await? || crate::clock::now() < until {
             self.data_mut().digits.clear();
         }
         Ok(())
@@ -212,13 +212,13 @@ impl Channel {
 
     /// The next received digit, waiting at most `timeout`; None when the time is over.
     pub async fn wait_digit(&self, timeout: Duration) -> Result<Option<char>, Interrupt> {
-        let until = Instant::now() + timeout;
+        let until = crate::clock::now() + timeout;
         loop {
             self.check()?;
             if let Some(digit) = self.take_digit() {
                 return Ok(Some(digit));
             }
-            if !self.wait_change(Some(until)).await? && Instant::now() >= until {
+            if !self.wait_change(Some(until)).await? && crate::clock::now() >= until {
                 return Ok(None);
             }
         }
@@ -325,7 +325,7 @@ impl Channel {
         };
         let expected = ExpectedPlay::new(self, play);
         // The media thread says when it is done; the limit only guards against a lost event.
-        let until = Instant::now() + Duration::from_millis(length + 2000);
+        let until = crate::clock::now() + Duration::from_millis(length + 2000);
         let result = loop {
             if let Some(digit) = self.take_wanted(keep, stop) {
                 break Ok(Played::Digit(digit));
@@ -335,7 +335,7 @@ impl Channel {
             }
             match self.wait_change(Some(until)).await {
                 Err(interrupt) => break Err(interrupt),
-                Ok(false) if Instant::now() >= until => break Ok(Played::Complete),
+                Ok(false) if crate::clock::now() >= until => break Ok(Played::Complete),
                 Ok(_) => {}
             }
         };
@@ -468,8 +468,8 @@ impl Channel {
             while self.is_answer_held() {
                 self.wait_change(None).await?;
             }
-            let until = Instant::now() + media;
-            while !self.shard().has_media(self) && Instant::now() < until {
+            let until = crate::clock::now() + media;
+            while !self.shard().has_media(self) && crate::clock::now() < until {
                 self.wait_change(Some(until)).await?;
             }
         } else {
@@ -570,7 +570,7 @@ impl Channel {
 
     /// The call ends after so long, or has no limit.
     pub fn limit(&self, limit: Option<Duration>) {
-        self.data_mut().timeouts.absolute = limit.map(|limit| Instant::now() + limit);
+        self.data_mut().timeouts.absolute = limit.map(|limit| crate::clock::now() + limit);
         self.touch();
     }
 

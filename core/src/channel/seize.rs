@@ -1,7 +1,7 @@
 //! Taking a channel out of whatever it does, for another to be connected with it.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Cause, Channel, Location};
 use crate::call::{BridgeEnd, Bridged};
@@ -126,7 +126,7 @@ impl Channel {
         self.data_mut().yank = Some(Yank::Asked);
         let mut asking = Asking(Some(self));
         self.touch();
-        let until = Instant::now() + PATIENCE;
+        let until = crate::clock::now() + PATIENCE;
         loop {
             let changed = Rc::clone(self.changed());
             let notified = changed.notified();

@@ -116,7 +116,7 @@ impl Dns {
                 Some(resolver)
             }
             Err(error) => {
-                if failed_at.replace(Instant::now()).is_none() {
+                if failed_at.replace(crate::clock::now()).is_none() {
                     tracing::error!(error, "DNS: host names cannot be looked up");
                 }
                 None
@@ -144,7 +144,7 @@ impl Dns {
             silent.retain(|_, at| at.elapsed() < SILENCE);
         }
         if silent.len() < SILENT_MAX {
-            silent.insert((name.to_ascii_lowercase(), kind), Instant::now());
+            silent.insert((name.to_ascii_lowercase(), kind), crate::clock::now());
         }
     }
 
@@ -164,7 +164,7 @@ impl Dns {
             return Vec::new();
         };
         self.questions.fetch_add(1, Ordering::Relaxed);
-        let began = Instant::now();
+        let began = crate::clock::now();
         let asked = tokio::time::timeout(STEP, resolver.lookup(absolute(name), kind)).await;
         let Ok(answer) = asked else {
             self.failures.fetch_add(1, Ordering::Relaxed);

@@ -245,7 +245,7 @@ pub fn admit(
     flow: &Flow,
     to_tag: &str,
 ) -> Admission {
-    gatekeeper.admit(snapshot, request, flow, Instant::now(), to_tag)
+    gatekeeper.admit(snapshot, request, flow, crate::clock::now(), to_tag)
 }
 
 #[cfg(test)]

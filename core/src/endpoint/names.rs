@@ -135,9 +135,9 @@ pub(crate) fn start(shared: &Arc<Shared>) {
                 let snapshot = shared.snapshot();
                 let tables = [Table::Identifies, Table::Aors, Table::Registrations];
                 let version = tables.map(|table| snapshot.version_of(table));
-                let due = seen.is_none_or(|(known, at)| known != version || at.elapsed() >= AGAIN);
+                let due = seen.is_none_or(|(known, at)| known != version || crate::clock::since(at) >= AGAIN);
                 if due {
-                    seen = Some((version, Instant::now()));
+                    seen = Some((version, crate::clock::now()));
                     let mut names = names_of(&snapshot);
                     if names.len() > NAMES_MAX {
                         tracing::warn!(

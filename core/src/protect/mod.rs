@@ -209,7 +209,7 @@ impl Protection {
     /// Whether new requests and connections from there are to be dropped.
     #[must_use]
     pub fn is_blocked(&self, ip: IpAddr) -> bool {
-        self.records.load(Ordering::Relaxed) > 0 && self.is_blocked_at(ip, Instant::now())
+        self.records.load(Ordering::Relaxed) > 0 && self.is_blocked_at(ip, crate::clock::now())
     }
 
     fn is_blocked_at(&self, ip: IpAddr, now: Instant) -> bool {
@@ -244,7 +244,7 @@ impl Protection {
         if !self.settings.spare_identified {
             return;
         }
-        let now = Instant::now();
+        let now = crate::clock::now();
         self.registrars.lock().entry(ip.to_canonical(), now, || ());
         if self.is_blocked(ip) {
             self.unblock(ip);
@@ -265,19 +265,19 @@ impl Protection {
     /// Somebody there proved a password: the address counts as known for a while.
     pub fn proved(&self, ip: IpAddr) {
         self.strangers.lock().proved(source(ip));
-        self.proved_at(ip, Instant::now());
+        self.proved_at(ip, crate::clock::now());
     }
 
     /// A request without a proof came from there that belongs to nobody. True if as many came in a short time as `ps_globals`
     /// wants to be told of (`unidentified_request_count`).
     pub fn stranger(&self, ip: IpAddr, globals: &Globals) -> bool {
         let mut strangers = self.strangers.lock();
-        strangers.came(source(ip), globals, Instant::now())
+        strangers.came(source(ip), globals, crate::clock::now())
     }
 
     /// Somebody there is registered: the address counts as known for so long at least.
     pub fn bound(&self, ip: IpAddr, life: Duration) {
-        self.bound_at(ip, life, Instant::now());
+        self.bound_at(ip, life, crate::clock::now());
     }
 
     fn bound_at(&self, ip: IpAddr, life: Duration, now: Instant) {
@@ -295,7 +295,7 @@ impl Protection {
     /// Notes what an address did; true if it is blocked for that from now on. `certain`: the address is that of the
     /// sender, who has a connection with us or heard what we sent there; over UDP anybody can write it.
     pub fn note(&self, ip: IpAddr, what: Offence, certain: bool, snapshot: &Snapshot) -> bool {
-        self.note_at(ip, what, certain, snapshot, Instant::now())
+        self.note_at(ip, what, certain, snapshot, crate::clock::now())
     }
 
     fn note_at(
@@ -401,7 +401,7 @@ impl Protection {
     /// The addresses that are blocked now, in their order.
     #[must_use]
     pub fn list(&self) -> Vec<Blocked> {
-        let now = Instant::now();
+        let now = crate::clock::now();
         let mut list: Vec<Blocked> = self
             .blocks
             .read()
@@ -429,7 +429,7 @@ impl Protection {
         let mut blocks = self.blocks.write();
         let gone = blocks.remove(source(ip));
         self.records.store(blocks.len(), Ordering::Relaxed);
-        gone.is_some_and(|block| block.until > Instant::now())
+        gone.is_some_and(|block| block.until > crate::clock::now())
     }
 
     /// Lets all of them in again; how many there were.

@@ -137,7 +137,7 @@ pub(crate) fn receive(
         .gatekeeper
         .has_proved(&snapshot, endpoint, request, flow);
     let taken = if proved {
-        take(shared, request, endpoint, Instant::now())
+        take(shared, request, endpoint, crate::clock::now())
     } else {
         let why = "Forbidden (neither a password nor an address says who publishes)";
         Err(Refusal::plain(403, why))

@@ -107,7 +107,7 @@ impl Queues {
             table.rules = rules(&snapshot);
             table.retain(|name| wanted.queues.contains_key(name));
         });
-        let now = Instant::now();
+        let now = crate::clock::now();
         for (name, (settings, mut members)) in wanted.queues {
             for member in &mut members {
                 member.logged_in = Some(now);
@@ -213,7 +213,7 @@ fn rules(snapshot: &Snapshot) -> FxHashMap<String, Vec<rules::Rule>> {
 fn restore(table: &mut Table, shared: &Shared, name: &str) {
     let kept = shared.astdb.get(KEPT, name).unwrap_or_default();
     for mut member in kept.split('|').filter_map(Member::from_kept) {
-        member.logged_in = Some(Instant::now());
+        member.logged_in = Some(crate::clock::now());
         table.add_member(name, member);
     }
 }
@@ -235,7 +235,7 @@ impl Shared {
     pub fn queue<R>(&self, ask: impl FnOnce(&mut Table, Instant, States<'_>) -> R) -> R {
         let states = |device: &str| self.plain_device_state(device);
         self.queues
-            .with(|table| ask(table, Instant::now(), &states))
+            .with(|table| ask(table, crate::clock::now(), &states))
     }
 
     /// The state of `Queue:name`, in use while somebody waits, and of `Queue:name_pause_interface`, in use while that member
@@ -278,7 +278,7 @@ impl Shared {
     /// Adds a dynamic member to a queue.
     pub fn add_queue_member(&self, queue: &str, mut member: Member, callid: &str) -> Changed {
         member.dynamic = true;
-        member.logged_in = Some(Instant::now());
+        member.logged_in = Some(crate::clock::now());
         if member.paused {
             member.last_pause = member.logged_in;
         }
@@ -333,7 +333,7 @@ impl Shared {
         let changed = self.change_queue_member(queue, interface, &columns, |member| {
             member.paused = paused;
             if paused {
-                member.last_pause = Some(Instant::now());
+                member.last_pause = Some(crate::clock::now());
             }
             reason.clone_into(&mut member.reason);
         });

@@ -279,7 +279,7 @@ fn copy(channel: &Channel, request: &Request) -> Option<Delivery> {
             duration: 0,
             id: format!("{}-{}", voicemail::now(), channel.uniqueid()),
         },
-        began: Instant::now(),
+        began: crate::clock::now(),
     })
 }
 
@@ -432,10 +432,10 @@ fn beep(channel: &Channel) {
 /// Beeps while the channel talks to another; what is played to it otherwise is not disturbed.
 async fn beep_again(channel: Channel, running: Rc<Running>, every: Duration) {
     loop {
-        let due = Instant::now() + every;
-        while Instant::now() < due {
+        let due = crate::clock::now() + every;
+        while crate::clock::now() < due {
             // In small steps, so that a channel that is over is soon let go.
-            let rest = due.saturating_duration_since(Instant::now());
+            let rest = due.saturating_duration_since(crate::clock::now());
             tokio::time::sleep(rest.min(LOOK_EVERY)).await;
             if running.over.get() || channel.is_over() {
                 return;

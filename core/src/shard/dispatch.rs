@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::hash::Hasher;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use strowger_media::Event as MediaEvent;
@@ -61,7 +60,7 @@ impl Shard {
     pub(super) fn receive_own(self: &Rc<Self>, flow: Flow, bytes: Bytes) {
         match Message::parse(bytes.clone()) {
             Ok(message) => {
-                let now = Instant::now();
+                let now = crate::clock::now();
                 let protection = &self.shared.protection;
                 if protection.is_blocked(flow.remote.ip()) && !self.is_known_here(&message) {
                     return protection.dropped(flow.remote.ip());
@@ -120,7 +119,7 @@ impl Shard {
             let Some(flow) = broken else { break };
             self.layer
                 .borrow_mut()
-                .transport_failed(Instant::now(), &flow);
+                .transport_failed(crate::clock::now(), &flow);
         }
         drop(mark);
         self.rearm_timer();

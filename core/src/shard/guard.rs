@@ -2,7 +2,7 @@
 //! calls are taken.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use strowger_sip::auth::Credentials;
 use strowger_sip::message::Peek;
@@ -32,7 +32,7 @@ impl Shard {
     /// A request within a dialog that is not here: junk, but for those who talked or listened before the exchange began anew
     /// and do not know yet.
     pub(super) fn outlived(&self, flow: Flow) {
-        if self.shared.started_at.elapsed() >= AFTER_START {
+        if crate::clock::since(self.shared.started_at) >= AFTER_START {
             self.offended(flow, Offence::Junk);
         }
     }
@@ -146,7 +146,7 @@ impl Shard {
     /// Lets a call in, as far as its address and its endpoint may have one more; counted if not.
     pub(super) fn take_call_permit(&self, flow: Flow, endpoint: &str) -> Option<CallPermit> {
         let calls = &self.shared.protection.calls;
-        let permit = calls.enter(flow.remote.ip(), endpoint, Instant::now());
+        let permit = calls.enter(flow.remote.ip(), endpoint, crate::clock::now());
         if permit.is_none() {
             tracing::info!(endpoint, remote = %flow.remote, "call refused: too many of this endpoint or address");
         }

@@ -540,7 +540,7 @@ impl Shard {
         let result = self
             .layer
             .borrow_mut()
-            .request(Instant::now(), message, flow);
+            .request(crate::clock::now(), message, flow);
         match result {
             Ok(id) => {
                 self.clients.borrow_mut().insert(id, user);
@@ -572,7 +572,10 @@ impl Shard {
 
     /// Gives up an INVITE of ours; false if there is nothing to cancel any more.
     pub(crate) fn cancel(self: &Rc<Self>, id: ClientId, reason: Option<&str>) -> bool {
-        let cancelled = self.layer.borrow_mut().cancel(Instant::now(), id, reason);
+        let cancelled = self
+            .layer
+            .borrow_mut()
+            .cancel(crate::clock::now(), id, reason);
         self.pump();
         cancelled
     }
@@ -582,7 +585,7 @@ impl Shard {
         let sent = self
             .layer
             .borrow_mut()
-            .respond(Instant::now(), id, response);
+            .respond(crate::clock::now(), id, response);
         self.pump();
         sent
     }
@@ -631,7 +634,7 @@ impl Shard {
             shard
                 .layer
                 .borrow_mut()
-                .transport_failed(Instant::now(), &flow);
+                .transport_failed(crate::clock::now(), &flow);
             shard.pump();
         });
     }
@@ -644,7 +647,7 @@ impl Shard {
         }
         let rate = (rate / self.count as f64).max(1.0);
         let (at, tokens) = self.accept_tokens.get();
-        let now = Instant::now();
+        let now = crate::clock::now();
         let tokens = (tokens + now.duration_since(at).as_secs_f64() * rate).min(rate);
         let enough = tokens >= 1.0;
         self.accept_tokens
@@ -677,7 +680,7 @@ impl Shard {
                         continue;
                     }
                     self.guarded("timers", |shard| {
-                        shard.layer.borrow_mut().handle_timeout(Instant::now());
+                        shard.layer.borrow_mut().handle_timeout(crate::clock::now());
                         shard.pump();
                     });
                     self.flush();

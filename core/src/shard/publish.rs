@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use strowger_sip::transaction::ClientId;
@@ -145,7 +145,7 @@ impl Shard {
             }
             self.send_due_publications();
             self.flush();
-            let now = Instant::now();
+            let now = crate::clock::now();
             let (next, pause) = {
                 let publishing = self.publishing.borrow();
                 let all = publishing.publishers.values();
@@ -477,7 +477,7 @@ impl Shard {
         if self.shared.transports.all().is_empty() {
             return;
         }
-        let now = Instant::now();
+        let now = crate::clock::now();
         let mut due = Vec::new();
         {
             let mut publishing = self.publishing.borrow_mut();
@@ -540,7 +540,7 @@ impl Shard {
 
     fn not_published(&self, ticket: &Ticket, status: u16) {
         self.publisher_of(ticket, |publisher| {
-            publisher.failed(status, None, Instant::now());
+            publisher.failed(status, None, crate::clock::now());
         });
         self.publishing.borrow().hurry.notify_one();
     }
@@ -581,7 +581,7 @@ impl Shard {
         };
         self.counters.targets_failed_over.add(1);
         let ticket = asked.ticket;
-        self.publisher_of(&ticket, |publisher| publisher.goes_on(Instant::now()));
+        self.publisher_of(&ticket, |publisher| publisher.goes_on(crate::clock::now()));
         let others = std::mem::take(&mut asked.others);
         self.send_publish(Asked { ticket, others }, flow);
         true
@@ -600,7 +600,7 @@ impl Shard {
         let via = new_via(self, &flow).to_string();
         let snapshot = self.shared.snapshot();
         let again = self.publisher_of(&asked.ticket, |publisher| {
-            publisher.answered(&snapshot, response, &via, Instant::now())
+            publisher.answered(&snapshot, response, &via, crate::clock::now())
         });
         match again.flatten() {
             Some(again) => self.ask_publication(asked, again, flow),

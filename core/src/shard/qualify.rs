@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use strowger_sip::transaction::ClientId;
@@ -127,7 +127,7 @@ impl Shard {
     /// Asks the contacts of an address of record now, where that is this shard's business: those that are asked from time to
     /// time are asked next, the others once.
     pub fn qualify_now(self: &Rc<Self>, aor: &str) {
-        let now = Instant::now();
+        let now = crate::clock::now();
         {
             let mut qualification = self.qualification.borrow_mut();
             if !qualification.schedule.owns(aor) {
@@ -162,7 +162,7 @@ impl Shard {
             tokio::time::sleep(START_LOOK).await;
         }
         loop {
-            let now = Instant::now();
+            let now = crate::clock::now();
             let snapshot = self.shared.snapshot();
             let due =
                 self.qualification
@@ -262,10 +262,11 @@ impl Shard {
     }
 
     fn probe_failed(&self, key: &str) {
-        self.qualification
-            .borrow_mut()
-            .schedule
-            .failed(&self.shared.contacts, key, Instant::now());
+        self.qualification.borrow_mut().schedule.failed(
+            &self.shared.contacts,
+            key,
+            crate::clock::now(),
+        );
     }
 
     fn send_probe(
@@ -378,7 +379,7 @@ impl Shard {
             &self.shared.contacts,
             &sent.key,
             status,
-            Instant::now(),
+            crate::clock::now(),
         );
         self.report_changes();
     }
@@ -400,7 +401,7 @@ impl Shard {
         self.qualification.borrow_mut().schedule.failed(
             &self.shared.contacts,
             &sent.key,
-            Instant::now(),
+            crate::clock::now(),
         );
         self.report_changes();
     }

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use strowger_sip::transaction::ClientId;
@@ -52,7 +52,7 @@ impl Shard {
         loop {
             self.send_due_registrations();
             self.flush();
-            let now = Instant::now();
+            let now = crate::clock::now();
             let next = self.registering.borrow().schedule.next_timeout();
             let at = next
                 .map_or(now + LOOK, |at| at.min(now + LOOK))
@@ -71,7 +71,7 @@ impl Shard {
             .registering
             .borrow_mut()
             .schedule
-            .due(&snapshot, Instant::now());
+            .due(&snapshot, crate::clock::now());
         for attempt in due {
             self.guarded("registration", |shard| shard.attempt(attempt));
         }
@@ -105,7 +105,7 @@ impl Shard {
     fn not_sent(&self, ticket: &Ticket, why: &str) {
         self.counters.outbound_registers_failed.add(1);
         let mut registering = self.registering.borrow_mut();
-        let now = Instant::now();
+        let now = crate::clock::now();
         registering.schedule.failed(ticket, 503, why, now);
         registering.hurry.notify_one();
     }
@@ -121,7 +121,7 @@ impl Shard {
         self.registering
             .borrow_mut()
             .schedule
-            .goes_on(&ticket, Instant::now());
+            .goes_on(&ticket, crate::clock::now());
         let others = std::mem::take(&mut asked.others);
         self.send_register(Asked { ticket, others }, flow);
         true
@@ -182,7 +182,7 @@ impl Shard {
         let snapshot = self.shared.snapshot();
         let again = {
             let mut registering = self.registering.borrow_mut();
-            let now = Instant::now();
+            let now = crate::clock::now();
             registering.hurry.notify_one();
             registering
                 .schedule
@@ -211,7 +211,7 @@ impl Shard {
                 408 => "no answer",
                 _ => "the transport failed",
             };
-            let now = Instant::now();
+            let now = crate::clock::now();
             registering.schedule.failed(&ticket, status, why, now);
             registering.hurry.notify_one();
         }
@@ -224,7 +224,7 @@ impl Shard {
         }
         // In the middle of an answer of its own nothing is lost: that attempt fails by itself.
         if let Ok(mut registering) = self.registering.try_borrow_mut() {
-            let now = Instant::now();
+            let now = crate::clock::now();
             registering.schedule.connection_lost(flow.connection, now);
             registering.hurry.notify_one();
         }
@@ -232,21 +232,24 @@ impl Shard {
 
     /// See [`Shared::register_now`].
     pub(crate) fn register_now(self: &Rc<Self>, id: &str) {
-        let now = Instant::now();
+        let now = crate::clock::now();
         self.registering.borrow_mut().schedule.register_now(id, now);
         self.send_due_registrations();
     }
 
     /// See [`Shared::unregister`].
     pub(crate) fn unregister(self: &Rc<Self>, id: &str) {
-        let now = Instant::now();
+        let now = crate::clock::now();
         self.registering.borrow_mut().schedule.unregister(id, now);
         self.send_due_registrations();
     }
 
     /// The exchange ends: registrars are told, so that they send us no more calls.
     pub(super) fn leave_registrars(self: &Rc<Self>) {
-        self.registering.borrow_mut().schedule.stop(Instant::now());
+        self.registering
+            .borrow_mut()
+            .schedule
+            .stop(crate::clock::now());
         self.send_due_registrations();
     }
 

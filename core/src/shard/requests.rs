@@ -1,7 +1,7 @@
 //! New requests outside dialogs: who is asking, and which part of the exchange answers.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use strowger_sip::transaction::ServerId;
 use strowger_sip::{Builder, Flow, HeaderName, Message, Method};
@@ -221,7 +221,7 @@ impl Shard {
             from_before,
             message,
             &flow,
-            Instant::now(),
+            crate::clock::now(),
             &tag,
         );
         self.enforce(id, message, flow, admission)

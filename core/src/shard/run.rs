@@ -183,8 +183,8 @@ async fn run(setup: ShardSetup, ready: std::sync::mpsc::Sender<Result<(), String
         originating: Cell::new(0),
         messages_running: Cell::new(0),
         local_halves: Cell::new(0),
-        accept_tokens: Cell::new((Instant::now(), 1.0)),
-        parsed_at: Cell::new(Instant::now()),
+        accept_tokens: Cell::new((crate::clock::now(), 1.0)),
+        parsed_at: Cell::new(crate::clock::now()),
         dialplan: OnceCell::new(),
     });
     match (setup.dialplan)(&shard) {
@@ -327,12 +327,12 @@ async fn read_inbox(shard: &Rc<Shard>) {
     }
     crate::subscription::end_all(shard).await;
     shard.flush();
-    let now = Instant::now();
+    let now = crate::clock::now();
     let (least, until) = (now + FAREWELL, now + LAST_WORDS);
     loop {
         drain_inbox(shard, Some(until)).await;
         tokio::time::sleep(Duration::from_millis(20)).await;
-        let now = Instant::now();
+        let now = crate::clock::now();
         if now >= until || (now >= least && !shard.has_open_requests()) {
             return;
         }
@@ -365,7 +365,7 @@ async fn drain_inbox(shard: &Rc<Shard>, until: Option<Instant>) -> bool {
         if count % BATCH == 0 {
             shard.batching.set(false);
             shard.flush();
-            if until.is_some_and(|until| Instant::now() >= until) {
+            if until.is_some_and(|until| crate::clock::now() >= until) {
                 break;
             }
             tokio::task::yield_now().await;

@@ -237,7 +237,7 @@ impl SoundStore {
             key.clone(),
             Named {
                 found,
-                looked: Instant::now(),
+                looked: crate::clock::now(),
             },
         );
         Ok(sound)

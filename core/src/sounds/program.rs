@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -186,7 +186,7 @@ impl Player {
     async fn run(mut self) {
         let mut pause = PAUSE_FIRST;
         while self.is_heard() {
-            let began = Instant::now();
+            let began = crate::clock::now();
             let why = match self.start() {
                 Ok((child, output)) => {
                     self.counters.started.fetch_add(1, Ordering::Relaxed);
@@ -217,8 +217,8 @@ impl Player {
                 again_s = pause.as_secs(),
                 "music on hold: the program plays no more"
             );
-            let again = Instant::now() + pause;
-            while self.is_heard() && Instant::now() < again {
+            let again = crate::clock::now() + pause;
+            while self.is_heard() && crate::clock::now() < again {
                 sleep(LOOK_EVERY).await;
             }
             pause = (pause * 2).min(PAUSE_MAX);

@@ -1,7 +1,7 @@
 //! The task of a shard that follows device states, mailboxes, hints and time for its subscriptions.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use strowger_sip::notifier::EndReason;
 use strowger_store::Table;
@@ -29,7 +29,7 @@ pub(crate) async fn run(shard: Rc<Shard>) {
     Shard::spawn(mwi::tell_all_at_start(Rc::clone(&shard)));
     loop {
         let next = shard.subscriptions().borrow().timers.first().copied();
-        let at = next.map_or_else(|| Instant::now() + IDLE, |(at, _)| at);
+        let at = next.map_or_else(|| crate::clock::now() + IDLE, |(at, _)| at);
         tokio::select! {
             change = devices.recv() => match change {
                 Ok(change) => {
@@ -94,7 +94,7 @@ async fn look_at(shard: &Rc<Shard>, ids: Vec<u64>) {
 
 /// Works off subscriptions whose time has come.
 fn due(shard: &Rc<Shard>) {
-    let now = Instant::now();
+    let now = crate::clock::now();
     for _ in 0..BATCH {
         let first = {
             let mut table = shard.subscriptions().borrow_mut();

@@ -1,7 +1,7 @@
 //! NOTIFY within subscriptions: sends what is due, and learns from the answers.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use strowger_sip::notifier::EndReason;
 use strowger_sip::{Flow, HeaderName, Message, Method, Transport};
@@ -96,7 +96,7 @@ pub(super) fn look(shard: &Rc<Shard>, number: u64) {
         if !subscription.resource.is_changed(&view) {
             return;
         }
-        subscription.notifier.changed(Instant::now());
+        subscription.notifier.changed(crate::clock::now());
     }
     pump(shard, number);
 }
@@ -104,7 +104,7 @@ pub(super) fn look(shard: &Rc<Shard>, number: u64) {
 /// Ends a subscription from here.
 pub(super) fn end(shard: &Rc<Shard>, number: u64, reason: EndReason) {
     if let Some(subscription) = shard.subscriptions().borrow_mut().by_id.get_mut(&number) {
-        subscription.notifier.end(Instant::now(), reason, None);
+        subscription.notifier.end(crate::clock::now(), reason, None);
         persist::forget(shard, subscription);
     }
     pump(shard, number);
@@ -148,7 +148,7 @@ fn settle(shard: &Rc<Shard>, number: u64) {
 fn next(shard: &Rc<Shard>, table: &mut Subscriptions, number: u64) -> Option<(Message, Flow)> {
     let Subscriptions { by_id, counts, .. } = table;
     let subscription = by_id.get_mut(&number).filter(|known| known.ready)?;
-    let now = Instant::now();
+    let now = crate::clock::now();
     let due = subscription.notifier.poll(now)?;
     let shared = shard.shared();
     let view = super::View {
@@ -255,7 +255,7 @@ pub(crate) fn answered(shard: &Rc<Shard>, number: u64, response: &Message, flow:
         }
         subscription
             .notifier
-            .answered(Instant::now(), status, retry_after_s);
+            .answered(crate::clock::now(), status, retry_after_s);
     }
     pump(shard, number);
 }

@@ -6,7 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use strowger_sip::{Flow, Message, Transport, Uri};
@@ -60,7 +60,7 @@ pub(super) fn keep(shard: &Shard, subscription: &Subscription) {
     if subscription.notifier.is_ending() {
         return;
     }
-    let left = subscription.notifier.expires_s(Instant::now());
+    let left = subscription.notifier.expires_s(crate::clock::now());
     let expires = epoch_now().saturating_add(i64::from(left));
     let (flow, dialog) = (&subscription.flow, &subscription.dialog);
     let contact: String = dialog.remote_target().to_string();
@@ -185,7 +185,7 @@ fn restore(shard: &Rc<Shard>, row: &OptionsRow, request: &Message) -> Option<()>
     }
     subscription.dialog.go_on_from(cseq);
     subscription.resource.go_on_from(cseq);
-    subscription.notifier.refresh(Instant::now(), left);
+    subscription.notifier.refresh(crate::clock::now(), left);
     subscription.kept = Some(Kept {
         id: row.get("id").to_owned(),
         packet: row.get("packet").to_owned(),

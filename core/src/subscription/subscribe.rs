@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use rustc_hash::FxHashSet;
 use strowger_sip::dialog::{Dialog, DialogId};
@@ -238,7 +237,7 @@ fn create(
         .then(|| shared.subscriptions.watch_mail(&endpoint.id))
         .flatten();
     let subscription = Subscription {
-        notifier: Notifier::new(Instant::now(), expires_s, batch),
+        notifier: Notifier::new(crate::clock::now(), expires_s, batch),
         dialog,
         key: DialogKey {
             call_id,
@@ -353,7 +352,10 @@ fn prolong(
     if !endpoint.allow_subscribe && expires_s > 0 {
         return Err(Refusal::plain(603, "Decline"));
     }
-    if !subscription.notifier.refresh(Instant::now(), expires_s) {
+    if !subscription
+        .notifier
+        .refresh(crate::clock::now(), expires_s)
+    {
         return Err(missing());
     }
     subscription.endpoint = Arc::clone(endpoint);

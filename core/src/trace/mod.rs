@@ -146,7 +146,7 @@ impl Tracer {
                 homer,
                 debug: Debug::Nobody,
                 ways: FxHashMap::default(),
-                settled: Instant::now(),
+                settled: crate::clock::now(),
             }),
             lost: Counter::default(),
             sent: Counter::default(),
@@ -226,7 +226,7 @@ impl Tracer {
             }
         }
         if desk.settled.elapsed() >= SELDOM {
-            desk.settled = Instant::now();
+            desk.settled = crate::clock::now();
             desk.kept.settle(SystemTime::now());
         }
         desk
@@ -328,7 +328,7 @@ impl Homer {
     /// The socket to Homer, opened where there is none, at most once in a second.
     fn socket(&mut self) -> Option<&std::net::UdpSocket> {
         if self.socket.is_none() && self.tried.is_none_or(|tried| tried.elapsed() >= SELDOM) {
-            let again = self.tried.replace(Instant::now()).is_some();
+            let again = self.tried.replace(crate::clock::now()).is_some();
             match Self::open(self.address) {
                 Ok(socket) => self.socket = Some(socket),
                 Err(error) if !again => {

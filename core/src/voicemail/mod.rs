@@ -147,7 +147,7 @@ impl Voicemail {
     /// Does this password open a mailbox? Nothing does for a while after many wrong ones, however many calls they came in;
     /// and none opens one without a password.
     pub fn opens(&self, mailbox: &Mailbox, password: &str) -> bool {
-        self.opens_at(mailbox, password, Instant::now())
+        self.opens_at(mailbox, password, crate::clock::now())
     }
 
     fn opens_at(&self, mailbox: &Mailbox, password: &str, now: Instant) -> bool {
