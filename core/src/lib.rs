@@ -41,6 +41,10 @@ pub(crate) fn random_u64() -> u64 {
     thread_local! {
         static READY: std::cell::RefCell<Vec<u64>> = const { std::cell::RefCell::new(Vec::new()) };
     }
+    #[cfg(test)]
+    if let Some(number) = chance::next() {
+        return number;
+    }
     READY.with_borrow_mut(|ready| {
         if let Some(number) = ready.pop() {
             return number;
@@ -55,4 +59,29 @@ pub(crate) fn random_u64() -> u64 {
         ready.extend(numbers.iter().copied().map(u64::from_ne_bytes));
         ready.pop().unwrap_or_default()
     })
+}
+
+/// Random numbers that come again, for simulations.
+#[cfg(test)]
+pub(crate) mod chance {
+    use std::cell::Cell;
+
+    thread_local! {
+        static STATE: Cell<Option<u64>> = const { Cell::new(None) };
+    }
+
+    /// Has [`super::random_u64`] of this thread follow from `seed`; None gives it back to the kernel.
+    pub(crate) fn follow(seed: Option<u64>) {
+        STATE.set(seed.map(|seed| seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1));
+    }
+
+    /// xorshift64*.
+    pub(super) fn next() -> Option<u64> {
+        let mut state = STATE.get()?;
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        STATE.set(Some(state));
+        Some(state.wrapping_mul(0x2545_F491_4F6C_DD1D))
+    }
 }

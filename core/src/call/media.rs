@@ -327,7 +327,7 @@ impl MediaSession {
     }
 
     /// Holds the far end by what is described from now on, or no longer. True where that changes something.
-    pub(super) fn hold(&mut self, held: bool) -> bool {
+    pub(crate) fn hold(&mut self, held: bool) -> bool {
         let direction = match held {
             true => Direction::SendOnly,
             false => Direction::SendRecv,

@@ -6,12 +6,15 @@ mod challenged;
 mod dispatch;
 mod guard;
 pub mod inbox;
+mod media;
 mod publish;
 mod qualify;
 mod register;
 mod requests;
 mod run;
 mod send;
+#[cfg(test)]
+mod simulation;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
@@ -22,7 +25,6 @@ use std::time::{Duration, Instant};
 use rustc_hash::{FxHashMap, FxHashSet};
 use strowger_media::attention::WatchId;
 use strowger_media::ports::PortPool;
-use strowger_media::worker::MediaHandle;
 use strowger_media::{Command, LegId, LegStats, PlayId, RecorderId, RoomId};
 use strowger_sip::transaction::{Branches, ClientId, Layer, ServerId};
 use strowger_sip::{Flow, Message, Transport};
@@ -38,6 +40,7 @@ use crate::subscription::Subscriptions;
 use crate::transport::stream;
 use crate::transport::udp::Udp;
 use inbox::{Inbox, ShardMessage};
+use media::Media;
 
 pub(crate) use challenged::Ways;
 pub(crate) use dispatch::ALLOW;
@@ -88,7 +91,7 @@ pub struct Shard {
     connections: stream::Connections,
     /// Who accepts connections, by protocol and address.
     listeners: RefCell<FxHashMap<(Transport, SocketAddr), tokio::task::AbortHandle>>,
-    media: RefCell<MediaHandle>,
+    media: RefCell<Media>,
     ports: RefCell<PortPool>,
     legs_max: usize,
     channels: RefCell<FxHashMap<ChannelId, Channel>>,

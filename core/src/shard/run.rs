@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 
 use super::Shard;
 use super::inbox::{Inbox, ShardMessage};
+use super::media::Media;
 use super::qualify::Qualification;
 use super::register::Registering;
 use crate::channel::Cause;
@@ -29,12 +30,12 @@ use crate::transport::stream::{self, Queued};
 use crate::transport::udp::Udp;
 
 /// Everything a shard is made of; see [`start`].
-pub struct ShardSetup {
+pub struct ShardSetup<M = MediaHandle> {
     pub index: usize,
     pub count: usize,
     /// The core its thread is pinned to; None leaves it to the kernel.
     pub core: Option<usize>,
-    pub media: MediaHandle,
+    pub media: M,
     pub ports: PortRange,
     /// Legs its media thread can hold.
     pub legs_max: usize,
@@ -139,15 +140,36 @@ pub fn start(setup: ShardSetup) -> io::Result<RunningShard> {
 }
 
 async fn run(setup: ShardSetup, ready: std::sync::mpsc::Sender<Result<(), String>>) {
+    let shard = match make(setup, Branches::new) {
+        Ok(shard) => shard,
+        Err(message) => {
+            let _ = ready.send(Err(message));
+            return;
+        }
+    };
+    let _ = ready.send(Ok(()));
+    tokio::task::spawn_local(read_media(Rc::clone(&shard)));
+    begin(&shard);
+    read_inbox(&shard).await;
+    shard.flush();
+}
+
+/// A shard with its dialplan, at rest.
+pub(super) fn make(
+    setup: ShardSetup<impl Into<Media>>,
+    branches: impl Fn() -> Branches,
+) -> Result<Rc<Shard>, String> {
     let registering = Registering::new(setup.index, setup.count, &setup.shared);
     let shard = Rc::new(Shard {
         index: setup.index,
         count: setup.count,
-        layer: RefCell::new(Layer::new(timers(&setup.shared), Limits::default())),
+        layer: RefCell::new(
+            Layer::new(timers(&setup.shared), Limits::default()).with_tags(branches()),
+        ),
         shared: setup.shared,
         counters: setup.counters,
         inbox: setup.inbox,
-        branches: RefCell::new(Branches::new()),
+        branches: RefCell::new(branches()),
         pumping: Cell::new(false),
         batching: Cell::new(false),
         timer: Notify::new(),
@@ -155,7 +177,7 @@ async fn run(setup: ShardSetup, ready: std::sync::mpsc::Sender<Result<(), String
         udp: RefCell::default(),
         connections: stream::Connections::default(),
         listeners: RefCell::default(),
-        media: RefCell::new(setup.media),
+        media: RefCell::new(setup.media.into()),
         ports: RefCell::new(PortPool::new(setup.ports)),
         channels: RefCell::default(),
         names: RefCell::default(),
@@ -187,24 +209,18 @@ async fn run(setup: ShardSetup, ready: std::sync::mpsc::Sender<Result<(), String
         parsed_at: Cell::new(crate::clock::now()),
         dialplan: OnceCell::new(),
     });
-    match (setup.dialplan)(&shard) {
-        Ok(dialplan) => {
-            let _ = shard.dialplan.set(dialplan);
-        }
-        Err(message) => {
-            let _ = ready.send(Err(message));
-            return;
-        }
-    }
-    let _ = ready.send(Ok(()));
-    tokio::task::spawn_local(read_media(Rc::clone(&shard)));
-    tokio::task::spawn_local(Rc::clone(&shard).run_timers());
-    tokio::task::spawn_local(Rc::clone(&shard).run_qualify());
-    tokio::task::spawn_local(Rc::clone(&shard).run_registrations());
-    tokio::task::spawn_local(Rc::clone(&shard).run_publications());
-    tokio::task::spawn_local(crate::subscription::run(Rc::clone(&shard)));
-    read_inbox(&shard).await;
-    shard.flush();
+    let dialplan = (setup.dialplan)(&shard)?;
+    let _ = shard.dialplan.set(dialplan);
+    Ok(shard)
+}
+
+/// Starts what a shard does by itself, beside reading what comes.
+pub(super) fn begin(shard: &Rc<Shard>) {
+    tokio::task::spawn_local(Rc::clone(shard).run_timers());
+    tokio::task::spawn_local(Rc::clone(shard).run_qualify());
+    tokio::task::spawn_local(Rc::clone(shard).run_registrations());
+    tokio::task::spawn_local(Rc::clone(shard).run_publications());
+    tokio::task::spawn_local(crate::subscription::run(Rc::clone(shard)));
 }
 
 /// Messages worked on before other tasks get their turn.
@@ -308,7 +324,7 @@ const FAREWELL: Duration = Duration::from_millis(60);
 /// Calls ended before other tasks get their turn.
 const HANGUPS: usize = 64;
 
-async fn read_inbox(shard: &Rc<Shard>) {
+pub(super) async fn read_inbox(shard: &Rc<Shard>) {
     loop {
         shard.inbox.wait().await;
         if drain_inbox(shard, None).await {

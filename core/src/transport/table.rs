@@ -122,6 +122,17 @@ impl Transports {
         Some(found.settings.protocol)
     }
 
+    /// This one alone is open, for simulations: nobody binds it.
+    #[cfg(test)]
+    pub(crate) fn open_alone(&self, bind: SocketAddr) {
+        let settings = Settings::of_file(Transport::Udp, bind);
+        self.set(vec![Arc::new(Active {
+            settings,
+            tls: None,
+        })]);
+        self.settled.store(true, Ordering::Release);
+    }
+
     fn set(&self, list: Vec<Arc<Active>>) {
         self.list.store(Arc::new(list));
     }

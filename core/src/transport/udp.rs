@@ -5,13 +5,21 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 
 use rustc_hash::FxHashSet;
-use strowger_media::uring::udp::UdpSocketRing;
+use strowger_media::uring::udp::{SendFailure, UdpSocketRing};
 use strowger_sip::{Flow, Transport};
 use tokio::task::AbortHandle;
 
+/// What carries the datagrams of one address.
+enum Line {
+    Ring(UdpSocketRing),
+    /// A network of this crate's tests, which brings what arrives by itself.
+    #[cfg(test)]
+    Simulated(Box<dyn FnMut(SocketAddr, &[u8])>),
+}
+
 /// One ring over one of the shard's SIP sockets.
 pub(crate) struct Udp {
-    ring: UdpSocketRing,
+    line: Line,
     local: SocketAddr,
     /// Who reads from it.
     pub(crate) reader: Option<AbortHandle>,
@@ -29,10 +37,20 @@ impl Udp {
     pub(crate) fn new(socket: UdpSocket) -> io::Result<Self> {
         let local = socket.local_addr()?;
         Ok(Self {
-            ring: UdpSocketRing::new(vec![socket])?,
+            line: Line::Ring(UdpSocketRing::new(vec![socket])?),
             local,
             reader: None,
         })
+    }
+
+    /// One without a socket: `send` is given what leaves it.
+    #[cfg(test)]
+    pub(crate) fn simulated(local: SocketAddr, send: Box<dyn FnMut(SocketAddr, &[u8])>) -> Self {
+        Self {
+            line: Line::Simulated(send),
+            local,
+            reader: None,
+        }
     }
 
     /// The address it is bound to.
@@ -42,7 +60,11 @@ impl Udp {
 
     /// A descriptor that is readable when [`Self::harvest`] has something to do.
     pub(crate) fn event_source(&self) -> io::Result<OwnedFd> {
-        self.ring.event_source()
+        match &self.line {
+            Line::Ring(ring) => ring.event_source(),
+            #[cfg(test)]
+            Line::Simulated(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     fn flow(&self, remote: SocketAddr) -> Flow {
@@ -57,7 +79,7 @@ impl Udp {
     /// Hands each received datagram with its flow to `f`; true if more may wait.
     pub(crate) fn harvest(&mut self, mut f: impl FnMut(Flow, &[u8])) -> io::Result<bool> {
         let local = self.local;
-        self.ring.harvest(|_, remote, bytes| {
+        let take = |_, remote, bytes: &[u8]| {
             let flow = Flow {
                 transport: Transport::Udp,
                 local,
@@ -65,16 +87,40 @@ impl Udp {
                 connection: 0,
             };
             f(flow, bytes);
-        })
+        };
+        match &mut self.line {
+            Line::Ring(ring) => ring.harvest(take),
+            #[cfg(test)]
+            Line::Simulated(_) => Ok(false),
+        }
     }
 
     /// Queues a datagram.
     pub(crate) fn send(&mut self, remote: SocketAddr, bytes: &[u8]) -> io::Result<()> {
-        self.ring.send(0, remote, bytes)
+        match &mut self.line {
+            Line::Ring(ring) => ring.send(0, remote, bytes),
+            #[cfg(test)]
+            Line::Simulated(send) => {
+                send(remote, bytes);
+                Ok(())
+            }
+        }
     }
 
     pub(crate) fn flush(&mut self) -> io::Result<()> {
-        self.ring.flush()
+        match &mut self.line {
+            Line::Ring(ring) => ring.flush(),
+            #[cfg(test)]
+            Line::Simulated(_) => Ok(()),
+        }
+    }
+
+    fn pop_failure(&mut self) -> Option<SendFailure> {
+        match &mut self.line {
+            Line::Ring(ring) => ring.pop_failure(),
+            #[cfg(test)]
+            Line::Simulated(_) => None,
+        }
     }
 
     /// Destinations that cannot be reached at all, found since the last call, each once. A full buffer or a lost
@@ -82,7 +128,7 @@ impl Udp {
     pub(crate) fn failures(&mut self) -> (FxHashSet<Flow>, u64) {
         let mut list = FxHashSet::default();
         let mut count = 0;
-        while let Some(failure) = self.ring.pop_failure() {
+        while let Some(failure) = self.pop_failure() {
             count += 1;
             let final_error = matches!(
                 failure.error.raw_os_error(),

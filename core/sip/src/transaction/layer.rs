@@ -173,6 +173,13 @@ impl Layer {
         }
     }
 
+    /// The same with tags of responses that follow from these: for simulations.
+    #[must_use]
+    pub fn with_tags(mut self, tags: Branches) -> Self {
+        self.tags = tags;
+        self
+    }
+
     /// Sends a request (not ACK) over `flow` in a transaction of its own. Its top Via must carry a branch that begins
     /// with the magic cookie and was never used before; [`Branches`] makes them, [`Via::new`](crate::headers::Via::new)
     /// the header.
