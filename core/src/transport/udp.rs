@@ -9,12 +9,23 @@ use strowger_media::uring::udp::{SendFailure, UdpSocketRing};
 use strowger_sip::{Flow, Transport};
 use tokio::task::AbortHandle;
 
+/// Takes what leaves a simulated line, with where it goes.
+#[cfg(test)]
+pub(crate) type Taker = Box<dyn FnMut(SocketAddr, &[u8])>;
+
 /// What carries the datagrams of one address.
+#[cfg_attr(
+    test,
+    expect(
+        clippy::large_enum_variant,
+        reason = "there is a ring in all that counts"
+    )
+)]
 enum Line {
     Ring(UdpSocketRing),
     /// A network of this crate's tests, which brings what arrives by itself.
     #[cfg(test)]
-    Simulated(Box<dyn FnMut(SocketAddr, &[u8])>),
+    Simulated(Taker),
 }
 
 /// One ring over one of the shard's SIP sockets.
@@ -45,7 +56,7 @@ impl Udp {
 
     /// One without a socket: `send` is given what leaves it.
     #[cfg(test)]
-    pub(crate) fn simulated(local: SocketAddr, send: Box<dyn FnMut(SocketAddr, &[u8])>) -> Self {
+    pub(crate) fn simulated(local: SocketAddr, send: Taker) -> Self {
         Self {
             line: Line::Simulated(send),
             local,

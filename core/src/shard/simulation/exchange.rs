@@ -183,7 +183,7 @@ impl Exchange {
             .flat_map(|shard| shard.channels())
             .collect();
         all.retain(|channel| !channel.is_over());
-        all.sort_unstable_by(|a, b| a.name().cmp(&b.name()));
+        all.sort_unstable_by_key(Channel::name);
         all
     }
 
