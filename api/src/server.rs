@@ -35,6 +35,8 @@ const HEADERS_MAX: usize = 100;
 const HEAD_MAX: usize = 32 * 1024;
 /// Requests at a time on one connection of HTTP/2.
 const STREAMS_MAX: u32 = 64;
+/// How long whoever is told that a connection ends may take to answer.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// How often somebody who is silent on HTTP/2 is asked for a sign of life, and how long he may take for it.
 const PING_EVERY: Duration = Duration::from_secs(30);
 /// How long the handshake of TLS may take.
@@ -349,21 +351,26 @@ async fn talk<S>(
     let mut closing = place.gate.closing.subscribe();
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
-    let mut ends = false;
+    let mut ended: Option<Instant> = None;
     let served = loop {
         let idle = work.idle();
-        if idle.is_some_and(|idle| idle >= head) && !ends {
-            ends = true;
+        if idle.is_some_and(|idle| idle >= head) && ended.is_none() {
+            ended = Some(Instant::now());
             connection.as_mut().graceful_shutdown();
         }
-        let look = head.saturating_sub(idle.unwrap_or_default());
+        let look = match ended {
+            None => head.saturating_sub(idle.unwrap_or_default()),
+            // Over HTTP/2 the other side is asked whether it has understood (RFC 9113 §6.8); who says nothing is left.
+            Some(since) if idle.is_some() && since.elapsed() >= FAREWELL => break Ok(()),
+            Some(_) => FAREWELL,
+        };
         tokio::select! {
             served = connection.as_mut() => break served,
-            () = until_true(&mut closing), if !ends => {
-                ends = true;
+            () = until_true(&mut closing), if ended.is_none() => {
+                ended = Some(Instant::now());
                 connection.as_mut().graceful_shutdown();
             }
-            () = tokio::time::sleep(look), if !ends => {}
+            () = tokio::time::sleep(look) => {}
         }
     };
     if let Err(error) = served {

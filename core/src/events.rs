@@ -549,7 +549,7 @@ mod tests {
         let before = SystemTime::now();
         events.tell(|| event(1));
         let after = SystemTime::now();
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
         let told = reader.try_recv().expect("an event");
         assert!(told.at >= before && told.at <= after);
     }

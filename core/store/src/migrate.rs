@@ -232,7 +232,7 @@ mod tests {
         };
         let sqlite = tables(Kind::Sqlite);
         assert!(
-            sqlite.iter().any(|table| table == "cdr") && sqlite.len() == 31,
+            sqlite.iter().any(|table| table == "cdr") && sqlite.len() == 34,
             "{sqlite:?}"
         );
         assert_eq!(sqlite, tables(Kind::MySql));

@@ -43,7 +43,7 @@ fn an_empty_database_gets_every_table_and_column_and_another_start_changes_nothi
         drop(store);
         let store = db.migrated().await;
         assert_eq!(count(&store, "ps_aors").await, 1);
-        assert_eq!(count(&store, "strowger_schema").await, 4);
+        assert_eq!(count(&store, "strowger_schema").await, 5);
         db
     });
 }
