@@ -399,3 +399,45 @@ impl Writer {
         Ok(next)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Message {
+        Message::Record(Box::default())
+    }
+
+    #[test]
+    fn records_are_received_in_groups_in_order_and_who_waits_gets_all_at_once() {
+        let inbox = Arc::new(Inbox::default());
+        let reader = Arc::clone(&inbox);
+        let began = Instant::now();
+        let group = std::thread::spawn(move || reader.receive());
+        for _ in 0..3 {
+            assert!(inbox.send(record()));
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        // Whoever is woken for the first waits for the others.
+        let first = group.join().map_or(0, |group| group.len());
+        assert!(began.elapsed() >= GROUP_WINDOW);
+        let rest = inbox.receive_now().len();
+        assert_eq!(first + rest, 3);
+
+        for _ in 0..GROUP_MAX + 5 {
+            inbox.send(record());
+        }
+        assert_eq!(inbox.receive().len(), GROUP_MAX);
+        let (done, _wait) = mpsc::sync_channel(1);
+        for _ in 0..GROUP_MAX {
+            inbox.send(record());
+        }
+        inbox.send(Message::Flush(done));
+        let all = inbox.receive();
+        assert_eq!(all.len(), GROUP_MAX + 6);
+        assert!(all.back().is_some_and(Message::is_urgent), "in order");
+
+        inbox.close();
+        assert!(!inbox.send(record()), "nobody reads any more");
+    }
+}
