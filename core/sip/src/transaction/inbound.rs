@@ -239,6 +239,7 @@ impl Layer {
                 cancelled: false,
                 internal: true,
                 scheduled: None,
+                absorbing: false,
             });
             self.server_keys.insert(key, id);
             self.note_connection(&flow, Owner::Server(id));
@@ -299,6 +300,7 @@ impl Layer {
             cancelled: false,
             internal: merged,
             scheduled: None,
+            absorbing: false,
         });
         self.server_keys.insert(key, id);
         self.note_connection(&flow, Owner::Server(id));

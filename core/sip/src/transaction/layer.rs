@@ -99,7 +99,7 @@ impl Sent {
     pub(super) fn to_tag(&self) -> Option<String> {
         match self {
             Self::Whole(message) => build::to_tag(message),
-            Self::Bytes(_) => None,
+            Self::Bytes(bytes) => build::to_tag(&Message::parse(bytes.clone()).ok()?),
         }
     }
 }
@@ -120,6 +120,8 @@ pub(super) struct ServerTransaction {
     /// A CANCEL answered by the layer: nobody outside knows of it.
     pub(super) internal: bool,
     pub(super) scheduled: Option<Instant>,
+    /// It is one of [`Layer::absorbing`].
+    pub(super) absorbing: bool,
 }
 
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -139,8 +141,8 @@ pub struct Layer {
     pub(super) client_keys: HashMap<Key, u64>,
     pub(super) server_keys: HashMap<Key, u64>,
     pub(super) merge_keys: HashMap<Key, u64>,
-    /// Answered requests other than INVITE, the oldest first: they only absorb repetitions. Those that are over leave with the
-    /// ones before them.
+    /// Answered requests, of INVITEs those with a 2xx, the oldest first: they only absorb repetitions. Those that are over
+    /// leave with the ones before them.
     absorbing: VecDeque<u64>,
     /// What began on each connection, some of which may be over.
     on_connection: HashMap<u64, Vec<Owner>>,
@@ -345,24 +347,34 @@ impl Layer {
         transaction.response = Some(Sent::Whole(response));
         self.apply_server(now, id, effects);
         if status >= 200 {
-            self.answered(id);
+            self.answered(id, status);
         }
         true
     }
 
-    /// What the transaction will not need any more goes, and if there are too many that only absorb repetitions, so does the
-    /// oldest: a repetition after that is a new request.
-    fn answered(&mut self, id: u64) {
+    /// What the transaction will not need any more goes.
+    fn answered(&mut self, id: u64, status: u16) {
         let Some(transaction) = self.servers.get_mut(id) else {
             return;
         };
         transaction.request = None;
-        if matches!(transaction.machine, ServerMachine::Invite(_)) {
+        // The failure of an INVITE is repeated and acknowledged here; its 2xx is the user's affair.
+        if matches!(transaction.machine, ServerMachine::Invite(_)) && status >= 300 {
             return;
         }
         if let Some(sent) = &mut transaction.response {
             *sent = Sent::Bytes(sent.bytes().clone());
         }
+        self.only_absorbs(id);
+    }
+
+    /// Nothing is left to do for this transaction but to absorb repetitions until its end. If there are too many of these the
+    /// oldest goes: a repetition after that is a new request.
+    pub(super) fn only_absorbs(&mut self, id: u64) {
+        let Some(transaction) = self.servers.get_mut(id).filter(|t| !t.absorbing) else {
+            return;
+        };
+        transaction.absorbing = true;
         self.absorbing.push_back(id);
         while self.absorbing.len() > self.limits.absorbing {
             if let Some(oldest) = self.absorbing.pop_front()

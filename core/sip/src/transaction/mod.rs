@@ -135,8 +135,8 @@ pub struct Limits {
     /// Server transactions, without those in `absorbing`; beyond it new requests get a stateless 503. Requests inside dialogs (BYE!) and CANCEL may
     /// use a quarter more.
     pub server: usize,
-    /// Answered requests other than INVITE that wait for repetitions (timer J); beyond it the oldest is forgotten, and its
-    /// repetition would be a new request.
+    /// Answered requests that wait for repetitions (timer J, and timer L of INVITEs with a 2xx); beyond it the oldest is forgotten,
+    /// and its repetition would be a new request.
     pub absorbing: usize,
     /// Retry-After of that 503, seconds.
     pub retry_after_s: u32,
@@ -147,7 +147,7 @@ impl Default for Limits {
         Self {
             client: 100_000,
             server: 100_000,
-            absorbing: 131_072,
+            absorbing: 262_144,
             retry_after_s: 5,
         }
     }
@@ -220,7 +220,7 @@ counters! {
     requests_malformed,
     /// Requests answered 503 because of the limits.
     requests_refused,
-    /// Answered requests forgotten before timer J because there were too many.
+    /// Answered requests forgotten before timer J or L because there were too many.
     absorbing_forgotten,
     /// Responses of the user that came too late or for an unknown transaction.
     responses_late,

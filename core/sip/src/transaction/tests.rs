@@ -367,6 +367,39 @@ fn answered_requests_take_no_room_from_new_ones_and_the_oldest_are_forgotten() {
 }
 
 #[test]
+fn answered_calls_take_no_room_from_new_ones_and_refused_ones_do_until_their_ack() {
+    let limits = Limits {
+        server: 1,
+        ..Limits::default()
+    };
+    let mut layer = Layer::new(Timers::default(), limits);
+    let now = Instant::now();
+    let invite = |number: u32| request("INVITE", &format!("{VIA}{number}"), number, "");
+    for (number, status) in [(0, 200), (1, 200), (2, 486)] {
+        layer.receive(now, invite(number), flow(Transport::Udp));
+        let id = received_id(&mut layer);
+        assert!(layer.respond(now, id, answer(&invite(number), status)));
+        assert_eq!(statuses(&mut layer), [status]);
+    }
+    layer.receive(now, invite(3), flow(Transport::Udp));
+    assert_eq!(statuses(&mut layer), [503], "the refused one is at work");
+    // The 2xx may be repeated, and the INVITE of an answered call is absorbed.
+    layer.receive(now, invite(1), flow(Transport::Udp));
+    assert!(sent(&mut layer).is_empty());
+    assert_eq!(layer.counters().retransmissions_received, 1);
+    // A CANCEL that crosses the 200 is answered with the tag of the 200 (§9.2).
+    layer.receive(
+        now,
+        request("CANCEL", &format!("{VIA}1"), 1, ""),
+        flow(Transport::Udp),
+    );
+    let crossed = sent(&mut layer);
+    assert_eq!(crossed.len(), 1);
+    let tag = |message: &Message| message.to().expect("a To").tag().map(str::to_owned);
+    assert_eq!(tag(&crossed[0].0), tag(&answer(&invite(1), 200)));
+}
+
+#[test]
 fn requests_without_a_branch_of_their_own_are_not_sent() {
     let (mut layer, now) = layer();
     let send = |layer: &mut Layer, message| layer.request(now, message, flow(Transport::Udp));
