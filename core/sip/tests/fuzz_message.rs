@@ -62,6 +62,19 @@ fn no_mutation_of_a_message_panics_any_reader() {
             let _ = Reason::parse_list(value);
         }
         let stamped = message.received_from(([192, 0, 2, 9], 4000).into(), true);
+        // It is as if what it became had been read.
+        if let Ok(read) = Message::parse(stamped.raw().clone()) {
+            let headers = |message: &Message| -> Vec<(String, String)> {
+                let all = message.all_headers();
+                all.map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .collect()
+            };
+            assert_eq!(headers(&stamped), headers(&read));
+            assert_eq!(stamped.body(), read.body());
+            assert_eq!(stamped.from().ok(), read.from().ok());
+            assert_eq!(stamped.to().ok(), read.to().ok());
+            assert_eq!(stamped.request_uri(), read.request_uri());
+        }
         if checked.is_ok() {
             assert_eq!(stamped.via().ok().and_then(|v| v.rport()), Some(Some(4000)));
         }

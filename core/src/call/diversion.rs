@@ -115,7 +115,7 @@ fn diversion(request: &Message, globals: &Globals) -> Option<Redirecting> {
         .sum::<u32>();
     let (from, reason) = of(first);
     let (orig, orig_reason) = of(last);
-    let to = request.to().ok().map(|to| party(&to, globals));
+    let to = request.to().ok().map(|to| party(to, globals));
     Some(Redirecting {
         from,
         orig,

@@ -112,7 +112,7 @@ fn take(
     };
     let snapshot = shard.shared().snapshot();
     let exten = identity::number_of(&exten, &snapshot.globals).to_owned();
-    let caller = identity::caller_of(endpoint, &snapshot.globals, request, &from);
+    let caller = identity::caller_of(endpoint, &snapshot.globals, request, from);
     let context = endpoint.context.as_str();
     match shard.dialplan().exists(context, &exten, &caller.number) {
         _ if replaces.is_some() => {}

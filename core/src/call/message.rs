@@ -209,7 +209,7 @@ pub(crate) fn receive(
         .filter(|context| !context.is_empty())
         .unwrap_or(&endpoint.context);
     let snapshot = shard.shared().snapshot();
-    let caller = caller_of(endpoint, &snapshot.globals, request, &from);
+    let caller = caller_of(endpoint, &snapshot.globals, request, from);
     if shard.dialplan().exists(context, &exten, &caller.number) != Exists::Yes {
         tracing::info!(
             endpoint = endpoint.id,
@@ -224,7 +224,7 @@ pub(crate) fn receive(
     };
     let mut text = TextMessage {
         to: pjsip(&uri.to_string()),
-        from: written_by(&from),
+        from: written_by(from),
         body: String::from_utf8_lossy(request.body()).into_owned(),
         data: Vec::new(),
     };

@@ -202,7 +202,7 @@ impl Identifier {
                 })
             }),
             Method::Username => {
-                let from = request.from().ok()?.uri;
+                let from = &request.from().ok()?.uri;
                 let user = from.user_decoded()?;
                 let user = if snapshot.globals.ignore_uri_user_options {
                     Cow::Borrowed(user.split(';').next().unwrap_or(""))

@@ -170,7 +170,7 @@ fn create(
     }
     let name = uri.user_decoded().unwrap_or_default();
     let host = request.to().map_err(bad)?.uri.host.to_string();
-    let mut watcher = request.from().map_err(bad)?.uri;
+    let mut watcher = request.from().map_err(bad)?.uri.clone();
     watcher.params = strowger_sip::uri::Params::default();
     watcher.headers.clear();
     let shared = shard.shared();

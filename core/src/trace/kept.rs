@@ -235,7 +235,7 @@ impl Kept {
             return;
         };
         if call.from.is_empty() {
-            let user = |name: Result<strowger_sip::NameAddr, _>| {
+            let user = |name: Result<&strowger_sip::NameAddr, _>| {
                 let name = name.ok()?;
                 let user = name.uri.user.as_deref().unwrap_or_default();
                 Some(plain(user))

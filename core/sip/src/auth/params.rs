@@ -22,7 +22,8 @@ pub(super) fn parse(text: &str) -> Result<Vec<(&str, String)>, AuthError> {
         }
         at
     };
-    let mut out = Vec::new();
+    // A Digest has eight to eleven of them.
+    let mut out = Vec::with_capacity(12);
     let mut at = 0;
     loop {
         // Empty items are allowed by the list rule (RFC 2616 §2.1).

@@ -2,7 +2,7 @@
 //! or not UTF-8 gets a text of its own.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -26,7 +26,7 @@ pub(super) struct Span {
 }
 
 impl Span {
-    fn new(range: Range<usize>) -> Self {
+    pub(super) fn new(range: Range<usize>) -> Self {
         let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Self {
             start: small(range.start),
@@ -36,6 +36,19 @@ impl Span {
 
     pub(super) fn range(self) -> Range<usize> {
         self.start as usize..self.end as usize
+    }
+
+    /// Where it is when what ended at `from` ends at `to`.
+    pub(super) fn moved(self, from: usize, to: usize) -> Self {
+        let at = |place: usize| {
+            if place < from {
+                place
+            } else {
+                place - from + to
+            }
+        };
+        let range = self.range();
+        Self::new(at(range.start)..at(range.end))
     }
 
     pub(super) fn of(self, raw: &[u8]) -> &[u8] {
@@ -91,6 +104,8 @@ impl Scan {
                 cooked: self.cooked,
                 body: Span::new(self.body),
                 raw: self.raw,
+                from: OnceLock::new(),
+                to: OnceLock::new(),
             }),
         })
     }
@@ -439,6 +454,8 @@ pub(super) fn built(raw: Bytes) -> Message {
                     headers: SmallVec::new(),
                     cooked: Vec::new(),
                     body: Span::new(0..0),
+                    from: OnceLock::new(),
+                    to: OnceLock::new(),
                 }),
             },
             |partial| *partial,

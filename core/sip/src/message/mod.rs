@@ -14,13 +14,13 @@ mod status;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::headers::{CSeq, Contacts, ListItems, NameAddr, Via};
-use crate::syntax::{SyntaxError, delta_seconds};
+use crate::syntax::{SyntaxError, delta_seconds, trim};
 use crate::uri::Uri;
 
 pub use builder::Builder;
@@ -56,6 +56,9 @@ struct Inner {
     /// Texts of values that are folded or not UTF-8, by header number.
     cooked: Vec<(u32, Box<str>)>,
     body: Span,
+    /// From and To as read when they were asked for first: transaction, dialog and endpoint all ask.
+    from: OnceLock<Arc<NameAddr>>,
+    to: OnceLock<Arc<NameAddr>>,
 }
 
 /// A SIP request or response, byte for byte as it came or goes. Cloning it copies a pointer.
@@ -361,16 +364,28 @@ impl Message {
     ///
     /// # Errors
     /// It is bad.
-    pub fn from(&self) -> Result<NameAddr, ParseError> {
-        self.typed(HeaderName::From, NameAddr::parse)
+    pub fn from(&self) -> Result<&NameAddr, ParseError> {
+        self.party(&self.inner.from, HeaderName::From)
     }
 
     /// The To.
     ///
     /// # Errors
     /// It is bad.
-    pub fn to(&self) -> Result<NameAddr, ParseError> {
-        self.typed(HeaderName::To, NameAddr::parse)
+    pub fn to(&self) -> Result<&NameAddr, ParseError> {
+        self.party(&self.inner.to, HeaderName::To)
+    }
+
+    fn party<'a>(
+        &'a self,
+        known: &'a OnceLock<Arc<NameAddr>>,
+        name: HeaderName,
+    ) -> Result<&'a NameAddr, ParseError> {
+        if let Some(party) = known.get() {
+            return Ok(party);
+        }
+        let party = self.typed(name, NameAddr::parse)?;
+        Ok(known.get_or_init(|| Arc::new(party)))
     }
 
     /// The contacts: `*`, or all values of all Contact headers.
@@ -467,16 +482,52 @@ impl Message {
             value.push_str(", ");
             value.push_str(rest);
         }
-        let range = entry.value.range();
-        let raw = &self.inner.raw;
-        let mut bytes = Vec::with_capacity(raw.len() + 64);
-        bytes.extend_from_slice(raw.get(..range.start).unwrap_or(&[]));
-        bytes.extend_from_slice(value.as_bytes());
-        bytes.extend_from_slice(
-            raw.get(range.end..self.inner.body.range().end)
-                .unwrap_or(&[]),
-        );
-        index::parse(Bytes::from(bytes), false).unwrap_or_else(|_| self.clone())
+        // Behind the comma of an empty item.
+        self.with_value(index, trim(&value))
+    }
+
+    /// The same with another value of header `index`: all else keeps its place among the lines, so nothing is read again.
+    /// Unchanged when it would become longer than a message may be.
+    fn with_value(&self, index: usize, value: &str) -> Self {
+        let inner = &self.inner;
+        let Some(old) = inner.headers.get(index).map(|entry| entry.value.range()) else {
+            return self.clone();
+        };
+        let body = inner.body.range();
+        let mut raw = Vec::with_capacity(body.end + value.len());
+        raw.extend_from_slice(inner.raw.get(..old.start).unwrap_or(&[]));
+        raw.extend_from_slice(value.as_bytes());
+        raw.extend_from_slice(inner.raw.get(old.end..body.end).unwrap_or(&[]));
+        if raw.len() > MESSAGE_LENGTH_MAX {
+            return self.clone();
+        }
+        let moved = |span: Span| span.moved(old.end, old.start + value.len());
+        let mut headers = inner.headers.clone();
+        for (number, entry) in headers.iter_mut().enumerate() {
+            entry.name = moved(entry.name);
+            if number == index {
+                entry.cooked = false;
+                entry.value = Span::new(old.start..old.start + value.len());
+            } else {
+                entry.value = moved(entry.value);
+            }
+        }
+        let cooked = inner.cooked.iter();
+        Self {
+            inner: Arc::new(Inner {
+                raw: raw.into(),
+                // The start line comes before every header.
+                start: inner.start.clone(),
+                headers,
+                cooked: cooked
+                    .filter(|(number, _)| *number as usize != index)
+                    .cloned()
+                    .collect(),
+                body: moved(inner.body),
+                from: inner.from.clone(),
+                to: inner.to.clone(),
+            }),
+        }
     }
 }
 

@@ -25,7 +25,7 @@ fn at() -> SocketAddr {
 fn caller(change: fn(&mut Endpoint), from: &str, more: &str) -> Party {
     let request = request(from, more);
     let from = request.from().unwrap();
-    caller_of(&endpoint(change), &Globals::default(), &request, &from)
+    caller_of(&endpoint(change), &Globals::default(), &request, from)
 }
 
 const PAI: &str = "P-Asserted-Identity: \"Boss\" <sip:500@pbx>, <tel:+7500>\r\n";
@@ -166,7 +166,7 @@ fn options_behind_a_user_are_cut_where_the_globals_say_so() {
             ignore_uri_user_options: cut,
             ..Globals::default()
         };
-        let party = caller_of(&Endpoint::default(), &globals, &request, &from);
+        let party = caller_of(&Endpoint::default(), &globals, &request, from);
         assert_eq!(party.number, number);
     }
 }
