@@ -179,14 +179,16 @@ impl SecurityLog {
         })
     }
 
+    /// Is this kind written at all?
+    pub(crate) fn writes(&self, heard: Heard) -> bool {
+        self.sender.get().is_some() && (self.everything || heard.is_failure())
+    }
+
     /// Writes a line, if this kind is written at all.
     pub fn write(&self, heard: Heard, subject: &Subject<'_>) {
-        let Some(sender) = self.sender.get() else {
+        let Some(sender) = self.sender.get().filter(|_| self.writes(heard)) else {
             return;
         };
-        if !(self.everything || heard.is_failure()) {
-            return;
-        }
         if sender.try_send(Line::Text(line(heard, subject))).is_err() {
             self.lost.add(1);
         }

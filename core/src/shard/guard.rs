@@ -1,6 +1,7 @@
 //! Protection at a shard: what is noted of strangers, how they are answered without leaving anything behind, and which
 //! calls are taken.
 
+use std::cell::LazyCell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -119,18 +120,21 @@ impl Shard {
                 (Heard::FailedAcl, Some(Offence::Denied))
             }
         };
-        let account = account_of(request);
-        let subject = Subject {
+        // Most are successes that nobody asks for: their name is not looked for.
+        let account = LazyCell::new(|| account_of(request));
+        let subject = || Subject {
             service: "PJSIP",
             account: &account,
             session: request.call_id().unwrap_or_default(),
             flow,
         };
         let tell = |heard| {
-            self.shared.protection.log.write(heard, &subject);
+            if self.shared.protection.log.writes(heard) {
+                self.shared.protection.log.write(heard, &subject());
+            }
             self.shared
                 .events
-                .tell(|| SecurityLog::event(heard, &subject));
+                .tell(|| SecurityLog::event(heard, &subject()));
         };
         tell(heard);
         if matches!(admission, Admission::Stranger(_))

@@ -377,12 +377,13 @@ impl Shard {
             .add(stats.packets_received);
         self.counters.rtp_packets_sent.add(stats.packets_sent);
         self.counters.rtp_packets_lost.add(stats.lost);
-        if let Some(partner) = partner.and_then(|id| self.channel(id)) {
-            quality::set_variables(&partner, &stats, "BRIDGED");
+        let partner = partner.and_then(|id| self.channel(id));
+        let own = owner.and_then(|id| self.channel(id));
+        quality::set_variables(own.as_ref(), partner.as_ref(), &stats);
+        if let Some(partner) = partner {
             partner.touch();
         }
-        if let Some(channel) = owner.and_then(|id| self.channel(id)) {
-            quality::set_variables(&channel, &stats, "");
+        if let Some(channel) = own {
             channel.set_stats(stats);
         }
     }
