@@ -37,6 +37,10 @@ impl Registry for Applications {
             && !(matches!(canonical, "Set" | "MSet") && writes_later(data))
     }
 
+    fn ready(&self, data: &Template) -> bool {
+        !waits(data)
+    }
+
     fn applications(&self) -> Vec<&str> {
         app::all().iter().map(|app| app.name).collect()
     }
@@ -80,6 +84,10 @@ impl Registry for WithTable {
 
     fn immediate(&self, canonical: &str, data: &Template) -> bool {
         Applications.immediate(canonical, data)
+    }
+
+    fn ready(&self, data: &Template) -> bool {
+        Applications.ready(data)
     }
 
     fn applications(&self) -> Vec<&str> {

@@ -387,6 +387,7 @@ impl<'b> Builder<'b> {
                     app: self.names.share(app),
                     known: true,
                     immediate: false,
+                    ready: false,
                     template: Template::parse(&appdata).folded(),
                     appdata: appdata.into(),
                 });
@@ -449,6 +450,9 @@ impl<'b> Builder<'b> {
         let (template, defects) = Template::parse_with_defects(draft.appdata);
         let immediate = draft.priority != crate::plan::HINT
             && known.is_some_and(|app| self.registry.immediate(app, &template));
+        let ready = draft.priority != HINT
+            && known.is_some()
+            && (immediate || self.registry.ready(&template));
         let step = Step {
             origin: draft.origin,
             exten: self.names.share(draft.exten),
@@ -458,6 +462,7 @@ impl<'b> Builder<'b> {
             app: self.names.share(known.unwrap_or(draft.app)),
             known: known.is_some(),
             immediate,
+            ready,
             appdata: draft.appdata.into(),
             template: template.folded(),
         };

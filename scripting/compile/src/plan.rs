@@ -68,6 +68,8 @@ pub struct Step {
     pub known: bool,
     /// Never waits, so it runs at once and not in the machine ([`crate::Registry::immediate`]).
     pub immediate: bool,
+    /// Its data are known without waiting, so they need no machine ([`crate::Registry::ready`]).
+    pub ready: bool,
     /// Data as written, before substitution.
     pub appdata: Arc<str>,
     /// Data parsed, constants folded.

@@ -41,6 +41,11 @@ pub trait Registry {
         false
     }
 
+    /// Can this data be written out at once, because no function in it waits? Only asked for known applications.
+    fn ready(&self, _data: &Template) -> bool {
+        false
+    }
+
     /// Changes when an answer of this registry changes; contexts compiled against another generation are not reused.
     fn generation(&self) -> u64 {
         0
