@@ -2,7 +2,8 @@
 //! is printed beside a reference of the same run.
 //!
 //! `sip_works [--work NAME]... [--seconds 4] [--contacts 100000] [--calls 1000] [--check]`. With `--check` it fails when a
-//! figure is worse than its target. The exchange runs in this process with one shard; the CPU time of the telephones, which
+//! figure is worse than its target. Calls and registrations run for 33 s before they are counted, until as many transactions
+//! end as begin. The exchange runs in this process with one shard; the CPU time of the telephones, which
 //! are one thread, is not counted.
 
 use anyhow::{Context, Result, bail, ensure};

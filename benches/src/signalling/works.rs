@@ -20,6 +20,8 @@ const USERS: usize = 1000;
 const REGISTERS: usize = 64;
 /// What comes before it is counted: everything is cold.
 const WARM: Duration = Duration::from_millis(500);
+/// The same of calls and registrations: until as many transactions end (64*T1) as begin.
+const BALANCE: Duration = Duration::from_secs(33);
 
 /// CPU time of this process without the calling thread, which plays the telephones.
 fn exchange() -> Result<Duration> {
@@ -95,7 +97,7 @@ fn calling(exten: &str, seconds: u64, callee: bool) -> Result<(f64, f64, f64)> {
         }
         Ok(())
     };
-    run(&mut callers, &mut callees, WARM)?;
+    run(&mut callers, &mut callees, BALANCE)?;
     let before = (callers.done, callees.done, exchange()?);
     run(&mut callers, &mut callees, Duration::from_secs(seconds))?;
     let used = exchange()?.saturating_sub(before.2);
@@ -209,7 +211,10 @@ pub fn registering(seconds: u64) -> Result<Vec<Figure>> {
     let inside = Inside::start_with(users(USERS, 0), &[], Limits::default())?;
     phones.talk_to(inside.address);
     // Each has its first challenge.
-    register(&mut phones, 0..USERS)?;
+    let started = Instant::now();
+    while started.elapsed() < BALANCE {
+        register(&mut phones, 0..USERS)?;
+    }
     let measure = |phones: &mut Phones, forget: bool| -> Result<(Done, f64, f64)> {
         let (before, used, started) = (phones.done, exchange()?, Instant::now());
         while started.elapsed() < Duration::from_secs(seconds) {
