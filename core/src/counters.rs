@@ -134,6 +134,10 @@ counters! {
         fax_packets_relayed,
         /// Those that came from elsewhere or could not be sent.
         fax_packets_dropped,
+        /// Packets of video (RTP and RTCP) passed on between two telephones.
+        video_packets_relayed,
+        /// Those that came from elsewhere, were none, were too long, were not wanted (hold) or could not be sent.
+        video_packets_dropped,
         recordings_in_trouble,
         /// Sums over legs that are closed.
         rtp_packets_received,

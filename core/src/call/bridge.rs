@@ -270,6 +270,7 @@ impl Channel {
         peer.forget_direct_attempts();
         self.tell_transfer(200);
         peer.tell_transfer(200);
+        self.keep_video(peer);
         self.hold_music(peer);
         peer.hold_music(self);
         // Who watches the other half of a Local channel may want to join its ends.
@@ -286,6 +287,7 @@ impl Channel {
         self.stop_hold_music();
         self.bring_home();
         self.end_fax();
+        self.end_video();
         if !self.is_over() {
             self.media(|leg| Command::Route(leg, Route::Silence));
         }
@@ -303,6 +305,7 @@ impl Channel {
         peer.stop_hold_music();
         peer.bring_home();
         peer.end_fax();
+        peer.end_video();
         if !peer.is_over() {
             peer.media(|leg| Command::Route(leg, Route::Silence));
         }
@@ -329,6 +332,7 @@ impl Channel {
             self.stop_hold_music();
             self.bring_home();
             self.end_fax();
+            self.end_video();
             self.watched_by(None);
             self.media(|leg| Command::Route(leg, Route::Silence));
             keeper.touch();

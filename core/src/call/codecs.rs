@@ -79,6 +79,43 @@ fn allowed(endpoint: &Endpoint) -> (Vec<Codec>, Option<u8>) {
     )
 }
 
+/// Codecs of video, which are passed on unread: names of Asterisk and those of RTP.
+const VIDEO: [(&str, &[&str]); 8] = [
+    ("h261", &["H261"]),
+    ("h263", &["H263"]),
+    ("h263p", &["H263-1998", "H263-2000"]),
+    ("h264", &["H264"]),
+    ("h265", &["H265"]),
+    ("vp8", &["VP8"]),
+    ("vp9", &["VP9"]),
+    ("av1", &["AV1"]),
+];
+
+/// The codecs of video that an endpoint may use, by their names in RTP; none where its row names none. `all` names every one,
+/// as it does for Asterisk.
+pub(super) fn video(endpoint: &Endpoint) -> Vec<&'static str> {
+    let mut allowed: Vec<&str> = Vec::new();
+    for text in &endpoint.allow {
+        let text = text.trim();
+        let removed = text.strip_prefix('!');
+        let name = removed
+            .unwrap_or(text)
+            .split(':')
+            .next()
+            .unwrap_or_default();
+        let is_named =
+            |known: &str| name.eq_ignore_ascii_case("all") || name.eq_ignore_ascii_case(known);
+        let named = VIDEO.iter().filter(|(known, _)| is_named(known));
+        for encoding in named.flat_map(|(_, encodings)| *encodings) {
+            allowed.retain(|known| known != encoding);
+            if removed.is_none() {
+                allowed.push(encoding);
+            }
+        }
+    }
+    allowed
+}
+
 /// A codec as SDP describes it.
 fn capability(codec: Codec) -> CodecCapability {
     let mut capability = CodecCapability::new(
@@ -208,6 +245,7 @@ impl Channel {
     /// our answer to its offer, that answer is made anew.
     pub(crate) fn share_codec(&self, callee: &Self) {
         self.agree_on_codec(callee);
+        self.share_video(callee);
         // What is said into a Local channel comes out of it as it is.
         for (half, at) in [(self, callee), (callee, self)] {
             let all = at.codecs();
@@ -306,6 +344,21 @@ mod tests {
         assert_eq!(allowed(&["all"], &["slin16"]).as_deref(), Some("L16"));
         assert_eq!(allowed(&[], &[]).as_deref(), Some("PCMA,PCMU"));
         assert_eq!(allowed(&["all"], &["speex"]), None);
+    }
+
+    #[test]
+    fn codecs_of_video_are_allowed_beside_those_of_audio() {
+        let names = |allow: &[&str]| video(&endpoint(&["all"], allow)).join(",");
+        assert_eq!(names(&["ulaw", "H264", "vp8"]), "H264,VP8");
+        assert_eq!(names(&["ulaw", "h263p"]), "H263-1998,H263-2000");
+        assert_eq!(
+            names(&["all", "!h264", "!h263p", "!h265"]),
+            "H261,H263,VP8,VP9,AV1"
+        );
+        assert_eq!(names(&["ulaw", "opus", "g722", "h2644", ""]), "");
+        assert_eq!(names(&[]), "");
+        let audio = allowed(&["all"], &["ulaw", "h264", "vp8"]);
+        assert_eq!(audio.as_deref(), Some("PCMU"), "no audio of that name");
     }
 
     #[test]

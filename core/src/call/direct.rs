@@ -176,7 +176,10 @@ impl Channel {
             let at = media.addresses().1;
             at.is_none_or(|at| at.ip() != session.flow.remote.ip())
         };
-        !(media.is_held_by_us() || endpoint.disable_direct_media_on_nat && nat())
+        // Packets of video come here in any case.
+        !(media.is_held_by_us()
+            || media.has_video()
+            || endpoint.disable_direct_media_on_nat && nat())
     }
 
     fn agreed(&self) -> Option<Agreed> {

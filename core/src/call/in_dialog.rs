@@ -51,7 +51,10 @@ impl Channel {
         }
         self.after_ack();
         match answered {
-            Some(Ok(agreed)) => self.set_held(agreed.on_hold),
+            Some(Ok(agreed)) => {
+                self.set_held(agreed.on_hold);
+                self.follow_video();
+            }
             // RFC 6337 §3.4: what was agreed before the re-INVITE stays.
             Some(Err(error)) if again_described => {
                 tracing::info!(channel = %self.name(), error, "the media stays as it was");
@@ -345,6 +348,7 @@ impl Channel {
         }
         self.watch_accepted();
         self.keep_time(terms);
+        self.follow_video();
     }
 
     fn on_update(&self, id: ServerId, request: &Message) {
@@ -415,6 +419,7 @@ impl Channel {
         }
         self.answer_request(id, Policy::tell(request, response, terms).finish());
         self.keep_time(terms);
+        self.follow_video();
         self.go_on_renegotiating();
         self.touch();
     }

@@ -18,6 +18,7 @@ use super::codecs;
 use super::direct::Elsewhere;
 use super::encryption;
 use super::fax::Fax;
+use super::video::VideoPorts;
 use crate::channel::ChannelId;
 use crate::shard::Shard;
 
@@ -106,7 +107,9 @@ impl Way for DtmfMode {
 pub(crate) struct MediaSession {
     leg: LegId,
     local: LocalMedia,
-    negotiation: offer_answer::Session,
+    /// The address that its sockets are bound to.
+    pub(super) bound: IpAddr,
+    pub(super) negotiation: offer_answer::Session,
     capabilities: Capabilities,
     symmetric: bool,
     dtmf_mode: DtmfMode,
@@ -121,6 +124,7 @@ pub(crate) struct MediaSession {
     fax: Option<FaxStream>,
     /// Our offer that waits is one of fax.
     fax_offered: bool,
+    pub(super) video: VideoPorts,
     /// Where the far end is to be told that it is heard, instead of here.
     elsewhere: Option<Elsewhere>,
     /// What our offer that waits says of that.
@@ -213,6 +217,7 @@ impl MediaSession {
         Ok(Self {
             leg,
             local,
+            bound: reached,
             negotiation,
             capabilities,
             symmetric: endpoint.rtp_symmetric,
@@ -225,6 +230,7 @@ impl MediaSession {
             forks: Forked::default(),
             fax: None,
             fax_offered: false,
+            video: VideoPorts::default(),
             elsewhere: None,
             telling: None,
             told: None,
@@ -313,6 +319,11 @@ impl MediaSession {
         {
             tracing::error!(%error, "the audio of a fax call");
         }
+    }
+
+    /// `rtp_symmetric`: the far end is where its packets come from.
+    pub(super) fn is_symmetric(&self) -> bool {
+        self.symmetric
     }
 
     /// The far end sends something.

@@ -33,6 +33,7 @@ pub(crate) mod session;
 pub(crate) mod target;
 pub(crate) mod timing;
 pub(crate) mod told;
+pub(crate) mod video;
 
 pub use bridge::{BridgeEnd, BridgeOptions, Bridged, Feature, Keys, LimitWarning};
 pub use destination::{Destination, DestinationError, To};

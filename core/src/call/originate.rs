@@ -349,6 +349,7 @@ pub async fn call_out(
         language: request.language.clone().unwrap_or_else(|| "en".to_owned()),
         accountcode: request.accountcode.clone().unwrap_or_default(),
         codecs,
+        video: None,
         uniqueids: request.uniqueids.clone(),
     };
     let channel = match create_leg(shard, &destination, &origin).await {

@@ -18,6 +18,7 @@ use super::media::MediaSession;
 use super::session::{Outgoing, Session, new_via, routed};
 use super::target::{Target, find_target};
 use super::timing::{self, Timing};
+use super::video::VideoOffer;
 use super::{diversion, extensions, identity, redirect, renegotiate};
 use crate::channel::{
     Cause, Channel, Data, LegEnd, Location, Party, Redirecting, State, Variables,
@@ -44,6 +45,8 @@ pub(crate) struct Origin {
     pub(crate) accountcode: String,
     /// What the other side speaks.
     pub(crate) codecs: Vec<Codec>,
+    /// What it wants to show.
+    pub(crate) video: Option<VideoOffer>,
     /// Unique ids that somebody chose, of the channel and of the other half of a Local channel.
     pub(crate) uniqueids: [Option<String>; 2],
 }
@@ -52,6 +55,7 @@ impl Origin {
     /// Of a channel that dials.
     pub(super) fn of(caller: &Channel, request: &DialRequest) -> Self {
         let codecs = caller.codecs();
+        let video = caller.video_offer();
         let data = caller.data();
         let mut redirecting = data.redirecting.clone();
         redirecting.from.number.clone_from(&data.rdnis);
@@ -70,6 +74,7 @@ impl Origin {
             language: data.language.clone(),
             accountcode: data.accountcode.clone(),
             codecs,
+            video,
             uniqueids: [None, None],
         }
     }
@@ -163,6 +168,9 @@ impl Channel {
             })?;
         channel.set_leg(Some(media.leg()));
         media.prefer(&endpoint.outgoing_call_offer_pref, &origin.codecs);
+        if let Some(video) = &origin.video {
+            media.offer_video(shard, endpoint, video);
+        }
         let globals = &shared.snapshot().globals;
         let contact_user = identity::contact_user(endpoint, globals, &origin.shown);
         let mut own = contact(shard, &flow, contact_user.as_deref());

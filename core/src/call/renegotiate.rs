@@ -491,6 +491,7 @@ impl Channel {
                 if let Some(agreed) = agreed {
                     self.set_held(agreed.on_hold);
                 }
+                self.follow_video();
                 wanted.end(if fax_refused { Err(488) } else { Ok(()) });
                 if fax_refused {
                     self.renegotiate(Wanted::media(Method::Invite));

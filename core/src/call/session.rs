@@ -59,6 +59,8 @@ pub(crate) struct Session {
     pub(crate) glare_mitigated: bool,
     /// Passes fax on, while this call and its partner speak T.38.
     pub(crate) fax: Option<Rc<super::fax::Relay>>,
+    /// Passes video on, while this channel is bridged with one that has it too.
+    pub(crate) video: Option<Rc<super::video::Relay>>,
     /// The far end takes UPDATE.
     pub(crate) peer_updates: bool,
     /// A transfer that the far end asked for and is told of.
@@ -120,6 +122,7 @@ impl Session {
             requests: Requests::default(),
             glare_mitigated: false,
             fax: None,
+            video: None,
             peer_updates: false,
             referral: None,
             referred: false,
@@ -373,6 +376,12 @@ impl Channel {
         };
         session.timing.stop();
         session.fax = None;
+        if let Some(relay) = session.video.take() {
+            relay.stop();
+        }
+        if let Some(media) = session.media.as_mut() {
+            media.close_video();
+        }
         if let Some(reliable) = session.reliable.as_mut() {
             reliable.finish();
         }

@@ -126,6 +126,7 @@ pub struct Shard {
     originating: Cell<usize>,
     messages_running: Cell<usize>,
     local_halves: Cell<usize>,
+    video_ports: Cell<usize>,
     accept_tokens: Cell<(Instant, f64)>,
     /// When the message that is worked on was parsed.
     pub(crate) parsed_at: Cell<Instant>,
@@ -293,6 +294,11 @@ impl Shard {
     /// The same, to be counted in.
     pub(crate) fn local_halves(&self) -> &Cell<usize> {
         &self.local_halves
+    }
+
+    /// Pairs of ports that video has taken, to be counted in.
+    pub(crate) fn video_ports(&self) -> &Cell<usize> {
+        &self.video_ports
     }
 
     /// How many texts have their dialplan run on this shard.
@@ -565,13 +571,15 @@ impl Shard {
             .legs
             .borrow()
             .len()
-            .saturating_sub(self.local_halves().get());
+            .saturating_sub(self.local_halves().get())
+            + self.video_ports.get();
         !self.has_room_for_legs(1) || sockets >= self.ports.borrow().pairs()
     }
 
     /// Has the media thread room for so many legs more?
     pub(crate) fn has_room_for_legs(&self, more: usize) -> bool {
-        self.legs.borrow().len() + more <= self.legs_max
+        // A pair of ports for video is held here and by who passes its packets on: as many descriptors as two legs.
+        self.legs.borrow().len() + self.video_ports.get() * 2 + more <= self.legs_max
     }
 
     /// Gives up an INVITE of ours; false if there is nothing to cancel any more.

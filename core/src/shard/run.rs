@@ -205,6 +205,7 @@ pub(super) fn make(
         originating: Cell::new(0),
         messages_running: Cell::new(0),
         local_halves: Cell::new(0),
+        video_ports: Cell::new(0),
         accept_tokens: Cell::new((crate::clock::now(), 1.0)),
         parsed_at: Cell::new(crate::clock::now()),
         dialplan: OnceCell::new(),

@@ -52,3 +52,4 @@ mod subscriptions;
 mod telephony;
 mod tracing;
 mod transports;
+mod video;

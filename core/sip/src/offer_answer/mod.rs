@@ -1,4 +1,4 @@
-//! Offer and answer: RFC 3264, for one audio stream.
+//! Offer and answer: RFC 3264, for one audio stream, and what two telephones send each other beside it.
 //!
 //! A [`Session`] remembers what was described in one dialog: it makes offers and answers from [`Capabilities`], applies
 //! the other side's, and says what was [`Agreed`]. Streams that we do not speak are refused in their place. Never here:
@@ -9,6 +9,7 @@ mod fax;
 mod security;
 mod select;
 mod session;
+mod video;
 
 use std::net::SocketAddr;
 
@@ -16,6 +17,7 @@ pub use capability::{Capabilities, CodecCapability, LocalMedia, Preference};
 pub use fax::FaxStream;
 pub use security::{AgreedCrypto, Sdes, Security};
 pub use session::Session;
+pub use video::{AgreedVideo, VideoStream};
 
 use crate::sdp::Direction;
 

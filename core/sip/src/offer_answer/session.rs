@@ -6,6 +6,7 @@ use super::select::{
     DTMF_EVENTS, common, dtmf_clock, dtmf_map, dtmf_payload_type, is_audio, is_usable, kept,
     nothing_agreed, packet_time_ms, remote_addresses, remote_direction, wants_extended_reports,
 };
+use super::video::Video;
 use super::{Agreed, Capabilities, LocalMedia, OfferAnswerError};
 use crate::sdp::{Attribute, Direction, Media, MediaKind, RtpMap, SessionDescription};
 
@@ -36,6 +37,8 @@ pub struct Session {
     security: Security,
     /// The keys that were agreed last; they outlive a time in which the stream is switched off.
     crypto: Option<AgreedCrypto>,
+    /// Streams of video that are passed on between this dialog and another.
+    pub(super) video: Vec<Video>,
 }
 
 impl Session {
@@ -53,6 +56,7 @@ impl Session {
             agreed: None,
             security: Security::Plain,
             crypto: None,
+            video: Vec::new(),
         }
     }
 
@@ -139,6 +143,7 @@ impl Session {
             Some(slot) => *slot = audio,
             None => media.push(audio),
         }
+        self.write_video_offer(&mut media, capabilities.rtcp_mux);
         let description = self.describe(local, media, None);
         self.offer = Some(Offer {
             description: description.clone(),
@@ -204,7 +209,9 @@ impl Session {
             crypto,
             on_hold: wanted.sends() && !remote.receives(),
         };
-        self.settled = Some(offer.description.clone());
+        let (offered, local) = (offer.description.clone(), offer.local.rtp);
+        self.take_video_answer(&offered.media, answer, local);
+        self.settled = Some(offered);
         self.crypto.clone_from(&agreed.crypto);
         self.pending = false;
         self.agreed = Some(agreed.clone());
@@ -291,6 +298,7 @@ impl Session {
         if let Some(slot) = streams.get_mut(index) {
             *slot = audio;
         }
+        self.answer_video(offer, &mut streams, capabilities, local);
         let answer = self.describe(local, streams, Some(offer));
         let agreed = Agreed {
             remote_rtp,
@@ -316,6 +324,7 @@ impl Session {
         capabilities: &Capabilities,
         local: &LocalMedia,
     ) -> (SessionDescription, Agreed) {
+        self.end_video();
         let streams = offer.media.iter().map(refused).collect();
         let answer = self.describe(local, streams, Some(offer));
         let agreed = nothing_agreed(capabilities.ptime_ms);
@@ -327,6 +336,11 @@ impl Session {
         self.settled = Some(answer.clone());
         self.offer = None;
         self.agreed = Some(agreed.clone());
+    }
+
+    /// Both sides have described something.
+    pub(super) fn has_settled(&self) -> bool {
+        self.settled.is_some()
     }
 
     /// The streams that both sides described last, in their places.
@@ -355,6 +369,7 @@ impl Session {
         let offer = self.offer.take();
         self.pending = false;
         if accepted {
+            self.end_video();
             self.settled = offer.map(|offer| offer.description);
         }
     }
@@ -366,6 +381,7 @@ impl Session {
         media: Vec<Media>,
         offer: &SessionDescription,
     ) -> SessionDescription {
+        self.end_video();
         let answer = self.describe(local, media, Some(offer));
         self.settled = Some(answer.clone());
         self.offer = None;

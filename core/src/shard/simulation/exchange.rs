@@ -230,6 +230,7 @@ impl Exchange {
             found("recorders", shard.recorders.borrow().len());
             found("originated calls", shard.originating.get());
             found("halves of Local channels", shard.local_halves.get());
+            found("pairs of ports for video", shard.video_ports.get());
             found("messages in the inbox", shard.inbox.len());
             found(
                 "open legs of media (with their ports)",
