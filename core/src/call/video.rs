@@ -450,9 +450,10 @@ impl Side {
         }
     }
 
+    /// Control packets come from where RTP was named or comes from, from whichever port.
     fn admits_control(&self, source: SocketAddr) -> bool {
         let known = [self.to_rtp, self.to_rtcp];
-        self.symmetric && !self.latched || known.iter().flatten().any(|at| at.ip() == source.ip())
+        known.iter().flatten().any(|at| at.ip() == source.ip())
     }
 
     /// What came to a socket from there; `None`: it is not for the other side.
@@ -463,26 +464,20 @@ impl Side {
         control: bool,
         known: u128,
     ) -> Option<Kind> {
-        let kind = if control {
-            let is_rtcp = kind_of(packet, true, 0) == Some(Kind::Rtcp);
-            is_rtcp.then_some(Kind::Rtcp)?
-        } else {
-            kind_of(packet, self.muxed, known)?
+        // On a port of its own RTCP is all that there is.
+        let kind = match control {
+            true => kind_of(packet, true, 0)?,
+            false => kind_of(packet, self.muxed, known)?,
         };
-        let admitted = match control {
-            true => self.admits_control(source),
-            false => self.admits(source),
-        };
-        if !admitted {
-            return None;
-        }
-        match (self.symmetric, control) {
-            (true, true) => self.to_rtcp = Some(source),
-            (true, false) if kind == Kind::Rtp => {
+        match kind {
+            Kind::Rtcp if !self.admits_control(source) => return None,
+            Kind::Rtcp if control && self.symmetric => self.to_rtcp = Some(source),
+            Kind::Rtp if !self.admits(source) => return None,
+            Kind::Rtp if self.symmetric => {
                 self.to_rtp = Some(source);
                 self.latched = true;
             }
-            _ => {}
+            Kind::Rtcp | Kind::Rtp => {}
         }
         Some(kind)
     }
