@@ -88,7 +88,7 @@ fn control_at(at: SocketAddr) -> SocketAddr {
 
 /// A packet of H.264 with that number: 12 to 1,500 bytes, none like another.
 fn picture(number: u16) -> Vec<u8> {
-    let mut packet = vec![0x80, 99 | if number % 5 == 0 { 0x80 } else { 0 }];
+    let mut packet = vec![0x80, 99 | if number.is_multiple_of(5) { 0x80 } else { 0 }];
     packet.extend_from_slice(&number.to_be_bytes());
     packet.extend_from_slice(&(u32::from(number / 5) * 3000).to_be_bytes());
     packet.extend_from_slice(&0xcafe_0000_u32.to_be_bytes());
