@@ -21,8 +21,10 @@ pub(crate) enum Direction {
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Job {
-    direction: Direction,
-    file: String,
+    pub(crate) direction: Direction,
+    pub(crate) file: String,
+    /// Files whose pages follow those of the first.
+    pub(crate) more: Vec<String>,
     /// Errors are corrected (T.30 Annex A).
     pub(crate) ecm: bool,
     /// `v17`, `v29`, `v27`.
@@ -34,6 +36,7 @@ impl Job {
         Self {
             direction,
             file: file.to_owned(),
+            more: Vec::new(),
             ecm: true,
             modems: ["v17", "v29", "v27"].map(str::to_owned).to_vec(),
         }

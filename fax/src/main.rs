@@ -4,18 +4,22 @@
 //! It is a program of its own because modems and pictures are C code that strangers talk to. No call, no SIP and no
 //! settings of the exchange are known here.
 
+mod document;
 mod machine;
 
 use std::io::{Read, Write};
 use std::process::ExitCode;
 
+use anyhow::Context;
+
+use document::Nameless;
 use machine::{Direction, FRAME, Job, Machine, Report};
 
 /// Frames of silence behind the end, so that what was said last is heard and who said good-bye is through before the call
 /// ends: 1.2 s.
 const TAIL: usize = 60;
 
-const USAGE: &str = "usage: strowger-fax send|receive FILE.tiff [ecm=0|1] [modems=v17,v29,v27]";
+const USAGE: &str = "usage: strowger-fax send|receive FILE.tiff [file=MORE.tiff ...] [ecm=0|1] [modems=v17,v29,v27]";
 
 fn job(arguments: &[String]) -> Option<Job> {
     let [direction, file, rest @ ..] = arguments else {
@@ -31,6 +35,7 @@ fn job(arguments: &[String]) -> Option<Job> {
         match option.split_once('=')? {
             ("ecm", "0") => job.ecm = false,
             ("ecm", "1") => job.ecm = true,
+            ("file", more) if direction == Direction::Send => job.more.push(more.to_owned()),
             ("modems", list) => job.modems = list.split(',').map(str::to_owned).collect(),
             _ => return None,
         }
@@ -80,11 +85,36 @@ fn tell(report: &Report) {
     );
 }
 
+/// What is sent, as one file that lasts as long as this value, and its path in the place of theirs.
+fn gather(job: &mut Job) -> anyhow::Result<Option<Nameless>> {
+    if job.direction == Direction::Receive {
+        return Ok(None);
+    }
+    if job.more.is_empty() {
+        document::check(&job.file)?;
+        return Ok(None);
+    }
+    let files: Vec<String> = std::iter::once(job.file.clone())
+        .chain(job.more.drain(..))
+        .collect();
+    let file = Nameless::new(&document::join(&files)?).context("a temporary file")?;
+    job.file = file.path();
+    Ok(Some(file))
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let Some(job) = job(&arguments) else {
+    let Some(mut job) = job(&arguments) else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
+    };
+    let _gathered = match gather(&mut job) {
+        Ok(gathered) => gathered,
+        Err(error) => {
+            let line = format!("{error:#}").replace('\n', " ");
+            eprintln!("code=-1\nfault=file\ntext={line}");
+            return ExitCode::FAILURE;
+        }
     };
     let machine = match Machine::new(&job) {
         Ok(machine) => machine,
@@ -118,6 +148,8 @@ mod tests {
         let given = job(&words("receive b.tif ecm=0 modems=v27,v29")).expect("a job");
         assert!(!given.ecm);
         assert_eq!(given.modems, ["v27", "v29"]);
+        let several = job(&words("send a.tif file=b=c.tif file=d.tif")).expect("a job");
+        assert_eq!(several.more, ["b=c.tif", "d.tif"]);
         for wrong in [
             "",
             "send",
@@ -125,6 +157,7 @@ mod tests {
             "send a.tif ecm",
             "send a.tif ecm=2",
             "send a.tif x=1",
+            "receive a.tif file=b.tif",
         ] {
             assert!(job(&words(wrong)).is_none(), "{wrong}");
         }

@@ -42,3 +42,26 @@ fn an_input_that_ends_at_once_is_no_success_and_says_so() {
     let code = said.lines().find_map(|line| line.strip_prefix("code="));
     assert!(code.is_some_and(|code| code != "0"), "{said}");
 }
+
+#[test]
+fn a_file_that_cannot_be_sent_is_named() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(path("text.tif"), "no picture").expect("a file");
+    for arguments in [
+        vec!["send".to_owned(), path("text.tif")],
+        vec![
+            "send".to_owned(),
+            path("text.tif"),
+            format!("file={}", path("more.tif")),
+        ],
+    ] {
+        let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let output = run(&words);
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("fault=file\n"), "{said}");
+        let named = format!("text=file \"{}\": it is no TIFF file", path("text.tif"));
+        assert!(said.contains(&named), "{said}");
+    }
+}

@@ -2,6 +2,7 @@
 //! Modems and pictures are C code that strangers talk to; whatever becomes of it there, the exchange only sees a program end.
 //! How many run, how long, and the queues of samples both ways live here; channels do not.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use strowger_media::LiveWriter;
 use strowger_media::attention::TapReader;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::log_line;
@@ -45,6 +46,8 @@ pub(crate) struct Job {
     pub(crate) direction: Direction,
     /// The TIFF file that is sent, or written.
     pub(crate) file: PathBuf,
+    /// Files whose pages are sent behind those of the first.
+    pub(crate) more: Vec<PathBuf>,
     /// Errors are corrected (T.30 Annex A).
     pub(crate) ecm: bool,
     /// Modems that may be used: `v17`, `v29`, `v27`.
@@ -64,6 +67,8 @@ pub(crate) struct Report {
     /// Pixels for each meter, across and down.
     pub(crate) resolution: (u32, u32),
     pub(crate) ecm: bool,
+    /// A file cannot be sent; the text names it.
+    pub(crate) bad_file: bool,
 }
 
 impl Report {
@@ -80,6 +85,7 @@ impl Report {
                 "x" => report.resolution.0 = number(),
                 "y" => report.resolution.1 = number(),
                 "ecm" => report.ecm = value.trim() == "1",
+                "fault" => report.bad_file = value.trim() == "file",
                 _ => {}
             }
         }
@@ -111,6 +117,8 @@ pub struct Fax {
     settings: config::Fax,
     places: Arc<Semaphore>,
     counters: Counters,
+    /// Faxes begun.
+    sessions: AtomicU64,
 }
 
 impl Default for Fax {
@@ -125,6 +133,7 @@ impl Fax {
             places: Arc::new(Semaphore::new(settings.sessions_max)),
             settings: settings.clone(),
             counters: Counters::default(),
+            sessions: AtomicU64::new(0),
         }
     }
 
@@ -173,6 +182,11 @@ impl Fax {
             .arg(&job.file)
             .arg(format!("ecm={}", u8::from(job.ecm)))
             .arg(format!("modems={}", job.modems.join(",")))
+            .args(job.more.iter().map(|file| {
+                let mut argument = OsString::from("file=");
+                argument.push(file);
+                argument
+            }))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -184,6 +198,7 @@ impl Fax {
             not_started(error.to_string())
         })?;
         Ok(Machine {
+            session: self.sessions.fetch_add(1, Ordering::Relaxed) + 1,
             fax: Arc::clone(self),
             direction: job.direction,
             child,
@@ -194,6 +209,8 @@ impl Fax {
 
 /// A fax machine that runs.
 pub(crate) struct Machine {
+    /// Its number among those of this process, from 1.
+    pub(crate) session: u64,
     fax: Arc<Fax>,
     direction: Direction,
     child: Child,
@@ -206,8 +223,14 @@ pub(crate) fn limit(fax: &Fax) -> Duration {
 }
 
 impl Machine {
-    /// Has it send and receive until it is done, the call is over (`heard` ends then), or it takes too long.
-    pub(crate) async fn run(mut self, heard: TapReader, said: LiveWriter) -> Report {
+    /// Has it send and receive until it is done, the call is over (`heard` ends then), nobody holds the other end of `ended` any more,
+    /// or it takes too long.
+    pub(crate) async fn run(
+        mut self,
+        heard: TapReader,
+        said: LiveWriter,
+        ended: oneshot::Receiver<()>,
+    ) -> Report {
         let time = limit(&self.fax);
         let (input, output) = (self.child.stdin.take(), self.child.stdout.take());
         let errors = self.child.stderr.take();
@@ -220,7 +243,7 @@ impl Machine {
             }
         });
         let lost = if let (Some(input), Some(output)) = (input, output) {
-            let moving = pass_on(heard, said, input, output);
+            let moving = pass_on(heard, said, (input, output), ended);
             tokio::time::timeout(time, moving).await.ok()
         } else {
             None
@@ -273,8 +296,8 @@ async fn last_of(mut errors: impl AsyncRead + Unpin) -> String {
 async fn pass_on(
     mut heard: TapReader,
     mut said: LiveWriter,
-    mut input: ChildStdin,
-    mut output: ChildStdout,
+    (mut input, mut output): (ChildStdin, ChildStdout),
+    mut ended: oneshot::Receiver<()>,
 ) -> u64 {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -295,6 +318,7 @@ async fn pass_on(
                 said.write(&samples);
                 waiting = rest;
             }
+            _ = &mut ended => return heard.lost(),
             _ = ticks.tick() => {
                 // Asked first, so that what came last is still read.
                 let over = heard.is_over();
@@ -341,6 +365,7 @@ mod tests {
         Job {
             direction: Direction::Send,
             file: "/tmp/a page.tiff".into(),
+            more: vec!["/tmp/b=c.tiff".into()],
             ecm: true,
             modems: vec!["v17", "v27"],
         }
@@ -355,7 +380,7 @@ mod tests {
     #[test]
     fn reports_are_lines_of_names_and_values() {
         let report = Report::read(
-            "noise\ncode=0\npages=3\nrate=14400\nx=8031\ny=7700\necm=1\ntext= OK \nnew=1",
+            "noise\ncode=0\nfault=file\npages=3\nrate=14400\nx=8031\ny=7700\necm=1\ntext= OK \nnew=1",
         );
         assert_eq!(
             report,
@@ -366,6 +391,7 @@ mod tests {
                 rate: 14_400,
                 resolution: (8031, 7700),
                 ecm: true,
+                bad_file: true,
             }
         );
         assert_eq!(Report::read("code=x\npages=-1"), Report::default());
@@ -377,7 +403,7 @@ mod tests {
         // It gives back the first half second and says what it was asked for.
         let fax = fax(
             &folder,
-            "head -c 8000; printf 'code=0\\ntext=%s %s %s %s\\npages=2\\n' \"$1\" \"$2\" \"$3\" \"$4\" >&2",
+            "head -c 8000; printf 'code=0\\ntext=%s %s %s %s %s\\npages=2\\n' \"$1\" \"$2\" \"$3\" \"$4\" \"$5\" >&2",
         );
         let (tap, heard) = audio_tap(SAMPLES_MAX);
         let mut tap = Watch::Tap(tap);
@@ -386,11 +412,16 @@ mod tests {
             tap.frame(Some(&[5; FRAME]));
         }
         let machine = fax.start(&job()).expect("it starts");
+        assert_eq!(machine.session, 1);
         assert_eq!(number(&fax, "sessions_running"), 1);
         assert!(matches!(fax.start(&job()), Err(FaxError::Full(1))));
-        let report = machine.run(heard, said).await;
+        let (_held, ended) = oneshot::channel();
+        let report = machine.run(heard, said, ended).await;
         assert_eq!((report.code, report.pages), (Some(0), 2));
-        assert_eq!(report.text, "send /tmp/a page.tiff ecm=1 modems=v17,v27");
+        assert_eq!(
+            report.text,
+            "send /tmp/a page.tiff ecm=1 modems=v17,v27 file=/tmp/b=c.tiff"
+        );
         assert!(tap.is_over(), "nobody is listened to any longer");
         assert_eq!(number(&fax, "sessions_running"), 0);
         assert_eq!((number(&fax, "sent"), number(&fax, "refused")), (1, 1));
@@ -407,9 +438,28 @@ mod tests {
         let (_, said) = live_sound(LEAD_MS);
         drop(tap);
         let machine = fax.start(&job()).expect("it starts");
-        let report = machine.run(heard, said).await;
+        let (_held, ended) = oneshot::channel();
+        let report = machine.run(heard, said, ended).await;
         assert_eq!((report.code, report.pages), (Some(49), 1));
         assert_eq!(number(&fax, "failed"), 1);
+    }
+
+    #[tokio::test]
+    async fn one_that_is_not_wanted_any_more_ends_and_tells_what_it_has_though_the_call_goes_on() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let fax = fax(
+            &folder,
+            "cat > /dev/null; printf 'pages=3\\ncode=49\\n' >&2",
+        );
+        let (tap, heard) = audio_tap(SAMPLES_MAX);
+        let (_, said) = live_sound(LEAD_MS);
+        let machine = fax.start(&job()).expect("it starts");
+        let (held, ended) = oneshot::channel();
+        drop(held);
+        let report = machine.run(heard, said, ended).await;
+        assert_eq!((report.code, report.pages), (Some(49), 3));
+        assert_eq!(number(&fax, "failed"), 1);
+        drop(tap);
     }
 
     #[tokio::test]
@@ -423,7 +473,8 @@ mod tests {
         let (_, said) = live_sound(LEAD_MS);
         drop(tap);
         let machine = fax.start(&job()).expect("it starts");
-        let report = machine.run(heard, said).await;
+        let (_held, ended) = oneshot::channel();
+        let report = machine.run(heard, said, ended).await;
         assert_eq!((report.code, report.pages), (Some(0), 12));
     }
 

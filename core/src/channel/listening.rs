@@ -144,9 +144,29 @@ impl Channel {
         let Some(endpoint) = self.endpoint().filter(|endpoint| endpoint.fax_detect) else {
             return;
         };
-        let limit_ms = endpoint.fax_detect_timeout.saturating_mul(1000);
+        self.listen_for_fax(endpoint.fax_detect_timeout.saturating_mul(1000));
+    }
+
+    /// Listens for a fax machine for so many ms from now, 0: as long as the call; what was listened with before ends. False: there
+    /// is no media.
+    pub fn listen_for_fax(&self, limit_ms: u32) -> bool {
+        self.ignore_fax();
         let watch = self.begin_watch(Watch::Fax(FaxWatch::new(limit_ms)));
         self.data_mut().fax_watch = watch;
+        watch.is_some()
+    }
+
+    /// Listens for a fax machine no longer.
+    pub fn ignore_fax(&self) {
+        let watch = self.data_mut().fax_watch.take();
+        if let Some(watch) = watch {
+            self.media(|leg| Command::EndWatch { leg, watch });
+        }
+    }
+
+    /// Is a fax machine listened for?
+    pub fn listens_for_fax(&self) -> bool {
+        self.data().fax_watch.is_some()
     }
 
     /// A fax machine calls: the dialplan goes on at extension `fax` of the context, where there is one.

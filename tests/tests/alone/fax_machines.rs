@@ -165,8 +165,54 @@ fn exchange(document: &[Page]) -> Exchange {
             ("Answer", ""),
             ("Set", "FAXOPT(ecm)=no"),
             ("Set", "FAXOPT(modem)=v27"),
-            ("ReceiveFAX", "never.tif"),
+            ("Set", "GLOBAL(FAX)=${CHANNEL}"),
+            ("ReceiveFAX", "never.tif,s"),
             ("Verbose", &got),
+        ],
+    );
+    exchange.extension(
+        "house",
+        "5",
+        &[("ChannelRedirect", "${FAX},house,moved,1"), ("Wait", "1")],
+    );
+    exchange.extension(
+        "house",
+        "moved",
+        &[("Verbose", &format!("0,moved {TOLD} ${{FAXSTATUSSTRING}}"))],
+    );
+    exchange.extension(
+        "house",
+        "6",
+        &[
+            ("Set", "FAXOPT(maxrate)=4800"),
+            ("Set", "FAXOPT(minrate)=9600"),
+            ("SendFAX", "out.tif"),
+            ("Verbose", &sent),
+            ("Set", "FAXOPT(minrate)=4800"),
+            ("SendFAX", "out.tif,a"),
+            ("Verbose", &sent),
+            ("Set", "FAXOPT(gateway)=yes"),
+            ("Verbose", "0,gateway ${FAXOPT(gateway)}"),
+        ],
+    );
+    exchange.extension(
+        "house",
+        "7",
+        &[
+            ("Answer", ""),
+            ("Originate", "Local/900@house,exten,house,902,1,30,a"),
+            ("Wait", "1"),
+        ],
+    );
+    exchange.extension(
+        "house",
+        "902",
+        &[
+            ("SendFAX", "out.tif&more.tif"),
+            (
+                "Verbose",
+                &format!("0,sent ${{FAXOPT(filename)}} ${{FAXOPT(filenames)}} {TOLD}"),
+            ),
         ],
     );
     exchange.extension(
@@ -177,7 +223,7 @@ fn exchange(document: &[Page]) -> Exchange {
     exchange.extension(
         "house",
         "4",
-        &[("SendFAX", "a.tif&b.tif"), ("Verbose", &sent)],
+        &[("SendFAX", "out.tif&text.tif"), ("Verbose", &sent)],
     );
     exchange.extension(
         "house",
@@ -235,12 +281,53 @@ fn what_cannot_be_sent_is_told_at_once() {
     let bank = Bank::new();
     let alice = bank.phone("alice", "secret", exchange.sip());
     let call = alice.call("3");
-    exchange.expect_log("FAILED INVALID_ARGUMENTS 0 audio rate 0", SOON);
+    exchange.expect_log("FAILURE FILE_ERROR 0 audio rate 0", SOON);
     exchange.expect_log("missing.tif: No such file", SOON);
     call.expect_ended(SOON);
+    let text = exchange.data().join("fax/text.tif");
+    std::fs::write(text, "no picture").expect("a file");
     let call = alice.call("4");
-    exchange.expect_log("one file is one document", SOON);
+    exchange.expect_log("text.tif\": it is no TIFF file", SOON);
     call.expect_ended(SOON);
+    let call = alice.call("6");
+    exchange.expect_log("maxrate is less than minrate", SOON);
+    exchange.expect_log("option a: documents are not polled", SOON);
+    exchange.expect_log("gateway no", SOON);
+    call.expect_ended(SOON);
+}
+
+#[test]
+fn several_files_arrive_as_one_document() {
+    let _alone = alone();
+    let document: Vec<Page> = (0..2).map(|number| page(number, 96)).collect();
+    let more = page(5, 128);
+    let exchange = exchange(&document);
+    let file = exchange.data().join("fax/more.tif");
+    std::fs::write(file, tiff(std::slice::from_ref(&more))).expect("a document");
+    let bank = Bank::new();
+    let call = bank.phone("alice", "secret", exchange.sip()).call("7");
+    call.expect_answered(SOON);
+    exchange.expect_log("received SUCCESS NO_ERROR 3 audio rate 14400", DOCUMENT);
+    exchange.expect_log("sent out.tif out.tif,more.tif SUCCESS NO_ERROR 3", SOON);
+    let all = [document, vec![more]].concat();
+    assert_eq!(received(&exchange.data().join("fax/in/got.tif")), all);
+}
+
+#[test]
+fn a_call_that_is_led_elsewhere_from_its_fax_is_told_what_became_of_it() {
+    let _alone = alone();
+    let exchange = exchange(&[page(0, 16)]);
+    let bank = Bank::new();
+    let alice = bank.phone("alice", "secret", exchange.sip());
+    let call = alice.call("2");
+    call.expect_answered(SOON);
+    call.expect_tone(2100.0, 500, SOON);
+    alice.call("5");
+    exchange.expect_log("moved FAILURE HANGUP 0 audio", SOON);
+    exchange.expect_log("the call went elsewhere before the fax was through", SOON);
+    call.expect_ended(SOON);
+    assert_eq!(exchange.metric("strowger_fax_failed_total"), 1);
+    assert_eq!(exchange.metric("strowger_fax_sessions_running"), 0);
 }
 
 #[test]
@@ -258,8 +345,8 @@ fn a_call_without_a_fax_machine_is_given_up_and_one_that_ends_is_told() {
     short.expect_tone(2100.0, 500, SOON);
     assert_eq!(exchange.metric("strowger_fax_sessions_running"), 2);
     short.hang_up();
-    exchange.expect_log("over FAILED HANGUP 0 audio", SOON);
-    exchange.expect_log("received FAILED 3RD_PARTY_ERROR 0 audio", SILENCE);
+    exchange.expect_log("over FAILURE HANGUP 0 audio", SOON);
+    exchange.expect_log("received FAILURE 3RD_PARTY_ERROR 0 audio", SILENCE);
     silent.expect_ended(SOON);
     assert_eq!(exchange.metric("strowger_fax_failed_total"), 2);
 }

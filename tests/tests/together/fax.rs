@@ -205,3 +205,38 @@ fn a_telephone_behind_a_nat_is_faxed_where_its_packets_come_from() {
     expect_passed(&real, at_one, &fax, b"\0\x01\x06 from behind the NAT");
     expect_passed(&fax, at_two, &real, b"\0\x02\xc0 back");
 }
+
+#[test]
+fn a_fax_machine_of_the_exchange_refuses_t38_and_goes_on_by_audio() {
+    let mut exchange = Exchange::new();
+    let mut one = Peer::new(exchange.sip());
+    exchange.trunk("one", one.address(), "house");
+    exchange
+        .database
+        .execute("UPDATE ps_endpoints SET t38_udptl = 'yes'");
+    exchange.extension("house", "203", &[("ReceiveFAX", "in.tif,f")]);
+    exchange.start();
+    one.set_exchange(exchange.sip());
+    let audio = socket();
+    let mut caller = one.call("203", |invite| describe(invite, audio_at(&audio, "")));
+    let answer = caller.expect_response(200);
+    caller.acknowledge(&answer, |_| ());
+    let heard =
+        || wait_until(SOON, || audio.recv(&mut [0; 2048]).ok()).is_some_and(|length| length == 172);
+    assert!(heard(), "the fax machine answers");
+    let fax = socket();
+    let asked = caller.send("INVITE", "", |r| describe(r, fax_at(&fax, "")));
+    let branch = asked.branch().unwrap_or_default().to_owned();
+    let refused = one.expect("the refusal", |m| {
+        m.status().is_some_and(|status| status >= 200) && m.branch() == Some(&branch)
+    });
+    assert_eq!(refused.status(), Some(488), "{refused:?}");
+    caller.acknowledge(&refused, |ack| {
+        ack.set("Via", refused.header("Via").unwrap_or_default());
+    });
+    assert_eq!(exchange.metric("strowger_fax_sessions_running"), 1);
+    // What came before the refusal is no proof.
+    audio.set_nonblocking(true).expect("a socket");
+    while audio.recv(&mut [0; 2048]).is_ok() {}
+    assert!(heard(), "it goes on");
+}
