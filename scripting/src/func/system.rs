@@ -154,7 +154,11 @@ fn configured(task: &Task, args: &str) -> Result<String, String> {
     let mut values = snapshot
         .statics
         .iter()
-        .filter(|row| row.filename == file && row.category == section && row.var_name == name)
+        .filter(|row| {
+            row.filename.eq_ignore_ascii_case(&file)
+                && row.category == section
+                && row.var_name == name
+        })
         .map(|row| row.var_val.clone());
     let found = match argument(args, 3).as_str() {
         "" => values.next(),

@@ -51,6 +51,10 @@ fn functions_give_what_they_should() {
             "yes",
         ),
         (
+            "${AST_CONFIG(Extensions.conf,general,autofallthrough)}",
+            "yes",
+        ),
+        (
             "${AST_CONFIG(extensions.conf,twice,x)}${AST_CONFIG(extensions.conf,twice,x,-1)}${AST_CONFIG(extensions.conf,twice,x,5)}",
             "12",
         ),
