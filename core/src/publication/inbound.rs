@@ -233,13 +233,6 @@ fn take(
             "Bad Request (there is nothing to publish)",
         ));
     }
-    // What is not taken is refused before it has changed anything.
-    let is_state = said
-        .as_ref()
-        .is_some_and(|(_, said)| !matches!(said, Said::Refresh));
-    if is_state && !accepted.taken {
-        return Err(Refusal::plain(403, "Forbidden (such states are not taken)"));
-    }
     let is_strange = matches!(
         (&said, package),
         (Some((_, Said::Device { .. })), Package::Mwi)
@@ -254,6 +247,8 @@ fn take(
     // Our own words, by way of others, are nothing new.
     let said = said.filter(|(entity, _)| **entity != *shared.entity());
     let asked = matches!(said, Some((_, Said::Refresh)));
+    // As in Asterisk states that are not taken are no fault of who tells them: they mean nothing, as what the filter keeps out.
+    let said = said.filter(|(_, said)| accepted.taken || matches!(said, Said::Refresh));
     let said = said.filter(|(_, said)| said.passes(&accepted.filter));
     let tag = new_tag();
     // Held until all of it has taken effect, so that what one publication takes back, another says after it and not before.

@@ -207,7 +207,7 @@ fn what_cannot_be_published_is_refused_with_its_reason() {
         ),
         ("nobody", DEVICES, json, &busy, 404, None),
         ("closed", DEVICES, json, &busy, 404, None),
-        ("closed", MAILBOXES, json, mail, 403, None),
+        ("closed", MAILBOXES, json, mail, 200, None),
         ("office", DEVICES, json, mail, 400, None),
         ("office", DEVICES, json, "", 400, None),
         (
@@ -267,6 +267,38 @@ fn what_cannot_be_published_is_refused_with_its_reason() {
         &device("Custom:away", "INUSE"),
     ));
     assert!(other.find_notify(Duration::from_millis(500)).is_none());
+}
+
+#[test]
+fn states_that_are_not_taken_are_no_fault_of_who_tells_them_and_change_nothing() {
+    let mut exchange = Exchange::new();
+    let inbound = [
+        ("type", "inbound-publication"),
+        ("event_asterisk-devicestate", "office"),
+        ("event_asterisk-mwi", "office"),
+    ];
+    section(&exchange, "office", "0", &inbound);
+    let accepted = [
+        ("type", "asterisk-publication"),
+        ("device_state", "no"),
+        ("mailbox_state", "yes"),
+    ];
+    section(&exchange, "office", "1", &accepted);
+    hint(&exchange, "556", "PJSIP/remote");
+    let mut office = Watcher::new("127.0.81.12", exchange.sip());
+    office.known_as(&exchange, "office", &[]);
+    let mut lamp = Watcher::new("127.0.81.13", exchange.sip());
+    lamp.known_as(&exchange, "lamp", &[]);
+    exchange.start();
+    let request = lamp.subscribe("556", "dialog");
+    lamp.watch(&request);
+    lamp_shows(&lamp, "terminated");
+    let busy = device("PJSIP/remote", "INUSE");
+    let tag = taken(&publish(&mut office, DEVICES, "", 600, &busy));
+    let tag = taken(&publish(&mut office, DEVICES, &tag, 600, &busy));
+    assert!(lamp.find_notify(Duration::from_millis(500)).is_none());
+    taken(&publish(&mut office, DEVICES, &tag, 0, ""));
+    assert_eq!(exchange.metric("strowger_publications_refused"), 0);
 }
 
 #[test]
