@@ -54,11 +54,11 @@ impl PartyView {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"context": "office", "extension": "200"}))]
 pub(super) struct Place {
-    context: String,
-    extension: String,
+    pub(super) context: String,
+    pub(super) extension: String,
     /// From 1.
     #[serde(default = "first")]
-    priority: i32,
+    pub(super) priority: i32,
 }
 
 fn first() -> i32 {
@@ -210,7 +210,11 @@ async fn with_own<R: Send + 'static>(
 
 /// # Errors
 /// The extension does not exist, or nobody has the time to say.
-async fn expect_extension(on: &On, field: &str, place: &Location) -> Result<(), Problem> {
+pub(super) async fn expect_extension(
+    on: &On,
+    field: &str,
+    place: &Location,
+) -> Result<(), Problem> {
     let (context, exten) = (place.context.clone(), place.exten.clone());
     let exists = shards::ask_any(on.shared(), move |shard| {
         shard.dialplan().exists(&context, &exten, "")
@@ -385,7 +389,7 @@ impl OriginateBody {
 }
 
 impl Place {
-    fn location(&self, field: &str) -> Result<Location, Problem> {
+    pub(super) fn location(&self, field: &str) -> Result<Location, Problem> {
         for (name, value) in [("context", &self.context), ("extension", &self.extension)] {
             if value.is_empty() {
                 return Err(Problem::bad(format!("{field}.{name} is empty")));
@@ -519,7 +523,7 @@ async fn place_of(on: &mut On) -> Result<Location, Problem> {
     Ok(location)
 }
 
-fn over() -> Problem {
+pub(super) fn over() -> Problem {
     Problem::new(StatusCode::CONFLICT, "the call is ending")
 }
 
@@ -567,48 +571,6 @@ pub(super) async fn bridge(mut on: On) -> Answered {
             Ok(done())
         }
     }
-}
-
-/// Sends the other side of a call elsewhere, and ends this one (a blind transfer).
-#[utoipa::path(post, path = "/api/v1/calls/{id}/transfer", tag = "calls", request_body = Place, params(
-    ("id" = String, Path, description = "Unique id, or name of the channel of who transfers")),
-    responses((status = 204, description = "The other side goes there"), (status = 404, description = "There is none", content_type = "application/problem+json"),
-        (status = 409, description = "It talks to nobody, or is ending", content_type = "application/problem+json"),
-        (status = 503, description = "The core that has the call does not answer in time", content_type = "application/problem+json")))]
-pub(super) async fn transfer(mut on: On) -> Answered {
-    let place = place_of(&mut on).await?;
-    let own = with_call(&on, on.place(0), |channel| {
-        let bridge = channel.data().bridge_id.as_deref().map(str::to_owned);
-        (channel.name().to_string(), bridge)
-    });
-    let (name, bridge) = own.await?;
-    let alone = || Problem::new(StatusCode::CONFLICT, "this call talks to nobody");
-    let bridge = bridge.ok_or_else(alone)?;
-    let mine = name.clone();
-    let others = shards::gather(on.shared(), move |shard| {
-        let channels = shard.channels();
-        let others = channels.iter().filter(|channel| {
-            *channel.name() != *mine && channel.data().bridge_id.as_deref() == Some(bridge.as_str())
-        });
-        others
-            .map(|channel| channel.name().to_string())
-            .collect::<Vec<_>>()
-    });
-    let others: Vec<_> = others.await.into_iter().flatten().collect();
-    let [other] = others.as_slice() else {
-        return Err(alone());
-    };
-    let moved = on
-        .shared()
-        .with_channel(other, move |channel| channel.take_to(place));
-    if moved.await != Some(true) {
-        return Err(over());
-    }
-    // Who was left by the other side may have ended already, which is as well.
-    let end = |channel: &Channel| channel.hang_up_softly(Cause::NORMAL_CLEARING);
-    let _ = on.shared().with_channel(&name, end).await;
-    on.audit("transferred");
-    Ok(done())
 }
 
 /// A variable of a call.

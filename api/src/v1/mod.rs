@@ -15,6 +15,7 @@ mod queues;
 mod recordings;
 mod rooms;
 mod system;
+mod transfers;
 
 use std::sync::Arc;
 
@@ -457,7 +458,7 @@ async fn answer(api: Arc<V1>, asked: Incoming) -> Answered {
         Operation::HangUp => calls::hang_up(on).await,
         Operation::Redirect => calls::redirect(on).await,
         Operation::Bridge => calls::bridge(on).await,
-        Operation::Transfer => calls::transfer(on).await,
+        Operation::Transfer => transfers::transfer(on).await,
         Operation::GetVariable => calls::get_variable(on).await,
         Operation::SetVariable => calls::set_variable(on).await,
         Operation::Play => media::play(on).await,

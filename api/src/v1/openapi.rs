@@ -12,7 +12,7 @@ use warp::reply::Response;
 
 use super::{
     ROUTES, calls, cdr, dialplan, events, keys, media, phones, problem, queues, recordings, rooms,
-    system,
+    system, transfers,
 };
 
 #[derive(OpenApi)]
@@ -22,7 +22,7 @@ use super::{
     components(schemas(problem::Body)),
     paths(
         system::health, system::version, system::limits,
-        calls::list, calls::originate, calls::one, calls::hang_up, calls::redirect, calls::bridge, calls::transfer,
+        calls::list, calls::originate, calls::one, calls::hang_up, calls::redirect, calls::bridge, transfers::transfer,
         calls::get_variable, calls::set_variable,
         media::play, media::stop_play, media::record, media::stop_record, media::pause, media::resume, media::dtmf, media::mute,
         recordings::search, recordings::fetch, recordings::delete,

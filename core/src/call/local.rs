@@ -339,6 +339,14 @@ impl Channel {
         self.shard().channel(other)
     }
 
+    /// The name of the other half, where that is on another core: then the pair only stands for a way there.
+    pub fn half_elsewhere(&self) -> Option<String> {
+        match &self.half().as_ref()?.other {
+            Other::Here(_) => None,
+            Other::There { name, .. } => Some(name.clone()),
+        }
+    }
+
     /// Hz of what this half is sent; None where it is none.
     pub(crate) fn wire_rate(&self) -> Option<u32> {
         self.half().as_ref().map(|half| half.says.sample_rate())

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use strowger_tests::audio::{self, sine};
-use strowger_tests::{Bank, Ending, Manner, SOON, Source, wait_until, web};
+use strowger_tests::{Bank, Ending, Exchange, Manner, SOON, Source, wait_until, web};
 
 use super::{HOUSE, OTHER, ROOT, ask, call_of, exchange, get, id_of};
 
@@ -214,6 +214,138 @@ fn two_calls_are_connected_and_one_side_is_sent_elsewhere() {
         (&json!(other), &json!("300"))
     );
     second.hang_up();
+}
+
+/// How often calls are made until two of them came to different cores, and two to the same: each time is as likely as the other.
+const TRIES: usize = 24;
+
+/// Do any two calls talk through a way between cores?
+fn is_across(exchange: &Exchange) -> bool {
+    let read = get(exchange, ROOT, "/calls");
+    let calls = read["calls"].as_array().expect("calls");
+    calls.iter().any(|call| {
+        let name = call["channel"].as_str().unwrap_or_default();
+        name.starts_with("Local/between@cores-")
+    })
+}
+
+fn nobody_is_there(exchange: &Exchange) {
+    let gone = wait_until(SOON, || {
+        (get(exchange, ROOT, "/calls")["total"] == 0).then_some(())
+    });
+    assert!(gone.is_some(), "{}", get(exchange, ROOT, "/calls"));
+}
+
+#[test]
+fn whoever_is_sent_elsewhere_goes_himself_on_whichever_core_he_is() {
+    let mut exchange = exchange();
+    let steps = [("Answer", ""), ("Playtones", "1000"), ("Wait", "60")];
+    exchange.extension("house", "310", &steps);
+    exchange.start();
+    let bank = Bank::new();
+    let alice = bank.phone("alice", "secret", exchange.sip());
+    let bob = bank.phone("bob", "secret", exchange.sip());
+    alice.set_source(Source::Tone(440.0));
+    bob.set_source(Source::Tone(620.0));
+    let place = json!({"context": "house", "extension": "310"});
+    let mut seen = [0, 0];
+    for _ in 0..TRIES {
+        let (first, second) = (alice.call("300"), bob.call("300"));
+        first.expect_answered(SOON);
+        second.expect_answered(SOON);
+        let one = id_of(&exchange, "PJSIP/alice-");
+        let other = id_of(&exchange, "PJSIP/bob-");
+        let path = format!("/calls/{one}/bridge");
+        let body = json!({"with": other});
+        assert_eq!(ask(&exchange, HOUSE, "POST", &path, &body).status, 204);
+        second.expect_tone(440.0, 200, SOON);
+        first.expect_tone(620.0, 200, SOON);
+        let across = is_across(&exchange);
+        // Now by who asked for the connection, now by the other.
+        let by_other = seen[usize::from(across)] % 2 == 1;
+        let (from, stays, sent) = if by_other {
+            (&other, &first, &one)
+        } else {
+            (&one, &second, &other)
+        };
+        let path = format!("/calls/{from}/transfer");
+        let answer = ask(&exchange, HOUSE, "POST", &path, &place);
+        assert_eq!(answer.status, 204, "across {across}: {}", answer.text());
+        stays.expect_tone(1000.0, 300, SOON);
+        let left = wait_until(SOON, || {
+            let read = get(&exchange, ROOT, "/calls");
+            (read["total"] == 1).then(|| read["calls"][0].clone())
+        });
+        let left = left.unwrap_or_else(|| panic!("{}", get(&exchange, ROOT, "/calls")));
+        assert_eq!(
+            (&left["id"], &left["place"]["extension"]),
+            (&json!(sent), &json!("310")),
+            "across {across}"
+        );
+        stays.hang_up();
+        nobody_is_there(&exchange);
+        seen[usize::from(across)] += 1;
+        if seen.iter().all(|times| *times >= 2) {
+            return;
+        }
+    }
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    assert!(cores < 2, "calls across cores: {seen:?}");
+}
+
+#[test]
+fn two_who_were_called_are_connected_and_who_called_them_is_out_of_it() {
+    let mut exchange = exchange();
+    exchange.subscriber("carol", "secret", "house");
+    exchange.extension("house", "103", &[("Dial", "PJSIP/carol,60")]);
+    exchange.start();
+    let bank = Bank::new();
+    let alice = bank.phone("alice", "secret", exchange.sip());
+    let [bob, carol] = ["bob", "carol"].map(|name| bank.phone(name, "secret", exchange.sip()));
+    for (phone, tone) in [(&bob, 620.0), (&carol, 880.0)] {
+        phone.set_source(Source::Tone(tone));
+        phone.register();
+        phone.set_manner(Manner::Answer(Duration::ZERO));
+    }
+    for _ in 0..4 {
+        let first = alice.call("102");
+        first.expect_answered(SOON);
+        let one = id_of(&exchange, "PJSIP/alice-");
+        let second = alice.call("103");
+        second.expect_answered(SOON);
+        let calls = get(&exchange, HOUSE, "/calls");
+        let calls = calls["calls"].as_array().expect("calls");
+        let other = calls.iter().find(|call| {
+            let name = call["channel"].as_str().unwrap_or_default();
+            name.starts_with("PJSIP/alice-") && call["id"] != json!(one)
+        });
+        let other = other.expect("a second call")["id"].clone();
+        let (bobs, carols) = (bob.expect_call(SOON), carol.expect_call(SOON));
+        first.expect_tone(620.0, 200, SOON);
+        second.expect_tone(880.0, 200, SOON);
+        let path = format!("/calls/{one}/transfer");
+        for (body, status) in [
+            (json!({"with": one}), 400),
+            (json!({"with": other, "context": "house"}), 400),
+            (json!({}), 400),
+            (json!({"with": "1.2"}), 404),
+        ] {
+            let answer = ask(&exchange, HOUSE, "POST", &path, &body);
+            assert_eq!(answer.status, status, "{body}: {}", answer.text());
+        }
+        let body = json!({"with": other});
+        let stranger = ask(&exchange, OTHER, "POST", &path, &body);
+        assert_eq!(stranger.status, 404);
+        let answer = ask(&exchange, HOUSE, "POST", &path, &body);
+        assert_eq!(answer.status, 204, "{}", answer.text());
+        assert_eq!(first.expect_ended(SOON), Ending::TheyHungUp);
+        assert_eq!(second.expect_ended(SOON), Ending::TheyHungUp);
+        bobs.expect_tone(880.0, 300, SOON);
+        carols.expect_tone(620.0, 300, SOON);
+        bobs.hang_up();
+        assert_eq!(carols.expect_ended(SOON), Ending::TheyHungUp);
+        nobody_is_there(&exchange);
+    }
 }
 
 #[test]
