@@ -1,23 +1,32 @@
 //! Parked calls of all shards: lots, their spaces, and who stands in which. Locked for a moment by signalling threads only. A space
 //! is a device, `park:701@context` (or `@lot`), so that lamps show whether somebody stands there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use strowger_store::Snapshot;
+use strowger_store::{Snapshot, StaticRow};
 
 /// Spaces of one lot.
 const SPACES_MAX: u32 = 10_000;
+/// The lot that there always is.
+const DEFAULT: &str = "default";
+const DEFAULT_EXTENSION: &str = "700";
 
 /// A lot as `res_parking.conf` describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lot {
     pub name: String,
     pub spaces: RangeInclusive<u32>,
-    /// `context`: where a call goes whose time is over and that comes back to no telephone.
+    /// `parkext`: the number that parks; empty: neither that nor its spaces are made numbers.
+    pub extension: String,
+    /// The number parks here, whatever lot the channel names.
+    pub exclusive: bool,
+    /// Each space has a hint.
+    pub hints: bool,
+    /// `context`: where its numbers are made, and where a call goes whose time is over and that comes back to no telephone.
     pub context: String,
     /// How long a call stays.
     pub time: Duration,
@@ -35,6 +44,9 @@ impl Lot {
         Self {
             name: name.to_owned(),
             spaces: 701..=750,
+            extension: String::new(),
+            exclusive: false,
+            hints: false,
             context: "parkedcalls".to_owned(),
             time: Duration::from_secs(45),
             comes_back: true,
@@ -46,19 +58,54 @@ impl Lot {
 
     /// The lot of this name; empty is `default`, which there always is.
     pub fn find(snapshot: &Snapshot, name: &str) -> Option<Self> {
-        let name = if name.is_empty() { "default" } else { name };
-        let mut lot = Self::usual(name);
-        let mut known = name == "default";
-        let files = ["res_parking.conf", "parking.conf"];
-        for row in snapshot.statics.iter() {
-            if !files.contains(&row.filename.as_str()) || row.category != name {
-                continue;
+        let name = if name.is_empty() { DEFAULT } else { name };
+        Self::read(&settings(snapshot), name)
+    }
+
+    /// All lots, in the order of their sections. With settings but without a section of its own, `default` has the number 700, as
+    /// Asterisk gives it.
+    pub fn all(snapshot: &Snapshot) -> Vec<Self> {
+        let rows = settings(snapshot);
+        let mut names: Vec<&str> = Vec::new();
+        let mut seen: BTreeSet<&str> = BTreeSet::new();
+        for row in &rows {
+            // What is said of all lots is no lot.
+            if row.category != "general" && seen.insert(&row.category) {
+                names.push(&row.category);
             }
+        }
+        let mut lots: Vec<Self> = Vec::new();
+        if !rows.is_empty() && !seen.contains(DEFAULT) {
+            let mut lot = Self::usual(DEFAULT);
+            DEFAULT_EXTENSION.clone_into(&mut lot.extension);
+            lots.push(lot);
+        }
+        // One pass over the rows for each name would be their square.
+        let mut sections: BTreeMap<&str, Vec<&StaticRow>> = BTreeMap::new();
+        for row in rows {
+            sections.entry(&row.category).or_default().push(row);
+        }
+        let sections = names.iter().map(|name| (*name, sections.remove(name)));
+        lots.extend(
+            sections.filter_map(|(name, rows)| Self::read(&rows.unwrap_or_default(), name)),
+        );
+        lots
+    }
+
+    fn read(rows: &[&StaticRow], name: &str) -> Option<Self> {
+        let mut lot = Self::usual(name);
+        let mut known = name == DEFAULT;
+        for row in rows.iter().filter(|row| row.category == name) {
             known = true;
             let value = row.var_val.trim_start_matches('>').trim();
             let seconds = || value.parse().ok().map(Duration::from_secs);
-            let truth = matches!(value, "yes" | "true" | "1" | "on");
+            let truth = ["yes", "true", "y", "t", "1", "on"]
+                .iter()
+                .any(|yes| yes.eq_ignore_ascii_case(value));
             match row.var_name.as_str() {
+                "parkext" => value.clone_into(&mut lot.extension),
+                "parkext_exclusive" => lot.exclusive = truth,
+                "parkinghints" => lot.hints = truth,
                 "parkpos" => {
                     let (from, to) = value.split_once('-').unwrap_or((value, value));
                     let range = from.trim().parse::<u32>().ok().zip(to.trim().parse().ok());
@@ -77,6 +124,14 @@ impl Lot {
         }
         known.then_some(lot)
     }
+}
+
+/// The rows of the file of lots, under its name of today or its former one.
+fn settings(snapshot: &Snapshot) -> Vec<&StaticRow> {
+    const FILES: [&str; 2] = ["res_parking.conf", "parking.conf"];
+    let rows = snapshot.statics.iter();
+    rows.filter(|row| FILES.contains(&row.filename.as_str()))
+        .collect()
 }
 
 /// A call that stands in a space.
@@ -298,6 +353,43 @@ mod tests {
 
     fn space(place: &Option<Place>) -> Option<u32> {
         place.as_ref().map(Place::space)
+    }
+
+    #[test]
+    fn lots_are_read_with_their_numbers_and_the_default_one_has_700_unless_it_is_written() {
+        let row = |category: &str, name: &str, value: &str| StaticRow {
+            filename: "res_parking.conf".into(),
+            category: category.into(),
+            var_name: name.into(),
+            var_val: value.into(),
+            ..StaticRow::default()
+        };
+        let read = |rows: &[StaticRow]| {
+            let snapshot = Snapshot {
+                statics: Arc::new(rows.to_vec()),
+                ..Snapshot::default()
+            };
+            let lots = Lot::all(&snapshot).into_iter();
+            lots.map(|lot| (lot.name, lot.extension, lot.exclusive, lot.hints))
+                .collect::<Vec<_>>()
+        };
+        let lot = |name: &str, exten: &str, exclusive, hints| {
+            (name.to_owned(), exten.to_owned(), exclusive, hints)
+        };
+        assert_eq!(read(&[]), []);
+        let rows = [
+            row("general", "parkeddynamic", "yes"),
+            row("sales", "parkext", "> 800"),
+            row("sales", "parkext_exclusive", "Yes"),
+            row("sales", "parkinghints", "on"),
+            row("default", "parkpos", "701-702"),
+        ];
+        let sales = lot("sales", "800", true, true);
+        assert_eq!(
+            read(&rows[..4]),
+            [lot("default", "700", false, false), sales.clone()]
+        );
+        assert_eq!(read(&rows), [sales, lot("default", "", false, false)]);
     }
 
     #[test]

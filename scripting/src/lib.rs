@@ -27,6 +27,7 @@ mod fax;
 mod func;
 mod host;
 mod log_line;
+mod lots;
 mod plans;
 mod registry;
 pub mod rehearsal;

@@ -22,10 +22,10 @@ use crate::agi::Agi;
 use crate::fax::Fax;
 use crate::func;
 use crate::func::text::is_yes;
-use crate::log_line;
 use crate::registry::WithTable;
 use crate::script::{self, Databases, Scripts, Services, Stamp};
 use crate::vm::Counters;
+use crate::{log_line, lots};
 
 /// Problems written to the log after one change; the rest is counted.
 const LOGGED_MAX: usize = 50;
@@ -520,15 +520,18 @@ fn compile_edited(
         name: "exten",
         value,
     }));
+    let (made, problems) = lots::steps(snapshot);
     let mut plan = strowger_dialplan::compile_with_scripts(
         &rows,
         &statics,
         &scripts.contexts,
+        &made,
         edits,
         &WithTable(func::odbc::names(snapshot)),
         previous,
     );
     plan.program = Arc::clone(&scripts.program);
+    plan.problems.extend(problems);
     plan.problems.extend(scripts.problems.iter().cloned());
     plan.problems.sort_by_key(|problem| problem.severity);
     plan

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::lint::{self, Problem};
 use crate::matcher::{Matcher, Order};
 use crate::pattern::Pattern;
 use crate::plan::{
-    Context, Extension, Include, LoopbackSwitch, Origin, Plan, RealtimeSwitch, Step, Switch,
+    Context, Extension, HINT, Include, LoopbackSwitch, Origin, Plan, RealtimeSwitch, Step, Switch,
     SwitchKind, Table,
 };
 use crate::registry::Registry;
@@ -50,6 +50,23 @@ pub struct StaticRow<'r> {
     pub value: &'r str,
 }
 
+/// A step that follows from a setting. What rows, scripts or programs write under the name of its extension counts instead.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct MadeStep {
+    /// Context.
+    pub context: String,
+    /// Number, name or `_pattern`.
+    pub exten: String,
+    /// Priority, from 1; [`HINT`] for a hint.
+    pub priority: i32,
+    /// Application in any case; the devices of a hint.
+    pub app: String,
+    /// Its data before substitution.
+    pub appdata: String,
+    /// Who makes it, as `res_parking/default`.
+    pub registrar: String,
+}
+
 /// Compiles rows. `statics` must be in the order in which the file would have them; `rows` may be in any order.
 ///
 /// Contexts of `previous` whose rows, globals and registry generation are the same are taken over as they are. What is wrong with
@@ -61,16 +78,25 @@ pub fn compile(
     registry: &dyn Registry,
     previous: Option<&Plan>,
 ) -> Plan {
-    compile_with_scripts(rows, statics, &[], &Edits::default(), registry, previous)
+    compile_with_scripts(
+        rows,
+        statics,
+        &[],
+        &[],
+        &Edits::default(),
+        registry,
+        previous,
+    )
 }
 
-/// The same with the contexts that scripts define, and with steps that were added and taken away since. A context may have rows and
+/// The same with the contexts that scripts define, with steps that settings make, and with those that were added and taken away since. A context may have rows and
 /// scripts: the rows are searched first.
 #[must_use]
 pub fn compile_with_scripts(
     rows: &[Row<'_>],
     statics: &[StaticRow<'_>],
     scripts: &[ScriptContext],
+    made: &[MadeStep],
     edits: &Edits,
     registry: &dyn Registry,
     previous: Option<&Plan>,
@@ -93,6 +119,9 @@ pub fn compile_with_scripts(
             .or_default()
             .scripts
             .push(script);
+    }
+    for step in made {
+        sections.entry(&step.context).or_default().made.push(step);
     }
     for name in edits.contexts() {
         sections.entry(name).or_default();
@@ -139,6 +168,7 @@ struct Section<'s, 'r> {
     statics: Vec<&'s StaticRow<'r>>,
     rows: Vec<&'s Row<'r>>,
     scripts: Vec<&'s ScriptContext>,
+    made: Vec<&'s MadeStep>,
     edits: Option<&'s Spots>,
 }
 
@@ -157,6 +187,7 @@ impl Section<'_, '_> {
         self.statics.hash(&mut hasher);
         self.rows.hash(&mut hasher);
         self.scripts.hash(&mut hasher);
+        self.made.hash(&mut hasher);
         self.edits.hash(&mut hasher);
         hasher.finish()
     }
@@ -195,6 +226,7 @@ struct Builder<'b> {
 /// A step before it is compiled.
 struct Draft<'d> {
     origin: Origin,
+    registrar: Option<&'d str>,
     exten: &'d str,
     caller: Option<&'d str>,
     priority: i32,
@@ -230,6 +262,7 @@ impl<'b> Builder<'b> {
         let mut fixed = self.statics(&section.statics, globals, edits);
         let written = fixed.len();
         fixed.extend(self.added(edits));
+        fixed.extend(self.made(section, edits));
         let has_added = fixed.len() > written;
         let fixed = self.table(Order::Specific, fixed);
         let rows = section
@@ -278,6 +311,7 @@ impl<'b> Builder<'b> {
         }
         Some(self.step(&Draft {
             origin,
+            registrar: None,
             exten: row.exten,
             caller: None,
             priority: row.priority,
@@ -296,11 +330,54 @@ impl<'b> Builder<'b> {
             };
             list.push(self.step(&Draft {
                 origin: Origin::Added,
+                registrar: None,
                 exten: &spot.exten,
                 caller: spot.caller.as_deref(),
                 priority: spot.priority,
                 label: None,
                 app: step.app.trim(),
+                appdata: &step.appdata,
+            }));
+        }
+        list
+    }
+
+    /// Steps that settings make, where nobody wrote any: a hint stands beside the steps of its extension.
+    fn made(&mut self, section: &Section<'_, '_>, edits: &Spots) -> Vec<u32> {
+        if section.made.is_empty() {
+            return Vec::new();
+        }
+        // With whether it is a hint.
+        let mut written: HashSet<(String, bool)> = HashSet::new();
+        for step in &self.steps {
+            written.insert((step.exten.to_string(), step.priority == HINT));
+        }
+        for row in &section.rows {
+            written.insert((row.exten.to_owned(), false));
+        }
+        for extension in section.scripts.iter().flat_map(|script| &script.extensions) {
+            let is_hint = matches!(extension.entry, Entry::Hint(_));
+            written.insert((extension.exten.clone(), is_hint));
+        }
+        let mut list = Vec::new();
+        for step in &section.made {
+            let spot = Spot {
+                exten: step.exten.clone(),
+                caller: None,
+                priority: step.priority,
+            };
+            let taken = written.contains(&(step.exten.clone(), step.priority == HINT));
+            if taken || edits.contains_key(&spot) {
+                continue;
+            }
+            list.push(self.step(&Draft {
+                origin: Origin::Made,
+                registrar: Some(&step.registrar),
+                exten: &step.exten,
+                caller: None,
+                priority: step.priority,
+                label: None,
+                app: &step.app,
                 appdata: &step.appdata,
             }));
         }
@@ -334,6 +411,7 @@ impl<'b> Builder<'b> {
                     if !edits.contains_key(&spot) {
                         list.push(self.step(&Draft {
                             origin,
+                            registrar: None,
                             exten: &spot.exten,
                             caller: spot.caller.as_deref(),
                             priority,
@@ -375,11 +453,12 @@ impl<'b> Builder<'b> {
             for extension in &script.extensions {
                 let (priority, app, appdata) = match &extension.entry {
                     Entry::Function => (1, "Lua", extension.place.to_string()),
-                    Entry::Hint(devices) => (crate::plan::HINT, devices.as_str(), String::new()),
+                    Entry::Hint(devices) => (HINT, devices.as_str(), String::new()),
                 };
                 let index = u32::try_from(self.steps.len()).unwrap_or(u32::MAX);
                 self.steps.push(Step {
                     origin: Origin::Script(extension.place),
+                    registrar: None,
                     exten: self.names.share(&extension.exten),
                     caller: None,
                     priority,
@@ -442,19 +521,20 @@ impl<'b> Builder<'b> {
     }
 
     fn step(&mut self, draft: &Draft<'_>) -> u32 {
-        let known = if draft.priority == crate::plan::HINT {
+        let known = if draft.priority == HINT {
             Some(draft.app)
         } else {
             self.registry.application(draft.app)
         };
         let (template, defects) = Template::parse_with_defects(draft.appdata);
-        let immediate = draft.priority != crate::plan::HINT
+        let immediate = draft.priority != HINT
             && known.is_some_and(|app| self.registry.immediate(app, &template));
         let ready = draft.priority != HINT
             && known.is_some()
             && (immediate || self.registry.ready(&template));
         let step = Step {
             origin: draft.origin,
+            registrar: draft.registrar.map(|name| self.names.share(name)),
             exten: self.names.share(draft.exten),
             caller: draft.caller.map(|caller| self.names.share(caller)),
             priority: draft.priority,

@@ -160,13 +160,13 @@ impl Edits {
     }
 }
 
-/// Steps that rows of `extensions.conf` write in a context, as the plan has them.
+/// Steps that rows of `extensions.conf` write in a context, and those that settings make, as the plan has them.
 fn written<'p>(plan: &'p Plan, context: &str) -> impl Iterator<Item = Spot> + use<'p> {
     let context = plan.context(context);
     let steps = context.map_or(&[][..], |context| &context.steps);
     let rows = steps
         .iter()
-        .filter(|step| matches!(step.origin, Origin::Static(_)));
+        .filter(|step| matches!(step.origin, Origin::Static(_) | Origin::Made));
     rows.map(|step| Spot {
         exten: step.exten.to_string(),
         caller: step.caller.as_deref().map(str::to_owned),
@@ -211,7 +211,7 @@ mod tests {
                 value,
             })
             .collect();
-        compile_with_scripts(&[], &rows, &[], edits, &Any, before)
+        compile_with_scripts(&[], &rows, &[], &[], edits, &Any, before)
     }
 
     fn spot(exten: &str, priority: i32) -> Spot {

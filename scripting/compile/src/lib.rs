@@ -36,7 +36,7 @@ pub mod timespec;
 pub mod truth;
 pub mod vars;
 
-pub use compile::{Row, StaticRow, compile, compile_with_scripts};
+pub use compile::{MadeStep, Row, StaticRow, compile, compile_with_scripts};
 pub use edits::{Added, Edits, NotEdited, Spot};
 pub use lint::{Problem, Severity};
 pub use plan::{Context, Found, Origin, Plan, Query, Step, Wanted};

@@ -36,6 +36,8 @@ pub enum Origin {
     Script(Place),
     /// Nowhere: it was added while the exchange runs.
     Added,
+    /// Nowhere: it follows from a setting, as the steps of a parking lot do.
+    Made,
 }
 
 impl std::fmt::Display for Origin {
@@ -45,6 +47,7 @@ impl std::fmt::Display for Origin {
             Self::Static(id) => write!(out, "static row {id}"),
             Self::Script(place) => write!(out, "{place}"),
             Self::Added => out.write_str("a step that was added"),
+            Self::Made => out.write_str("a setting"),
         }
     }
 }
@@ -54,6 +57,8 @@ impl std::fmt::Display for Origin {
 pub struct Step {
     /// Where it is written.
     pub origin: Origin,
+    /// Who made it where nobody wrote it, as `res_parking/default`.
+    pub registrar: Option<Arc<str>>,
     /// Extension name or pattern as written, without the caller's part.
     pub exten: Arc<str>,
     /// Caller's number it is meant for, when it is meant for one.
@@ -338,7 +343,7 @@ pub struct Context {
     pub ignore_patterns: Vec<Pattern>,
     /// Has it a section of `extensions.conf`?
     pub has_section: bool,
-    /// Has it steps that were added while the exchange runs? They are searched with those of the section.
+    /// Has it steps that are in no row? They are searched with those of the section.
     pub has_added: bool,
     pub(crate) fixed: Table,
     pub(crate) realtime: Table,

@@ -148,7 +148,10 @@ pub(super) fn show(on: Context<'_>) -> String {
             text.line("Priority", priority)
                 .line("Application", &*step.app)
                 .line("AppData", &*step.appdata)
-                .line("Registrar", "pbx_config")
+                .line(
+                    "Registrar",
+                    step.registrar.as_deref().unwrap_or("pbx_config"),
+                )
                 .end();
         }
         if exten.is_none() {

@@ -48,7 +48,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(crate) fn error(
+    pub fn error(
         context: &str,
         what: impl Into<String>,
         hint: impl Into<Cow<'static, str>>,
@@ -64,7 +64,7 @@ impl Problem {
         }
     }
 
-    pub(crate) fn warning(
+    pub fn warning(
         context: &str,
         what: impl Into<String>,
         hint: impl Into<Cow<'static, str>>,

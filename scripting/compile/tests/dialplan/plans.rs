@@ -16,7 +16,7 @@ fn place(plan: &Plan, context: &str, exten: &str, priority: i32) -> Option<(Stri
 fn row(plan: &Plan, context: &str, exten: &str, priority: i32) -> Option<i64> {
     place(plan, context, exten, priority).map(|(_, origin)| match origin {
         Origin::Realtime(id) | Origin::Static(id) => id,
-        Origin::Script(_) | Origin::Added => panic!("{origin} is no row"),
+        Origin::Script(_) | Origin::Added | Origin::Made => panic!("{origin} is no row"),
     })
 }
 

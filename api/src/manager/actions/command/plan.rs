@@ -11,8 +11,11 @@ use super::super::Context;
 use super::super::extensions::{spot, written_priority};
 use super::{Output, count, failed, printed, usage};
 
-fn row(left: &str, middle: &str) -> String {
-    format!("  {left:<17} {middle:<45} [pbx_config]")
+/// Whose the rows are.
+const WRITTEN: &str = "pbx_config";
+
+fn row(left: &str, middle: &str, registrar: &str) -> String {
+    format!("  {left:<17} {middle:<45} [{registrar}]")
 }
 
 fn said(step: &Step) -> String {
@@ -31,6 +34,16 @@ fn steps<'p>(all: &'p [Step], exten: Option<&str>) -> Vec<&'p Step> {
     let mut steps: Vec<&Step> = all.iter().filter(meant).collect();
     steps.sort_by(|a, b| (&a.exten, &a.caller, a.priority).cmp(&(&b.exten, &b.caller, b.priority)));
     steps
+}
+
+/// Who made a context: of one that has steps of settings alone, whoever made the first.
+fn maker(context: &strowger_dialplan::Context) -> &str {
+    let written = context.has_section || context.steps.iter().any(|step| step.registrar.is_none());
+    let first = context
+        .steps
+        .iter()
+        .find_map(|step| step.registrar.as_deref());
+    first.filter(|_| !written).unwrap_or(WRITTEN)
 }
 
 pub(super) fn show(plan: &Plan, place: Option<&str>) -> Output {
@@ -60,8 +73,9 @@ pub(super) fn show(plan: &Plan, place: Option<&str>) -> Output {
         }
         shown += 1;
         lines.push(format!(
-            "[ Context '{}' created by 'pbx_config' ]",
-            context.name
+            "[ Context '{}' created by '{}' ]",
+            context.name,
+            maker(context)
         ));
         let mut last = None;
         for step in steps {
@@ -80,11 +94,19 @@ pub(super) fn show(plan: &Plan, place: Option<&str>) -> Output {
             };
             last = own;
             priorities += 1;
-            lines.push(row(&left, &said(step)));
+            lines.push(row(
+                &left,
+                &said(step),
+                step.registrar.as_deref().unwrap_or(WRITTEN),
+            ));
         }
         if exten.is_none() {
             for include in &context.includes {
-                lines.push(row("Include =>", &format!("'{}'", include.context)));
+                lines.push(row(
+                    "Include =>",
+                    &format!("'{}'", include.context),
+                    WRITTEN,
+                ));
             }
             for switch in &context.switches {
                 let what = match &switch.kind {
@@ -93,7 +115,7 @@ pub(super) fn show(plan: &Plan, place: Option<&str>) -> Output {
                     SwitchKind::Script => "Lua",
                     SwitchKind::Unknown(name) => name,
                 };
-                lines.push(row("Alt. Switch =>", &format!("'{what}'")));
+                lines.push(row("Alt. Switch =>", &format!("'{what}'"), WRITTEN));
             }
         }
         lines.push(String::new());
@@ -276,7 +298,78 @@ pub(super) fn hints(on: &Context<'_>, wanted: Option<&str>) -> Output {
 
 #[cfg(test)]
 mod tests {
+    use strowger_dialplan::{Edits, MadeStep, Registry, Row, compile_with_scripts};
+
     use super::*;
+
+    struct Known;
+
+    impl Registry for Known {
+        fn application(&self, name: &str) -> Option<&str> {
+            let mut known = ["Park", "ParkedCall", "NoOp"].into_iter();
+            known.find(|known| *known == name)
+        }
+
+        fn function(&self, _: &str) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn steps_that_a_parking_lot_makes_name_their_maker() {
+        let step = |exten: &str, priority, app: &str, appdata: &str, registrar: &str| MadeStep {
+            context: "parkedcalls".to_owned(),
+            exten: exten.to_owned(),
+            priority,
+            app: app.to_owned(),
+            appdata: appdata.to_owned(),
+            registrar: registrar.to_owned(),
+        };
+        let made = [
+            step("700", 1, "Park", "", "res_parking"),
+            step("701", 1, "ParkedCall", "default,701", "res_parking/default"),
+            step(
+                "701",
+                HINT,
+                "park:701@parkedcalls",
+                "",
+                "res_parking/default",
+            ),
+        ];
+        let planned = |rows: &[Row<'_>]| {
+            compile_with_scripts(rows, &[], &[], &made, &Edits::default(), &Known, None)
+        };
+        let shown = show(&planned(&[]), Some("parkedcalls"));
+        let wanted = [
+            "[ Context 'parkedcalls' created by 'res_parking' ]",
+            "  '700' =>          1. Park()                                     [res_parking]",
+            "  '701' =>          hint: park:701@parkedcalls                    [res_parking/default]",
+            "                    1. ParkedCall(default,701)                    [res_parking/default]",
+            "",
+            "-= 2 extensions (3 priorities) in 1 context. =-",
+        ];
+        assert_eq!(shown.lines, wanted);
+        let row = Row {
+            id: 1,
+            context: "parkedcalls",
+            exten: "702",
+            priority: 1,
+            app: "NoOp",
+            appdata: "",
+        };
+        let shown = show(&planned(&[row]), Some("parkedcalls"));
+        assert_eq!(
+            shown.lines[0],
+            "[ Context 'parkedcalls' created by 'pbx_config' ]"
+        );
+        let written =
+            "  '702' =>          1. NoOp()                                     [pbx_config]";
+        assert!(
+            shown.lines.iter().any(|line| line == written),
+            "{:?}",
+            shown.lines
+        );
+    }
 
     #[test]
     fn applications_are_written_in_two_ways() {
