@@ -1,5 +1,5 @@
 //! Parked calls as a telephone with a lamp for each space shows them: lit while somebody stands there, dark when the call was
-//! fetched, came back or was given up.
+//! fetched, came back or was given up; by numbers that are written and by those that a parking lot makes.
 
 use strowger_tests::wire::SipText;
 use strowger_tests::{Bank, Exchange, Manner, Phone, SOON, Source, Watched, Watcher};
@@ -44,6 +44,11 @@ impl House {
             ("res_parking.conf", "short", "parkpos", "801-810"),
             ("res_parking.conf", "short", "context", "parkedshort"),
             ("res_parking.conf", "short", "parkingtime", "3"),
+            ("res_parking.conf", "made", "parkext", "850"),
+            ("res_parking.conf", "made", "parkext_exclusive", "yes"),
+            ("res_parking.conf", "made", "parkpos", "851-852"),
+            ("res_parking.conf", "made", "parkinghints", "yes"),
+            ("res_parking.conf", "made", "context", "house"),
         ] {
             exchange.database.insert(
                 "static_extensions",
@@ -110,6 +115,23 @@ fn the_lamp_of_a_space_is_lit_until_the_call_is_fetched() {
     house.expect("lit", "confirmed");
     parked.hang_up();
     house.expect("dark again", "terminated");
+}
+
+#[test]
+fn a_lot_makes_the_numbers_that_park_and_fetch_and_the_lamps() {
+    let mut house = House::new("127.0.80.4");
+    let (alice, bob) = (house.phone("alice"), house.phone("bob"));
+    alice.set_source(Source::Tone(440.0));
+    house.watch("851");
+    let parked = alice.call("850");
+    parked.expect_answered(SOON);
+    house.expect("lit", "confirmed");
+    let fetching = bob.call("851");
+    fetching.expect_answered(SOON);
+    house.expect("dark again", "terminated");
+    fetching.expect_tone(440.0, 200, SOON);
+    fetching.hang_up();
+    parked.expect_ended(SOON);
 }
 
 #[test]
