@@ -7,7 +7,7 @@ use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 use strowger_sip::Uri;
 use strowger_sip::auth::Algorithm;
@@ -206,8 +206,10 @@ pub struct Contacts {
     /// Told the address of record whose contacts changed.
     listener: OnceLock<Listener>,
     witness: OnceLock<Witness>,
-    /// Version of `ps_aors` that the static contacts were made of, plus one.
+    /// Version of `ps_aors` that the static contacts are made of, plus one.
     statics: AtomicU64,
+    /// Who makes them: another who needs them waits until they are made.
+    making: Mutex<()>,
     expired: AtomicU64,
 }
 
@@ -231,6 +233,7 @@ impl Contacts {
             listener: OnceLock::new(),
             witness: OnceLock::new(),
             statics: AtomicU64::new(0),
+            making: Mutex::new(()),
             expired: AtomicU64::new(0),
         }
     }
@@ -448,10 +451,15 @@ impl Contacts {
         removed
     }
 
-    /// Makes the static contacts what `ps_aors` says, if that has changed since the last call.
+    /// Makes the static contacts what `ps_aors` says, unless they are already, or of rows that are newer.
     pub fn sync_static(&self, snapshot: &Snapshot) {
         let version = snapshot.version_of(Table::Aors) + 1;
-        if self.statics.swap(version, Ordering::AcqRel) == version {
+        let made = || self.statics.load(Ordering::Acquire) >= version;
+        if made() {
+            return;
+        }
+        let _making = self.making.lock();
+        if made() {
             return;
         }
         let stale: Vec<String> = self
@@ -502,6 +510,7 @@ impl Contacts {
             }
             self.tell_change(name);
         }
+        self.statics.store(version, Ordering::Release);
         self.generation.fetch_add(1, Ordering::Release);
     }
 

@@ -191,3 +191,40 @@ fn many_threads_change_one_address_of_record_and_none_is_lost() {
     });
     assert_eq!(c.of("100").len(), 200);
 }
+
+/// A call that comes while somebody else makes the contacts of new rows finds them: it waits for him.
+#[test]
+fn who_needs_static_contacts_while_they_are_made_has_them() {
+    let names: Vec<String> = (0..2000).map(|n| n.to_string()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut rows = snapshot(&names);
+    for (name, aor) in Arc::make_mut(&mut rows.aors) {
+        Arc::make_mut(aor).contact = vec![format!("sip:{name}@10.0.0.1")];
+    }
+    for version in 1..=20 {
+        rows.versions[Table::Aors as usize] = version;
+        let (contacts, _) = table();
+        let both = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    both.wait();
+                    let found = names.iter().map(|name| contacts.all(&rows, name).len());
+                    assert_eq!(found.sum::<usize>(), names.len(), "version {version}");
+                });
+            }
+        });
+    }
+}
+
+#[test]
+fn rows_that_are_older_than_the_static_contacts_change_nothing() {
+    let (contacts, _) = table();
+    let mut rows = snapshot(&["100"]);
+    rows.versions[Table::Aors as usize] = 2;
+    contacts.sync_static(&rows);
+    let generation = contacts.generation();
+    rows.versions[Table::Aors as usize] = 1;
+    contacts.sync_static(&rows);
+    assert_eq!(contacts.generation(), generation);
+}
