@@ -134,8 +134,8 @@ impl PortPool {
     }
 }
 
-/// Throws away what waits in a socket; as much as its buffer can hold.
-fn empty(socket: &UdpSocket) {
+/// Throws away what waits in a socket that does not block, up to 65,536 packets.
+pub fn empty(socket: &UdpSocket) {
     let mut byte = [0];
     for _ in 0..RECEIVE_BUFFER {
         if socket.recv(&mut byte).is_err() {

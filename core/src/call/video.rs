@@ -7,6 +7,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use strowger_media::ports::empty;
 use strowger_sip::body::Body;
 use strowger_sip::offer_answer::{AgreedVideo, VideoStream};
 use strowger_sip::sdp::SessionDescription;
@@ -494,16 +495,6 @@ impl Side {
     }
 }
 
-/// Throws away what waits in a socket since before anybody passed it on.
-fn empty(socket: &UdpSocket) {
-    let mut byte = [0];
-    for _ in 0..RECEIVE_BUFFER {
-        if socket.recv(&mut byte).is_err() {
-            return;
-        }
-    }
-}
-
 async fn pass_on(
     sides: [((UdpSocket, UdpSocket), End); 2],
     known: u128,
@@ -511,6 +502,7 @@ async fn pass_on(
     counters: &Arc<ShardCounters>,
 ) -> std::io::Result<()> {
     if begins {
+        // What came since the sockets were bound is older than the bridge.
         for ((rtp, rtcp), _) in &sides {
             empty(rtp);
             empty(rtcp);

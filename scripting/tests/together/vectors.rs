@@ -1,5 +1,6 @@
 //! The vectors of the dialplan's language and the examples of the product that are rows alone, in real calls.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::exchange::{Exchange, Manner, Phone, Row, wait_until};
@@ -117,6 +118,23 @@ fn conditions_decide_where_a_call_goes() {
                 "\"{condition}\" in {number}"
             );
         }
+    }
+}
+
+/// A carrier's calls wait in rows: each would hold a coroutine of Lua.
+#[test]
+fn rows_that_wait_hold_no_memory_of_the_machine() {
+    let rows = [
+        ("100", "Set", "GLOBAL(WAITED)=for ${EXTEN}"),
+        ("100", "Wait", "0.${LEN(ab)}"),
+        ("100", "Set", "GLOBAL(WAITED)=${WAITED}, done"),
+    ];
+    for all_in_machine in [false, true] {
+        let exchange = Exchange::start_in_machine(&rows, &[], all_in_machine);
+        exchange.call("100", "");
+        assert_eq!(exchange.global("WAITED"), "for 100, done");
+        let held = exchange.plans.counters().memory_bytes.load(Relaxed);
+        assert_eq!(held > 0, all_in_machine, "{held} bytes");
     }
 }
 
