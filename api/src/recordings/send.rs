@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use strowger_core::Shared;
 use strowger_core::record::stream_mp3;
-use strowger_media::{Sound, SoundFormat};
+use strowger_media::Sound;
 use tokio::sync::{Semaphore, mpsc};
 use warp::Reply as _;
 use warp::http::StatusCode;
@@ -28,8 +28,8 @@ const PIECES_WAITING: usize = 4;
 const MAKING_MAX: usize = 2;
 /// How long one waits for its turn.
 const TURN_MAX: Duration = Duration::from_secs(20);
-/// Largest MP3 file that is decoded, in bytes: an hour of two channels and more.
-const DECODED_MAX: u64 = 64 * 1024 * 1024;
+/// Samples that a WAV file can tell of, whose sizes have 32 bits: 74 hours.
+const SAMPLES_MAX: u64 = (u32::MAX as u64 - HEAD as u64) / 2;
 /// The head of a WAV file that we write.
 const HEAD: usize = 44;
 
@@ -104,13 +104,8 @@ fn make(recording: &Recording, wanted: Form, folder: &std::path::Path) -> Result
             }
         }
         Form::Wav => {
-            if recording.bytes > DECODED_MAX {
-                return Err(format!("it is larger than {DECODED_MAX} bytes"));
-            }
-            let bytes = std::fs::read(&recording.path).map_err(text)?;
-            let sound = Sound::decode(SoundFormat::Mp3, bytes, strowger_media::SAMPLE_RATE);
-            let sound = sound.map_err(|error| error.to_string())?;
-            write_wav(&mut file, &sound.samples).map_err(text)?;
+            let source = File::open(&recording.path).map_err(text)?;
+            stream_wav(source, &mut file, SAMPLES_MAX)?;
         }
     }
     let bytes = file.stream_position().map_err(text)?;
@@ -121,22 +116,63 @@ fn make(recording: &Recording, wanted: Form, folder: &std::path::Path) -> Result
     })
 }
 
+/// Writes what an MP3 file holds as a WAV file, in pieces: neither is ever whole in memory.
+fn stream_wav(source: File, file: &mut File, samples_max: u64) -> Result<(), String> {
+    let text = |error: std::io::Error| error.to_string();
+    let mut out = std::io::BufWriter::new(&mut *file);
+    // Its sizes are known at the end.
+    write_head(&mut out, 0).map_err(text)?;
+    let mut samples = 0;
+    let mut wrong = None;
+    let done = Sound::stream_mp3(source, |piece| {
+        samples += piece.len() as u64;
+        let written = if samples > samples_max {
+            Err(std::io::Error::other(format!(
+                "it is longer than {} hours",
+                samples_max / u64::from(strowger_media::SAMPLE_RATE) / 3600
+            )))
+        } else {
+            let mut samples = piece.iter();
+            samples.try_for_each(|sample| out.write_all(&sample.to_le_bytes()))
+        };
+        wrong = written.err();
+        wrong.is_none()
+    });
+    if let Some(error) = wrong {
+        return Err(text(error));
+    }
+    done.map_err(|error| error.to_string())?;
+    out.flush().map_err(text)?;
+    drop(out);
+    file.seek(SeekFrom::Start(0)).map_err(text)?;
+    write_head(file, u32::try_from(samples * 2).unwrap_or(u32::MAX)).map_err(text)?;
+    file.seek(SeekFrom::End(0)).map_err(text)?;
+    Ok(())
+}
+
 /// Writes a WAV file of 8000 Hz, 16 bit, one channel.
 pub(crate) fn write_wav(file: &mut File, samples: &[i16]) -> std::io::Result<()> {
-    let rate = strowger_media::SAMPLE_RATE;
-    let sound = u32::try_from(samples.len() * 2).unwrap_or(u32::MAX);
     let mut out = std::io::BufWriter::new(file);
+    write_head(
+        &mut out,
+        u32::try_from(samples.len() * 2).unwrap_or(u32::MAX),
+    )?;
+    for sample in samples {
+        out.write_all(&sample.to_le_bytes())?;
+    }
+    out.flush()
+}
+
+/// The head of such a file with so many bytes of sound.
+fn write_head(out: &mut impl std::io::Write, sound: u32) -> std::io::Result<()> {
+    let rate = strowger_media::SAMPLE_RATE;
     out.write_all(b"RIFF")?;
     out.write_all(&sound.saturating_add(36).to_le_bytes())?;
     out.write_all(b"WAVEfmt \x10\0\0\0\x01\0\x01\0")?;
     out.write_all(&rate.to_le_bytes())?;
     out.write_all(&(2 * rate).to_le_bytes())?;
     out.write_all(b"\x02\0\x10\0data")?;
-    out.write_all(&sound.to_le_bytes())?;
-    for sample in samples {
-        out.write_all(&sample.to_le_bytes())?;
-    }
-    out.flush()
+    out.write_all(&sound.to_le_bytes())
 }
 
 /// The answer with a recording in the wanted form: whole, or the range that is asked for.
@@ -357,6 +393,44 @@ mod tests {
     }
 
     #[test]
+    fn an_mp3_of_more_than_an_hour_is_given_as_wav_and_memory_stays_flat() {
+        const SECONDS: u64 = 3700;
+        let folder = tempfile::tempdir().expect("a folder");
+        // Silence takes no room on the disk.
+        let path = wav(folder.path(), &[]);
+        let mut file = File::options().write(true).open(&path).expect("opened");
+        write_head(&mut file, (SECONDS * 16_000) as u32).expect("written");
+        file.set_len(44 + SECONDS * 16_000).expect("grown");
+        let mut mp3 = make(&recording(path), Form::Mp3, folder.path()).expect("an MP3");
+        let path = folder.path().join("1.1.mp3");
+        let mut copy = File::create(&path).expect("a file");
+        mp3.file.seek(SeekFrom::Start(0)).expect("its beginning");
+        std::io::copy(&mut mp3.file, &mut copy).expect("copied");
+        let peak = || {
+            let status = std::fs::read_to_string("/proc/self/status").expect("status");
+            let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+            let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+            kib.expect("a peak")
+        };
+        let before = peak();
+        let recording = Recording {
+            form: Form::Mp3,
+            ..recording(path)
+        };
+        let mut made = make(&recording, Form::Wav, folder.path()).expect("a WAV");
+        // The sound is 58 MiB, the file of the recording 11.
+        let grown = peak() - before;
+        assert!(grown < 8 * 1024, "{grown} KiB");
+        let seconds = (made.bytes - 44) / 16_000;
+        assert!((SECONDS..SECONDS + 2).contains(&seconds), "{seconds}");
+        let mut head = [0; 44];
+        made.file.seek(SeekFrom::Start(0)).expect("its beginning");
+        made.file.read_exact(&mut head).expect("a head");
+        let told = u32::from_le_bytes([head[40], head[41], head[42], head[43]]);
+        assert_eq!(u64::from(told), made.bytes - 44);
+    }
+
+    #[test]
     fn each_form_is_made_of_the_other() {
         let folder = tempfile::tempdir().expect("a folder");
         let tone: Vec<i16> = (0..16_000)
@@ -378,6 +452,12 @@ mod tests {
         let made = make(&recording, Form::Wav, folder.path()).expect("a WAV");
         let seconds = (made.bytes - 44) as f64 / 16_000.0;
         assert!((1.9..2.3).contains(&seconds), "{seconds}");
+        let short = stream_wav(
+            File::open(&path).expect("opened"),
+            &mut tempfile::tempfile_in(folder.path()).expect("a file"),
+            1000,
+        );
+        assert!(short.is_err_and(|why| why.contains("longer")));
         std::fs::write(&path, b"no sound").expect("a file");
         assert!(make(&recording, Form::Wav, folder.path()).is_err());
         assert_eq!(

@@ -111,6 +111,11 @@ impl Collector {
         Ok(())
     }
 
+    /// What was decoded since the last time, for who wants it in pieces: the limit of the length then holds for a piece.
+    pub(super) fn take(&mut self) -> Vec<i16> {
+        std::mem::take(&mut self.out)
+    }
+
     /// The sound.
     pub(super) fn finish(mut self) -> Result<Sound, SoundError> {
         self.flush()?;

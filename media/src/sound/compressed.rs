@@ -1,12 +1,14 @@
-//! MP3 and Ogg files, block by block: only the file and the result are ever whole in memory.
+//! MP3 and Ogg files, block by block: only the file and the result are ever whole in memory, and for who takes the result in pieces
+//! not even these.
 
+use std::fs::File;
 use std::io::Cursor;
 
 use symphonia::core::codecs::audio::AudioDecoderOptions;
 use symphonia::core::errors::Error;
 use symphonia::core::formats::probe::Hint;
 use symphonia::core::formats::{FormatOptions, TrackType};
-use symphonia::core::io::MediaSourceStream;
+use symphonia::core::io::{MediaSource, MediaSourceStream};
 use symphonia::core::meta::MetadataOptions;
 
 use super::SoundError;
@@ -19,7 +21,18 @@ const OPUS_FRAMES_MAX: usize = 5760;
 
 /// MPEG audio layer 3.
 pub(super) fn mp3(file: Vec<u8>, out: &mut Collector) -> Result<(), SoundError> {
-    symphonia_file("MP3", "mp3", file, out)
+    symphonia_file("MP3", "mp3", Box::new(Cursor::new(file)), out, &mut |_| {
+        true
+    })
+}
+
+/// The same, read from the disk as it is needed. `each` is called after every packet; false ends it.
+pub(super) fn mp3_stream(
+    file: File,
+    out: &mut Collector,
+    each: &mut dyn FnMut(&mut Collector) -> bool,
+) -> Result<(), SoundError> {
+    symphonia_file("MP3", "mp3", Box::new(file), out, each)
 }
 
 /// Ogg: Opus or Vorbis, whichever the first packet says.
@@ -28,15 +41,18 @@ pub(super) fn ogg(file: Vec<u8>, out: &mut Collector) -> Result<(), SoundError> 
     if file.get(28..36) == Some(b"OpusHead") {
         opus_file(file, out)
     } else {
-        symphonia_file("Ogg", "ogg", file, out)
+        symphonia_file("Ogg", "ogg", Box::new(Cursor::new(file)), out, &mut |_| {
+            true
+        })
     }
 }
 
 fn symphonia_file(
     kind: &'static str,
     extension: &str,
-    file: Vec<u8>,
+    file: Box<dyn MediaSource>,
     out: &mut Collector,
+    each: &mut dyn FnMut(&mut Collector) -> bool,
 ) -> Result<(), SoundError> {
     let damaged = |error: Error| SoundError::Damaged {
         kind,
@@ -48,7 +64,7 @@ fn symphonia_file(
     };
     let mut hint = Hint::new();
     hint.with_extension(extension);
-    let source = MediaSourceStream::new(Box::new(Cursor::new(file)), Default::default());
+    let source = MediaSourceStream::new(file, Default::default());
     let mut format = symphonia::default::get_probe()
         .probe(
             &hint,
@@ -86,6 +102,9 @@ fn symphonia_file(
                 out.source(spec.rate(), spec.channels().count())?;
                 decoded.copy_to_vec_interleaved(&mut samples);
                 out.push(samples.iter().copied())?;
+                if !each(out) {
+                    return Ok(());
+                }
             }
             // One bad packet is a gap of some milliseconds.
             Err(Error::DecodeError(_) | Error::IoError(_)) => {}

@@ -7,6 +7,7 @@ mod format;
 mod live;
 mod wav;
 
+use std::fs::File;
 use std::sync::Arc;
 
 use crate::codec::{g711, g722, gsm};
@@ -140,6 +141,24 @@ impl Sound {
             SoundFormat::Ogg => compressed::ogg(file, &mut out)?,
         }
         out.finish()
+    }
+
+    /// Decodes an MP3 file of any length to mono at [`SAMPLE_RATE`], and gives the samples in pieces of some milliseconds. `take`
+    /// says whether it wants more. Memory does not grow with the length.
+    ///
+    /// # Errors
+    /// As [`Self::decode`]; what was given before stays good.
+    pub fn stream_mp3(file: File, mut take: impl FnMut(&[i16]) -> bool) -> Result<(), SoundError> {
+        let mut out = Collector::new(SAMPLE_RATE);
+        let mut wanted = true;
+        compressed::mp3_stream(file, &mut out, &mut |out| {
+            wanted = take(&out.take());
+            wanted
+        })?;
+        if wanted {
+            take(&out.finish()?.samples);
+        }
+        Ok(())
     }
 
     /// Its length in milliseconds, rounded down.
