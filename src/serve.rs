@@ -333,6 +333,7 @@ fn process_numbers(
     let registrations = Arc::clone(&shared.registrations);
     let protection = Arc::clone(shared);
     let tracer = Arc::clone(shared);
+    let kept = Arc::clone(shared);
     let (connected, names, music) = (Arc::clone(shared), Arc::clone(shared), Arc::clone(shared));
     let fax = Arc::clone(plans.fax());
     let (plans, agi) = (Arc::clone(plans), Arc::clone(plans.agi()));
@@ -357,6 +358,7 @@ fn process_numbers(
         ),
         ("trace_", Box::new(move || tracer.tracer.counters())),
         ("recordings_", Box::new(move || mp3.counters())),
+        ("recordings_", Box::new(move || kept.retention.counters())),
         ("", Box::new(move || writer.counters().snapshot())),
         (
             "connections_",

@@ -13,6 +13,7 @@ mod risky;
 mod server;
 mod shards;
 mod sip;
+mod sounds;
 mod trace;
 mod v1;
 

@@ -11,6 +11,8 @@ use serde::Deserialize;
 
 pub use http::Http;
 
+use crate::record::retention::KEEP_DAYS_MAX;
+
 /// Sections whose keys may come from `STROWGER_SECTION_KEY`.
 const SECTIONS: &[&str] = &[
     "database",
@@ -367,6 +369,8 @@ pub struct Recording {
     pub directory: PathBuf,
     /// WAV files stay when MP3 files were made of them.
     pub keep_wav: bool,
+    /// Days that recordings are kept (0 to 36500); 0: for ever.
+    pub keep_days: u64,
 }
 
 impl Default for Recording {
@@ -374,6 +378,7 @@ impl Default for Recording {
         Self {
             directory: PathBuf::from("monitor"),
             keep_wav: false,
+            keep_days: 0,
         }
     }
 }
@@ -648,6 +653,8 @@ impl Config {
                 100,
             )?;
         }
+        let days = self.recording.keep_days;
+        within("recording.keep_days", days, 0, KEEP_DAYS_MAX)?;
         let agi = &self.agi;
         within("agi.processes_max", agi.processes_max as u64, 1, 10_000)?;
         within(

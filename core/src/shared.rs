@@ -27,6 +27,7 @@ use crate::protect::{CallLimits, Protection, SecurityLog};
 use crate::publication::Published;
 use crate::queue::Queues;
 use crate::record::jobs::Mp3Jobs;
+use crate::record::retention::{self, Retention};
 use crate::shard::Shard;
 use crate::shard::inbox::{Inbox, ShardMessage};
 use crate::sounds::SoundStore;
@@ -143,6 +144,8 @@ pub struct Shared {
     pub dns: Dns,
     /// MP3 files of recordings.
     pub mp3: Mp3Jobs,
+    /// How long recordings are kept.
+    pub retention: Retention,
     /// The control runtime: SQL, files, child processes.
     pub control: Handle,
     pub started: SystemTime,
@@ -238,6 +241,7 @@ impl Shared {
             published: Published::default(),
             quality: QualityCounters::default(),
             mp3,
+            retention: Retention::default(),
             control,
             started: SystemTime::now(),
             started_at: crate::clock::now(),
@@ -275,6 +279,7 @@ impl Shared {
         crate::queue::start(&shared);
         crate::trace::start(&shared);
         crate::voicemail::start(&shared);
+        retention::start(&shared);
         shared
     }
 

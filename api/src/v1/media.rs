@@ -14,6 +14,7 @@ use super::problem::Problem;
 use super::{Answered, On, done};
 use crate::http::json;
 use crate::recordings::{aside, is_uniqueid};
+use crate::sounds;
 
 /// Sounds of one request.
 const SOUNDS_MAX: usize = 16;
@@ -53,6 +54,7 @@ fn no_media() -> Problem {
     ("id" = String, Path, description = "Unique id, or name of the channel")),
     responses((status = 202, body = Playing), (status = 404, description = "There is no such call", content_type = "application/problem+json"),
         (status = 400, description = "There is no such sound", content_type = "application/problem+json"),
+        (status = 403, description = "A sound of another group", content_type = "application/problem+json"),
         (status = 409, description = "It has no media", content_type = "application/problem+json"),
         (status = 503, description = "The core that has the call does not answer in time", content_type = "application/problem+json")))]
 pub(super) async fn play(mut on: On) -> Answered {
@@ -65,7 +67,7 @@ pub(super) async fn play(mut on: On) -> Answered {
     let about = |channel: &Channel| (channel.data().language.clone(), channel.sound_rate());
     let (language, rate) = with_call(&on, on.place(0), about).await?;
     let language = body.language.unwrap_or(language);
-    let mut sounds = Vec::new();
+    let mut found = Vec::new();
     for name in &body.sounds {
         // An absolute path could be any file of the machine.
         if name.starts_with('/') {
@@ -73,11 +75,15 @@ pub(super) async fn play(mut on: On) -> Answered {
                 "sounds: {name:?} is a path; a name is wanted"
             )));
         }
+        if sounds::is_of_others(on.shared(), &on.caller, name) {
+            let why = format!("sounds: {name:?} was brought by another group");
+            return Err(Problem::new(StatusCode::FORBIDDEN, why));
+        }
         let sound = on.shared().sounds.load_at(name, &language, rate).await;
-        sounds.push(sound.map_err(|error| Problem::bad(format!("sounds: {error}")))?);
+        found.push(sound.map_err(|error| Problem::bad(format!("sounds: {error}")))?);
     }
-    let duration_ms = sounds.iter().map(|sound| sound.duration_ms()).sum();
-    let start = move |channel: &Channel| channel.start_play(sounds, Repeat::Once);
+    let duration_ms = found.iter().map(|sound| sound.duration_ms()).sum();
+    let start = move |channel: &Channel| channel.start_play(found, Repeat::Once);
     let PlayId(number) = with_call(&on, on.place(0), start)
         .await?
         .ok_or_else(no_media)?;

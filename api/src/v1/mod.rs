@@ -14,6 +14,7 @@ mod problem;
 mod queues;
 mod recordings;
 mod rooms;
+mod sounds;
 mod system;
 mod transfers;
 
@@ -187,6 +188,11 @@ enum Operation {
     Recordings,
     Recording,
     DeleteRecording,
+    Retention,
+    SetRetention,
+    Sounds,
+    BringSound,
+    DeleteSound,
     Cdr,
     Endpoints,
     Endpoint,
@@ -249,6 +255,19 @@ const ROUTES: &[Route] = {
         ("GET", "/calls/{id}/variables/{name}", READ, GetVariable),
         ("PUT", "/calls/{id}/variables/{name}", WRITE, SetVariable),
         ("GET", "/recordings", Some("recordings:read"), Recordings),
+        // Before the addresses of single recordings: none is named so.
+        (
+            "GET",
+            "/recordings/retention",
+            Some("system:read"),
+            Retention,
+        ),
+        (
+            "PUT",
+            "/recordings/retention",
+            Some("system:write"),
+            SetRetention,
+        ),
         (
             "GET",
             "/recordings/{id}",
@@ -260,6 +279,14 @@ const ROUTES: &[Route] = {
             "/recordings/{id}",
             Some("recordings:write"),
             DeleteRecording,
+        ),
+        ("GET", "/sounds", Some("sounds:read"), Sounds),
+        ("POST", "/sounds", Some("sounds:write"), BringSound),
+        (
+            "DELETE",
+            "/sounds/{name}",
+            Some("sounds:write"),
+            DeleteSound,
         ),
         ("GET", "/cdr", Some("cdr:read"), Cdr),
         ("GET", "/endpoints", Some("endpoints:read"), Endpoints),
@@ -472,6 +499,11 @@ async fn answer(api: Arc<V1>, asked: Incoming) -> Answered {
         Operation::Recordings => recordings::search(on).await,
         Operation::Recording => recordings::fetch(on).await,
         Operation::DeleteRecording => recordings::delete(on).await,
+        Operation::Retention => recordings::retention(&on),
+        Operation::SetRetention => recordings::set_retention(on).await,
+        Operation::Sounds => sounds::list(on).await,
+        Operation::BringSound => sounds::bring(on).await,
+        Operation::DeleteSound => sounds::delete(on).await,
         Operation::Cdr => cdr::search(on).await,
         Operation::Endpoints => phones::endpoints(&on),
         Operation::Endpoint => phones::endpoint(&on),

@@ -12,7 +12,7 @@ use warp::reply::Response;
 
 use super::{
     ROUTES, calls, cdr, dialplan, events, keys, media, phones, problem, queues, recordings, rooms,
-    system, transfers,
+    sounds, system, transfers,
 };
 
 #[derive(OpenApi)]
@@ -25,7 +25,8 @@ use super::{
         calls::list, calls::originate, calls::one, calls::hang_up, calls::redirect, calls::bridge, transfers::transfer,
         calls::get_variable, calls::set_variable,
         media::play, media::stop_play, media::record, media::stop_record, media::pause, media::resume, media::dtmf, media::mute,
-        recordings::search, recordings::fetch, recordings::delete,
+        recordings::search, recordings::fetch, recordings::delete, recordings::retention, recordings::set_retention,
+        sounds::list, sounds::bring, sounds::delete,
         cdr::search,
         phones::endpoints, phones::endpoint, phones::contacts, phones::registrations, phones::register, phones::unregister,
         dialplan::contexts, dialplan::extensions, dialplan::replace, dialplan::delete, dialplan::validate,

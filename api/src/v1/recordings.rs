@@ -1,6 +1,7 @@
-//! Recordings: which calls have one, fetching and deleting them.
+//! Recordings: which calls have one, fetching and deleting them, and how long they are kept.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use strowger_core::record::retention::KEEP_DAYS_MAX;
 use utoipa::ToSchema;
 use warp::http::StatusCode;
 
@@ -147,4 +148,79 @@ pub(super) async fn delete(on: On) -> Answered {
     })?;
     on.audit("recording deleted");
     Ok(done())
+}
+
+/// How long recordings are kept.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RetentionView {
+    /// Days after their last change, 0: for ever. This counts.
+    keep_days: u64,
+    /// What `[recording] keep_days` of `strowger.toml` says.
+    configured_days: u64,
+    /// It was set here, and counts before `strowger.toml`.
+    set: bool,
+    /// Files deleted since the start because of their age, and their bytes.
+    deleted: u64,
+    deleted_bytes: u64,
+    /// Files that could not be deleted.
+    failed: u64,
+    /// When all files were last looked at, in seconds since 1970; null: not yet.
+    looked_at: Option<u64>,
+}
+
+/// How long recordings are to be kept.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"keep_days": 90}))]
+pub(super) struct RetentionBody {
+    /// Days, 0: for ever; null: as `strowger.toml` says.
+    #[serde(deserialize_with = "Option::deserialize")]
+    #[schema(minimum = 0, maximum = 36500, required = true)]
+    keep_days: Option<u64>,
+}
+
+fn retention_view(on: &On) -> RetentionView {
+    let (shared, numbers) = (on.shared(), &on.shared().retention);
+    RetentionView {
+        keep_days: shared.recordings_keep_days(),
+        configured_days: shared.config.recording.keep_days,
+        set: shared.recordings_keep_days_set().is_some(),
+        deleted: numbers.deleted.get(),
+        deleted_bytes: numbers.deleted_bytes.get(),
+        failed: numbers.failed.get(),
+        looked_at: numbers.looked(),
+    }
+}
+
+/// How long recordings are kept.
+#[utoipa::path(get, path = "/api/v1/recordings/retention", tag = "recordings", responses((status = 200, body = RetentionView)))]
+pub(super) fn retention(on: &On) -> Answered {
+    on.unbound()?;
+    Ok(json(StatusCode::OK, &retention_view(on)))
+}
+
+/// Sets how long recordings are kept, of all groups. What is older is deleted from now on, a few files at a time.
+#[utoipa::path(put, path = "/api/v1/recordings/retention", tag = "recordings", request_body = RetentionBody,
+    responses((status = 200, body = RetentionView), (status = 400, description = "What is wrong", content_type = "application/problem+json"),
+        (status = 503, description = "It cannot be kept", content_type = "application/problem+json")))]
+pub(super) async fn set_retention(mut on: On) -> Answered {
+    on.unbound()?;
+    let body: RetentionBody = on.body().await?;
+    if let Some(days) = body.keep_days.filter(|days| *days > KEEP_DAYS_MAX) {
+        return Err(Problem::bad(format!(
+            "keep_days: {days} is outside 0 to {KEEP_DAYS_MAX}"
+        )));
+    }
+    on.shared()
+        .set_recordings_keep_days(body.keep_days)
+        .map_err(|error| {
+            tracing::error!(%error, "API: how long recordings are kept");
+            let why = "keep_days: it cannot be kept; the log of the exchange says more";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, why)
+        })?;
+    let days = on.shared().recordings_keep_days();
+    on.audit(&format!(
+        "recordings are kept for {days} days (0: for ever)"
+    ));
+    Ok(json(StatusCode::OK, &retention_view(&on)))
 }

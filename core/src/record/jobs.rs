@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use strowger_media::uring::schedule;
 
 use super::convert::{Failure, convert};
+use super::in_use::{Held, InUse};
 use super::journal::Journal;
 
 /// Pause before a file that could not be written is tried again.
@@ -54,6 +55,7 @@ pub struct Mp3Jobs {
     words: Sender<Word>,
     next: Arc<AtomicU64>,
     counters: Arc<Counters>,
+    in_use: InUse,
 }
 
 impl Mp3Jobs {
@@ -74,11 +76,13 @@ impl Mp3Jobs {
                     << 20,
             )),
             counters: Arc::clone(&counters),
+            in_use: InUse::default(),
         };
+        let in_use = this.in_use.clone();
         let counts = Arc::clone(&counters);
         std::thread::Builder::new()
             .name("mp3-jobs".to_owned())
-            .spawn(move || Keeper::new(&folder, work, counts).run(&inbox))?;
+            .spawn(move || Keeper::new(&folder, work, counts, in_use).run(&inbox))?;
         std::thread::Builder::new()
             .name("mp3-encode".to_owned())
             .spawn(move || make(&jobs, &words, keep, &counters))?;
@@ -103,6 +107,11 @@ impl Mp3Jobs {
         self.say(Word::Forget(job.0));
     }
 
+    /// Files that something is still to be made of, and those of recordings that run.
+    pub(crate) fn in_use(&self) -> &InUse {
+        &self.in_use
+    }
+
     /// Name and value of each counter.
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -123,13 +132,19 @@ impl Mp3Jobs {
 /// Keeps the journal, and gives out what is ready.
 struct Keeper {
     journal: Option<Journal>,
-    plans: HashMap<u64, Plan>,
+    plans: HashMap<u64, (Plan, Held)>,
     work: Sender<(u64, Plan)>,
     counters: Arc<Counters>,
+    in_use: InUse,
 }
 
 impl Keeper {
-    fn new(folder: &std::path::Path, work: Sender<(u64, Plan)>, counters: Arc<Counters>) -> Self {
+    fn new(
+        folder: &std::path::Path,
+        work: Sender<(u64, Plan)>,
+        counters: Arc<Counters>,
+        in_use: InUse,
+    ) -> Self {
         let journal = Journal::open(folder)
             .inspect_err(|error| {
                 tracing::error!(folder = %folder.display(), %error, "recordings' jobs are not kept over a restart");
@@ -140,6 +155,7 @@ impl Keeper {
             plans: HashMap::new(),
             work,
             counters,
+            in_use,
         }
     }
 
@@ -151,13 +167,14 @@ impl Keeper {
                     tracing::info!(jobs = jobs.len(), "recordings left over are converted");
                 }
                 for (number, plan) in jobs {
-                    self.plans.insert(number, plan);
+                    self.keep(number, plan);
                     self.ready(number);
                 }
             }
             Some(Err(error)) => tracing::error!(%error, "recordings' jobs cannot be read"),
             None => {}
         }
+        self.in_use.complete();
         while let Ok(word) = words.recv() {
             match word {
                 Word::Plan(number, plan) => self.plan(number, plan),
@@ -178,11 +195,18 @@ impl Keeper {
             // It is made all the same, unless the process dies before.
             tracing::warn!(%error, "a recording's job is not written down");
         }
-        self.plans.insert(number, plan);
+        self.keep(number, plan);
+    }
+
+    /// Its files are in use until it is done.
+    fn keep(&mut self, number: u64, plan: Plan) {
+        let files = plan.inputs.iter().chain(&plan.remove);
+        let held = self.in_use.hold(files.cloned());
+        self.plans.insert(number, (plan, held));
     }
 
     fn ready(&mut self, number: u64) {
-        if let Some(plan) = self.plans.get(&number) {
+        if let Some((plan, _)) = self.plans.get(&number) {
             self.counters.waiting.fetch_add(1, Ordering::Relaxed);
             // The maker ends only with the process.
             let _ = self.work.send((number, plan.clone()));
@@ -191,8 +215,9 @@ impl Keeper {
 
     /// No recording takes the place of another.
     fn free_name(&self, wanted: &std::path::Path) -> PathBuf {
-        let taken =
-            |path: &PathBuf| path.exists() || self.plans.values().any(|plan| plan.output == *path);
+        let taken = |path: &PathBuf| {
+            path.exists() || self.plans.values().any(|(plan, _)| plan.output == *path)
+        };
         let stem = wanted.with_extension("");
         (1..1000)
             .map(|n| match n {

@@ -3,12 +3,14 @@
 //!
 //! What never lives here: samples and files that are being written (the media crate), the text of applications and their
 //! options (the scripting crate). [`jobs`] makes MP3 of finished files, [`journal`] keeps what is to be made over a crash,
-//! [`convert`] makes it.
+//! [`convert`] makes it. [`retention`] deletes what was kept long enough, except files that are [`in_use`].
 
 mod convert;
+mod in_use;
 pub mod jobs;
 mod journal;
 mod product;
+pub mod retention;
 
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
@@ -25,6 +27,7 @@ use crate::channel::{Channel, RecorderResult, RecorderSpec};
 use crate::shard::Shard;
 use crate::shared::Shared;
 use crate::voicemail::{self, Mailbox, Message};
+use in_use::Held;
 use jobs::JobId;
 
 /// Recordings one channel may run at once.
@@ -148,6 +151,8 @@ struct End {
     /// Who gets a copy of the first file, and what is said of it.
     copy: RefCell<Option<Delivery>>,
     files: RefCell<Vec<PathBuf>>,
+    /// Until all is done with them.
+    held: RefCell<Option<Held>>,
     shared: Arc<Shared>,
 }
 
@@ -197,6 +202,8 @@ pub fn start(channel: &Channel, request: Request) -> Result<(String, Vec<String>
     .into_iter()
     .filter_map(|(target, mode)| Some((target.as_ref()?, mode)))
     .collect();
+    let files = wanted.iter().map(|(target, _)| target.path.clone());
+    let held = channel.shard().shared().mp3.in_use().hold(files);
     let end = Rc::new(End {
         // One more than files, so that nothing can follow before all of them were started.
         open: Cell::new(wanted.len() + 1),
@@ -205,6 +212,7 @@ pub fn start(channel: &Channel, request: Request) -> Result<(String, Vec<String>
         delete: request.delete,
         copy: RefCell::new(copy(channel, &request)),
         files: RefCell::default(),
+        held: RefCell::new(Some(held)),
         shared: Arc::clone(channel.shard().shared()),
     });
     let mut recorders = Vec::new();
@@ -473,6 +481,7 @@ impl End {
         };
         let shared = Arc::clone(&self.shared);
         let copy = self.copy.take();
+        let held = self.held.take();
         let command = match &self.after {
             After::Nothing if delete.is_empty() && copy.is_none() => return,
             After::Nothing => None,
@@ -484,6 +493,7 @@ impl End {
             } => Some((command.clone(), Some((*job, script.clone())))),
         };
         self.shared.control.spawn(async move {
+            let _held = held;
             // First of all, as long as the file is there.
             let delivered = match copy {
                 Some(copy) => copy.deliver(&shared).await,

@@ -6,6 +6,7 @@
 
 mod cache;
 mod find;
+mod list;
 mod music;
 mod program;
 mod tones;
@@ -22,6 +23,7 @@ use tokio::runtime::Handle;
 
 use cache::{Cache, Stamp};
 use find::Found;
+pub use list::{Listed, Variant};
 pub use music::{Music, MusicClass, MusicSource, Sort};
 use program::Programs;
 pub use program::{Program, ProgramFormat};

@@ -4,6 +4,7 @@
 mod collect;
 mod compressed;
 mod format;
+mod length;
 mod live;
 mod wav;
 

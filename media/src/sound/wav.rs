@@ -1,5 +1,7 @@
 //! RIFF/WAVE files.
 
+use std::io::{Read, Seek, SeekFrom};
+
 use super::collect::Collector;
 use super::{SoundError, linear};
 use crate::codec::{g711, gsm};
@@ -9,6 +11,9 @@ const ALAW: u16 = 6;
 const ULAW: u16 = 7;
 /// GSM 06.10: blocks of 65 bytes, 40 ms each.
 const GSM: u16 = 0x31;
+/// Chunks that are looked at for the data, and bytes of the one that tells the format.
+const CHUNKS_MAX: usize = 64;
+const FMT_MAX: u64 = 64;
 /// The real format begins the GUID of the sub-format.
 const EXTENSIBLE: u16 = 0xFFFE;
 
@@ -37,6 +42,43 @@ pub(super) fn decode(file: &[u8], out: &mut Collector) -> Result<(), SoundError>
     Err(SoundError::NoData)
 }
 
+/// Milliseconds of the first data chunk of a file of so many bytes; only heads are read.
+pub(super) fn duration_ms(file: &mut (impl Read + Seek), bytes: u64) -> Option<u64> {
+    let mut head = [0; 12];
+    file.read_exact(&mut head).ok()?;
+    if &head[..4] != b"RIFF" || &head[8..] != b"WAVE" {
+        return None;
+    }
+    let mut format = None;
+    for _ in 0..CHUNKS_MAX {
+        let mut header = [0; 8];
+        file.read_exact(&mut header).ok()?;
+        let [a, b, c, d, length @ ..] = header;
+        let length = u64::from(u32::from_le_bytes(length));
+        match &[a, b, c, d] {
+            b"fmt " => {
+                let mut chunk = Vec::new();
+                let read = length.min(FMT_MAX);
+                file.by_ref().take(read).read_to_end(&mut chunk).ok()?;
+                format = Some(Format::parse(&chunk)?);
+                file.seek_relative(i64::try_from(length + (length & 1) - read).ok()?)
+                    .ok()?;
+            }
+            b"data" => {
+                let at = file.stream_position().ok()?;
+                return format?.duration_ms(length.min(bytes.saturating_sub(at)));
+            }
+            _ => {
+                file.seek(SeekFrom::Current(
+                    i64::try_from(length + (length & 1)).ok()?,
+                ))
+                .ok()?;
+            }
+        }
+    }
+    None
+}
+
 struct Format {
     tag: u16,
     channels: u16,
@@ -62,6 +104,20 @@ impl Format {
             // GSM files may end before this field.
             bits: u16_at(14).unwrap_or(0),
         })
+    }
+
+    fn duration_ms(&self, bytes: u64) -> Option<u64> {
+        let samples = match self.tag {
+            // Blocks of 40 ms.
+            GSM => bytes / gsm::WAV49_BYTES as u64 * 320,
+            _ => {
+                bytes
+                    / u64::from(self.channels)
+                        .checked_mul(u64::from(self.bits / 8))
+                        .filter(|n| *n > 0)?
+            }
+        };
+        (samples * 1000).checked_div(u64::from(self.rate))
     }
 
     fn decode(&self, data: &[u8], out: &mut Collector) -> Result<(), SoundError> {

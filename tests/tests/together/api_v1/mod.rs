@@ -3,6 +3,8 @@
 mod calls;
 mod contract;
 mod events;
+mod retention;
+mod sounds;
 mod things;
 
 use serde_json::{Value, json};
