@@ -111,8 +111,15 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         .context("cannot start the control runtime")?;
     match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => {
-            let _flushed_at_the_end = logging::init(&config.log)?;
-            serve::serve(config, &runtime)
+            let flushed_at_the_end = logging::init(&config.log)?;
+            let next = serve::serve(config, &runtime)?;
+            // What is still being written is written, the log too.
+            drop(runtime);
+            drop(flushed_at_the_end);
+            match next {
+                Some(program) => Err(serve::begin_again(&program)),
+                None => Ok(ExitCode::SUCCESS),
+            }
         }
         Command::Check => runtime.block_on(check::check(&config)),
         Command::Dialplan { command } => runtime.block_on(dialplan::run(&config, command)),

@@ -2,7 +2,9 @@
 //! apart again.
 
 use std::io::Write as _;
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -12,6 +14,7 @@ use strowger_api::manager::Manager;
 use strowger_api::{Apis, ShardSource, Sources};
 use strowger_core::config::Cores;
 use strowger_core::counters::ShardCounters;
+use strowger_core::ending::When;
 use strowger_core::endpoint::contacts::Contacts;
 use strowger_core::record::jobs::Mp3Jobs;
 use strowger_core::shard::inbox::Inbox;
@@ -44,7 +47,10 @@ struct Keeping {
     realtime: Realtime,
 }
 
-pub(crate) fn serve(config: Config, runtime: &Runtime) -> anyhow::Result<ExitCode> {
+/// Serves until the end. The program that is to begin then, if one is.
+pub(crate) fn serve(config: Config, runtime: &Runtime) -> anyhow::Result<Option<PathBuf>> {
+    // Known before anything can be put in its place: then what was put there begins.
+    let program = std::env::current_exe().context("where the program is");
     let config = Arc::new(config);
     let paths = Paths::new(&config)
         .with_context(|| format!("data directory {}", config.data.0.display()))?;
@@ -154,7 +160,8 @@ pub(crate) fn serve(config: Config, runtime: &Runtime) -> anyhow::Result<ExitCod
         runtime.block_on(async {
             tokio::select! {
                 () = doors.close(limit) => {}
-                () = asked_to_end() => {}
+                // Whoever sends a signal wants no restart.
+                () = asked_to_end() => shared.drain(),
             }
         });
     }
@@ -173,7 +180,19 @@ pub(crate) fn serve(config: Config, runtime: &Runtime) -> anyhow::Result<ExitCod
     if !ended_in_time {
         tracing::warn!("ended with calls in progress");
     }
-    Ok(ExitCode::SUCCESS)
+    if shared.ending.restarts() {
+        tracing::info!("restarting");
+        return program.map(Some);
+    }
+    Ok(None)
+}
+
+/// Puts the program, as it is now on disk, in the place of this process, with the same arguments: its number stays, so who watches over
+/// it sees no end. Every descriptor is closed by that. Returns only where it fails.
+pub(crate) fn begin_again(program: &Path) -> anyhow::Error {
+    let arguments = std::env::args_os().skip(1);
+    let error = Command::new(program).args(arguments).exec();
+    anyhow!(error).context(format!("cannot start {} again", program.display()))
 }
 
 /// The cores that carry shards.
@@ -398,7 +417,8 @@ enum End {
     AtOnce,
 }
 
-/// Waits for a signal: TERM and INT drain (a second one ends at once), HUP reads the database and the dialplan's files anew.
+/// Waits for a signal: TERM and INT drain (a second one ends at once), HUP reads the database and the dialplan's files anew. Or for
+/// what somebody asks for over the Manager.
 async fn wait_for_end(
     shared: &Arc<Shared>,
     plans: &strowger_scripting::Plans,
@@ -426,8 +446,16 @@ async fn wait_for_end(
                 }
                 continue;
             }
-            () = tokio::time::sleep(Duration::from_millis(50)), if limit.is_some() => {
-                if shared.channels() == 0 || limit.is_some_and(|at| Instant::now() >= at) {
+            () = shared.ending.changed() => {
+                match shared.ending.wish() {
+                    Some(wish) => tracing::info!(?wish, channels = shared.channels(), "an end was asked for"),
+                    None => tracing::info!("the end was taken back: new calls are taken"),
+                }
+                continue;
+            }
+            () = tokio::time::sleep(Duration::from_millis(50)), if limit.is_some() || shared.ending.wish().is_some() => {
+                let now = shared.ending.wish().is_some_and(|wish| wish.when == When::Now);
+                if now || shared.channels() == 0 || limit.is_some_and(|at| Instant::now() >= at) {
                     return End::InOrder;
                 }
                 continue;

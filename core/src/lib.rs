@@ -15,6 +15,7 @@ pub mod counters;
 pub mod device;
 pub mod dialplan;
 pub mod dns;
+pub mod ending;
 pub mod endpoint;
 pub mod events;
 pub mod mail;

@@ -18,6 +18,7 @@ use crate::config::{Config, Sip};
 use crate::counters::QualityCounters;
 use crate::device::{Devices, Notice};
 use crate::dns::Dns;
+use crate::ending::{Ending, When, Wish};
 use crate::endpoint::Gatekeeper;
 use crate::endpoint::contacts::Contacts;
 use crate::endpoint::registration::{self, RegistrationTable};
@@ -146,6 +147,8 @@ pub struct Shared {
     pub mp3: Mp3Jobs,
     /// How long recordings are kept.
     pub retention: Retention,
+    /// How the exchange is to end.
+    pub ending: Ending,
     /// The control runtime: SQL, files, child processes.
     pub control: Handle,
     pub started: SystemTime,
@@ -242,6 +245,7 @@ impl Shared {
             quality: QualityCounters::default(),
             mp3,
             retention: Retention::default(),
+            ending: Ending::default(),
             control,
             started: SystemTime::now(),
             started_at: crate::clock::now(),
@@ -351,12 +355,31 @@ impl Shared {
         self.channels.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Stops taking new calls; those in progress go on.
+    /// Stops taking new calls; those in progress go on. A signal says so: nobody takes it back.
     pub fn drain(&self) {
+        self.ending.fix();
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// True once [`Self::drain`] was called.
+    /// Asks for an end, which the process brings about. False: something as urgent was asked for before.
+    pub fn ask_to_end(&self, wish: Wish) -> bool {
+        let asked = self.ending.ask(wish);
+        if asked && wish.when > When::Convenient {
+            self.draining.store(true, Ordering::Relaxed);
+        }
+        asked
+    }
+
+    /// Takes back what was asked for; new calls are taken again. False: there is nothing to be taken back, or it is too late.
+    pub fn end_no_more(&self) -> bool {
+        let taken_back = self.ending.take_back();
+        if taken_back {
+            self.draining.store(false, Ordering::Relaxed);
+        }
+        taken_back
+    }
+
+    /// True while no new calls are taken.
     pub fn draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }

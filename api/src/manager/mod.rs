@@ -310,10 +310,11 @@ impl Manager {
     /// Tells everybody that the exchange ends.
     pub(crate) fn tell_end(&self) {
         let events = &self.shared.events;
+        let restarts = self.shared.ending.restarts();
         events.tell(|| {
             Event::new("Shutdown")
                 .with("Shutdown", "Cleanly")
-                .with("Restart", "False")
+                .with("Restart", if restarts { "True" } else { "False" })
         });
     }
 

@@ -10,6 +10,7 @@ mod data_functions;
 mod direct_media;
 mod draining;
 mod early_dialog;
+mod ending;
 mod errors_are_clear;
 mod fax;
 mod identity;

@@ -1,10 +1,12 @@
-//! The exchange: queues, call records, codecs, its key-value database, and what is not printed here.
+//! The exchange: its end, queues, call records, codecs, its key-value database, and what is not printed here.
 
 use std::time::Instant;
 
 use strowger_core::conference::Table;
+use strowger_core::ending::{When, Wish};
 use strowger_core::queue::QueueInfo;
 
+use super::super::super::classes::Classes;
 use super::super::Context;
 use super::super::phones::words as state_words;
 use super::{Output, count, failed, printed, usage};
@@ -116,6 +118,44 @@ pub(super) fn queues(on: &Context<'_>, wanted: Option<&str>) -> Output {
                 .collect(),
         ),
     }
+}
+
+/// `core stop ...`, `core restart ...`, `core abort shutdown`: for users of class `system`, whatever else a command asks.
+pub(super) fn end(on: &Context<'_>, verb: &str, rest: &[&str]) -> Option<Output> {
+    let when = match (verb, rest) {
+        ("abort", ["shutdown"]) => None,
+        ("stop" | "restart", ["now"]) => Some(When::Now),
+        ("stop" | "restart", ["gracefully"]) => Some(When::LastCall),
+        ("stop" | "restart", ["when", "convenient"]) => Some(When::Convenient),
+        _ => return None,
+    };
+    if on.user.write.both(Classes::SYSTEM).is_none() {
+        return Some(failed("Permission denied".to_owned()));
+    }
+    let shared = &on.manager.shared;
+    let user = on.user.name.as_str();
+    let (done, why) = match when {
+        Some(when) => {
+            let restart = verb == "restart";
+            let done = shared.ask_to_end(Wish { when, restart });
+            (done, "An end as soon as this one is under way already.")
+        }
+        None => (
+            shared.end_no_more(),
+            "There is no shutdown that can be aborted.",
+        ),
+    };
+    if !done {
+        return Some(failed(why.to_owned()));
+    }
+    tracing::info!(user, command = %format_args!("core {verb} {}", rest.join(" ")), "Manager: the end of the exchange");
+    Some(printed(match when {
+        Some(When::LastCall | When::Convenient) => {
+            let what = if verb == "restart" { "restart" } else { "halt" };
+            vec![format!("Waiting for inactivity to perform {what}...")]
+        }
+        _ => Vec::new(),
+    }))
 }
 
 pub(super) fn records(on: &Context<'_>) -> Output {

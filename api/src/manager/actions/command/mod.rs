@@ -105,6 +105,9 @@ async fn perform(on: &Context<'_>, words: &[&str]) -> Option<Output> {
     let lower: Vec<String> = words.iter().map(|word| word.to_ascii_lowercase()).collect();
     let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
     Some(match lower.as_slice() {
+        ["core", verb @ ("stop" | "restart" | "abort"), rest @ ..] => {
+            return house::end(on, verb, rest);
+        }
         ["core", "show", rest @ ..] => return core(on, rest, &words[2..]).await,
         ["channel", "originate", ..] => channels::call(on, &words[2..]).await,
         ["channel", "request", "hangup", _] => channels::hang_up(on, words[3]).await,
