@@ -57,6 +57,19 @@ pub(crate) struct Report {
     pub(crate) ecm: bool,
 }
 
+/// How far it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub(crate) pages: i32,
+    /// Bits a second.
+    pub(crate) rate: i32,
+    /// Pixels for each meter, across and down.
+    pub(crate) resolution: (i32, i32),
+    pub(crate) ecm: bool,
+    /// Rows that came damaged.
+    pub(crate) bad_rows: i32,
+}
+
 /// A fax machine on a line.
 pub(crate) struct Machine {
     fax: FaxState,
@@ -115,6 +128,24 @@ impl Machine {
         self.fax
             .get_t30_state()
             .map_or(true, |t30| !t30.call_active())
+    }
+
+    /// How far it is by now.
+    pub(crate) fn progress(&self) -> Progress {
+        let Ok(t30) = self.fax.get_t30_state() else {
+            return Progress::default();
+        };
+        let statistics = t30.get_transfer_statistics();
+        Progress {
+            pages: match self.direction {
+                Direction::Send => statistics.pages_tx,
+                Direction::Receive => statistics.pages_rx,
+            },
+            rate: statistics.bit_rate,
+            resolution: (statistics.x_resolution, statistics.y_resolution),
+            ecm: statistics.error_correcting_mode != 0,
+            bad_rows: statistics.bad_rows,
+        }
     }
 
     /// Ends it; the file is complete then.
@@ -228,6 +259,10 @@ mod tests {
             let receive = Job::new(Direction::Receive, &path(modem));
             let (sender, receiver) = (machine(&send), machine(&receive));
             connect(&sender, &receiver, 120);
+            for progress in [sender.progress(), receiver.progress()] {
+                assert_eq!((progress.pages, progress.rate), (1, rate), "{modem}");
+                assert_eq!((progress.ecm, progress.bad_rows), (ecm, 0), "{modem}");
+            }
             for report in [sender.finish(), receiver.finish()] {
                 assert_eq!((report.code, report.pages), (0, 1), "{modem}: {report:?}");
                 assert_eq!((report.rate, report.ecm), (rate, ecm), "{modem}");

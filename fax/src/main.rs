@@ -13,11 +13,14 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use document::Nameless;
-use machine::{Direction, FRAME, Job, Machine, Report};
+use machine::{Direction, FRAME, Job, Machine, Progress, Report};
 
 /// Frames of silence behind the end, so that what was said last is heard and who said good-bye is through before the call
 /// ends: 1.2 s.
 const TAIL: usize = 60;
+
+/// How far it is, is told so often at most, in frames: a second.
+const TOLD_EVERY: usize = 50;
 
 const USAGE: &str = "usage: strowger-fax send|receive FILE.tiff [file=MORE.tiff ...] [ecm=0|1] [modems=v17,v29,v27]";
 
@@ -46,7 +49,7 @@ fn job(arguments: &[String]) -> Option<Job> {
 /// Talks until the fax is through, or nothing comes in any more.
 fn talk(machine: &Machine, mut input: impl Read, mut output: impl Write) {
     let mut bytes = [0; 2 * FRAME];
-    let mut tail = 0;
+    let (mut tail, mut frames, mut told) = (0, 0_usize, Progress::default());
     while tail < TAIL && input.read_exact(&mut bytes).is_ok() {
         let mut heard = [0; FRAME];
         for (sample, pair) in heard.iter_mut().zip(bytes.as_chunks::<2>().0) {
@@ -67,7 +70,33 @@ fn talk(machine: &Machine, mut input: impl Read, mut output: impl Write) {
         if machine.is_done() {
             tail += 1;
         }
+        frames += 1;
+        if frames.is_multiple_of(TOLD_EVERY) {
+            let progress = machine.progress();
+            if progress != told {
+                told = progress;
+                tell_progress(&told);
+            }
+        }
     }
+}
+
+fn tell_progress(progress: &Progress) {
+    let (x, y) = progress.resolution;
+    let numbers = [
+        progress.pages,
+        progress.rate,
+        x,
+        y,
+        i32::from(progress.ecm),
+        progress.bad_rows,
+    ];
+    // Nobody may listen any more.
+    let _ = writeln!(
+        std::io::stderr(),
+        "now={}",
+        numbers.map(|n| n.to_string()).join(",")
+    );
 }
 
 fn tell(report: &Report) {

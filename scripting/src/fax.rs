@@ -2,6 +2,7 @@
 //! Modems and pictures are C code that strangers talk to; whatever becomes of it there, the exchange only sees a program end.
 //! How many run, how long, and the queues of samples both ways live here; channels do not.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process_group};
 use strowger_core::{child, config};
 use strowger_media::LiveWriter;
@@ -18,6 +20,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
+pub use crate::func::fax::{RATE_MAX, RATE_MIN};
 use crate::log_line;
 
 /// How often samples are moved.
@@ -33,9 +36,12 @@ const STALLED: Duration = Duration::from_secs(10);
 /// Of what a program says so many bytes are kept, the last ones: its report comes behind the complaints of its libraries.
 const REPORT_BYTES_MAX: usize = 16 * 1024;
 
+/// Bytes of a line by which a program tells how far it is.
+const LINE_BYTES_MAX: usize = 256;
+
 /// Which way a document goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Direction {
+pub enum Direction {
     Send,
     Receive,
 }
@@ -43,6 +49,9 @@ pub(crate) enum Direction {
 /// What a fax machine is to do.
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
+    /// The channel that it is for, and the names of files as the dialplan wrote them.
+    pub(crate) channel: String,
+    pub(crate) names: Vec<String>,
     pub(crate) direction: Direction,
     /// The TIFF file that is sent, or written.
     pub(crate) file: PathBuf,
@@ -52,6 +61,62 @@ pub(crate) struct Job {
     pub(crate) ecm: bool,
     /// Modems that may be used: `v17`, `v29`, `v27`.
     pub(crate) modems: Vec<&'static str>,
+}
+
+/// How far a fax is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    pub pages: u32,
+    /// Bits a second; 0: it is not agreed upon yet.
+    pub rate: u32,
+    /// Pixels for each meter, across and down.
+    pub resolution: (u32, u32),
+    pub ecm: bool,
+    /// Rows that came damaged.
+    pub bad_rows: u32,
+}
+
+impl Progress {
+    /// Reads `now=pages,rate,x,y,ecm,rows`; any other line is none.
+    fn read(line: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(line)
+            .ok()?
+            .trim()
+            .strip_prefix("now=")?;
+        let mut numbers = text.split(',').map(|number| number.parse::<u32>().ok());
+        let mut next = || numbers.next().flatten();
+        Some(Self {
+            pages: next()?,
+            rate: next()?,
+            resolution: (next()?, next()?),
+            ecm: next()? != 0,
+            bad_rows: next()?,
+        })
+    }
+}
+
+/// A fax that is under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Its number among those of this process, from 1.
+    pub number: u64,
+    pub channel: String,
+    pub direction: Direction,
+    /// Names of files, as the dialplan wrote them.
+    pub files: Vec<String>,
+    /// The machine hears the line; before, it was made only.
+    pub active: bool,
+    pub progress: Progress,
+}
+
+/// What came of faxes since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub running: u64,
+    pub send_attempts: u64,
+    pub receive_attempts: u64,
+    pub completed: u64,
+    pub failed: u64,
 }
 
 /// What came of it.
@@ -104,6 +169,8 @@ pub(crate) enum FaxError {
 
 #[derive(Debug, Default)]
 struct Counters {
+    send_attempts: AtomicU64,
+    receive_attempts: AtomicU64,
     sent: AtomicU64,
     received: AtomicU64,
     failed: AtomicU64,
@@ -119,6 +186,8 @@ pub struct Fax {
     counters: Counters,
     /// Faxes begun.
     sessions: AtomicU64,
+    /// Those that are under way, by number.
+    under_way: Mutex<BTreeMap<u64, Session>>,
 }
 
 impl Default for Fax {
@@ -134,6 +203,7 @@ impl Fax {
             settings: settings.clone(),
             counters: Counters::default(),
             sessions: AtomicU64::new(0),
+            under_way: Mutex::default(),
         }
     }
 
@@ -152,6 +222,24 @@ impl Fax {
         ]
     }
 
+    /// The faxes that are under way, in the order in which they began.
+    pub fn under_way(&self) -> Vec<Session> {
+        self.under_way.lock().values().cloned().collect()
+    }
+
+    /// What came of faxes since the start.
+    pub fn totals(&self) -> Totals {
+        let number = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = &self.counters;
+        Totals {
+            running: self.under_way.lock().len() as u64,
+            send_attempts: number(&counters.send_attempts),
+            receive_attempts: number(&counters.receive_attempts),
+            completed: number(&counters.sent) + number(&counters.received),
+            failed: number(&counters.failed),
+        }
+    }
+
     /// The program: as configured, else the one beside our own.
     fn program(&self) -> PathBuf {
         let configured = &self.settings.program;
@@ -168,6 +256,11 @@ impl Fax {
             self.counters.refused.fetch_add(1, Ordering::Relaxed);
             return Err(FaxError::Full(self.settings.sessions_max));
         };
+        let attempts = match job.direction {
+            Direction::Send => &self.counters.send_attempts,
+            Direction::Receive => &self.counters.receive_attempts,
+        };
+        attempts.fetch_add(1, Ordering::Relaxed);
         let program = self.program();
         let not_started = |why: String| FaxError::NotStarted {
             program: program.display().to_string(),
@@ -197,11 +290,27 @@ impl Fax {
             self.counters.failed.fetch_add(1, Ordering::Relaxed);
             not_started(error.to_string())
         })?;
+        let number = self.sessions.fetch_add(1, Ordering::Relaxed) + 1;
+        let session = Session {
+            number,
+            channel: job.channel.clone(),
+            direction: job.direction,
+            files: job.names.clone(),
+            active: false,
+            progress: Progress {
+                ecm: job.ecm,
+                ..Progress::default()
+            },
+        };
+        self.under_way.lock().insert(number, session);
         Ok(Machine {
-            session: self.sessions.fetch_add(1, Ordering::Relaxed) + 1,
-            fax: Arc::clone(self),
+            session: number,
             direction: job.direction,
             child,
+            entry: Entry {
+                fax: Arc::clone(self),
+                number,
+            },
             _place: place,
         })
     }
@@ -211,10 +320,30 @@ impl Fax {
 pub(crate) struct Machine {
     /// Its number among those of this process, from 1.
     pub(crate) session: u64,
-    fax: Arc<Fax>,
     direction: Direction,
     child: Child,
+    entry: Entry,
     _place: OwnedSemaphorePermit,
+}
+
+/// Its line among the faxes that are under way; taken away with this.
+struct Entry {
+    fax: Arc<Fax>,
+    number: u64,
+}
+
+impl Entry {
+    fn note(&self, note: impl FnOnce(&mut Session)) {
+        if let Some(session) = self.fax.under_way.lock().get_mut(&self.number) {
+            note(session);
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.fax.under_way.lock().remove(&self.number);
+    }
 }
 
 /// How long it may run.
@@ -231,14 +360,22 @@ impl Machine {
         said: LiveWriter,
         ended: oneshot::Receiver<()>,
     ) -> Report {
-        let time = limit(&self.fax);
+        let fax = Arc::clone(&self.entry.fax);
+        let time = limit(&fax);
+        self.entry.note(|session| session.active = true);
+        let (notes, number) = (Arc::clone(&fax), self.entry.number);
+        let note = move |progress: Progress| {
+            if let Some(session) = notes.under_way.lock().get_mut(&number) {
+                session.progress = progress;
+            }
+        };
         let (input, output) = (self.child.stdin.take(), self.child.stdout.take());
         let errors = self.child.stderr.take();
         let group = self.child.id().and_then(|id| i32::try_from(id).ok());
         let group = group.and_then(Pid::from_raw);
         let mut listening = tokio::spawn(async move {
             match errors {
-                Some(errors) => last_of(errors).await,
+                Some(errors) => last_of(errors, note).await,
                 None => String::new(),
             }
         });
@@ -266,9 +403,9 @@ impl Machine {
         if lost.is_none() && report.code != Some(0) {
             // What it says of the end of its input is our doing.
             report.code = None;
-            report.text = format!("it took longer than {} min", self.fax.settings.minutes_max);
+            report.text = format!("it took longer than {} min", fax.settings.minutes_max);
         }
-        let counters = &self.fax.counters;
+        let counters = &fax.counters;
         let lost = lost.unwrap_or_default();
         counters.samples_lost.fetch_add(lost, Ordering::Relaxed);
         let done = match (report.code, self.direction) {
@@ -281,11 +418,21 @@ impl Machine {
     }
 }
 
-/// The last that a program says, which is read to its end: nobody is to wait for a reader.
-async fn last_of(mut errors: impl AsyncRead + Unpin) -> String {
+/// The last that a program says, which is read to its end: nobody is to wait for a reader. How far it is, is noted at once.
+async fn last_of(mut errors: impl AsyncRead + Unpin, note: impl Fn(Progress)) -> String {
     let (mut kept, mut part) = (Vec::new(), [0; 4096]);
+    let mut line = Vec::new();
     while let Ok(count @ 1..) = errors.read(&mut part).await {
-        kept.extend_from_slice(part.get(..count).unwrap_or_default());
+        let fresh = part.get(..count).unwrap_or_default();
+        for byte in fresh {
+            if *byte == b'\n' {
+                Progress::read(&line).into_iter().for_each(&note);
+                line.clear();
+            } else if line.len() < LINE_BYTES_MAX {
+                line.push(*byte);
+            }
+        }
+        kept.extend_from_slice(fresh);
         let over = kept.len().saturating_sub(REPORT_BYTES_MAX);
         kept.drain(..over);
     }
@@ -363,6 +510,8 @@ mod tests {
 
     fn job() -> Job {
         Job {
+            channel: "PJSIP/a-1".to_owned(),
+            names: vec!["a page.tiff".to_owned(), "b=c.tiff".to_owned()],
             direction: Direction::Send,
             file: "/tmp/a page.tiff".into(),
             more: vec!["/tmp/b=c.tiff".into()],
@@ -425,6 +574,52 @@ mod tests {
         assert!(tap.is_over(), "nobody is listened to any longer");
         assert_eq!(number(&fax, "sessions_running"), 0);
         assert_eq!((number(&fax, "sent"), number(&fax, "refused")), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn a_fax_that_is_under_way_says_how_far_it_is_until_it_ends() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let fax = fax(
+            &folder,
+            "echo now=x >&2; echo now=2,9600,8031,7700,1,3 >&2; head -c 320 > /dev/null; echo code=0 >&2",
+        );
+        let (tap, heard) = audio_tap(SAMPLES_MAX);
+        let mut tap = Watch::Tap(tap);
+        let (_, said) = live_sound(LEAD_MS);
+        let machine = fax.start(&job()).expect("it starts");
+        let before = fax.under_way();
+        assert_eq!((before.len(), before[0].active), (1, false));
+        assert_eq!(before[0].files, ["a page.tiff", "b=c.tiff"]);
+        assert!(before[0].progress.ecm && before[0].progress.rate == 0);
+        let (_held, ended) = oneshot::channel();
+        let running = tokio::spawn(machine.run(heard, said, ended));
+        let wanted = Progress {
+            pages: 2,
+            rate: 9600,
+            resolution: (8031, 7700),
+            ecm: true,
+            bad_rows: 3,
+        };
+        let until = tokio::time::Instant::now() + Duration::from_secs(30);
+        while fax.under_way()[0].progress != wanted {
+            assert!(tokio::time::Instant::now() < until, "it is noted");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let session = fax.under_way().remove(0);
+        assert!(session.active && session.channel == "PJSIP/a-1");
+        assert_eq!(fax.totals().running, 1);
+        for _ in 0..5 {
+            tap.frame(Some(&[5; FRAME]));
+        }
+        let report = running.await.expect("it ends");
+        assert_eq!(report.code, Some(0));
+        assert!(fax.under_way().is_empty());
+        let wanted = Totals {
+            send_attempts: 1,
+            completed: 1,
+            ..Totals::default()
+        };
+        assert_eq!(fax.totals(), wanted);
     }
 
     #[tokio::test]

@@ -23,7 +23,7 @@ mod check;
 mod conference;
 mod decide;
 mod depth;
-mod fax;
+pub mod fax;
 mod func;
 mod host;
 mod log_line;

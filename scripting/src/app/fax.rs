@@ -162,10 +162,13 @@ async fn job(call: &Call, direction: Direction) -> Result<Job, (&'static str, St
         return invalid("no modem is left: V.27ter, the slowest, begins at 4800 bits a second");
     }
     let mut files = Vec::with_capacity(names.len());
+    let shown = names.iter().map(|name| (*name).to_owned()).collect();
     for name in names {
         files.push(file(call, direction, name).await?);
     }
     Ok(Job {
+        channel: channel.name().to_string(),
+        names: shown,
         direction,
         file: files.remove(0),
         more: files,

@@ -68,8 +68,8 @@ const MODEMS: [(&str, u32); 3] = [("v17", 14_400), ("v29", 9600), ("v27", 4800)]
 /// Rates that may be asked for, in bits a second; those of V.34 are as good as no limit.
 const RATES: [u32; 8] = [2400, 4800, 7200, 9600, 12_000, 14_400, 28_800, 33_600];
 /// Rates where nothing else is said (`res_fax.conf` of Asterisk).
-pub(crate) const RATE_MAX: u32 = 14_400;
-pub(crate) const RATE_MIN: u32 = 4800;
+pub const RATE_MAX: u32 = 14_400;
+pub const RATE_MIN: u32 = 4800;
 /// How long an answer to an offer of T.38 is waited for in Asterisk, ms.
 const T38_TIMEOUT_MS: &str = "5000";
 

@@ -27,6 +27,7 @@ mod manager_clients;
 mod manager_commands;
 mod manager_config;
 mod manager_events;
+mod manager_faxes;
 mod manager_tls;
 mod message_waiting;
 mod name_servers;

@@ -8,6 +8,7 @@ mod config;
 mod config_write;
 mod dialplan;
 mod extensions;
+mod faxes;
 mod listings;
 mod lists;
 mod modules;
@@ -194,6 +195,17 @@ pub(super) const ACTIONS: &[Action] = &[
         "ExtensionStateList",
         CALL_REPORTING,
         "List the current known extension states.",
+    ),
+    (
+        "FAXSession",
+        Classes::CALL,
+        "Responds with a detailed description of a single FAX session",
+    ),
+    ("FAXSessions", Classes::CALL, "Lists active FAX sessions"),
+    (
+        "FAXStats",
+        Classes::REPORTING,
+        "Responds with fax statistics",
     ),
     (
         "Filter",
@@ -467,6 +479,9 @@ pub(super) async fn perform(manager: &Arc<Manager>, user: &Arc<User>, request: &
         "LoggerRotate" => system::rotate_logs(on).await,
         "ExtensionState" => dialplan::extension_state(on).await,
         "ExtensionStateList" => dialplan::extension_states(on),
+        "FAXSession" => faxes::one(on),
+        "FAXSessions" => faxes::list(on),
+        "FAXStats" => faxes::statistics(on),
         "Getvar" => calls::get_variable(on).await,
         "Hangup" => calls::hang_up(on).await,
         "ListCommands" => system::commands(on),

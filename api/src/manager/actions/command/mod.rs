@@ -1,6 +1,7 @@
 //! `Command`: the commands of the command line of Asterisk that programs ask for, with their output. A file for each family.
 
 mod channels;
+mod faxes;
 mod help;
 mod house;
 mod phones;
@@ -133,6 +134,7 @@ async fn perform(on: &Context<'_>, words: &[&str]) -> Option<Output> {
             failed("Permission denied".to_owned())
         }
         ["database", rest @ ..] => house::database(on, rest, &words[1..]),
+        ["fax", "show", rest @ ..] => return faxes::show(on, rest),
         ["queue", "show"] => house::queues(on, None),
         ["queue", "show", _] => house::queues(on, Some(words[2])),
         ["cdr", "show", "status"] => house::records(on),
