@@ -155,6 +155,116 @@ fn a_file_is_made_filled_changed_and_copied() {
 }
 
 #[test]
+fn sections_begin_with_lines_of_others_and_are_found_by_what_they_say() {
+    let exchange = house();
+    let mut admin = admin(&exchange);
+    let create = [("Action", "CreateConfig"), ("Filename", "app.conf")];
+    assert_eq!(admin.ask(&create).get("Response"), "Success");
+    let (base, desk) = (("Cat", "base"), ("Cat", "desk"));
+    let answer = update(
+        &mut admin,
+        "app.conf",
+        &[
+            &[("Action", "NewCat"), base],
+            &[
+                ("Action", "Append"),
+                base,
+                ("Var", "type"),
+                ("Value", "endpoint"),
+            ],
+            &[
+                ("Action", "Append"),
+                base,
+                ("Var", "allow"),
+                ("Value", "ulaw"),
+            ],
+            &[("Action", "NewCat"), desk, ("Options", "inherit=\"base\"")],
+            &[
+                ("Action", "Append"),
+                desk,
+                ("Var", "context"),
+                ("Value", "inside"),
+            ],
+            &[
+                ("Action", "Update"),
+                desk,
+                ("Var", "allow"),
+                ("Value", "alaw"),
+                ("Options", "catfilter=\"type=^endpoint$,context=in\""),
+            ],
+        ],
+    );
+    assert_eq!(answer.get("Response"), "Success", "{answer:?}");
+    let all = [
+        "Category-000000: base",
+        "Line-000000-000000: type=endpoint",
+        "Line-000000-000001: allow=ulaw",
+        "Category-000001: desk",
+        "Line-000001-000000: type=endpoint",
+        "Line-000001-000001: allow=alaw",
+        "Line-000001-000002: context=inside",
+    ];
+    assert_eq!(config(&mut admin, "app.conf"), all);
+    for (change, wanted) in [
+        (
+            &[
+                ("Action", "DelCat"),
+                desk,
+                ("Options", "catfilter=\"type=aor\""),
+            ][..],
+            "Given category does not exist",
+        ),
+        (
+            &[
+                ("Action", "NewCat"),
+                ("Cat", "x"),
+                ("Options", "inherit=none"),
+            ],
+            "Template category not found",
+        ),
+        (
+            &[("Action", "NewCat"), ("Cat", "x"), ("Options", "template")],
+            "Template category not found",
+        ),
+    ] {
+        let answer = update(&mut admin, "app.conf", &[change]);
+        assert_eq!(answer.get("Message"), wanted);
+    }
+    assert_eq!(config(&mut admin, "app.conf"), all);
+    // Names in a filter are expressions, too; the tables have no templates.
+    for (filter, categories) in [
+        ("^type$=endpoint", &["base", "desk"][..]),
+        ("cont|nothing=^in", &["desk"]),
+        ("TEMPLATES=include,type=end", &["base", "desk"]),
+        ("TEMPLATES=restrict", &[]),
+    ] {
+        let asked = [
+            ("Action", "GetConfig"),
+            ("Filename", "app.conf"),
+            ("Filter", filter),
+        ];
+        let block = admin.ask(&asked);
+        let lines = block.0.iter();
+        let found: Vec<&str> = lines
+            .filter(|(name, _)| name.starts_with("Category-"))
+            .map(|(_, value)| value.as_str())
+            .collect();
+        assert_eq!(found, categories, "{filter}");
+    }
+    let asked = [
+        ("Action", "GetConfigJSON"),
+        ("Filename", "app.conf"),
+        ("Filter", "context=inside"),
+    ];
+    let told: serde_json::Value =
+        serde_json::from_str(admin.ask(&asked).get("JSON")).expect("an object");
+    assert_eq!(
+        told,
+        serde_json::json!({"desk": {"type": "endpoint", "allow": "alaw", "context": "inside"}})
+    );
+}
+
+#[test]
 fn what_is_written_into_the_dialplan_is_called_at_once() {
     let exchange = house();
     let mut boss = login(&exchange, "boss", "b");

@@ -49,21 +49,59 @@ fn file<'r>(on: &Context<'r>) -> Result<&'r str, String> {
     file.ok_or_else(|| on.error("Filename not specified"))
 }
 
-/// `name=expression,...`: sections count that have each of these options with such a value.
-fn filters(text: &str) -> Result<Vec<(&str, Regex)>, String> {
-    let parts = text.split(',').map(str::trim);
-    let read = |part| {
-        let (name, value): (&str, &str) = match str::split_once(part, '=') {
-            Some(pair) => pair,
-            None => return Err(format!("Filter \"{part}\" is not name=expression")),
+/// Expressions for a name and a value.
+type Pair = (Regex, Regex);
+
+/// What sections have to say to be meant: an option for each pair of expressions.
+#[derive(Debug, Default)]
+pub(super) struct Filters {
+    pairs: Vec<Pair>,
+    /// Only templates are meant, of which the tables have none.
+    no_section: bool,
+}
+
+/// Pairs of one filter.
+const PAIRS_MAX: usize = 32;
+
+impl Filters {
+    /// Reads `name=value,...`, expressions both. `TEMPLATES=include` changes nothing where there are no templates.
+    pub(super) fn read(text: &str) -> Result<Self, String> {
+        let mut filters = Self::default();
+        let parts = text.split(',').map(str::trim);
+        for part in parts.filter(|part| !part.is_empty()) {
+            let Some((name, value)) = part.split_once('=') else {
+                return Err(format!("Filter \"{part}\" is not name=expression"));
+            };
+            let (name, value) = (name.trim(), value.trim());
+            if name.eq_ignore_ascii_case("TEMPLATES") {
+                match value.to_ascii_lowercase().as_str() {
+                    "include" => {}
+                    "restrict" => filters.no_section = true,
+                    _ => return Err(format!("Filter \"{part}\" is neither include nor restrict")),
+                }
+                continue;
+            }
+            if filters.pairs.len() == PAIRS_MAX {
+                return Err(format!("Filter: {PAIRS_MAX} expressions are the limit"));
+            }
+            let expression = |text: &str| {
+                let mut built = regex::RegexBuilder::new(text);
+                let built = built.size_limit(1 << 16).build();
+                built.map_err(|_| format!("Filter \"{part}\" has no expression that can be read"))
+            };
+            filters.pairs.push((expression(name)?, expression(value)?));
+        }
+        Ok(filters)
+    }
+
+    /// Does a section with these lines fit?
+    pub(super) fn fit<'l>(&self, lines: impl Iterator<Item = (&'l str, &'l str)> + Clone) -> bool {
+        let has = |(name, value): &Pair| {
+            let mut lines = lines.clone();
+            lines.any(|(known, said)| name.is_match(known) && value.is_match(said))
         };
-        let regex = regex::RegexBuilder::new(value)
-            .size_limit(1 << 16)
-            .build()
-            .map_err(|_| format!("Filter \"{part}\" has no expression that can be read"))?;
-        Ok((name.trim(), regex))
-    };
-    parts.filter(|part| !part.is_empty()).map(read).collect()
+        !self.no_section && self.pairs.iter().all(has)
+    }
 }
 
 /// The sections that a request asks for, without what its user is not to see.
@@ -87,13 +125,10 @@ fn wanted<'s>(
             lines.retain(|line| !is_secret(line));
         }
     }
-    let filters = filters(on.request.get("Filter")).map_err(|why| on.error(&why))?;
+    let filters = Filters::read(on.request.get("Filter")).map_err(|why| on.error(&why))?;
     all.retain(|(_, lines)| {
-        filters.iter().all(|(name, value)| {
-            lines
-                .iter()
-                .any(|line| line.var_name == *name && value.is_match(&line.var_val))
-        })
+        let lines = lines.iter();
+        filters.fit(lines.map(|line| (line.var_name.as_str(), line.var_val.as_str())))
     });
     Ok(all)
 }
@@ -200,12 +235,26 @@ mod tests {
 
     #[test]
     fn filters_are_pairs_of_a_name_and_an_expression() {
-        let read = filters("type=^peer, context=in.*").expect("two");
-        assert_eq!(read.len(), 2);
-        assert_eq!(read[1].0, "context");
-        assert!(read[0].1.is_match("peering") && !read[0].1.is_match("a peer"));
-        assert!(filters("").is_ok_and(|none| none.is_empty()));
-        assert!(filters("type").is_err());
-        assert!(filters("type=(").is_err());
+        let section = [("type", "peering"), ("context", "inside"), ("ext", "1")];
+        for (filter, fits) in [
+            ("", true),
+            ("type=^peer, context=in.*", true),
+            ("type=^eer", false),
+            // Names are expressions, too.
+            ("^(type|kind)$=peer", true),
+            ("con=in", true),
+            ("^con$=in", false),
+            ("type=peer,context=out", false),
+            ("TEMPLATES=include", true),
+            ("templates=include,type=peer", true),
+            ("TEMPLATES=restrict", false),
+        ] {
+            let read = Filters::read(filter).expect(filter);
+            assert_eq!(read.fit(section.iter().copied()), fits, "{filter}");
+        }
+        let many = vec!["a=b"; PAIRS_MAX + 1].join(",");
+        for wrong in ["type", "type=(", "(=x", "TEMPLATES=some", &many] {
+            assert!(Filters::read(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use strowger_store::{File, FileChange, Section};
 
 use super::super::classes::Classes;
 use super::super::settings::User;
+use super::config::Filters;
 use super::{Context, system};
 
 /// Actions of one request; there are no more lines anyway.
@@ -50,6 +51,55 @@ fn file<'r>(on: &Context<'r>, header: &str) -> Result<&'r str, String> {
         return Err(on.error("File requires escalated priveledges"));
     }
     Ok(file)
+}
+
+/// What `Options` says.
+#[derive(Debug, Default)]
+struct Options {
+    /// A section of that name may be there.
+    duplicates: bool,
+    /// Sections whose lines the new one begins with.
+    inherit: Vec<String>,
+    /// Only a section that says so is meant.
+    filters: Filters,
+}
+
+/// Parts between commas; those within quotation marks belong together.
+fn parts(text: &str) -> Vec<String> {
+    let (mut all, mut quoted) = (vec![String::new()], false);
+    for char in text.chars() {
+        match char {
+            '"' => quoted = !quoted,
+            ',' if !quoted => all.push(String::new()),
+            char => all.last_mut().into_iter().for_each(|part| part.push(char)),
+        }
+    }
+    all.retain(|part| !part.trim().is_empty());
+    all
+}
+
+impl Options {
+    fn read(text: &str) -> Result<Self, Wrong> {
+        let mut options = Self::default();
+        for part in parts(text) {
+            let (name, value) = part.split_once('=').unwrap_or((&part, ""));
+            match name.trim().to_ascii_lowercase().as_str() {
+                "allowdups" => options.duplicates = true,
+                "inherit" => {
+                    let names = value.split(',').map(|name| name.trim().to_owned());
+                    options
+                        .inherit
+                        .extend(names.filter(|name| !name.is_empty()));
+                }
+                "catfilter" => {
+                    options.filters = Filters::read(value).map_err(|_| Wrong::Argument)?;
+                }
+                // Whatever reads the tables would take a template for a section.
+                _ => return Err(Wrong::Template),
+            }
+        }
+        Ok(options)
+    }
 }
 
 /// Why a file stays as it is.
@@ -116,6 +166,15 @@ fn changes(on: &Context<'_>) -> Vec<Change> {
     all
 }
 
+/// Where the section of this name is: of exactly this one, or else of one that differs in case only.
+fn find(file: &File, name: &str) -> Option<usize> {
+    let exact = file.0.iter().position(|section| section.name == name);
+    exact.or_else(|| {
+        let mut sections = file.0.iter();
+        sections.position(|section| is_same(&section.name, name))
+    })
+}
+
 fn is_same(a: &str, b: &str) -> bool {
     a.eq_ignore_ascii_case(b)
 }
@@ -134,18 +193,18 @@ impl Change {
         is_same(name, &self.name) && (self.matches.is_empty() || is_same(value, &self.matches))
     }
 
-    /// The section that is meant: of exactly this name, or else of one that differs in case only.
-    fn place(&self, file: &File) -> Result<usize, Wrong> {
-        let exact = |section: &Section| section.name == self.category;
-        let like = |section: &Section| is_same(&section.name, &self.category);
-        let found = file.0.iter().position(exact);
-        found
-            .or_else(|| file.0.iter().position(like))
-            .ok_or(Wrong::UnknownCategory)
+    /// The section that is meant: of exactly this name, or else of one that differs in case only; and only if it says what it has to.
+    fn place(&self, file: &File, filters: &Filters) -> Result<usize, Wrong> {
+        let place = find(file, &self.category).ok_or(Wrong::UnknownCategory)?;
+        let lines = file.0[place].lines.iter();
+        if filters.fit(lines.map(|(name, value)| (name.as_str(), value.as_str()))) {
+            return Ok(place);
+        }
+        Err(Wrong::UnknownCategory)
     }
 
-    fn section<'f>(&self, file: &'f mut File) -> Result<&'f mut Section, Wrong> {
-        let at = self.place(file)?;
+    fn section<'f>(&self, file: &'f mut File, filters: &Filters) -> Result<&'f mut Section, Wrong> {
+        let at = self.place(file, filters)?;
         file.0.get_mut(at).ok_or(Wrong::UnknownCategory)
     }
 
@@ -160,24 +219,22 @@ impl Change {
         if !self.is_clean() {
             return Err(Wrong::Argument);
         }
-        let options = self.options.split(',').map(str::trim);
-        let mut duplicates = false;
-        for option in options.filter(|option| !option.is_empty()) {
-            // Sections of tables are no templates and inherit nothing.
-            if !is_same(option, "allowdups") {
-                return Err(Wrong::Template);
-            }
-            duplicates = true;
-        }
+        let options = Options::read(&self.options)?;
+        let filters = &options.filters;
         match self.action.trim().to_ascii_lowercase().as_str() {
             "newcat" => {
-                if self.section(file).is_ok() {
+                let mut lines = Vec::new();
+                for name in &options.inherit {
+                    let template = find(file, name).ok_or(Wrong::Template)?;
+                    lines.extend_from_slice(&file.0[template].lines);
+                }
+                if let Some(at) = find(file, &self.category) {
+                    if !options.duplicates {
+                        return Err(Wrong::NewCategory);
+                    }
                     // Sections of one name are one.
-                    return if duplicates {
-                        Ok(())
-                    } else {
-                        Err(Wrong::NewCategory)
-                    };
+                    file.0[at].lines.append(&mut lines);
+                    return Ok(());
                 }
                 let before = file
                     .0
@@ -188,7 +245,7 @@ impl Change {
                 }
                 file.0.push(Section {
                     name: self.category.clone(),
-                    lines: Vec::new(),
+                    lines,
                 });
             }
             "renamecat" => {
@@ -197,19 +254,19 @@ impl Change {
                     return Err(Wrong::Argument);
                 }
                 let is_taken = file.0.iter().any(|section| section.name == *new);
-                let section = self.section(file)?;
+                let section = self.section(file, filters)?;
                 if is_taken && section.name != *new {
                     return Err(Wrong::NewCategory);
                 }
                 section.name.clone_from(new);
             }
             "delcat" => {
-                let at = self.place(file)?;
+                let at = self.place(file, filters)?;
                 file.0.remove(at);
             }
-            "emptycat" => self.section(file)?.lines.clear(),
+            "emptycat" => self.section(file, filters)?.lines.clear(),
             "update" => {
-                let section = self.section(file)?;
+                let section = self.section(file, filters)?;
                 if self.name.is_empty() {
                     return Err(Wrong::Argument);
                 }
@@ -218,7 +275,7 @@ impl Change {
                 found.ok_or(Wrong::Update)?.1.clone_from(&self.value);
             }
             "delete" => {
-                let section = self.section(file)?;
+                let section = self.section(file, filters)?;
                 if self.line.is_empty() {
                     if self.name.is_empty() {
                         return Err(Wrong::Argument);
@@ -237,14 +294,14 @@ impl Change {
                 }
             }
             "append" => {
-                let section = self.section(file)?;
+                let section = self.section(file, filters)?;
                 if self.name.is_empty() {
                     return Err(Wrong::Argument);
                 }
                 section.lines.push((self.name.clone(), self.value.clone()));
             }
             "insert" => {
-                let section = self.section(file)?;
+                let section = self.section(file, filters)?;
                 if self.name.is_empty() || self.line.is_empty() {
                     return Err(Wrong::Argument);
                 }
@@ -412,6 +469,31 @@ mod tests {
                 &[one, ("options", "allowdups")],
                 "[one] a=1 b=2 a=3 [two]",
             ),
+            (
+                "NewCat",
+                &[("cat", "x"), ("options", "inherit=\"one,two\"")],
+                "[one] a=1 b=2 a=3 [two]  [x] a=1 b=2 a=3",
+            ),
+            (
+                "NewCat",
+                &[("cat", "two"), ("options", "allowdups, inherit=ONE")],
+                "[one] a=1 b=2 a=3 [two] a=1 b=2 a=3",
+            ),
+            (
+                "Update",
+                &[
+                    one,
+                    ("var", "b"),
+                    ("value", "x"),
+                    ("options", "catfilter=\"^a$=^3$,b=2\""),
+                ],
+                "[one] a=1 b=x a=3 [two]",
+            ),
+            (
+                "EmptyCat",
+                &[one, ("options", "catfilter=a=1")],
+                "[one]  [two]",
+            ),
         ] {
             assert_eq!(
                 after(action, fields),
@@ -451,8 +533,23 @@ mod tests {
             ),
             (
                 "NewCat",
-                &[("cat", "x"), ("options", "inherit=\"one\"")],
+                &[("cat", "x"), ("options", "inherit=\"one,none\"")],
                 Wrong::Template,
+            ),
+            (
+                "NewCat",
+                &[("cat", "x"), ("options", "template")],
+                Wrong::Template,
+            ),
+            (
+                "DelCat",
+                &[one, ("options", "catfilter=\"a=1,b=3\"")],
+                Wrong::UnknownCategory,
+            ),
+            (
+                "DelCat",
+                &[one, ("options", "catfilter=(")],
+                Wrong::Argument,
             ),
             ("DelCat", &[("cat", "none")], Wrong::UnknownCategory),
             ("RenameCat", &[one], Wrong::Argument),
