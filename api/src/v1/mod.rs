@@ -255,7 +255,7 @@ const ROUTES: &[Route] = {
         ("GET", "/calls/{id}/variables/{name}", READ, GetVariable),
         ("PUT", "/calls/{id}/variables/{name}", WRITE, SetVariable),
         ("GET", "/recordings", Some("recordings:read"), Recordings),
-        // Before the addresses of single recordings: none is named so.
+        // Before the addresses of single recordings: one of this name is not reached.
         (
             "GET",
             "/recordings/retention",
@@ -417,10 +417,16 @@ fn route(method: &Method, path: &str) -> Result<(&'static Route, Vec<String>), P
         method.as_str()
     };
     let mut allowed = Vec::new();
+    let mut is_own = false;
     for route in ROUTES {
         let Some(places) = places(route.1, path) else {
             continue;
         };
+        // An address of its own is none of those behind it in which something may be anything.
+        if is_own && !places.is_empty() {
+            continue;
+        }
+        is_own |= places.is_empty();
         if route.0 == wanted {
             return Ok((route, places));
         }
@@ -577,6 +583,12 @@ mod tests {
         let wrong = found("PUT", "/api/v1/calls").expect_err("not allowed");
         assert_eq!(wrong.status, StatusCode::METHOD_NOT_ALLOWED);
         assert!(wrong.headers.contains(&("allow", "GET, POST".to_owned())));
+        assert_eq!(
+            found("GET", "/api/v1/recordings/retention").ok(),
+            Some((Operation::Retention, vec![]))
+        );
+        let wrong = found("DELETE", "/api/v1/recordings/retention").expect_err("not allowed");
+        assert!(wrong.headers.contains(&("allow", "GET, PUT".to_owned())));
         for path in [
             "/api/v1/",
             "/api/v1/nothing",
