@@ -1,9 +1,7 @@
 //! Faxes by the Manager: those that are under way, one of them, and what came of all.
 
-use std::time::Duration;
-
 use strowger_tests::manager::ManagerClient;
-use strowger_tests::{Bank, SOON, Stage, wait_until};
+use strowger_tests::{Bank, SOON, wait_until};
 
 use crate::manager::{admin, exchange};
 
@@ -44,15 +42,13 @@ fn a_fax_is_listed_while_it_is_under_way_and_counted_when_it_is_over() {
     assert_eq!(totals(&mut admin), [0; 6]);
     let bank = Bank::new();
     let alice = bank.phone("alice", "secret", exchange.sip());
-    // The extension counts within a moment.
-    let call = wait_until(SOON, || {
-        let call = alice.call("700");
-        let answered = wait_until(Duration::from_secs(2), || {
-            (call.stage() == Stage::Up).then_some(())
-        });
-        answered.map(|()| call)
+    let known = wait_until(SOON, || {
+        let (_, plan) = output(&mut admin, "dialplan show house");
+        plan.contains("ReceiveFAX").then_some(())
     });
-    let call = call.expect("an answer");
+    assert!(known.is_some(), "the extension counts within a moment");
+    let call = alice.call("700");
+    call.expect_answered(SOON);
     // The tone by which a fax machine answers (T.30, CED): it is at work.
     call.expect_tone(2100.0, 500, SOON);
 
