@@ -1,9 +1,12 @@
 //! Rules of an endpoint about addresses, whose order counts. Two columns, of which `deny` is always read first, hold the usual
-//! order only; any other becomes a list with a name. Never widens what a file allows.
+//! order only, and 95 characters; any other becomes a list with a name. Never widens what a file allows.
 
 use super::conf::{Section, Setting};
 use super::report::{Findings, Verdict};
 use super::unit::{Unit, Values};
+
+/// What a column of rules holds where the tables are as Asterisk makes them, in characters.
+const RULES_MAX: usize = 95;
 
 /// Columns of rules, and the column that names a list.
 const LISTS: [(&str, &str, &str, &str); 2] = [
@@ -34,15 +37,27 @@ pub(crate) fn lists(section: &Section, values: &mut Values, findings: &mut Findi
         }
         let first = rules.iter().position(|(allows, _)| *allows);
         let last = rules.iter().rposition(|(allows, _)| !allows);
-        let (Some(first), Some(last)) = (first, last) else {
-            continue;
-        };
-        if first > last {
-            continue;
-        }
-        let place = &rules[first].1.place;
         let name = &section.name;
-        if values.iter().any(|(column, _)| column == named) {
+        let is_named = values.iter().any(|(column, _)| column == named);
+        let mixed = first.zip(last).filter(|(first, last)| first < last);
+        let length = |column: &str| {
+            let found = values.iter().find(|(name, _)| name == column);
+            found.map_or(0, |(_, value)| value.chars().count())
+        };
+        let (longest, characters) = [deny, permit]
+            .map(|column| (column, length(column)))
+            .into_iter()
+            .max_by_key(|(_, length)| *length)
+            .unwrap_or_default();
+        let (first, last) = match mixed {
+            Some(places) => places,
+            // Beside a list with a name there is no place for another: the columns keep what they say, and an object that they
+            // do not hold is refused as a whole.
+            None if characters <= RULES_MAX || is_named => continue,
+            None => (0, rules.len() - 1),
+        };
+        let place = &rules[first].1.place;
+        if is_named {
             // Who is let in by less is let in by the whole too.
             let kept: Vec<&str> = rules[last + 1..]
                 .iter()
@@ -72,8 +87,16 @@ pub(crate) fn lists(section: &Section, values: &mut Values, findings: &mut Findi
                 (name.to_owned(), setting.value.clone())
             })
             .collect();
+        let why = match mixed {
+            Some(_) => {
+                format!("{permit} of [{name}] stands before {deny}, which columns cannot say")
+            }
+            None => format!(
+                "{longest} of [{name}] has {characters} characters, and its column takes {RULES_MAX}"
+            ),
+        };
         let what = format!(
-            "{permit} of [{name}] stands before {deny}, which columns cannot say: the rules are kept in their order as list \
+            "{why}: the rules are kept in their order as list \
              [{}] of acl.conf, and {named} names it",
             list.name
         );

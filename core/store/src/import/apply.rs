@@ -6,16 +6,27 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::changes::Changes;
 use super::report::{Findings, Report, Verdict};
-use super::stand::{Source, Stand, known};
+use super::stand::{Source, Stand, described, known};
 use super::unit::{FilePlan, Unit, Values};
 use crate::error::StoreError;
-use crate::pool::Pool;
+use crate::pool::{Kind, Pool};
 use crate::schema::{Column, Columns};
 
 const REMEMBERED: &str = "strowger_imports";
 const REMEMBERED_COLUMNS: [&str; 5] = ["table_name", "row_key", "source", "columns", "fingerprint"];
 /// The longest key that is remembered, in characters.
 const KEY_MAX: usize = 400;
+/// Columns of `ps_endpoints` that only adorn: without them an endpoint lets nobody in whom it would keep out, and seems nobody else.
+const ADORNING: [&str; 8] = [
+    "language",
+    "moh_suggest",
+    "tone_zone",
+    "sdp_owner",
+    "sdp_session",
+    "mwi_from_user",
+    "named_call_group",
+    "named_pickup_group",
+];
 /// Columns whose values are not shown.
 const SECRETS: [&str; 4] = ["password", "secret", "md5_cred", "password_digest"];
 
@@ -237,6 +248,11 @@ impl<'w> Work<'w> {
             false => Source::Transaction(self.pool.begin().await.map_err(failed())?),
         };
         let records = self.records(&mut open).await?;
+        let wanted: BTreeSet<(String, String)> = plan
+            .units
+            .iter()
+            .map(|unit| (unit.table.to_owned(), unit.name()))
+            .collect();
         let mut turn = Turn {
             replace: self.replace,
             source: &source,
@@ -244,6 +260,8 @@ impl<'w> Work<'w> {
             remembered: self.columns.get(REMEMBERED).and_then(Option::as_ref),
             changes: Changes::new(self.pool.kind()),
             records,
+            wanted,
+            names: Names::default(),
             report: Report::default(),
             findings: Findings::default(),
         };
@@ -256,15 +274,13 @@ impl<'w> Work<'w> {
                 turn.stands.insert(table, stand);
             }
         }
-        let mut wanted: BTreeSet<(String, String)> = BTreeSet::new();
         for unit in &plan.units {
-            wanted.insert((unit.table.to_owned(), unit.name()));
             turn.unit(unit);
         }
         let gone: Vec<(String, String)> = turn
             .records
             .iter()
-            .filter(|(place, record)| record.source == source && !wanted.contains(place))
+            .filter(|(place, record)| record.source == source && !turn.wanted.contains(place))
             .map(|(place, _)| place.clone())
             .collect();
         for (table, key) in gone {
@@ -328,6 +344,58 @@ fn remember(
     changes.insert(REMEMBERED, columns, &names, cells.map(Some).to_vec());
 }
 
+/// Names as MariaDB reads them, whose keys have no case.
+#[derive(Default)]
+struct Names {
+    /// Tables and names in small letters, with who of this file has them and his line.
+    taken: HashMap<(&'static str, String), (String, u32)>,
+    /// Names that stand in a table, by the same in small letters.
+    standing: HashMap<&'static str, HashMap<String, Vec<String>>>,
+}
+
+impl Names {
+    /// Why the database would refuse the whole file for this unit. `goes`: rows of this name are about to be removed.
+    fn clash(
+        &mut self,
+        unit: &Unit,
+        stand: &Stand,
+        key: &str,
+        goes: impl Fn(&str) -> bool,
+    ) -> Option<String> {
+        // Rows with a number of their own may bear any name.
+        if stand.kind != Kind::MySql || described(unit.table).1.is_some() {
+            return None;
+        }
+        let small = key.to_lowercase();
+        let place = (unit.table, small.clone());
+        let told = |other: &str| {
+            format!(
+                "{}: the database does not tell it from {other}, since its names have no case: not taken; \
+                 give one of the two another name",
+                unit.what
+            )
+        };
+        if let Some((first, line)) = self.taken.get(&place) {
+            return Some(told(&format!("{first} of line {line}")));
+        }
+        let standing = self.standing.entry(unit.table).or_insert_with(|| {
+            let mut names: HashMap<String, Vec<String>> = HashMap::new();
+            for known in stand.rows.keys() {
+                let same = names.entry(known.to_lowercase()).or_default();
+                same.push(known.clone());
+            }
+            names
+        });
+        let mut others = standing.get(&small).into_iter().flatten();
+        if let Some(other) = others.find(|known| *known != key && !goes(known)) {
+            return Some(told(&format!("{other} that is in {} already", unit.table)));
+        }
+        let named = (unit.what.clone(), unit.place.line);
+        self.taken.insert(place, named);
+        None
+    }
+}
+
 /// One file, while its transaction is open.
 struct Turn<'t> {
     replace: bool,
@@ -337,6 +405,9 @@ struct Turn<'t> {
     remembered: Option<&'t Columns>,
     changes: Changes,
     records: Records,
+    /// Places of all units of the file.
+    wanted: BTreeSet<(String, String)>,
+    names: Names,
     report: Report,
     findings: Findings,
 }
@@ -358,14 +429,38 @@ impl Turn<'_> {
         let cells = unit.key.iter().map(|(name, value)| (*name, value.as_str()));
         let others = unit.rows.iter().flatten();
         let cells = cells.chain(others.map(|(name, value)| (name.as_str(), value.as_str())));
+        let mut left_out: BTreeSet<&str> = BTreeSet::new();
         for (column, value) in cells {
             let found = stand.columns.get(column);
-            if let Some(what) = found.and_then(|found| too_long(found, value)) {
-                let what = format!("{}: {what}: not taken", unit.what);
+            let Some(what) = found.and_then(|found| too_long(found, value)) else {
+                continue;
+            };
+            if adorns(unit.table, column) {
+                let what = format!("{}: {what}: left out, the default will count", unit.what);
+                self.findings.decide(&unit.place, what);
+                left_out.insert(column);
+            } else {
+                let what = format!(
+                    "{}: {what}: not taken, since without it it would mean something else; make it shorter, or the column \
+                     wider with `ALTER TABLE`",
+                    unit.what
+                );
                 return self.findings.decide(&unit.place, what);
             }
         }
-        let rows = held(stand, unit, &mut self.findings);
+        let (records, source, wanted) = (&self.records, self.source, &self.wanted);
+        // This file wrote it, and says it no more.
+        let goes = |key: &str| {
+            let place = (unit.table.to_owned(), key.to_owned());
+            let ours = records
+                .get(&place)
+                .is_some_and(|record| record.source == source);
+            ours && !wanted.contains(&place)
+        };
+        if let Some(what) = self.names.clash(unit, stand, &key, goes) {
+            return self.findings.decide(&unit.place, what);
+        }
+        let rows = held(stand, unit, &left_out, &mut self.findings);
         let names = rows
             .iter()
             .flatten()
@@ -481,11 +576,19 @@ impl Turn<'_> {
 }
 
 /// The rows of a unit as the table takes them; what it does not take is left out and told.
-fn held(stand: &Stand, unit: &Unit, findings: &mut Findings) -> Vec<Values> {
+fn held(
+    stand: &Stand,
+    unit: &Unit,
+    left_out: &BTreeSet<&str>,
+    findings: &mut Findings,
+) -> Vec<Values> {
     let mut rows = Vec::new();
     for row in &unit.rows {
         let mut values = Values::new();
         for (column, value) in row {
+            if left_out.contains(column.as_str()) {
+                continue;
+            }
             let what = match stand.columns.get(column) {
                 None => format!(
                     "{}: {} has no column {column}: left out; `ALTER TABLE` adds one",
@@ -518,6 +621,11 @@ fn missing(table: &str) -> StoreError {
         table: table.into(),
         why: "does not exist; `strowger db migrate` makes it".into(),
     }
+}
+
+/// Whether an object means the same without this column.
+fn adorns(table: &str, column: &str) -> bool {
+    table == "ps_endpoints" && ADORNING.contains(&column)
 }
 
 /// Why a column cannot hold this text. Words that an enumeration lacks are another matter.

@@ -636,6 +636,22 @@ mod tests {
             assert_eq!(lists[1], ("pjsip.conf/1 contact", vec!["permit", "deny"]));
             assert!(told.contains("kept in their order"), "{told}");
         }
+        // So does what is longer than the columns.
+        let hosts: Vec<String> = (1..=9).map(|host| format!("203.0.113.{host}/32")).collect();
+        let text = format!(
+            "[1]\ntype=endpoint\ndeny=0.0.0.0/0\npermit={}\n",
+            hosts.join("\npermit=")
+        );
+        let (units, told) = planned(&text, None);
+        assert_eq!(row(&units, "ps_endpoints"), [("acl", "pjsip.conf/1")]);
+        let list = units.iter().find(|unit| unit.table == "static_extensions");
+        let rules = list.map_or(&[][..], |list| &list.rows);
+        let named: Vec<&str> = rules.iter().map(|row| row[3].1.as_str()).collect();
+        assert_eq!(named[0], "deny");
+        assert_eq!(named[1..], ["permit"; 9]);
+        let about = "permit of [1] has 134 characters, and its column takes 95: the rules are kept";
+        assert!(told.contains(about), "{told}");
+
         // There is one place for a name: what cannot be said lets fewer in, not more.
         let (units, told) = planned(&format!("[1]\ntype=endpoint\nacl=office\n{rules}"), None);
         let columns = [

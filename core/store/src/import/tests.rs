@@ -580,6 +580,85 @@ fn names_and_members_are_read_as_an_asterisk_does() {
 }
 
 #[test]
+fn what_is_too_long_is_told_and_an_object_is_kept_only_where_it_means_the_same() {
+    on_each_engine(|db| async move {
+        let store = db.migrated().await;
+        let office = Office::new(&[]);
+        let name = "N".repeat(41);
+        // Beside a list with a name the rules cannot become one.
+        let hosts: Vec<String> = (1..=9).map(|host| format!("203.0.113.{host}/32")).collect();
+        office.write(
+            "pjsip.conf",
+            &format!(
+                "[100]\ntype=endpoint\ncontext=office\nmoh_suggest={name}\n\
+                 [101]\ntype=endpoint\ncontext=office\nacl=office\npermit={}\n\
+                 [102]\ntype=endpoint\ncontext=office\ndeny=0.0.0.0/0\npermit={}\n",
+                hosts.join(","),
+                hosts.join("\npermit=")
+            ),
+        );
+        let report = office.import(&store).await;
+        let list = "static_extensions WHERE filename = 'acl.conf' AND category = 'pjsip.conf/102'";
+        assert_eq!(count(&store, list).await, 10, "{report}");
+        let named = "ps_endpoints WHERE id = '102' AND acl = 'pjsip.conf/102'";
+        assert_eq!(count(&store, named).await, 1, "{report}");
+        let open = count(&store, "ps_endpoints WHERE id = '101'").await;
+        let shown = count(
+            &store,
+            "ps_endpoints WHERE id = '100' AND moh_suggest IS NOT NULL",
+        )
+        .await;
+        // Texts have no limit in SQLite.
+        if db.kind == Kind::Sqlite {
+            assert_eq!((open, shown), (1, 1), "{report}");
+        } else {
+            assert_eq!((open, shown), (0, 0), "{report}");
+            assert_eq!(
+                count(&store, "ps_endpoints WHERE id = '100'").await,
+                1,
+                "{report}"
+            );
+            let what =
+                "endpoint 101: column permit takes 95 characters, and there are 134: not taken";
+            assert_says(&report, Verdict::Decision, what);
+            let what =
+                "endpoint 100: column moh_suggest takes 40 characters, and there are 41: left out";
+            assert_says(&report, Verdict::Decision, what);
+        }
+        assert_eq!(report.count(Verdict::Failed), 0, "{report}");
+        assert_eq!(numbers(&office.import(&store).await)[..3], [0, 0, 0]);
+        db
+    });
+}
+
+#[test]
+fn names_that_differ_in_case_alone_cost_the_second_one_and_not_the_file() {
+    on_each_engine(|db| async move {
+        let store = db.migrated().await;
+        let both = "[sales]\ntype=endpoint\ncontext=a\n[Sales]\ntype=endpoint\ncontext=b\n";
+        let office = Office::new(&[("pjsip.conf", both)]);
+        let report = office.import(&store).await;
+        assert_eq!(report.count(Verdict::Failed), 0, "{report}");
+        let contexts = "SELECT context FROM ps_endpoints ORDER BY context";
+        let found = |texts: Vec<Option<String>>| texts.into_iter().flatten().collect::<Vec<_>>();
+        if db.kind == Kind::MySql {
+            assert_eq!(found(texts(&store, contexts).await), ["a"], "{report}");
+            let what = "pjsip.conf:4: decide: endpoint Sales: the database does not tell it from endpoint sales of line 1, since";
+            assert_says(&report, Verdict::Decision, what);
+        } else {
+            assert_eq!(found(texts(&store, contexts).await), ["a", "b"], "{report}");
+        }
+        assert_eq!(numbers(&office.import(&store).await)[..3], [0, 0, 0]);
+        // The file's own may change its case.
+        office.write("pjsip.conf", "[SALES]\ntype=endpoint\ncontext=c\n");
+        let report = office.import(&store).await;
+        assert_eq!(report.count(Verdict::Failed), 0, "{report}");
+        assert_eq!(found(texts(&store, contexts).await), ["c"], "{report}");
+        db
+    });
+}
+
+#[test]
 fn sorcery_is_told_where_objects_went_where_it_speaks() {
     let line = |ours: bool, name: &str, value: &str| {
         (
