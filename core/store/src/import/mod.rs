@@ -1,5 +1,5 @@
 //! An Asterisk configuration taken into the tables: the files are read ([`conf`]), become units of rows ([`pjsip`],
-//! [`sections`], [`tables`]), and the units are brought together with what stands in the database ([`apply`]). Every line is
+//! [`wizard`], [`sections`], [`tables`]), and the units are brought together with what stands in the database ([`apply`]). Every line is
 //! answered for in a report. Neither the dialplan nor sounds are looked into here.
 
 mod access;
@@ -18,6 +18,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod unit;
+mod wizard;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -90,8 +91,10 @@ pub async fn import_asterisk(
     )
     .await?;
     work.findings = planned.findings;
+    let mut told = false;
     for mut plan in planned.files {
-        if plan.file == pjsip::FILE {
+        if !told && [pjsip::FILE, wizard::FILE].contains(&plan.file.as_str()) {
+            told = true;
             match work.sorcery().await {
                 Ok(lines) => {
                     let units = sorcery(&lines, &planned.targets, options.into);
@@ -128,6 +131,12 @@ fn plan(path: &Path, into: Option<Target>) -> Result<Planned, StoreError> {
     // Files that are included somewhere are no files of their own.
     let mut included: BTreeSet<String> = BTreeSet::new();
     let mut whole: Vec<&String> = Vec::new();
+    // A wizard adds to contexts of the dialplan, and refers to what stands in pjsip.conf.
+    let mut hints = match Conf::read(&folder, wizard::FILE) {
+        Ok(Some(conf)) if !conf.incomplete => wizard::hints(&conf),
+        _ => Vec::new(),
+    };
+    let mut written = Conf::default();
     for name in &names {
         let Some(file) = known(name) else {
             whole.push(name);
@@ -148,7 +157,7 @@ fn plan(path: &Path, into: Option<Target>) -> Result<Planned, StoreError> {
         }
         included.extend(conf.files.iter().cloned());
         conf.write_small(match file {
-            pjsip::FILE => &[],
+            pjsip::FILE | wizard::FILE => &[],
             sections::DIALPLAN => &["general", "globals"],
             tables::VOICEMAIL => &["general", "zonemessages"],
             _ => &["general"],
@@ -160,11 +169,30 @@ fn plan(path: &Path, into: Option<Target>) -> Result<Planned, StoreError> {
             );
             planned.findings.section(section, Verdict::Taken, what);
         }
+        if file == sections::DIALPLAN {
+            conf.sections.append(&mut hints);
+        }
         let findings = &mut planned.findings;
         let units = match file {
             pjsip::FILE => {
-                let plan = pjsip::plan(&conf, into, findings);
-                planned.targets = plan.targets;
+                let plan = pjsip::plan(&conf, &Conf::default(), into, findings);
+                planned.targets.extend(plan.targets);
+                written.sections.clone_from(&conf.sections);
+                plan.units
+            }
+            wizard::FILE => {
+                let objects = wizard::objects(&conf, findings);
+                let mut plan = pjsip::plan(&objects, &written, into, findings);
+                planned.targets.extend(plan.targets);
+                // There was no dialplan that they could be added to.
+                let own = Conf {
+                    sections: std::mem::take(&mut hints),
+                    ..Conf::default()
+                };
+                plan.units.extend(sections::dialplan(&own, into, findings));
+                planned
+                    .dialplan
+                    .extend(sections::lines(&own, sections::DIALPLAN));
                 plan.units
             }
             sections::DIALPLAN => sections::dialplan(&conf, into, findings),
@@ -224,6 +252,7 @@ fn place(file: &str) -> Place {
 fn known(name: &str) -> Option<&'static str> {
     let own = [
         pjsip::FILE,
+        wizard::FILE,
         sections::DIALPLAN,
         tables::QUEUES,
         tables::VOICEMAIL,

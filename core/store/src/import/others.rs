@@ -4,7 +4,7 @@ use super::conf::Conf;
 use super::report::{Findings, Verdict};
 
 /// A file, and what to do.
-const FILES: [(&str, &str); 37] = [
+const FILES: [(&str, &str); 36] = [
     ("adsi.conf", "there is no analogue telephone here"),
     (
         "agents.conf",
@@ -65,10 +65,6 @@ const FILES: [(&str, &str); 37] = [
     ("minivm.conf", "see mailboxes of voicemail.conf"),
     ("modules.conf", "there are no modules"),
     ("pjproject.conf", "see [log] of strowger.toml"),
-    (
-        "pjsip_wizard.conf",
-        "write the endpoints, aors, auths, identifies and registrations that it stands for into pjsip.conf",
-    ),
     (
         "res_fax.conf",
         "see [fax] of strowger.toml; what a call wants otherwise is said by FAXOPT in the dialplan",

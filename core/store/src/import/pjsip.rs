@@ -1,4 +1,4 @@
-//! `pjsip.conf`: its sections as rows of the `ps_*` tables, or as sections in `static_pjsip`.
+//! `pjsip.conf`, and what `pjsip_wizard.conf` stands for: sections as rows of the `ps_*` tables, or as sections in `static_pjsip`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::LazyLock;
@@ -167,7 +167,7 @@ const FOREIGN: [(&str, &str); 5] = [
     ("subscription_persistence", "telephones subscribe anew"),
     (
         "wizard",
-        "write the endpoint, aor, auth, identify and registration that it stands for",
+        "wizards are read from pjsip_wizard.conf, as an Asterisk does",
     ),
 ];
 
@@ -201,13 +201,24 @@ pub(crate) struct Plan {
     pub(crate) targets: BTreeSet<(&'static str, Target)>,
 }
 
-pub(crate) fn plan(conf: &Conf, into: Option<Target>, findings: &mut Findings) -> Plan {
+/// `beside`: sections of another file, which are there too.
+pub(crate) fn plan(
+    conf: &Conf,
+    beside: &Conf,
+    into: Option<Target>,
+    findings: &mut Findings,
+) -> Plan {
     let mut plan = Plan {
         units: Vec::new(),
         targets: BTreeSet::new(),
     };
     // Names of each type, for what refers to them.
     let mut names: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for section in beside.real() {
+        for kind in types(section) {
+            names.entry(kind).or_default().insert(&section.name);
+        }
+    }
     let mut statics: Vec<(&Section, Vec<Values>)> = Vec::new();
     let mut places: HashMap<&str, usize> = HashMap::new();
     let mut read: Vec<(&Section, &Object, Values)> = Vec::new();
@@ -532,7 +543,7 @@ mod tests {
         let conf = Conf::read(&files, FILE).ok().flatten().unwrap_or_default();
         assert_eq!(conf.faults, []);
         let mut findings = Findings::default();
-        let plan = plan(&conf, into, &mut findings);
+        let plan = plan(&conf, &Conf::default(), into, &mut findings);
         let told: Vec<String> = findings.0.iter().map(ToString::to_string).collect();
         (plan.units, told.join("\n"))
     }
@@ -645,8 +656,8 @@ mod tests {
         let (units, told) = planned(&text, None);
         assert_eq!(row(&units, "ps_endpoints"), [("acl", "pjsip.conf/1")]);
         let list = units.iter().find(|unit| unit.table == "static_extensions");
-        let rules = list.map_or(&[][..], |list| &list.rows);
-        let named: Vec<&str> = rules.iter().map(|row| row[3].1.as_str()).collect();
+        let lines = list.map_or(&[][..], |list| &list.rows);
+        let named: Vec<&str> = lines.iter().map(|row| row[3].1.as_str()).collect();
         assert_eq!(named[0], "deny");
         assert_eq!(named[1..], ["permit"; 9]);
         let about = "permit of [1] has 134 characters, and its column takes 95: the rules are kept";

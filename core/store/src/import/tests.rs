@@ -6,13 +6,13 @@ use super::*;
 use crate::pool::Kind;
 use crate::tests::{count, on_each_engine, run, texts};
 
-struct Office {
+pub(super) struct Office {
     folder: tempfile::TempDir,
     options: ImportOptions,
 }
 
 impl Office {
-    fn new(files: &[(&str, &str)]) -> Self {
+    pub(super) fn new(files: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
         let options = ImportOptions {
             scripts: folder.path().join("scripts"),
@@ -29,11 +29,11 @@ impl Office {
         self.folder.path()
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(super) fn write(&self, name: &str, text: &str) {
         std::fs::write(self.path().join(name), text).unwrap_or_else(|error| panic!("{error}"));
     }
 
-    async fn import(&self, store: &Store) -> Report {
+    pub(super) async fn import(&self, store: &Store) -> Report {
         import_asterisk(store, self.path(), &self.options)
             .await
             .unwrap_or_else(|error| panic!("{error}"))
@@ -42,7 +42,7 @@ impl Office {
 }
 
 /// Added, changed, removed, unchanged.
-fn numbers(report: &Report) -> [usize; 4] {
+pub(super) fn numbers(report: &Report) -> [usize; 4] {
     [
         report.added,
         report.changed,
@@ -52,7 +52,7 @@ fn numbers(report: &Report) -> [usize; 4] {
 }
 
 #[track_caller]
-fn assert_says(report: &Report, verdict: Verdict, what: &str) {
+pub(super) fn assert_says(report: &Report, verdict: Verdict, what: &str) {
     let mut findings = report.findings.iter();
     assert!(
         findings.any(|finding| finding.verdict == verdict && finding.to_string().contains(what)),
