@@ -132,9 +132,10 @@ fn plan(path: &Path, into: Option<Target>) -> Result<Planned, StoreError> {
     let mut included: BTreeSet<String> = BTreeSet::new();
     let mut whole: Vec<&String> = Vec::new();
     // A wizard adds to contexts of the dialplan, and refers to what stands in pjsip.conf.
-    let mut hints = match Conf::read(&folder, wizard::FILE) {
-        Ok(Some(conf)) if !conf.incomplete => wizard::hints(&conf),
-        _ => Vec::new(),
+    let (mut hints, hints_known) = match Conf::read(&folder, wizard::FILE) {
+        Ok(None) => (Vec::new(), true),
+        Ok(Some(conf)) if !conf.incomplete => (wizard::hints(&conf), true),
+        _ => (Vec::new(), false),
     };
     let mut written = Conf::default();
     for name in &names {
@@ -171,6 +172,14 @@ fn plan(path: &Path, into: Option<Target>) -> Result<Planned, StoreError> {
         }
         if file == sections::DIALPLAN {
             conf.sections.append(&mut hints);
+            if !hints_known {
+                let what = format!(
+                    "hints of {}, which cannot be read, belong to contexts of this file",
+                    wizard::FILE
+                );
+                planned.findings.decide(&place(name), what);
+                conf.incomplete = true;
+            }
         }
         let findings = &mut planned.findings;
         let units = match file {

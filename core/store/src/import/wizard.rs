@@ -567,6 +567,18 @@ mod tests {
             ] {
                 assert_eq!(count(&store, what).await, wanted, "{what}:\n{report}");
             }
+
+            // Nobody knows the hints of a file that cannot be read: contexts stay as they are.
+            office.write("pjsip_wizard.conf", wizard);
+            office.import(&store).await;
+            office.write("pjsip_wizard.conf", "[100\ntype=wizard\n");
+            let report = office.import(&store).await;
+            let office_lines = "static_extensions WHERE category = 'office'";
+            assert_eq!(count(&store, office_lines).await, 4, "{report}");
+            assert_eq!(count(&store, "ps_registrations").await, 2, "{report}");
+            let what =
+                "hints of pjsip_wizard.conf, which cannot be read, belong to contexts of this file";
+            assert_says(&report, Verdict::Decision, what);
             db
         });
     }
